@@ -1,0 +1,53 @@
+"""`hfnet bag`: making recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.progress import Progress
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.mapping.bag_writer import write_folder_bag
+from hfnet_core.mapping.calibration import camera_from_file
+from hfnet_core.mapping.image_folder import list_folder
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Make recordings.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `from-images` a command of its own although it is the only one."""
+
+
+@app.command("from-images")
+def from_images(
+    folder: Annotated[Path, typer.Argument(help="Folder of jpg or png images, or one that has them in images/.")],
+    poses: Annotated[Optional[Path], typer.Option(help="TUM file [default: poses_tum.txt of the folder]")] = None,  # noqa: UP007
+    camera: Annotated[Optional[Path], typer.Option(help="Calibration [default: camera.json of the folder]")] = None,  # noqa: UP007
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="The bag [default: name of the folder]")] = None,  # noqa: UP007
+    storage: Annotated[str, typer.Option(help="mcap, sqlite3 or rosbag1.")] = "mcap",
+    rate: Annotated[float, typer.Option(help="Images per second where no poses give stamps.", min=0.001)] = 15.0,
+    first: Annotated[Optional[int], typer.Option(help="First frame number.")] = None,  # noqa: UP007
+    last: Annotated[Optional[int], typer.Option(help="Last frame number.")] = None,  # noqa: UP007
+    every: Annotated[int, typer.Option(help="Keep each n-th frame.", min=1)] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bag.")] = False,
+) -> None:
+    """Turn a folder of images, with camera and poses, into a bag."""
+    beside = folder / "poses_tum.txt"
+    poses = poses or (beside if beside.is_file() else None)
+    calibration = camera or folder / "camera.json"
+    if not calibration.is_file():
+        raise DatasetError(f"{calibration}: no such calibration; pass --camera FILE")
+    output = output or Path(folder.resolve().name + (".bag" if storage == "rosbag1" else ""))
+    frames = list_folder(folder, poses, rate_hz=rate, first=first, last=last, every=every)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("writing", total=len(frames))
+        count = write_folder_bag(
+            frames, camera_from_file(calibration), output, storage=storage, overwrite=overwrite,
+            progress=lambda: progress.advance(task),
+        )  # fmt: skip
+    typer.echo(f"{output}: {count} images, {sum(frame.map_from_camera is not None for frame in frames)} poses ({storage})")

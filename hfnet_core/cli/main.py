@@ -1,0 +1,70 @@
+"""The `hfnet` command: one sub-command per job, expected errors as one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+from hfnet_core import __version__
+from hfnet_core.errors import HFNetError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Visual localization with HF-Net: build maps, localize images, evaluate, train.",
+)
+
+# module in hfnet_core.cli -> what it adds: a sub-application (None) or the names of commands
+_COMMANDS: dict[str, tuple[str, ...] | None] = {
+    "map": None,
+    "bag": None,
+    "localize": ("localize",),
+    "evaluate": ("eval_bag",),
+    "train": ("train", "export"),
+}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hfnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    del version
+
+
+def _mount() -> None:
+    for name, commands in _COMMANDS.items():
+        module = importlib.import_module(f"hfnet_core.cli.{name}")
+        if commands is None:
+            app.add_typer(module.app, name=name)
+            continue
+        for command in commands:
+            app.command(name=command.replace("_", "-"))(getattr(module, command))
+
+
+_mount()
+
+
+def main() -> None:
+    """Run the command line. Exits with status 2 and one line for an expected error, 130 for ctrl-C."""
+    try:
+        app()
+    except HFNetError as error:
+        print(f"hfnet: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("hfnet: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Every setting of the product: its default, range, unit and help text, in one place.
+
+The command line, the ROS node and the documentation read these; nothing else may hold a default. Settings are frozen
+dataclasses made with `setting(...)`; construction validates ranges and raises ConfigError naming setting, value and
+what is allowed. `load(path)` reads overrides from YAML; unknown names are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar, cast, get_type_hints
+
+from hfnet_core.errors import ConfigError
+
+__all__ = [
+    "ExtractorConfig",
+    "LocalizerConfig",
+    "MapBuildConfig",
+    "NodeConfig",
+    "Setting",
+    "Settings",
+    "from_mapping",
+    "setting",
+    "settings_of",
+]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one setting. `minimum` and `maximum` are inclusive; `unit` is "" for pure numbers."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> Any:
+        """The value, converted from int to float where that is exact. Raises ConfigError."""
+        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not self.type:
+            raise ConfigError(f"{self.name}: {value!r} is not of type {self.type.__name__}")
+        if self.choices and value not in self.choices:
+            raise ConfigError(f"{self.name}: {value!r} is not one of {', '.join(self.choices)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{self.name}: {value!r} is not a finite number")
+        low: Any = self.minimum
+        high: Any = self.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ConfigError(f"{self.name}: {value!r} is outside {low if low is not None else '-inf'}"
+                              f"..{high if high is not None else 'inf'} {self.unit}".rstrip())  # fmt: skip
+        return value
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with its documentation and range."""
+    known = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=known)
+
+
+class Settings(Protocol):
+    """Any of the frozen dataclasses below."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def settings_of(cls: type[Settings]) -> Iterator[Setting]:
+    """The settings of a configuration class, in order of declaration."""
+    types = get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        yield Setting(item.name, types[item.name], item.default, **item.metadata)
+
+
+def from_mapping(cls: type[S], values: Mapping[str, Any]) -> S:
+    """Build settings from a mapping of overrides. Raises ConfigError for an unknown name or a refused value."""
+    known = {item.name for item in settings_of(cls)}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{name}: no such setting of {cls.__name__}; known are {', '.join(sorted(known))}")
+    return cls(**values)
+
+
+class _Checked:
+    def __post_init__(self) -> None:
+        for item in settings_of(cast("type[Settings]", type(self))):
+            object.__setattr__(self, item.name, item.check(getattr(self, item.name)))
+
+
+@dataclass(frozen=True)
+class ExtractorConfig(_Checked):
+    """From image to features."""
+
+    max_keypoints: int = setting(1000, "strongest keypoints kept per image", minimum=1, maximum=20000)
+    detection_threshold: float = setting(0.005, "lowest keypoint probability", minimum=0.0, maximum=1.0)
+    nms_radius_px: int = setting(4, "radius of non-maximum suppression", unit="px", minimum=0, maximum=32)
+    max_side_px: int = setting(0, "images with a longer side are reduced to it; 0 keeps the size", unit="px", minimum=0)
+    subpixel: bool = setting(True, "refine keypoints below the pixel (ignored by models that must reproduce integers)")
+
+
+@dataclass(frozen=True)
+class LocalizerConfig(_Checked):
+    """From features to a pose that can be trusted."""
+
+    retrieved: int = setting(10, "map images retrieved per query", minimum=1, maximum=1000)
+    max_clusters: int = setting(3, "covisibility clusters tried per query", minimum=1, maximum=100)
+    cluster_size: int = setting(
+        12, "map images per cluster after growing it along covisibility", minimum=1, maximum=1000
+    )
+    ratio: float = setting(0.9, "ratio test between different landmarks (distance)", minimum=0.1, maximum=1.0)
+    reprojection_error_px: float = setting(6.0, "largest reprojection error of an inlier at 640 px width, scaled with "
+                                           "the image", unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
+    ransac_iterations: int = setting(5000, "most RANSAC iterations", minimum=10, maximum=1000000)
+    min_inliers: int = setting(20, "fewest inliers of an accepted pose", minimum=6, maximum=10000)
+    min_inlier_ratio: float = setting(0.1, "lowest share of inliers of an accepted pose", minimum=0.0, maximum=1.0)
+    min_coverage: float = setting(0.08, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
+    ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
+                                     minimum=0.1, maximum=1.0)  # fmt: skip
+    covariance_scale: float = setting(4.0, "factor on the first-order covariance, for errors that neighbouring landmarks "
+                                      "share", minimum=1.0, maximum=1000.0)  # fmt: skip
+    tracking: bool = setting(True, "use the last pose as a prior for the next image")
+    tracking_radius_px: float = setting(24.0, "search radius around a projected landmark at 640 px width", unit="px",
+                                        minimum=2.0, maximum=400.0)  # fmt: skip
+    tracking_max_gap_s: float = setting(1.0, "longest time a prior stays useful without odometry", unit="s",
+                                        minimum=0.0, maximum=60.0)  # fmt: skip
+    global_check_every: int = setting(30, "tracked frames between two global checks; 0 for never", minimum=0)
+
+
+@dataclass(frozen=True)
+class MapBuildConfig(_Checked):
+    """From a recording to a map."""
+
+    keyframe_distance_m: float = setting(0.15, "a new keyframe after this motion", unit="m", minimum=0.0, maximum=100.0)
+    keyframe_angle_deg: float = setting(10.0, "or after this rotation", unit="deg", minimum=0.0, maximum=180.0)
+    max_keypoints: int = setting(2000, "strongest keypoints kept per keyframe", minimum=50, maximum=20000)
+    pairs_per_keyframe: int = setting(20, "most keyframes each one is matched with", minimum=1, maximum=1000)
+    match_ratio: float = setting(0.9, "ratio test between keyframes (distance), after the mutual check",
+                                 minimum=0.1, maximum=1.0)  # fmt: skip
+    epipolar_error_px: float = setting(4.0, "largest distance to the epipolar line at 640 px width", unit="px",
+                                       minimum=0.5, maximum=50.0)  # fmt: skip
+    min_triangulation_angle_deg: float = setting(1.5, "smallest angle between two rays of a landmark", unit="deg",
+                                                 minimum=0.1, maximum=30.0)  # fmt: skip
+    max_reprojection_error_px: float = setting(4.0, "largest reprojection error of an observation at 640 px width",
+                                               unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
+    refine_poses: bool = setting(
+        True, "refine poses and intrinsics by bundle adjustment with the given poses as priors"
+    )
+    pose_prior_sigma_m: float = setting(0.05, "trust in given positions (standard deviation)", unit="m", minimum=1e-4)
+    max_pose_gap_s: float = setting(0.25, "poses further apart than this are not interpolated between", unit="s",
+                                    minimum=0.0, maximum=60.0)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NodeConfig(_Checked):
+    """The ROS node: what it loads, listens to and publishes. Names that nav2_amcl has mean the same here."""
+
+    map_file: str = setting("", "map made by `hfnet map build`")
+    model_file: str = setting("", "network (ONNX); empty for the one that ships")
+    backend: str = setting(
+        "auto",
+        "what runs the network; auto takes the best that is installed",
+        choices=("auto", "onnxruntime", "tensorrt"),
+    )
+    threads: int = setting(0, "CPU threads of the network; 0 for one per core", minimum=0, maximum=256)
+    autostart: bool = setting(False, "configure and activate at start, without a lifecycle manager")
+    image_topic: str = setting("image", "image topic; with compressed transport `/compressed` is appended")
+    image_transport: str = setting("raw", "sensor_msgs/Image or CompressedImage", choices=("raw", "compressed"))
+    image_reliability: str = setting("best_effort", "quality of service of the image subscription; reliable loses no large "
+                                     "images but waits for them", choices=("best_effort", "reliable"))  # fmt: skip
+    camera_info_topic: str = setting("camera_info", "calibration topic")
+    image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
+    image_timeout_s: float = setting(
+        1.0, "diagnostics report a silent camera after this time", unit="s", minimum=0.1, maximum=3600.0
+    )
+    max_image_lead_s: float = setting(1.0, "images stamped further ahead of the node's clock are refused", unit="s",
+                                      minimum=0.0, maximum=3600.0)  # fmt: skip
+    global_frame_id: str = setting("", "frame of the poses; empty for the frame named in the map")
+    base_frame_id: str = setting("", "robot frame whose pose is published; empty publishes the camera's optical frame")
+    odom_frame_id: str = setting("", "odometry frame; when set, TF is map->odom and odometry bridges between images")
+    odom_topic: str = setting("", "nav_msgs/Odometry topic from odom_frame_id to base_frame_id; empty takes it from TF")
+    odom_timeout_s: float = setting(0.1, "longest wait for odometry at an image's stamp, beyond the time of extraction",
+                                    unit="s", minimum=0.0, maximum=5.0)  # fmt: skip
+    base_from_camera: str = setting("", "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; empty takes it "
+                                    "from TF")  # fmt: skip
+    tf_broadcast: bool = setting(True, "broadcast the transform from global_frame_id")
+    transform_tolerance: float = setting(
+        0.5, "map->odom is post-dated by this time to bridge to the next image", unit="s", minimum=0.0, maximum=10.0
+    )
+    set_initial_pose: bool = setting(False, "start from the initial_pose parameters")
+    initial_pose_x: float = setting(0.0, "initial position of base_frame_id", unit="m")
+    initial_pose_y: float = setting(0.0, "initial position of base_frame_id", unit="m")
+    initial_pose_z: float = setting(0.0, "initial position of base_frame_id", unit="m")
+    initial_pose_yaw: float = setting(0.0, "initial heading of base_frame_id", unit="rad")
+    publish_map_cloud: bool = setting(True, "publish the map's landmarks and keyframes for rviz, latched")
+    path_length: int = setting(1000, "poses kept in the published path; 0 for no path", minimum=0, maximum=100000)
+    diagnostics_period_s: float = setting(1.0, "time between two diagnostics without news", unit="s", minimum=0.1,
+                                          maximum=60.0)  # fmt: skip

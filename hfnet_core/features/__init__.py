@@ -1,0 +1,1 @@
+"""The network, the runtimes that execute it, and the way from its outputs to keypoints and descriptors."""

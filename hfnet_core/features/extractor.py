@@ -1,0 +1,63 @@
+"""From an image to its features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.config import ExtractorConfig
+from hfnet_core.errors import DatasetError
+from hfnet_core.features.architecture import DETECTOR_CELL
+from hfnet_core.features.backend import Backend, DenseOutputs
+from hfnet_core.features.detection import detect, refine
+from hfnet_core.features.model_info import ModelInfo
+from hfnet_core.features.sampling import sample_descriptors
+from hfnet_core.image import PixelMap, reduce_to, to_gray
+from hfnet_core.types import Features, Float32
+
+__all__ = ["MIN_SIDE_PX", "Extractor"]
+
+MIN_SIDE_PX = 16  # two cells: below this there is nothing to interpolate descriptors between
+
+
+class Extractor:
+    """Gray, network, keypoints, descriptors. Holds no state of an image; as thread-safe as its backend."""
+
+    def __init__(self, backend: Backend, config: ExtractorConfig | None = None) -> None:
+        self.backend = backend
+        self.config = ExtractorConfig() if config is None else config
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.backend.info
+
+    def extract(self, image: NDArray[Any]) -> Features:
+        """Features of an image (see `to_gray` for the kinds taken), keypoints in its own pixels.
+
+        Raises DatasetError when the image cannot be used (empty, NaN, wrong dimensions or type, a side below
+        MIN_SIDE_PX), BackendError when the network fails.
+        """
+        image = np.asarray(image)
+        gray, pixel_map = self.prepare(image)
+        return self.select(self.backend.infer(gray), pixel_map, image.shape[1], image.shape[0])
+
+    def prepare(self, image: NDArray[Any]) -> tuple[Float32, PixelMap]:
+        """The network's input: gray, reduced, cropped at the right and bottom to multiples of 8."""
+        gray, pixel_map = reduce_to(to_gray(image), self.config.max_side_px, self.info.spec.corner_aligned)
+        height, width = gray.shape
+        if min(height, width) < MIN_SIDE_PX:
+            raise DatasetError(f"image is {width}x{height} px as the network sees it; both sides must be at least "
+                               f"{MIN_SIDE_PX} px")  # fmt: skip
+        height, width = (side - side % DETECTOR_CELL for side in (height, width))
+        return np.ascontiguousarray(gray[:height, :width]), pixel_map
+
+    def select(self, dense: DenseOutputs, pixel_map: PixelMap, width: int, height: int) -> Features:
+        """The strongest keypoints of the network's outputs, for an original image of `width` x `height`."""
+        config = self.config
+        pixels, scores = detect(dense.scores, config.nms_radius_px, config.detection_threshold, config.max_keypoints)
+        exact = config.subpixel and self.info.subpixel
+        keypoints = refine(dense.scores, pixels) if exact else pixels.astype(np.float32)
+        descriptors = sample_descriptors(dense.descriptors, keypoints, self.info.spec.corner_aligned)
+        return Features(pixel_map.to_original(keypoints), scores, descriptors, dense.global_descriptor, width, height)

@@ -1,0 +1,46 @@
+"""Descriptors at keypoints, read from the map of descriptors between them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hfnet_core.features.architecture import DETECTOR_CELL
+from hfnet_core.types import Float32
+
+__all__ = ["map_coordinates", "sample_descriptors"]
+
+_NORM_FLOOR = 1e-12  # of the squared norm, as in tf.nn.l2_normalize
+
+
+def map_coordinates(pixels: Float32, map_shape: tuple[int, int], corner_aligned: bool) -> Float32:
+    """Where pixels [K, 2] of the network's input lie in its descriptor map [h, w]: (column, row), [K, 2].
+
+    corner_aligned: as the released model does, the corner pixels on the corner cells. Otherwise at the cells' true
+    centres (8 x + 3.5), the outer half cell taking the border's descriptor.
+    """
+    rows, columns = map_shape
+    cells = np.array([columns, rows], dtype=np.float64)
+    if corner_aligned:
+        factor = (cells - 1) / (cells * DETECTOR_CELL - 1)
+        return pixels.astype(np.float32) * factor.astype(np.float32)
+    centre = (DETECTOR_CELL - 1) / 2
+    return np.clip((pixels - centre) / DETECTOR_CELL, 0, cells - 1).astype(np.float32)
+
+
+def sample_descriptors(descriptor_map: Float32, pixels: Float32, corner_aligned: bool) -> Float32:
+    """Unit descriptors [K, D] of a map [h, w, D] at pixels [K, 2] of the network's input. Bilinear."""
+    rows, columns, dim = descriptor_map.shape
+    xy = map_coordinates(pixels, (rows, columns), corner_aligned)
+    first = np.floor(xy).astype(np.intp)
+    fx, fy = np.ascontiguousarray((xy - first).T.astype(np.float32))
+    flat = descriptor_map.reshape(-1, dim)
+    sampled = np.zeros((len(pixels), dim), dtype=np.float32)
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        x, y = first[:, 0] + dx, first[:, 1] + dy
+        inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)  # cells outside the map count as zero
+        weight = (fx if dx else 1 - fx) * (fy if dy else 1 - fy) * inside
+        index = np.clip(y, 0, rows - 1) * columns + np.clip(x, 0, columns - 1)
+        sampled += flat.take(index, axis=0) * weight[:, None]
+    squares = np.einsum("kd,kd->k", sampled, sampled)
+    sampled *= (1 / np.sqrt(np.maximum(squares, np.float32(_NORM_FLOOR))))[:, None]
+    return sampled

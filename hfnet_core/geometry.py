@@ -1,0 +1,88 @@
+"""Rigid transforms and quaternions.
+
+Variables name their frames: `map_from_camera` takes coordinates in the camera frame to coordinates in the map
+frame, so `map_from_camera = map_from_odom @ odom_from_camera`. Cameras look along +z, x right, y down. Lengths are
+metres, angles radians unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+__all__ = ["Pose", "pose_error", "skew"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """A rigid transform a_from_b: x_a = rotation @ x_b + translation.
+
+    rotation: [3, 3] orthonormal, float64. translation: [3] metres, float64.
+    """
+
+    rotation: Array = field(default_factory=lambda: np.eye(3))
+    translation: Array = field(default_factory=lambda: np.zeros(3))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rotation", np.array(self.rotation, dtype=np.float64).reshape(3, 3))
+        object.__setattr__(self, "translation", np.array(self.translation, dtype=np.float64).reshape(3))
+        self.rotation.flags.writeable = False
+        self.translation.flags.writeable = False
+
+    @classmethod
+    def from_quat_xyzw(cls, quat_xyzw: ArrayLike, translation: ArrayLike) -> Pose:
+        """From a quaternion in ROS order (x, y, z, w), normalised here. Raises ValueError for a zero one."""
+        return cls(Rotation.from_quat(np.asarray(quat_xyzw, dtype=np.float64)).as_matrix(), np.asarray(translation))
+
+    @classmethod
+    def from_matrix(cls, matrix: ArrayLike) -> Pose:
+        """From a [3, 4] or [4, 4] matrix."""
+        array = np.asarray(matrix, dtype=np.float64)
+        return cls(array[:3, :3], array[:3, 3])
+
+    def quat_xyzw(self) -> Array:
+        """Unit quaternion (x, y, z, w) with w >= 0."""
+        quat: Array = Rotation.from_matrix(self.rotation).as_quat()
+        return quat if quat[3] >= 0 else -quat
+
+    def matrix(self) -> Array:
+        """[4, 4] homogeneous matrix."""
+        out = np.eye(4)
+        out[:3, :3] = self.rotation
+        out[:3, 3] = self.translation
+        return out
+
+    def inverse(self) -> Pose:
+        return Pose(self.rotation.T, -self.rotation.T @ self.translation)
+
+    def __matmul__(self, other: Pose) -> Pose:
+        return Pose(self.rotation @ other.rotation, self.rotation @ other.translation + self.translation)
+
+    def apply(self, points: NDArray[Any]) -> Array:
+        """Transform points [N, 3]."""
+        moved: Array = np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation
+        return moved
+
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.rotation).all() and np.isfinite(self.translation).all())
+
+
+def pose_error(a_from_b: Pose, other_a_from_b: Pose) -> tuple[float, float]:
+    """Distance between origins in metres and angle between orientations in degrees."""
+    distance = float(np.linalg.norm(a_from_b.translation - other_a_from_b.translation))
+    relative = a_from_b.rotation.T @ other_a_from_b.rotation
+    angle = float(np.linalg.norm(Rotation.from_matrix(relative).as_rotvec()))
+    return distance, float(np.degrees(angle))
+
+
+def skew(vector: Sequence[float] | Array) -> Array:
+    """The matrix [v]x with [v]x w = v x w."""
+    x, y, z = vector
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])

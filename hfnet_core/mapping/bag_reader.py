@@ -1,0 +1,122 @@
+"""Opening a recording of any kind (rosbag1, rosbag2 in sqlite3 or mcap) through one small class with clear errors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from hfnet_core.errors import DatasetError, HFNetError
+
+__all__ = ["BagReader", "Topic", "stamp_of"]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: its type without the `msg` part (sensor_msgs/Image) and its number of messages."""
+
+    name: str
+    type: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.type}, {self.count})"
+
+
+class BagReader:
+    """A bag that is open for reading: topics and messages.
+
+    path: a .bag file, a rosbag2 directory, or a bare .mcap or .db3 file. Use as a context manager. Every failure to
+    read is a DatasetError that names the bag.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise DatasetError(f"{self.path}: no such bag")
+        with self._readable():
+            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+            self._reader.open()
+        self.topics = tuple(self._summarize())
+
+    def _summarize(self) -> Iterator[Topic]:
+        for name, info in sorted(self._reader.topics.items()):
+            if info.msgtype is None:
+                raise DatasetError(f"{self.path}: topic {name} has messages of several types")
+            yield Topic(name, info.msgtype.replace("/msg/", "/"), info.msgcount)
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files. Closing twice is allowed."""
+        reader, self._reader = self._reader, None  # type: ignore[assignment]
+        if reader is not None:
+            reader.close()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turns whatever a damaged file makes the parsers raise into one line.
+
+        The parsers of the containers fail with struct, sqlite, zstd, assertion, key and value errors alike; nothing
+        of ours runs inside, so a broad net catches no bug of ours.
+        """
+        try:
+            yield
+        except HFNetError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+            raise DatasetError(
+                f"{self.path}: cannot be read as a bag ({reason}); is the recording complete? "
+                "`ros2 bag reindex` or `rosbag reindex` may repair it"
+            ) from error
+
+    def of_type(self, *types: str) -> list[Topic]:
+        """Topics of the given types that have messages, by name."""
+        return [topic for topic in self.topics if topic.type in types and topic.count]
+
+    def topic(self, name: str) -> Topic:
+        """A topic by its name. Raises DatasetError listing what there is."""
+        for topic in self.topics:
+            if topic.name == name:
+                if not topic.count:
+                    raise DatasetError(f"{self.path}: topic {name} has no messages")
+                return topic
+        listed = ", ".join(str(topic) for topic in self.topics) or "nothing"
+        raise DatasetError(f"{self.path}: no topic {name}; the bag has {listed}")
+
+    def messages(self, names: Collection[str]) -> Iterator[tuple[str, int, Any]]:
+        """(topic name, time of recording in ns, message) of the named topics, in order of recording."""
+        wanted = [connection for connection in self._reader.connections if connection.topic in names]
+        if not wanted:
+            return
+        with self._readable():
+            iterator = self._reader.messages(connections=wanted)
+        while True:
+            with self._readable():
+                item = next(iterator, None)
+                if item is None:
+                    return
+                connection, recorded_ns, raw = item
+                message = self._reader.deserialize(raw, connection.msgtype)
+            yield connection.topic, recorded_ns, message
+
+
+def stamp_of(message: Any, recorded_ns: int) -> int:
+    """The header's stamp in ns, or the time of recording for a driver that leaves the header at zero."""
+    stamp = message.header.stamp
+    header_ns = int(stamp.sec) * 10**9 + int(stamp.nanosec)
+    return header_ns if header_ns else recorded_ns

@@ -1,0 +1,72 @@
+"""Choosing keyframes of a drive: by motion and rotation, preferring sharp images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.geometry import Pose, pose_error
+
+__all__ = ["FrameSummary", "select_keyframes", "sharpness"]
+
+_SHARPNESS_WIDTH = 320  # blur that matters shows at this size, noise of the sensor does not
+_WINDOW = 15  # neighbours on each side that an image's sharpness is compared with
+_SOFT = 0.5  # of the median sharpness around: below it, an image counts as blurred
+_PATIENCE = 2.0  # a blurred image is taken after all when the motion grows to this many steps
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSummary:
+    """What the choice needs of a frame: its index in the recording, map_from_camera, and its sharpness."""
+
+    index: int
+    map_from_camera: Pose
+    sharpness: float
+
+
+def sharpness(image: NDArray[Any]) -> float:
+    """Variance of the Laplacian of the reduced gray image relative to its brightness; only comparable within a scene."""
+    gray = image if image.ndim == 2 else image[:, :, 1]  # green: no conversion needed to compare neighbours
+    height, width = gray.shape
+    scale = min(1.0, _SHARPNESS_WIDTH / width)
+    small = cv2.resize(gray, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv2.INTER_AREA)
+    values = small.astype(np.float32)
+    return float(cv2.Laplacian(values, cv2.CV_32F).var() / max(float(values.mean()), 1e-3) ** 2)
+
+
+def select_keyframes(frames: Sequence[FrameSummary], distance_m: float, angle_deg: float) -> list[int]:
+    """Positions in `frames` of the keyframes, increasing; the first usable frame always is one.
+
+    A keyframe follows when the camera has moved distance_m or turned angle_deg since the last one. Among frames that
+    qualify, one that is much blurrier than its neighbourhood is passed over for a following one, until the motion has
+    doubled.
+    """
+    if not frames:
+        return []
+    blurred = _blurred(np.array([frame.sharpness for frame in frames]))
+    chosen: list[int] = []
+    for position, frame in enumerate(frames):
+        if not chosen:
+            steps = float("inf") if position >= _WINDOW else 1.0
+        else:
+            moved, turned = pose_error(frames[chosen[-1]].map_from_camera, frame.map_from_camera)
+            steps = max(_ratio(moved, distance_m), _ratio(turned, angle_deg))
+        if steps >= _PATIENCE or (steps >= 1.0 and not blurred[position]):
+            chosen.append(position)
+    return chosen or [0]
+
+
+def _ratio(value: float, unit: float) -> float:
+    return value / unit if unit > 0 else float("inf")
+
+
+def _blurred(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which images are much less sharp than the median of those around them."""
+    padded = np.pad(values, _WINDOW, mode="reflect" if len(values) > _WINDOW else "edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _WINDOW + 1)
+    return np.asarray(values < _SOFT * np.median(windows, axis=1))

@@ -1,0 +1,114 @@
+"""Maps on disk: one file NAME.hfmap, described in maps/README.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.mapping.tensor_file import TensorFile, read_tensors, write_tensors
+from hfnet_core.types import Camera
+
+__all__ = ["FORMAT", "MAP_SUFFIX", "VERIFY_UP_TO_BYTES", "VERSION", "load_map", "save_map"]
+
+FORMAT = "hfmap"
+VERSION = 1
+MAP_SUFFIX = ".hfmap"
+# Hashing 256 MB takes a fraction of a second, which a user does not notice; larger maps open at once instead.
+VERIFY_UP_TO_BYTES = 256_000_000
+
+_DTYPES = {
+    "keyframe_cameras": "i4", "keyframe_stamps_ns": "i8", "keyframe_poses": "f8", "global_descriptors": "f4",
+    "landmarks_xyz": "f4", "landmark_offsets": "i8", "observation_keyframes": "i4", "observation_px": "f4",
+    "observation_descriptors": "f2", "keyframe_offsets": "i8", "keyframe_observations": "i8",
+    "covisible_offsets": "i8", "covisible_keyframes": "i4", "covisible_weights": "i4",
+}  # fmt: skip
+
+
+def save_map(landmark_map: LandmarkMap, path: Path) -> None:
+    """Write a map, complete or not at all; the same map gives the same bytes.
+
+    Raises ConfigError for a name that does not end in .hfmap, MapError where the file cannot be written.
+    """
+    if path.suffix != MAP_SUFFIX:
+        raise ConfigError(f"{path}: a map's name ends in {MAP_SUFFIX}")
+    arrays = {name: np.asarray(getattr(landmark_map, name), dtype=dtype) for name, dtype in _DTYPES.items()}
+    description = {
+        "cameras": [dataclasses.asdict(camera) for camera in landmark_map.cameras],
+        "keyframe_names": list(landmark_map.keyframe_names),
+        "frame_id": landmark_map.frame_id,
+        "model_hash": landmark_map.model_hash,
+        "provenance": landmark_map.provenance,
+    }
+    text = json.dumps(description, sort_keys=True, ensure_ascii=True, default=_plain)
+    write_tensors(path, arrays, {"format": FORMAT, "version": str(VERSION), "description": text})
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars and read-only mappings in provenance, as JSON knows them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"provenance holds a {type(value).__name__}, which a map file cannot keep")
+
+
+def load_map(path: Path, model_hash: str | None = None, *, verify: bool | None = None) -> LandmarkMap:
+    """Open a map; its arrays are memory-mapped and read-only.
+
+    model_hash: of the model that will query it; another one than the map's is refused with both hashes. verify:
+    compare the arrays with their checksums; None does so for files up to VERIFY_UP_TO_BYTES. The header is always
+    checked. Raises MapError, one line, for a file that is missing, cut off, foreign, damaged, of another version or
+    made with another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MapError(f"{path}: no such map; build one with `hfnet map build BAG -o {path}`")
+    if verify is None:
+        verify = path.stat().st_size <= VERIFY_UP_TO_BYTES
+    stored = read_tensors(path, verify=verify, accept=lambda metadata: _accept(path, metadata))
+    landmark_map = _assemble(path, stored)
+    if model_hash is not None and model_hash != landmark_map.model_hash:
+        raise MapError(f"{path}: was built with model {landmark_map.model_hash}, the query uses model {model_hash}: use "
+                       "the map's model or build the map again")  # fmt: skip
+    return landmark_map
+
+
+def _accept(path: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise MapError(f"{path}: is no map file (format {metadata.get('format')!r})")
+    if metadata.get("version") != str(VERSION):
+        raise MapError(
+            f"{path}: is a map of version {metadata.get('version')}, this program reads version {VERSION}: build it again"
+        )
+
+
+def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
+    for name, dtype in _DTYPES.items():
+        if name not in stored.arrays:
+            raise MapError(f"{path}: lacks array {name}: the file is damaged, build it again")
+        if stored.arrays[name].dtype != np.dtype(dtype):
+            raise MapError(f"{path}: array {name} has type {stored.arrays[name].dtype}, expected {np.dtype(dtype)}")
+    arrays: dict[str, Any] = {name: stored.arrays[name] for name in _DTYPES}
+    try:
+        known = json.loads(stored.metadata["description"])
+        cameras = tuple(_camera(entry) for entry in known["cameras"])
+        names = tuple(str(name) for name in known["keyframe_names"])
+        return LandmarkMap(
+            cameras=cameras, keyframe_names=names, model_hash=str(known["model_hash"]), frame_id=str(known["frame_id"]),
+            provenance=known["provenance"], **arrays,
+        )  # fmt: skip
+    except MapError as error:
+        raise MapError(f"{path}: {error}") from error
+    except (ConfigError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise MapError(f"{path}: its description is damaged ({type(error).__name__}); build it again") from error
+
+
+def _camera(entry: Mapping[str, Any]) -> Camera:
+    return Camera(entry["model"], int(entry["width"]), int(entry["height"]), tuple(entry["params"]))

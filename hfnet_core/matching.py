@@ -1,0 +1,107 @@
+"""Stage 3: correspondences between keypoints and landmarks, by descriptor alone or guided by a pose.
+
+Descriptors are unit vectors: squared distance = 2 - 2 * cosine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hfnet_core.types import Float32, Int32
+
+__all__ = ["Matches", "match_all", "match_guided"]
+
+_GUIDED_NEIGHBOURS = 24  # keypoints considered around one projected landmark
+_DISTINCT = 2.5  # standard deviations above its mean similarity to this image that a landmark's match must have
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """One-to-one correspondences. keypoints: [N] indices; landmarks: [N] indices; similarity: [N] cosine."""
+
+    keypoints: NDArray[np.int64]
+    landmarks: Int32
+    similarity: Float32
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+
+def match_all(descriptors: Float32, landmark_descriptors: Float32, landmarks: Int32, ratio: float) -> Matches:
+    """Mutual nearest neighbours of keypoints and landmarks that pass the ratio test.
+
+    descriptors: [K, D] of the image; landmark_descriptors: [R, D], row r describing landmark landmarks[r]; a landmark
+    may own several neighbouring rows (landmarks is sorted). The ratio test compares with the best row of *another*
+    landmark.
+    """
+    if len(descriptors) == 0 or len(landmarks) == 0:
+        return _empty()
+    similarity = descriptors @ landmark_descriptors.T
+    starts = np.flatnonzero(np.r_[True, landmarks[1:] != landmarks[:-1]])
+    if len(starts) < len(landmarks):
+        similarity = np.maximum.reduceat(similarity, starts, axis=1)
+    owners = landmarks[starts]
+    rows = np.arange(len(descriptors))
+    best = np.argmax(similarity, axis=1)
+    first = similarity[rows, best]
+    mutual = np.argmax(similarity, axis=0)[best] == rows
+    similarity[rows, best] = -2.0
+    second = similarity.max(axis=1) if len(starts) > 1 else np.full_like(first, -1.0)
+    kept = np.flatnonzero(mutual & (1.0 - first <= ratio**2 * (1.0 - second)))
+    return Matches(kept, owners[best[kept]], first[kept])
+
+
+def match_guided(
+    keypoints_px: Float32,
+    descriptors: Float32,
+    projections_px: NDArray[np.float64],
+    landmark_descriptors: Float32,
+    landmarks: Int32,
+    radius_px: float,
+    ratio: float,
+) -> Matches:
+    """Match landmarks only to keypoints near where a pose projects them.
+
+    projections_px: [L, 2], where the landmarks should appear; landmark_descriptors: [L, D]. A landmark takes the most
+    similar keypoint within `radius_px` if it passes the ratio test against the runner-up there and stands out from
+    what the landmark resembles anywhere in the image; of several landmarks at one keypoint the most similar stays.
+    Whatever the pose, some matches agree with it by chance, so they may refine a pose but hardly prove one.
+    """
+    if len(keypoints_px) == 0 or len(landmarks) == 0:
+        return _empty()
+    neighbours = min(_GUIDED_NEIGHBOURS, len(keypoints_px))
+    _, near = cKDTree(keypoints_px).query(projections_px, k=neighbours, distance_upper_bound=radius_px)
+    near = near.reshape(len(projections_px), neighbours)
+    present = near < len(keypoints_px)
+    candidates = np.where(present, near, 0)
+    everything = landmark_descriptors @ descriptors.T  # cheaper than gathering the few pairs
+    similarity = np.where(present, np.take_along_axis(everything, candidates, axis=1), -2.0)
+    rows = np.arange(len(landmarks))
+    best = np.argmax(similarity, axis=1)
+    first = similarity[rows, best]
+    similarity[rows, best] = -2.0
+    second = np.maximum(similarity.max(axis=1), -1.0)
+    distinct = first >= _chance_level(descriptors, landmark_descriptors)
+    kept = np.flatnonzero(distinct & (1.0 - first <= ratio**2 * (1.0 - second)))
+    kept = kept[np.argsort(-first[kept], kind="stable")]
+    chosen = candidates[kept, best[kept]]
+    _, unique = np.unique(chosen, return_index=True)
+    kept, chosen = kept[unique], chosen[unique]
+    return Matches(chosen.astype(np.int64), landmarks[kept], first[kept].astype(np.float32))
+
+
+def _chance_level(descriptors: Float32, landmark_descriptors: Float32) -> Float32:
+    """[L] similarity that few unrelated keypoints of this image reach with a landmark."""
+    mean = landmark_descriptors @ descriptors.mean(axis=0)
+    moment = descriptors.T @ descriptors / np.float32(len(descriptors))
+    variance = np.einsum("ij,ij->i", landmark_descriptors @ moment, landmark_descriptors) - mean**2
+    level: Float32 = mean + np.float32(_DISTINCT) * np.sqrt(np.maximum(variance, 0.0))
+    return level
+
+
+def _empty() -> Matches:
+    return Matches(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))

@@ -1,0 +1,94 @@
+"""Checkpoint -> named variables -> ONNX, with a parity check of torch against ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from hfnet_core.errors import ModelError
+from hfnet_core.features.architecture import DETECTOR_CELL
+from hfnet_core.features.onnx_graph import build_onnx, save_onnx
+from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.training.checkpoint import load_checkpoint
+from hfnet_core.training.network import HFNet
+
+__all__ = ["TOLERANCE", "Parity", "check_parity", "export_checkpoint", "save_variables"]
+
+_PARITY_SIZES = ((240, 320), (152, 200))  # (height, width); the second gives odd sizes from layer 8 on
+TOLERANCE = 1e-4  # largest allowed difference of any output
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest absolute difference, torch against ONNX Runtime, of each dense output."""
+
+    scores: float
+    descriptors: float
+    global_descriptor: float
+
+    @property
+    def worst(self) -> float:
+        return max(self.scores, self.descriptors, self.global_descriptor)
+
+
+def save_variables(variables: Mapping[str, NDArray[np.float32]], path: Path) -> None:
+    """Write named variables to an npz, atomically."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    try:
+        np.savez(temporary, **dict(variables))  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_parity(network: HFNet, model: Path) -> Parity:
+    """Run both on two noisy images, one of odd feature sizes; the worst differences."""
+    backend = OnnxRuntimeBackend(model, threads=1)
+    worst = np.zeros(3)
+    network = network.eval()
+    for height, width in _PARITY_SIZES:
+        image = _parity_image(height, width)
+        with torch.inference_mode():
+            maps, global_descriptor = network(torch.from_numpy(image)[None, None])
+        scores = F.pixel_shuffle(maps.logits.softmax(dim=1)[:, :-1], DETECTOR_CELL)
+        expected = (scores[0, 0], maps.descriptors[0].permute(1, 2, 0), global_descriptor[0])
+        found = backend.infer(image)
+        for index, (ours, theirs) in enumerate(
+            zip(expected, (found.scores, found.descriptors, found.global_descriptor), strict=True)
+        ):
+            worst[index] = max(worst[index], float(np.abs(ours.numpy() - theirs).max()))
+    backend.close()
+    return Parity(float(worst[0]), float(worst[1]), float(worst[2]))
+
+
+def _parity_image(height: int, width: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    image = 128 + 60 * np.sin(x / 7) * np.cos(y / 11) + rng.normal(0, 25, (height, width))
+    return np.clip(image, 0, 255).astype(np.float32)
+
+
+def export_checkpoint(checkpoint: Path, output: Path, *, name: str, version: str, licence: str) -> Parity:
+    """Write the checkpoint's network as ONNX; raises ModelError, and writes nothing, if ONNX Runtime disagrees."""
+    network = load_checkpoint(checkpoint).build_network()
+    model = build_onnx(
+        network.variables(), network.spec, name=name, version=version, licence=licence, subpixel=True
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
+    try:
+        save_onnx(model, partial)
+        parity = check_parity(network, partial)
+        if not parity.worst <= TOLERANCE:
+            raise ModelError(f"{checkpoint}: ONNX Runtime differs from torch by {parity.worst:.2g} > {TOLERANCE}; not written")
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return parity

@@ -1,0 +1,152 @@
+"""Batches for the local stage: pairs of homography crops of one photo with detector targets and corresponding points.
+
+Batch number k is a pure function of (seed, k): a resumed run sees exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hfnet_core.training.augmentation import (
+    CropRange,
+    crop_pair,
+    photometric,
+    warp_image,
+    warp_points,
+)
+from hfnet_core.training.labels import cell_validity, soft_labels
+from hfnet_core.training.pool import Pool, read_gray, select_keypoints
+from hfnet_core.training.teachers import read_keypoints
+
+__all__ = ["LocalBatch", "LocalBatches", "LocalDataSettings"]
+
+
+@dataclass(frozen=True)
+class LocalDataSettings:
+    """What one batch of the local stage holds.
+
+    pairs: photos per batch, two crops each; crop_px: side of the square crops, a multiple of 8; points: most
+    correspondences per pair; shift: largest distance of the crops' middles, in crop sides; clean: share of crops
+    without photometric noise; budget, min_score, radius_px: which teacher keypoints become labels (see
+    `select_keypoints`).
+    """
+
+    pairs: int = 8
+    crop_px: int = 256
+    points: int = 128
+    shift: float = 0.3
+    clean: float = 0.15
+    budget: int = 1200
+    min_score: float = 0.15
+    radius_px: float = 3.0
+    crops: CropRange = CropRange()
+
+
+class LocalBatch(NamedTuple):
+    """Crops 2i and 2i+1 are the two views of photo i.
+
+    images: [2B, 1, H, W] uint8; targets: [2B, 65, H/8, W/8]; valid: [2B, H/8, W/8] bool, cells that show the photo;
+    pair: [M] the photo i of each correspondence; first, second: [M, 2] its pixel in crop 2i and in crop 2i+1;
+    relative: [B, 3, 3] homography crop 2i -> crop 2i+1.
+    """
+
+    images: Tensor
+    targets: Tensor
+    valid: Tensor
+    pair: Tensor
+    first: Tensor
+    second: Tensor
+    relative: Tensor
+
+
+class LocalBatches(Dataset[LocalBatch]):
+    """Map-style dataset of whole batches; index = step."""
+
+    def __init__(self, pool: Pool, teacher_folder: Path, settings: LocalDataSettings, seed: int, length: int) -> None:
+        self.pool, self.teacher_folder, self.settings = pool, teacher_folder, settings
+        self.seed, self.length = seed, length
+        self._keypoints: dict[int, NDArray[np.float32]] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, step: int) -> LocalBatch:
+        cv2.setNumThreads(1)
+        settings, count = self.settings, len(self.pool.photos)
+        rng = np.random.default_rng((self.seed, step))
+        # Epochs: each photo once, in an order of its own per epoch.
+        places = step * settings.pairs + np.arange(settings.pairs)
+        chosen = [
+            int(np.random.default_rng((self.seed, 7, place // count)).permutation(count)[place % count])
+            for place in places
+        ]
+        views = [self._pair(rng, photo) for photo in chosen]
+        return _collate(views)
+
+    def keypoints(self, photo: int) -> NDArray[np.float32]:
+        """The label keypoints [K, 2] of a photo, in its pixels."""
+        if photo not in self._keypoints:
+            entry, settings = self.pool.photos[photo], self.settings
+            area = read_gray(entry.path).size
+            xy, scores = read_keypoints(self.teacher_folder, entry.name)
+            self._keypoints[photo] = select_keypoints(
+                xy, scores, area, settings.budget, settings.min_score, settings.radius_px
+            )
+        return self._keypoints[photo]
+
+    def _pair(self, rng: np.random.Generator, photo: int) -> _View:
+        image, keypoints = read_gray(self.pool.photos[photo].path), self.keypoints(photo)
+        size = (self.settings.crop_px, self.settings.crop_px)
+        homographies = crop_pair(
+            rng, (image.shape[1], image.shape[0]), size, self.settings.crops, self.settings.shift
+        )
+        crops, targets, valid, places = [], [], [], []
+        for homography in homographies:
+            crop, inside = warp_image(image, homography, size, border=int(rng.integers(256)))
+            xy = warp_points(homography, keypoints)
+            crops.append(crop if rng.random() < self.settings.clean else photometric(rng, crop))
+            targets.append(soft_labels(xy, size))
+            valid.append(cell_validity(inside))
+            places.append(xy)
+        both = np.flatnonzero(_within(places[0], size) & _within(places[1], size))
+        both = rng.permutation(both)[: self.settings.points]
+        relative = homographies[1] @ np.linalg.inv(homographies[0])
+        return _View(crops, targets, valid, places[0][both], places[1][both], relative)
+
+
+class _View(NamedTuple):
+    crops: list[NDArray[np.uint8]]
+    targets: list[NDArray[np.float32]]
+    valid: list[NDArray[np.bool_]]
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+    relative: NDArray[np.float64]
+
+
+def _within(xy: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    margin = 2.0  # a border pixel's descriptor sees mostly padding
+    with np.errstate(invalid="ignore"):
+        return np.asarray(
+            ((xy >= margin) & (xy <= np.array(size, np.float32) - 1 - margin)).all(axis=1), dtype=np.bool_
+        )
+
+
+def _collate(views: list[_View]) -> LocalBatch:
+    return LocalBatch(
+        images=torch.from_numpy(np.stack([crop for view in views for crop in view.crops])[:, None]),
+        targets=torch.from_numpy(np.stack([target for view in views for target in view.targets])),
+        valid=torch.from_numpy(np.stack([valid for view in views for valid in view.valid])),
+        pair=torch.from_numpy(np.repeat(np.arange(len(views)), [len(view.first) for view in views])),
+        first=torch.from_numpy(np.concatenate([view.first for view in views])),
+        second=torch.from_numpy(np.concatenate([view.second for view in views])),
+        relative=torch.from_numpy(np.stack([view.relative for view in views]).astype(np.float32)),
+    )

@@ -1,0 +1,300 @@
+"""HF-Net in torch: the same table of layers, names and arithmetic as the released TensorFlow graph.
+
+Source: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization at Large Scale", CVPR 2019. Input is
+[N, 1, H, W] float gray 0..255 with H, W multiples of 8. TensorFlow's SAME padding is reproduced for every size:
+with stride 2 an even side is padded (0, 1), an odd side (1, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hfnet_core.errors import ModelError
+from hfnet_core.features.architecture import (
+    BATCH_NORM_EPSILON,
+    DETECTOR_CELL,
+    DETECTOR_CHANNELS,
+    DETECTOR_CLASSES,
+    LAYERS,
+    LOCAL_LAYER,
+    STEM_CHANNELS,
+    Block,
+    NetworkSpec,
+    variable_shapes,
+)
+
+__all__ = ["GlobalHead", "HFNet", "LocalMaps", "l2_normalize", "sample_descriptors"]
+
+_BATCH_NORM_MOMENTUM = 0.03  # torch's sense: weight of the new batch; the release used 0.003, far longer training
+_SHARPNESS = 3.0  # gamma of the memberships at the start; 1 leaves assignments almost uniform over 32 clusters
+_NORM_FLOOR = 1e-12  # of the squared norm, as in tf.nn.l2_normalize
+
+
+class LocalMaps(NamedTuple):
+    """What layer 7's heads give, at 1/8 of the input's size.
+
+    logits: [N, 65, H/8, W/8]; channel 8 * dy + dx is pixel (dx, dy) of the cell, channel 64 the dustbin.
+    descriptors: [N, local_dim, H/8, W/8], unit length over channels.
+    """
+
+    logits: Tensor
+    descriptors: Tensor
+
+
+def l2_normalize(values: Tensor, dim: int) -> Tensor:
+    """x * rsqrt(max(sum x^2, 1e-12)) along `dim`, computed in float32."""
+    values = values.float()
+    return values * values.square().sum(dim, keepdim=True).clamp_min(_NORM_FLOOR).rsqrt()
+
+
+def sample_descriptors(descriptor_map: Tensor, image_index: Tensor, xy: Tensor) -> Tensor:
+    """Unit descriptors [M, D] of a map [N, D, h, w] at pixels `xy` [M, 2] of images `image_index` [M].
+
+    Bilinear at the geometric cell centres, (x - 3.5) / 8; positions beyond the outermost centres take the border's.
+    """
+    height, width = descriptor_map.shape[-2:]
+    column = ((xy[:, 0] - (DETECTOR_CELL - 1) / 2) / DETECTOR_CELL).clamp(0, width - 1)
+    row = ((xy[:, 1] - (DETECTOR_CELL - 1) / 2) / DETECTOR_CELL).clamp(0, height - 1)
+    left, top = column.floor().clamp_max(max(width - 2, 0)), row.floor().clamp_max(max(height - 2, 0))
+    fx, fy = (column - left)[:, None], (row - top)[:, None]
+    x0, y0 = left.long(), top.long()
+    x1, y1 = (x0 + 1).clamp_max(width - 1), (y0 + 1).clamp_max(height - 1)
+    channels_last = descriptor_map.permute(0, 2, 3, 1)
+    upper = channels_last[image_index, y0, x0] * (1 - fx) + channels_last[image_index, y0, x1] * fx
+    lower = channels_last[image_index, y1, x0] * (1 - fx) + channels_last[image_index, y1, x1] * fx
+    return l2_normalize(upper * (1 - fy) + lower * fy, dim=1)
+
+
+def _same_padding(size: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
+    return total // 2, total - total // 2
+
+
+class _ConvNorm(nn.Module):
+    """3x3 or 1x1 convolution without bias (SAME padding), batch norm, optional ReLU6."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, depthwise: bool = False, relu: bool = True
+    ) -> None:
+        super().__init__()
+        self.stride, self.kernel, self.relu = stride, kernel, relu
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=inputs if depthwise else 1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPSILON, momentum=_BATCH_NORM_MOMENTUM)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out" if not depthwise else "fan_in", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = 0
+        if self.kernel == 3:
+            if self.stride == 1:
+                padding = 1
+            else:
+                height, width = x.shape[-2:]
+                x = F.pad(x, (*_same_padding(width, self.stride), *_same_padding(height, self.stride)))
+        x = F.conv2d(x, self.conv.weight, None, self.stride, padding, 1, self.conv.groups)
+        x = self.norm(x)
+        return F.relu6(x) if self.relu else x
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.residual = block.is_residual
+        self.expand = _ConvNorm(block.inputs, block.expanded, 1) if block.has_expand else None
+        self.depthwise = _ConvNorm(block.expanded, block.expanded, 3, block.stride, depthwise=True)
+        self.project = _ConvNorm(block.expanded, block.outputs, 1, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else self.expand(x)
+        y = self.project(self.depthwise(y))
+        return x + y if self.residual else y
+
+
+class _ConvHead(nn.Module):
+    """3x3 convolution + batch norm + ReLU6, then a 1x1 convolution with bias."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.hidden = _ConvNorm(inputs, hidden, 3)
+        self.output = nn.Conv2d(hidden, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.output(self.hidden(x))
+        return result
+
+
+class GlobalHead(nn.Module):
+    """VLAD pooling of layer 18 [N, 240, h, w] and a learned projection: unit descriptors [N, global_dim].
+
+    As released: memberships are normalised with a beta-only batch norm, and the "intra" L2 runs over the clusters
+    for each feature dimension, not per cluster.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        channels, dim = LAYERS[-1].outputs, spec.vlad_dim
+        self.projection = nn.Conv2d(channels, dim, 1) if spec.intermediate_dim else None
+        self.memberships = nn.Conv2d(dim, spec.clusters, 1, bias=False)
+        self.norm = nn.BatchNorm2d(spec.clusters, eps=BATCH_NORM_EPSILON, momentum=_BATCH_NORM_MOMENTUM)
+        nn.init.constant_(self.norm.weight, _SHARPNESS)  # the released graph has no gamma: folded by `variables`
+        self.clusters = nn.Parameter(torch.randn(spec.clusters, dim) * 0.1)
+        self.reduction = nn.Linear(spec.clusters * dim, spec.global_dim)
+
+    def features(self, layer_18: Tensor) -> Tensor:
+        """[N, vlad_dim, h, w]: what VLAD pools."""
+        return layer_18 if self.projection is None else self.projection(layer_18)
+
+    def forward(self, layer_18: Tensor) -> Tensor:
+        return self.pool(self.features(layer_18))
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Unit descriptors [N, global_dim] of `features`."""
+        weights = self.norm(self.memberships(x)).float().softmax(dim=1).flatten(2)  # [N, K, P]
+        x = x.float().flatten(2)  # [N, D, P]
+        residuals = weights.sum(2)[:, :, None] * self.clusters - weights @ x.transpose(1, 2)  # [N, K, D]
+        vlad = l2_normalize(l2_normalize(residuals, dim=1).flatten(1), dim=1)
+        return l2_normalize(self.reduction(vlad), dim=1)
+
+
+class HFNet(nn.Module):
+    """The whole network; `local` and `global_descriptor` run only the layers they need."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stem = _ConvNorm(1, STEM_CHANNELS, 3, 2)
+        self.shallow = nn.ModuleList(_InvertedResidual(block) for block in LAYERS[:LOCAL_LAYER])
+        self.deep = nn.ModuleList(_InvertedResidual(block) for block in LAYERS[LOCAL_LAYER:])
+        local_inputs = LAYERS[LOCAL_LAYER - 1].outputs
+        self.descriptor = _ConvHead(local_inputs, spec.local_dim, spec.local_dim)
+        self.detector = _ConvHead(local_inputs, DETECTOR_CHANNELS, DETECTOR_CLASSES)
+        self.global_head = GlobalHead(spec)
+
+    def layer_7(self, image: Tensor) -> Tensor:
+        """[N, 96, H/8, W/8] of gray images [N, 1, H, W], 0..255."""
+        x: Tensor = self.stem((image - 128.0) / 128.0)
+        for block in self.shallow:
+            x = block(x)
+        return x
+
+    def layer_18(self, layer_7: Tensor) -> Tensor:
+        """[N, 240, ceil(H/32), ceil(W/32)] of layer 7."""
+        for block in self.deep:
+            layer_7 = block(layer_7)
+        return layer_7
+
+    def local(self, image: Tensor) -> LocalMaps:
+        features = self.layer_7(image)
+        return LocalMaps(self.detector(features).float(), l2_normalize(self.descriptor(features), dim=1))
+
+    def global_descriptor(self, image: Tensor) -> Tensor:
+        result: Tensor = self.global_head(self.layer_18(self.layer_7(image)))
+        return result
+
+    def forward(self, image: Tensor) -> tuple[LocalMaps, Tensor]:
+        """Local maps and the unit global descriptor [N, global_dim]."""
+        features = self.layer_7(image)
+        maps = LocalMaps(self.detector(features).float(), l2_normalize(self.descriptor(features), dim=1))
+        return maps, self.global_head(self.layer_18(features))
+
+    def variables(self) -> dict[str, NDArray[np.float32]]:
+        """Every variable by its released name, in TensorFlow's layout, float32.
+
+        The memberships' gamma, which the released graph lacks, is folded into their kernel and moving mean.
+        """
+        result = {
+            name: np.array(_to_tensorflow(name, tensor.detach().float().cpu()).numpy(), order="C")
+            for name, tensor in _named_tensors(self)
+        }
+        gamma = self.global_head.norm.weight.detach().float().cpu().numpy()
+        result["global_head/vlad/memberships/weights"] *= gamma
+        result["global_head/vlad/memberships/BatchNorm/moving_mean"] *= gamma
+        return result
+
+    def load_variables(self, variables: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set every variable from its released name; refuses missing, unknown and misshapen ones by name."""
+        shapes = variable_shapes(self.spec)
+        _check_variables(variables, shapes)
+        with torch.no_grad():
+            for name, tensor in _named_tensors(self):
+                value = torch.from_numpy(np.array(variables[name], dtype=np.float32))
+                tensor.copy_(_from_tensorflow(name, value).reshape(tensor.shape))
+            self.global_head.norm.weight.fill_(1.0)
+
+
+def _check_variables(variables: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    missing, unknown = sorted(shapes.keys() - variables.keys()), sorted(variables.keys() - shapes.keys())
+    if missing or unknown:
+        what, names = ("lack", missing) if missing else ("have the unknown", unknown)
+        raise ModelError(f"the variables {what} {names[0]!r} and {len(names) - 1} more: they are of another network")
+    for name, shape in shapes.items():
+        if variables[name].shape != shape:
+            raise ModelError(f"variable {name!r} has shape {variables[name].shape}, this network needs {shape}")
+
+
+def _to_tensorflow(name: str, tensor: Tensor) -> Tensor:
+    if name.endswith("depthwise_weights"):
+        return tensor.permute(2, 3, 0, 1)
+    if name.endswith("dimensionality_reduction/weights"):
+        return tensor.t()
+    if name.endswith("vlad/clusters"):
+        return tensor[None, None, None]
+    return tensor.permute(2, 3, 1, 0) if name.endswith("/weights") else tensor
+
+
+def _from_tensorflow(name: str, tensor: Tensor) -> Tensor:
+    if name.endswith("depthwise_weights"):
+        return tensor.permute(2, 3, 0, 1)
+    if name.endswith("dimensionality_reduction/weights"):
+        return tensor.t()
+    if name.endswith("vlad/clusters"):
+        return tensor[0, 0, 0]
+    return tensor.permute(3, 2, 0, 1) if name.endswith("/weights") else tensor
+
+
+def _norm_tensors(scope: str, norm: nn.BatchNorm2d, gamma: bool = True) -> Iterator[tuple[str, Tensor]]:
+    assert norm.running_mean is not None and norm.running_var is not None
+    yield f"{scope}/BatchNorm/beta", norm.bias
+    if gamma:
+        yield f"{scope}/BatchNorm/gamma", norm.weight
+    yield f"{scope}/BatchNorm/moving_mean", norm.running_mean
+    yield f"{scope}/BatchNorm/moving_variance", norm.running_var
+
+
+def _conv_norm_tensors(scope: str, module: _ConvNorm, leaf: str = "weights") -> Iterator[tuple[str, Tensor]]:
+    yield f"{scope}/{leaf}", module.conv.weight
+    yield from _norm_tensors(scope, module.norm)
+
+
+def _named_tensors(network: HFNet) -> Iterator[tuple[str, Tensor]]:
+    yield from _conv_norm_tensors("MobilenetV2/Conv", network.stem)
+    for block, module in zip(LAYERS, [*network.shallow, *network.deep], strict=True):
+        assert isinstance(module, _InvertedResidual)
+        if module.expand is not None:
+            yield from _conv_norm_tensors(f"{block.scope}/expand", module.expand)
+        yield from _conv_norm_tensors(f"{block.scope}/depthwise", module.depthwise, "depthwise_weights")
+        yield from _conv_norm_tensors(f"{block.scope}/project", module.project)
+    for scope, head in (("local_head/descriptor", network.descriptor), ("local_head/detector", network.detector)):
+        yield from _conv_norm_tensors(f"{scope}/Conv", head.hidden)
+        yield f"{scope}/Conv_1/weights", head.output.weight
+        yield f"{scope}/Conv_1/biases", _bias(head.output)
+    head_module = network.global_head
+    if head_module.projection is not None:
+        yield "global_head/intermediate_proj/weights", head_module.projection.weight
+        yield "global_head/intermediate_proj/biases", _bias(head_module.projection)
+    yield "global_head/vlad/memberships/weights", head_module.memberships.weight
+    yield from _norm_tensors("global_head/vlad/memberships", head_module.norm, gamma=False)
+    yield "global_head/vlad/clusters", head_module.clusters
+    yield "global_head/dimensionality_reduction/weights", head_module.reduction.weight
+    yield "global_head/dimensionality_reduction/biases", _bias(head_module.reduction)
+
+
+def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias

@@ -1,0 +1,89 @@
+"""Teachers: networks whose keypoints the student learns, and the cache of what they found in each photo.
+
+A cache file is `<photo name with / replaced by __>.npz` with `keypoints` [K, 2] float32, native pixels with (0, 0) at
+the centre of the top-left one, and `scores` [K] float32, larger is better.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hfnet_core.errors import DatasetError, ModelError
+from hfnet_core.training.pool import Pool, read_gray
+
+__all__ = ["Aliked", "Teacher", "TeacherKeypoints", "cache_file", "read_keypoints", "run_teacher"]
+
+
+class TeacherKeypoints(NamedTuple):
+    """xy: [K, 2] pixels, scores: [K], both float32."""
+
+    xy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+class Teacher(Protocol):
+    """Anything that finds keypoints in a gray image [H, W] uint8."""
+
+    def __call__(self, image: NDArray[np.uint8]) -> TeacherKeypoints: ...
+
+
+class Aliked:
+    """ALIKED-n16 (Zhao et al., "ALIKED: A Lighter Keypoint and Descriptor Extraction Network", 2023; BSD-3) of kornia."""
+
+    def __init__(self, weights: Path, max_keypoints: int = 2000) -> None:
+        from kornia.feature import ALIKED
+
+        if not weights.is_file():
+            raise ModelError(f"{weights} is missing: give the teacher's weights (aliked-n16.pth)")
+        self._network = ALIKED("aliked-n16", max_num_keypoints=max_keypoints, detection_threshold=0.0)
+        try:
+            self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
+        except (RuntimeError, ValueError, OSError, EOFError) as error:
+            raise ModelError(f"{weights} are not weights of ALIKED-n16 ({str(error).splitlines()[0]})") from error
+        self._network.eval()
+
+    def __call__(self, image: NDArray[np.uint8]) -> TeacherKeypoints:
+        with torch.inference_mode():
+            found = self._network(torch.from_numpy(image)[None, None].float() / 255)[0]
+        scores = getattr(found, "keypoint_scores", None)
+        scores = found.detection_scores if scores is None else scores
+        return TeacherKeypoints(found.keypoints.numpy().astype(np.float32), scores.numpy().astype(np.float32))
+
+
+def cache_file(folder: Path, name: str) -> Path:
+    """Where the teacher's keypoints of the photo `name` lie."""
+    return folder / (name.removeprefix("img/").replace("/", "__") + ".npz")
+
+
+def read_keypoints(folder: Path, name: str) -> TeacherKeypoints:
+    """The cached keypoints of a photo."""
+    path = cache_file(folder, name)
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing: run the teacher over the pool first (hfnet train --teacher-weights)")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return TeacherKeypoints(stored["keypoints"], stored["scores"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DatasetError(f"{path} is damaged ({error}): delete it and run the teacher again") from error
+
+
+def run_teacher(
+    teacher: Teacher, pool: Pool, folder: Path, report: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Fill the cache: photos that have a file already are left alone, so a killed pass goes on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for done, photo in enumerate(pool.photos):
+        path = cache_file(folder, photo.name)
+        if not path.is_file():
+            found = teacher(read_gray(photo.path))
+            temporary = path.with_suffix(".tmp.npz")
+            np.savez(temporary, keypoints=found.xy, scores=found.scores)
+            os.replace(temporary, path)
+        report(done + 1, len(pool.photos))

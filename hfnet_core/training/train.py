@@ -1,0 +1,220 @@
+"""The training loop, common to both stages: schedule, mixed precision, logs, checkpoints, resume.
+
+    run_stage(LocalStage(...), network, settings, folder)
+
+A run writes `log.csv` and `checkpoint.pt` into its folder. The same call after a kill goes on from the checkpoint: the
+learning rate follows the share of the budget that is spent (steps, or minutes of training time summed over resumes),
+and batch k depends on the seed and k alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from hfnet_core.training.network import HFNet
+
+__all__ = ["RunSettings", "Stage", "run_stage"]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long and how a stage is trained; exactly one of `minutes` and `steps` bounds it.
+
+    learning_rate: peak of a cosine that starts after `warmup` (share of the budget) and ends at 0.
+    bf16_until: share of the budget trained with bfloat16 activations; the rest is float32 and settles the batch norms.
+    workers: processes that make batches; 0 makes them in the trainer itself.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.02
+    gradient_norm: float = 5.0
+    bf16_until: float = 0.9
+    seed: int = 0
+    workers: int = 1
+    checkpoint_every_s: float = 180.0
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise ConfigError("give either minutes or steps, not both or neither")
+        if (self.minutes is not None and self.minutes <= 0) or (self.steps is not None and self.steps <= 0):
+            raise ConfigError(f"minutes={self.minutes}, steps={self.steps}: the budget must be positive")
+
+
+class Stage(Protocol):
+    """What differs between the stages."""
+
+    name: str
+
+    def prepare(self, network: HFNet) -> list[nn.Parameter]:
+        """Set train/eval modes, freeze what stays, and return what is trained."""
+        ...
+
+    def batches(self, seed: int, length: int) -> Dataset[Any]: ...
+
+    def loss(self, network: HFNet, scale: Tensor, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        """Total loss, and its parts for the log. `scale`: the learned InfoNCE scale (1 / temperature)."""
+        ...
+
+
+def run_stage(
+    stage: Stage,
+    network: HFNet,
+    settings: RunSettings,
+    folder: Path,
+    device: str = "cpu",
+    report: Callable[[str], None] = print,
+    stop_after: int | None = None,
+) -> HFNet:
+    """Train to the end of the budget, from `folder`'s checkpoint if there is one; returns the network.
+
+    stop_after: stop early after this many steps, as a kill just after a checkpoint would (for tests).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(stage, network, settings, folder, device)
+    if run.checkpoint_path.is_file():
+        run.restore()
+        report(f"{stage.name}: resumes at step {run.step}, {run.elapsed_s / 60:.1f} min")
+    with (folder / "log.csv").open("a", newline="", encoding="utf-8") as log_file:
+        _train(run, csv.writer(log_file), log_file.flush, report, stop_after)
+    run.save()
+    return network
+
+
+class _Run:
+    """Mutable state of one run."""
+
+    def __init__(self, stage: Stage, network: HFNet, settings: RunSettings, folder: Path, device: str) -> None:
+        torch.manual_seed(settings.seed)
+        self.stage, self.settings, self.device = stage, settings, device
+        self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.log_scale = nn.Parameter(torch.tensor(math.log(22.0), device=device))
+        self.parameters = [*stage.prepare(network), self.log_scale]
+        decayed = [p for p in self.parameters if p.ndim > 1]
+        others = [p for p in self.parameters if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        self.checkpoint_path = folder / "checkpoint.pt"
+        self.step, self.elapsed_s = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent, 0..1."""
+        if self.settings.steps is not None:
+            return min(self.step / self.settings.steps, 1.0)
+        assert self.settings.minutes is not None
+        return min(self.elapsed_s / (60 * self.settings.minutes), 1.0)
+
+    def learning_rate(self) -> float:
+        warmup, progress = self.settings.warmup, self.progress
+        if progress < warmup:
+            return self.settings.learning_rate * max(progress / warmup, 0.02)
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+    def save(self) -> None:
+        save_checkpoint(
+            self.checkpoint_path,
+            Checkpoint(
+                self.stage.name,
+                self.step,
+                self.elapsed_s,
+                self.network.spec,
+                self.network.state_dict(),
+                self.optimizer.state_dict(),
+                self.log_scale.detach(),
+                torch.get_rng_state(),
+            ),
+        )
+
+    def restore(self) -> None:
+        saved = load_checkpoint(self.checkpoint_path)
+        if saved.stage != self.stage.name or saved.spec != self.network.spec:
+            raise ConfigError(
+                f"{self.checkpoint_path} is of stage {saved.stage!r}, {saved.spec}: give another output folder"
+            )
+        self.network.load_state_dict(saved.network)
+        self.optimizer.load_state_dict(saved.optimizer)
+        with torch.no_grad():
+            self.log_scale.copy_(saved.scale)
+        torch.set_rng_state(saved.random)
+        self.step, self.elapsed_s = saved.step, saved.elapsed_s
+
+
+def _train(
+    run: _Run, log: Any, flush: Callable[[], None], report: Callable[[str], None], stop_after: int | None
+) -> None:
+    settings = run.settings
+    if run.progress >= 1.0:
+        return
+    sums: dict[str, float] = {}
+    last_save = clock = time.monotonic()
+    for batch in _loader(run):
+        parts = _step(run, batch)
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0.0) + value
+        run.step += 1
+        now = time.monotonic()
+        run.elapsed_s += now - clock
+        clock = now
+        if run.step % settings.log_every == 0:
+            means = {name: value / settings.log_every for name, value in sums.items()}
+            sums = {}
+            if run.step == settings.log_every:
+                log.writerow(["step", "elapsed_s", "learning_rate", *means])
+            log.writerow([run.step, f"{run.elapsed_s:.1f}", f"{run.learning_rate():.3e}", *_rounded(means)])
+            flush()
+            text = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+            report(f"{run.stage.name} step {run.step} {run.elapsed_s / 60:.1f} min {run.progress:.1%} {text}")
+        if now - last_save > settings.checkpoint_every_s:
+            run.save()
+            last_save = time.monotonic()
+        if run.progress >= 1.0 or run.step == stop_after:
+            return
+
+
+def _rounded(values: dict[str, float]) -> Iterator[str]:
+    return (f"{value:.5f}" for value in values.values())
+
+
+def _step(run: _Run, batch: Any) -> dict[str, float]:
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.learning_rate()
+    batch = type(batch)(*(value.to(run.device) for value in batch))
+    with torch.autocast(run.device.split(":")[0], torch.bfloat16, enabled=run.progress < run.settings.bf16_until):
+        loss, parts = run.stage.loss(run.network, run.log_scale.exp().clamp_max(100.0), batch)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.gradient_norm)
+    if torch.isfinite(norm):  # a batch that overflows is left out rather than destroying the weights
+        run.optimizer.step()
+    return {"loss": float(loss.detach()), **parts, "gradient": float(norm)}
+
+
+def _loader(run: _Run) -> DataLoader[Any]:
+    length = run.settings.steps if run.settings.steps is not None else 10_000_000
+    workers = run.settings.workers
+    return DataLoader(
+        run.stage.batches(run.settings.seed, length),
+        batch_size=None,
+        sampler=range(run.step, length),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,177 @@
+"""The values that pass between stages: immutable, typed, with their conventions.
+
+Pixels: (x, y), x right, y down, (0, 0) at the centre of the top-left pixel (OpenCV and ROS; COLMAP files differ by
+half a pixel and are converted on import and export only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.geometry import Array, Pose
+
+__all__ = [
+    "CAMERA_PARAMETERS",
+    "Camera",
+    "Features",
+    "Float32",
+    "Int32",
+    "Localization",
+    "Localized",
+    "Mode",
+    "NotLocalized",
+    "Reason",
+]
+
+Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
+
+CAMERA_PARAMETERS: Mapping[str, int] = {
+    "SIMPLE_PINHOLE": 3,  # f cx cy
+    "PINHOLE": 4,  # fx fy cx cy
+    "SIMPLE_RADIAL": 4,  # f cx cy k
+    "RADIAL": 5,  # f cx cy k1 k2
+    "OPENCV": 8,  # fx fy cx cy k1 k2 p1 p2
+    "FULL_OPENCV": 12,  # fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6
+    "OPENCV_FISHEYE": 8,  # fx fy cx cy k1 k2 k3 k4
+}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A calibrated camera. `model` and the order of `params` are COLMAP's; the principal point is in our pixels.
+
+    Raises ConfigError for an unknown model, a wrong number of parameters, or a focal length or size that is not
+    positive.
+    """
+
+    model: str
+    width: int
+    height: int
+    params: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", tuple(float(value) for value in self.params))
+        wanted = CAMERA_PARAMETERS.get(self.model)
+        if wanted is None:
+            raise ConfigError(
+                f"camera model {self.model!r} is not supported; use one of {', '.join(CAMERA_PARAMETERS)}"
+            )
+        if len(self.params) != wanted:
+            raise ConfigError(f"camera model {self.model} takes {wanted} parameters, got {len(self.params)}")
+        if self.width <= 0 or self.height <= 0:
+            raise ConfigError(f"camera size {self.width}x{self.height} is not positive")
+        if not np.isfinite(self.params).all() or min(self.focal_length) <= 0:
+            raise ConfigError(f"camera has no valid focal length ({self.params}): is it calibrated?")
+
+    @property
+    def focal_length(self) -> tuple[float, float]:
+        """(fx, fy) in pixels."""
+        single = self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+        return self.params[0], self.params[0 if single else 1]
+
+    def scaled(self, width: int, height: int) -> Camera:
+        """The same camera for its image resized to `width` x `height` (pixel centres map by (x + .5) s - .5)."""
+        sx, sy = width / self.width, height / self.height
+        single = self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+        if single and not np.isclose(sx, sy, rtol=1e-2):
+            raise ConfigError(f"{self.model} cannot be resized from {self.width}x{self.height} to {width}x{height}")
+        focal = [self.params[0] * sx] if single else [self.params[0] * sx, self.params[1] * sy]
+        n = len(focal)
+        centre = [(self.params[n] + 0.5) * sx - 0.5, (self.params[n + 1] + 0.5) * sy - 0.5]
+        return Camera(self.model, width, height, (*focal, *centre, *self.params[n + 2 :]))
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What the network says of one image.
+
+    keypoints_px: [K, 2] in pixels of the original image. scores: [K], descending. descriptors: [K, D], unit length.
+    global_descriptor: [G], unit length. width, height: of the original image. All float32.
+    """
+
+    keypoints_px: Float32
+    scores: Float32
+    descriptors: Float32
+    global_descriptor: Float32
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return len(self.keypoints_px)
+
+
+class Reason(Enum):
+    """Why there is no pose."""
+
+    NO_MAP = "no map is loaded"
+    EMPTY_MAP = "the map has no landmarks"
+    BAD_IMAGE = "the image cannot be used"
+    TOO_FEW_KEYPOINTS = "too few keypoints in the image"
+    NO_CANDIDATES = "no map image looks similar"
+    TOO_FEW_MATCHES = "too few matches to the map"
+    NO_CONSENSUS = "the matches agree on no pose"
+    WEAK_EVIDENCE = "a pose was found, but the evidence for it is too weak"
+    AMBIGUOUS = "two places explain the image about equally well"
+    INCONSISTENT = "the pose contradicts the odometry"
+    BACKEND_FAILED = "the network failed on this image"
+
+
+class Mode(Enum):
+    """How a pose was found."""
+
+    GLOBAL = "global"
+    TRACKING = "tracking"
+
+
+@dataclass(frozen=True, eq=False)
+class Localized:
+    """A pose that passed every check.
+
+    map_from_camera: the camera's pose in the map. covariance: [6, 6], order (x, y, z, rx, ry, rz): position in metres
+    and a small rotation in radians about the map's axes, applied on the left, as geometry_msgs defines it.
+    matches, inliers: correspondences found without knowing the pose, and how many of them agree with it. keypoints_px:
+    [N, 2], landmarks: [N], the correspondences that made the final pose, guided ones included. keyframes: map images
+    that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1. reprojection_px: root
+    mean square over them. timings_s: stage name -> seconds.
+    """
+
+    map_from_camera: Pose
+    covariance: Array
+    mode: Mode
+    inliers: int
+    matches: int
+    keypoints_px: Float32
+    landmarks: Int32
+    keyframes: tuple[int, ...]
+    coverage: float
+    reprojection_px: float
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def inlier_ratio(self) -> float:
+        return self.inliers / max(self.matches, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class NotLocalized:
+    """No pose, and why. There is deliberately no pose field."""
+
+    reason: Reason
+    detail: str = ""
+    matches: int = 0
+    inliers: int = 0
+    keyframes: tuple[int, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value
+
+
+Localization = Localized | NotLocalized

@@ -1,0 +1,163 @@
+"""Messages <-> core types, and nothing else."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped, TransformStamped
+from geometry_msgs.msg import Pose as PoseMsg
+from geometry_msgs.msg import Transform as TransformMsg
+from nav_msgs.msg import Path
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.geometry import Array, Pose, skew
+from hfnet_core.mapping.calibration import camera_from_info
+from hfnet_core.mapping.image_messages import decode_compressed_image, decode_raw_image
+from hfnet_core.mapping.landmark_map import LandmarkMap
+
+__all__ = [
+    "camera_from_info",
+    "covariance_of_base",
+    "decode_compressed_image",
+    "decode_raw_image",
+    "landmarks_to_cloud",
+    "keyframes_to_marker",
+    "path_to_msg",
+    "pose_from_msg",
+    "pose_from_text",
+    "pose_from_transform",
+    "pose_to_msg",
+    "pose_to_stamped",
+    "pose_to_stamped_with_covariance",
+    "pose_to_transform",
+    "stamp_from_ns",
+    "stamp_to_ns",
+]
+
+NS_PER_S = 1_000_000_000
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
+
+
+def stamp_from_ns(stamp_ns: int) -> Time:
+    return Time(sec=stamp_ns // NS_PER_S, nanosec=stamp_ns % NS_PER_S)
+
+
+def header(frame_id: str, stamp_ns: int) -> Header:
+    return Header(frame_id=frame_id, stamp=stamp_from_ns(stamp_ns))
+
+
+def pose_from_msg(message: PoseMsg) -> Pose:
+    """Raises ValueError for a quaternion of zeros or numbers that are not finite."""
+    return _pose(message.position, message.orientation)
+
+
+def pose_from_transform(message: TransformMsg) -> Pose:
+    """Raises ValueError for a quaternion of zeros or numbers that are not finite."""
+    return _pose(message.translation, message.rotation)
+
+
+def _pose(p: Point, q: object) -> Pose:
+    pose = Pose.from_quat_xyzw([q.x, q.y, q.z, q.w], [p.x, p.y, p.z])  # type: ignore[attr-defined]
+    if not pose.is_finite():
+        raise ValueError("a pose is not finite")
+    return pose
+
+
+def pose_from_text(text: str, name: str) -> Pose | None:
+    """A pose written as `x y z qx qy qz qw`, None for an empty text. Raises ConfigError naming the parameter."""
+    if not text.strip():
+        return None
+    try:
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+        if len(numbers) != 7 or not np.isfinite(numbers).all():
+            raise ValueError
+        return Pose.from_quat_xyzw(numbers[3:], numbers[:3])
+    except ValueError:
+        raise ConfigError(f"{name}: {text!r} is not a pose `x y z qx qy qz qw`") from None
+
+
+def pose_to_msg(pose: Pose) -> PoseMsg:
+    message = PoseMsg()
+    message.position.x, message.position.y, message.position.z = pose.translation.tolist()
+    x, y, z, w = pose.quat_xyzw().tolist()
+    message.orientation.x, message.orientation.y, message.orientation.z, message.orientation.w = x, y, z, w
+    return message
+
+
+def pose_to_stamped(pose: Pose, frame_id: str, stamp_ns: int) -> PoseStamped:
+    return PoseStamped(header=header(frame_id, stamp_ns), pose=pose_to_msg(pose))
+
+
+def pose_to_stamped_with_covariance(
+    pose: Pose, covariance: Array, frame_id: str, stamp_ns: int
+) -> PoseWithCovarianceStamped:
+    message = PoseWithCovarianceStamped(header=header(frame_id, stamp_ns))
+    message.pose.pose = pose_to_msg(pose)
+    message.pose.covariance = np.ascontiguousarray(covariance, dtype=np.float64).ravel()
+    return message
+
+
+def pose_to_transform(parent_from_child: Pose, parent: str, child: str, stamp_ns: int) -> TransformStamped:
+    message = TransformStamped(header=header(parent, stamp_ns), child_frame_id=child)
+    t, r = message.transform.translation, message.transform.rotation
+    t.x, t.y, t.z = parent_from_child.translation.tolist()
+    r.x, r.y, r.z, r.w = parent_from_child.quat_xyzw().tolist()
+    return message
+
+
+def covariance_of_base(covariance: Array, map_from_camera: Pose, base_from_camera: Pose) -> Array:
+    """Move a camera's covariance [6, 6] (position, then rotation about the map's axes) to the robot's base.
+
+    The base sits at an arm from the camera, so the camera's rotation error moves the base: dp_base = dp - arm x dr.
+    """
+    arm = map_from_camera.rotation @ base_from_camera.inverse().translation
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = -skew(arm)
+    moved: Array = jacobian @ covariance @ jacobian.T
+    return moved
+
+
+def path_to_msg(poses: Sequence[PoseStamped], frame_id: str, stamp_ns: int) -> Path:
+    return Path(header=header(frame_id, stamp_ns), poses=list(poses))
+
+
+def landmarks_to_cloud(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int) -> PointCloud2:
+    """All landmarks with the number of their observations as intensity."""
+    points = np.empty((landmark_map.landmarks, 4), np.float32)
+    points[:, :3] = landmark_map.landmarks_xyz
+    points[:, 3] = np.diff(landmark_map.landmark_offsets)
+    names = ("x", "y", "z", "intensity")
+    data = array("B")
+    data.frombytes(points.tobytes())  # assigning an ndarray takes a thousand times longer
+    return PointCloud2(
+        header=header(frame_id, stamp_ns), height=1, width=len(points), point_step=16, row_step=16 * len(points),
+        fields=[PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate(names)],
+        is_bigendian=False, is_dense=bool(np.isfinite(points).all()), data=data,
+    )  # fmt: skip
+
+
+def keyframes_to_marker(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int, depth_m: float = 0.1) -> Marker:
+    """Every keyframe as the outline of its viewing frustum, `depth_m` deep."""
+    marker = Marker(header=header(frame_id, stamp_ns), ns="keyframes", type=Marker.LINE_LIST, action=Marker.ADD)
+    marker.scale.x = 0.05 * depth_m
+    marker.color = ColorRGBA(r=0.1, g=0.6, b=1.0, a=0.8)
+    marker.pose.orientation.w = 1.0
+    edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)]
+    points = []
+    for keyframe in range(landmark_map.keyframes):
+        camera = landmark_map.cameras[int(landmark_map.keyframe_cameras[keyframe])]
+        x, y = (0.5 * side / focal for side, focal in zip((camera.width, camera.height), camera.focal_length))
+        corners = depth_m * np.array([[0, 0, 0], [-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]])
+        moved = landmark_map.map_from_camera(keyframe).apply(corners).tolist()
+        points += [Point(x=px, y=py, z=pz) for edge in edges for px, py, pz in (moved[edge[0]], moved[edge[1]])]
+    marker.points = points
+    return marker

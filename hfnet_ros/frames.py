@@ -1,0 +1,176 @@
+"""Frames over time behind one interface: tf2_ros where it is installed, our own buffer on /tf elsewhere.
+
+`open_frames(node)` chooses. A transform is named target_from_source. Nothing is ever extrapolated.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from hfnet_core.geometry import Pose
+from hfnet_ros.conversions import pose_from_transform, pose_to_transform, stamp_to_ns
+from hfnet_ros.transform_buffer import TransformBuffer, TransformError
+
+__all__ = ["Frames", "NoFrames", "OwnFrames", "Tf2Frames", "TransformError", "open_frames", "wait_for"]
+
+_POLL_S = 0.004
+
+
+class Frames(Protocol):
+    """Transforms heard on /tf and /tf_static, and a way to add to them. `lookup` may be called from any thread."""
+
+    name: str
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
+        """target_from_source at a time, interpolated. Raises TransformError when it is not known (yet)."""
+
+    def has_frame(self, frame: str) -> bool:
+        """Whether some transform names the frame."""
+
+    def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
+        """Publish on /tf."""
+
+    def clear(self) -> None:
+        """Forget what depends on time (the clock went back)."""
+
+    def close(self) -> None:
+        """Stop listening and free everything."""
+
+
+class OwnFrames:
+    """With tf2_msgs alone."""
+
+    name = "built in"
+
+    def __init__(self, node: Node, group: CallbackGroup | None = None) -> None:
+        from tf2_msgs.msg import TFMessage
+
+        self._node, self._message, self._buffer = node, TFMessage, TransformBuffer()
+        dynamic = QoSProfile(depth=100)
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
+        self._publisher = node.create_publisher(TFMessage, "/tf", dynamic)
+        self._subscriptions = [
+            node.create_subscription(TFMessage, topic, self._receiver(topic, static), qos, callback_group=group)
+            for topic, static, qos in (("/tf", False, dynamic), ("/tf_static", True, latched))
+        ]
+
+    def _receiver(self, topic: str, static: bool) -> Callable[[object], None]:
+        def receive(message: object) -> None:
+            for item in message.transforms:  # type: ignore[attr-defined]
+                try:
+                    pose = pose_from_transform(item.transform)
+                    stamp_ns = stamp_to_ns(item.header.stamp)
+                    self._buffer.add(item.header.frame_id, item.child_frame_id, pose, stamp_ns, static)
+                except (ValueError, TransformError) as error:
+                    self._node.get_logger().warning(f"{topic}: ignored a transform of {item.child_frame_id!r}: {error}",
+                                                    throttle_duration_sec=10.0)  # fmt: skip
+
+        return receive
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
+        return self._buffer.lookup(target, source, stamp_ns)
+
+    def has_frame(self, frame: str) -> bool:
+        return frame.lstrip("/") in self._buffer.frames()
+
+    def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
+        transform = pose_to_transform(parent_from_child, parent, child, stamp_ns)
+        self._publisher.publish(self._message(transforms=[transform]))
+
+    def clear(self) -> None:
+        self._buffer.clear()
+
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._node.destroy_publisher(self._publisher)
+
+
+class Tf2Frames:
+    """With tf2_ros, as the rest of a ROS system does it."""
+
+    name = "tf2_ros"
+
+    def __init__(self, node: Node, group: CallbackGroup | None = None) -> None:
+        import tf2_ros
+
+        self._node, self._tf2 = node, tf2_ros
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        self._broadcaster = tf2_ros.TransformBroadcaster(node)
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
+        from rclpy.time import Time
+
+        if target == source:
+            return Pose()
+        try:
+            found = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
+            return pose_from_transform(found.transform)
+        except (self._tf2.TransformException, ValueError) as error:
+            raise TransformError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+    def has_frame(self, frame: str) -> bool:
+        return frame.lstrip("/") in self._buffer.all_frames_as_yaml()
+
+    def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
+        self._broadcaster.sendTransform(pose_to_transform(parent_from_child, parent, child, stamp_ns))
+
+    def clear(self) -> None:
+        self._buffer.clear()
+
+    def close(self) -> None:
+        self._listener.unregister()
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+
+class NoFrames:
+    """Without tf2_msgs: nothing is known, nothing is broadcast."""
+
+    name = "none"
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
+        if target == source:
+            return Pose()
+        raise TransformError(f"{target!r} from {source!r}: TF is off, because tf2_msgs is not installed")
+
+    def has_frame(self, frame: str) -> bool:
+        return False
+
+    def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
+        """Said once by open_frames."""
+
+    def clear(self) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def open_frames(node: Node, group: CallbackGroup | None = None) -> Frames:
+    """The best way this environment has; says so once when TF must stay off."""
+    if importlib.util.find_spec("tf2_ros") is not None:
+        return Tf2Frames(node, group)
+    if importlib.util.find_spec("tf2_msgs") is not None:
+        return OwnFrames(node, group)
+    node.get_logger().warning("TF is off: tf2_msgs is not installed (python -m hfnet_ros.build_tf2_msgs builds it)")
+    return NoFrames()
+
+
+def wait_for(lookup: Callable[[], Pose], timeout_s: float, give_up: Callable[[], bool] = lambda: False) -> Pose:
+    """Repeat a lookup until it succeeds, `timeout_s` has passed or `give_up()`; then raises its TransformError."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return lookup()
+        except TransformError:
+            if time.monotonic() >= deadline or give_up():
+                raise
+        time.sleep(_POLL_S)

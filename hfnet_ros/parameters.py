@@ -1,0 +1,142 @@
+"""The settings of hfnet_core.config as ROS parameters: declared, described, ranged, validated before they apply.
+
+Node settings keep their names (`initial_pose_x` becomes `initial_pose.x`, as nav2_amcl has it); the stages' settings are
+prefixed: `extractor.max_keypoints`, `localizer.min_inliers`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig, Setting, from_mapping, settings_of
+from hfnet_core.errors import ConfigError
+from hfnet_ros.conversions import pose_from_text
+
+__all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "parameter_names"]
+
+GROUPS: dict[str, type[Any]] = {"": NodeConfig, "extractor.": ExtractorConfig, "localizer.": LocalizerConfig}
+ANYTIME = frozenset({
+    "image_timeout_s", "max_image_lead_s", "odom_timeout_s", "tf_broadcast", "transform_tolerance", "path_length",
+    "diagnostics_period_s",
+})  # fmt: skip  the node settings that may change while it is configured; those of the stages always may
+_READ_ONLY = frozenset({"autostart"})
+_INT64 = 2**63 - 1
+_DOUBLE = 1.7976931348623157e308
+
+
+@dataclasses.dataclass(frozen=True)
+class Configs:
+    """One consistent set of settings."""
+
+    node: NodeConfig
+    extractor: ExtractorConfig
+    localizer: LocalizerConfig
+
+
+def parameter_names() -> Iterator[tuple[str, str, Setting]]:
+    """(ROS name, group prefix, setting) of every parameter."""
+    for prefix, cls in GROUPS.items():
+        for item in settings_of(cls):
+            name = item.name.replace("initial_pose_", "initial_pose.") if item.name[:4] != "set_" else item.name
+            yield prefix + name, prefix, item
+
+
+def describe(item: Setting, prefix: str = "") -> ParameterDescriptor:
+    """Description, range and choices of a setting for `ros2 param describe`."""
+    unit = f" [{item.unit}]" if item.unit else ""
+    fixed = "" if prefix or item.name in ANYTIME | _READ_ONLY else " (only while unconfigured)"
+    descriptor = ParameterDescriptor(
+        name=item.name, description=f"{item.help}{unit}{fixed}", read_only=not prefix and item.name in _READ_ONLY
+    )
+    if item.choices:
+        descriptor.additional_constraints = "one of " + ", ".join(item.choices)
+    if item.minimum is not None or item.maximum is not None:
+        bound = _INT64 if item.type is int else _DOUBLE
+        low = item.type(item.minimum if item.minimum is not None else -bound)
+        high = item.type(item.maximum if item.maximum is not None else bound)
+        if item.type is int:
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    return descriptor
+
+
+class Parameters:
+    """Declares everything, keeps `configs` current, and asks before and tells after a change.
+
+    is_unconfigured: whether settings that are fixed by configure may change now. apply: called with the new settings after
+    a change at run time. Raises ConfigError when the values given at start do not fit together.
+    """
+
+    def __init__(self, node: Node, is_unconfigured: Callable[[], bool], apply: Callable[[Configs], None]) -> None:
+        self._node, self._is_unconfigured, self._apply = node, is_unconfigured, apply
+        self._known = {name: (prefix, item) for name, prefix, item in parameter_names()}
+        values = {
+            name: node.declare_parameter(name, item.default, describe(item, prefix)).value
+            for name, (prefix, item) in self._known.items()
+        }
+        self.configs = self._build(values)
+        node.add_on_set_parameters_callback(self._validate)
+        if hasattr(node, "add_post_set_parameters_callback"):
+            node.add_post_set_parameters_callback(self._changed)
+
+    def _build(self, values: dict[str, Any]) -> Configs:
+        """Settings from ROS values. Raises ConfigError naming the parameter."""
+        grouped: dict[str, dict[str, Any]] = {prefix: {} for prefix in GROUPS}
+        for name, value in values.items():
+            prefix, item = self._known[name]
+            grouped[prefix][item.name] = value
+        built = []
+        for prefix, cls in GROUPS.items():
+            try:
+                built.append(from_mapping(cls, grouped[prefix]))
+            except ConfigError as error:
+                raise ConfigError(f"{prefix}{error}") from None
+        configs = Configs(*built)
+        _check_together(configs.node)
+        return configs
+
+    def _with(self, parameters: Iterable[Parameter]) -> Configs:
+        values = {name: self._node.get_parameter(name).value for name in self._known}
+        values.update({p.name: p.value for p in parameters if p.name in self._known})
+        return self._build(values)
+
+    def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            for parameter in parameters:
+                prefix, item = self._known.get(parameter.name, ("", None))
+                fixed = item is not None and not prefix and item.name not in ANYTIME
+                changed = fixed and parameter.value != self._node.get_parameter(parameter.name).value
+                if changed and not self._is_unconfigured():
+                    raise ConfigError(f"{parameter.name}: can only change while the node is unconfigured; clean it up first")
+            configs = self._with(parameters)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if not hasattr(self._node, "add_post_set_parameters_callback"):  # before ROS Iron
+            self._take(configs)
+        return SetParametersResult(successful=True)
+
+    def _changed(self, parameters: list[Parameter]) -> None:
+        if any(parameter.name in self._known for parameter in parameters):
+            self._take(self._with(()))
+
+    def _take(self, configs: Configs) -> None:
+        if configs != self.configs:
+            self.configs = configs
+            self._apply(configs)
+
+
+def _check_together(config: NodeConfig) -> None:
+    """What single ranges cannot say. Raises ConfigError."""
+    if config.odom_topic and not config.odom_frame_id:
+        raise ConfigError(f"odom_topic: {config.odom_topic!r} needs odom_frame_id, the frame of that odometry")
+    if pose_from_text(config.base_from_camera, "base_from_camera") is not None and not config.base_frame_id:
+        raise ConfigError("base_from_camera: needs base_frame_id, the frame it is measured in")
+    if config.set_initial_pose and not config.base_frame_id:
+        raise ConfigError("set_initial_pose: needs base_frame_id, the frame whose pose is given")

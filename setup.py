@@ -1,0 +1,70 @@
+"""Packaging for colcon (ament_python) and pip alike."""
+
+import re
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "hfnet_ros"
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "hfnet_core/version.py").read_text()).group(1)
+
+ROS_WHEELS = [  # rclpy and messages for machines without a ROS installation (x86_64 Linux)
+    "ros-jazzy-rclpy[fastrtps]",
+    *(
+        f"ros-jazzy-{name}"
+        for name in (
+            "std-msgs", "sensor-msgs", "geometry-msgs", "nav-msgs", "visualization-msgs", "diagnostic-msgs",
+            "lifecycle-msgs", "std-srvs",
+        )
+    ),
+]  # fmt: skip
+EVALUATION = ["evo", "matplotlib"]
+TRAINING = ["torch>=2.2", "kornia>=0.9", "onnx>=1.15"]
+
+setup(
+    name=NAME,
+    version=VERSION,
+    description="Visual localization for ROS 2 with HF-Net: from a recorded bag to a pose on /tf.",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="hfnet_ros developers",
+    maintainer_email="maintainers@hfnet-ros.dev",
+    packages=find_packages(include=["hfnet_core", "hfnet_core.*", "hfnet_ros", "hfnet_ros.*"]),
+    package_data={"hfnet_core": ["py.typed", "models/*.onnx", "models/*.md"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{NAME}/config", sorted(glob("config/*"))),
+        (f"share/{NAME}/maps", sorted(glob("maps/*.md"))),
+        (f"lib/{NAME}", sorted(glob("hfnet_ros/executables/*"))),  # found by `ros2 run`, whoever installed us
+    ],
+    python_requires=">=3.10",
+    install_requires=[
+        "setuptools",
+        "numpy>=1.26",
+        "scipy>=1.10",
+        "opencv-python-headless>=4.8",
+        "onnxruntime>=1.17",
+        "pycolmap>=4.0",
+        "rosbags>=0.10",
+        "safetensors>=0.4",
+        "PyYAML>=6.0",
+        "typer>=0.12",
+        "rich>=13",
+    ],
+    extras_require={
+        "ros": ROS_WHEELS,
+        "eval": EVALUATION,
+        "large": ["faiss-cpu"],
+        "train": TRAINING,
+        "dev": ["pytest>=8", "pytest-xdist", "pytest-timeout", "hypothesis", "onnx>=1.15", "ruff", "mypy"],
+    },
+    entry_points={
+        "console_scripts": ["hfnet = hfnet_core.cli.main:main"],
+    },
+    zip_safe=False,
+)

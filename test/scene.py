@@ -1,0 +1,124 @@
+"""A synthetic place: points in a room, cameras that look at them, descriptors with noise. No network involved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from hfnet_core.geometry import Pose
+from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.pose import project
+from hfnet_core.types import Camera, Features
+
+CAMERA = Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))
+LOCAL_DIM, GLOBAL_DIM = 64, 48
+MODEL_HASH = "f" * 64
+
+
+def looking(x: float, y: float, yaw_deg: float, z: float = 1.5) -> Pose:
+    """map_from_camera of a level camera at (x, y, z) that looks along yaw (z up, yaw from x towards y)."""
+    forward_x = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # camera axes in a body frame
+    return Pose(Rotation.from_euler("z", yaw_deg, degrees=True).as_matrix() @ forward_x, np.array([x, y, z]))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Points on the walls of a room of 10 x 8 x 3 metres around the origin, each with its descriptor."""
+
+    points: np.ndarray  # [N, 3]
+    descriptors: np.ndarray  # [N, LOCAL_DIM]
+    words: np.ndarray  # [N, GLOBAL_DIM]
+
+    @classmethod
+    def make(cls, points: int = 6000, seed: int = 0) -> Scene:
+        rng = np.random.default_rng(seed)
+        angle = rng.uniform(0, 2 * np.pi, points)
+        radius = rng.uniform(0.85, 1.0, points)
+        xyz = np.column_stack([5 * radius * np.cos(angle), 4 * radius * np.sin(angle), rng.uniform(0, 3, points)])
+        descriptors = _unit(rng.normal(size=(points, LOCAL_DIM)))
+        return cls(xyz, descriptors, rng.normal(size=(points, GLOBAL_DIM)))
+
+    def view(
+        self, map_from_camera: Pose, seed: int = 0, noise_px: float = 0.5, outliers: float = 0.2, camera: Camera = CAMERA
+    ) -> tuple[Features, np.ndarray]:
+        """Features as a network would see them and the point of each keypoint (-1: none)."""
+        rng = np.random.default_rng(seed)
+        pixels, visible = project(self.points, map_from_camera, camera)
+        facing = np.einsum("ij,ij->i", self.points[:, :2], self.points[:, :2] - map_from_camera.translation[:2]) > 0
+        seen = rng.permutation(np.flatnonzero(visible & facing))[:800]
+        extra = int(outliers * len(seen))
+        keypoints = np.vstack([
+            pixels[seen] + rng.normal(0, noise_px, (len(seen), 2)),
+            rng.uniform(0, [camera.width - 1, camera.height - 1], (extra, 2)),
+        ])  # fmt: skip
+        descriptors = _unit(self.descriptors[seen] + rng.normal(0, 0.05, (len(seen), LOCAL_DIM)))
+        descriptors = np.vstack([descriptors, _unit(rng.normal(size=(extra, LOCAL_DIM)))])
+        words = _unit(self.words[seen].sum(axis=0)[None])[0] if len(seen) else np.zeros(GLOBAL_DIM)
+        scores = np.linspace(1.0, 0.1, len(keypoints))
+        features = Features(
+            keypoints.astype(np.float32), scores.astype(np.float32), descriptors.astype(np.float32),
+            words.astype(np.float32), camera.width, camera.height,
+        )  # fmt: skip
+        return features, np.concatenate([seen, np.full(extra, -1)])
+
+    def build_map(self, poses: list[Pose], min_track: int = 2) -> LandmarkMap:
+        """A map of exact points, seen from `poses`."""
+        views = [self.view(pose, seed=1000 + index) for index, pose in enumerate(poses)]
+        rows = [
+            (int(point), keyframe, row)
+            for keyframe, (_, points) in enumerate(views)
+            for row, point in enumerate(points)
+            if point >= 0
+        ]
+        counts = np.bincount([row[0] for row in rows], minlength=len(self.points)) if rows else np.zeros(0, int)
+        rows = sorted(row for row in rows if counts[row[0]] >= min_track)
+        return assemble_map(
+            rows, views_px=[features.keypoints_px for features, _ in views],
+            views_descriptors=[features.descriptors for features, _ in views],
+            global_descriptors=[features.global_descriptor for features, _ in views], poses=poses, points=self.points,
+        )  # fmt: skip
+
+
+def assemble_map(rows, views_px, views_descriptors, global_descriptors, poses, points) -> LandmarkMap:
+    """A LandmarkMap from sorted (point, keyframe, keypoint) rows."""
+    table = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    used, landmark = np.unique(table[:, 0], return_inverse=True)
+    order = np.argsort(table[:, 1], kind="stable")
+    count = len(poses)
+    shared = np.zeros((count, count), np.int64)
+    for index in range(len(used)):
+        seen_by = table[landmark == index, 1]
+        shared[np.ix_(seen_by, seen_by)] += 1
+    np.fill_diagonal(shared, 0)
+    neighbours = [sorted(np.flatnonzero(row), key=lambda k, row=row: (-row[k], k)) for row in shared]
+    return LandmarkMap(
+        cameras=(CAMERA,),
+        keyframe_names=tuple(f"frame{index:04d}" for index in range(count)),
+        keyframe_cameras=np.zeros(count, np.int32),
+        keyframe_stamps_ns=np.arange(count, dtype=np.int64) * 10**8,
+        keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(-1, 3, 4),
+        global_descriptors=np.array(global_descriptors, np.float32).reshape(count, GLOBAL_DIM),
+        landmarks_xyz=points[used].astype(np.float32).reshape(-1, 3),
+        landmark_offsets=np.searchsorted(landmark, np.arange(len(used) + 1)).astype(np.int64),
+        observation_keyframes=table[:, 1].astype(np.int32),
+        observation_px=np.array([views_px[k][r] for _, k, r in table], np.float32).reshape(-1, 2),
+        observation_descriptors=np.array([views_descriptors[k][r] for _, k, r in table], np.float16).reshape(-1, LOCAL_DIM),
+        keyframe_offsets=np.searchsorted(table[order, 1], np.arange(count + 1)).astype(np.int64),
+        keyframe_observations=order.astype(np.int64),
+        covisible_offsets=np.cumsum([0, *(len(n) for n in neighbours)]).astype(np.int64),
+        covisible_keyframes=np.array([k for n in neighbours for k in n], np.int32),
+        covisible_weights=np.array([shared[i][k] for i, n in enumerate(neighbours) for k in n], np.int32),
+        model_hash=MODEL_HASH,
+    )
+
+
+def walk(count: int = 24) -> list[Pose]:
+    """A loop through the room that looks around."""
+    turns = np.linspace(0, 360, count, endpoint=False)
+    return [looking(1.5 * np.cos(np.radians(t)), np.sin(np.radians(t)), t + 40.0) for t in turns]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
