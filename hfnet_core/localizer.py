@@ -1,4 +1,4 @@
-"""Hierarchical localization of one image: retrieval, covisibility, matching, pose, judgement.
+"""Hierarchical localization of one image: retrieval, covisibility, matching, pose, refinement, judgement.
 
 Source: Sarlin et al., CVPR 2019, section 3 and its supplementary material; refinement by a second, guided matching pass
 and the judgement of a pose are ours.
@@ -7,7 +7,7 @@ and the judgement of a pose are ours.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,33 +21,38 @@ from hfnet_core.matching import Matches
 from hfnet_core.retrieval import Retriever
 from hfnet_core.types import Camera, Features, Float32, Localization, Localized, Mode, NotLocalized, Reason
 
-__all__ = ["Localizer"]
+__all__ = ["Localizer", "with_timings"]
 
 _SAME_PLACE_M, _SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
-_GUIDED_RADIUS_PX = 12.0  # second matching pass around a solved pose
+_GUIDED_RADIUS_PX = {Mode.GLOBAL: 12.0, Mode.TRACKING: 6.0}  # second matching pass around a solved pose
 _GUIDED_RATIO = 0.95
+_OVERWHELMING = 2.0  # times what acceptance needs
+_ABOVE_CHANCE = 3.0  # times the share of inliers that matches around a prior have by chance
 
 
-@dataclass
-class _Clock:
-    """Seconds spent by stage."""
+@dataclass(frozen=True, eq=False)
+class _Query:
+    """The image asked about, and the seconds spent on it by stage."""
 
+    features: Features
+    camera: Camera
     seconds: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
+    started: list[float] = field(default_factory=lambda: [time.perf_counter()])
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started[0]
+        self.started[0] = now
 
 
 @dataclass(frozen=True, eq=False)
 class _Hypothesis:
     """A solved pose with its correspondences, and the correspondences that speak for it.
 
-    `evidence` was matched without knowing this pose; `matches` may have been guided by it and only make it precise.
+    The evidence was matched without knowing this pose; `matches` may have been guided by it and only make it precise.
     """
 
+    mode: Mode
     solution: pose.Solution
     matches: Matches
     keyframes: tuple[int, ...]
@@ -72,107 +77,114 @@ class Localizer:
         """The pose of an image, or the reason why there is none.
 
         prior: expected map_from_camera; with it only landmarks near their expected place are matched and no other
-        place is considered. Without it the whole map is searched. Raises ConfigError if features and camera
-        differ in size.
+        place is considered. Without it the whole map is searched. Raises ConfigError if features and camera differ in
+        size, MapError if the descriptors are of another model.
         """
-        clock = _Clock()
-        refusal = self._refuse_input(features, camera)
+        query = _Query(features, camera)
+        refusal = self._refuse_input(query)
         if refusal is not None:
             return refusal
-        if prior is not None:
-            return self._track(features, camera, prior, clock)
-        return self._search(features, camera, clock)
+        found = self._search_map(query) if prior is None else self._search_near(query, prior)
+        if isinstance(found, NotLocalized):
+            return found
+        refined = self._refine(query, found)
+        return self._judge(query, refined)
 
-    def _refuse_input(self, features: Features, camera: Camera) -> NotLocalized | None:
+    def _refuse_input(self, query: _Query) -> NotLocalized | None:
+        features, camera = query.features, query.camera
         if (features.width, features.height) != (camera.width, camera.height):
-            raise ConfigError(f"the image is {features.width}x{features.height}, its camera {camera.width}x{camera.height}"
-                              ": give the calibration of this image size")  # fmt: skip
+            raise ConfigError(
+                f"the image is {features.width}x{features.height}, but its camera {camera.width}x{camera.height}: "
+                "give the calibration of this image size"
+            )
         if self.map.landmarks == 0 or self.map.keyframes == 0:
             return NotLocalized(Reason.EMPTY_MAP)
         if len(features) < self.config.min_inliers:
             return NotLocalized(Reason.TOO_FEW_KEYPOINTS, f"{len(features)}, need {self.config.min_inliers}")
         return None
 
-    def _search(self, features: Features, camera: Camera, clock: _Clock) -> Localization:
-        config = self.config
-        retrieved, similarity = self._retriever.query(features.global_descriptor, config.retrieved)
-        clock.lap("retrieval")
-        if len(retrieved) == 0:
-            return NotLocalized(Reason.NO_CANDIDATES, timings_s=clock.seconds)
-        places = covisibility.cluster(self.map, [int(k) for k in retrieved], [float(s) for s in similarity])
-        clock.lap("covisibility")
+    def _search_map(self, query: _Query) -> _Hypothesis | NotLocalized:
+        """The place of the map with the most evidence, if no other place has nearly as much."""
         hypotheses: list[_Hypothesis] = []
         most_matches = 0
-        likeness = {int(k): float(s) for k, s in zip(retrieved, similarity, strict=True)}
-        for place, following in zip(places[: config.max_clusters], [*places[1:], ()], strict=False):
-            keyframes = covisibility.grow(self.map, place, config.cluster_size)
-            matches = self._match_place(features, keyframes)
+        for place, has_double in self._places(query):
+            matches = self._match_place(query, place)
             most_matches = max(most_matches, len(matches))
-            clock.lap("matching")
-            hypothesis = self._solve(features, camera, matches, keyframes)
-            clock.lap("pose")
+            query.lap("matching")
+            hypothesis = self._solve(query, matches, place, Mode.GLOBAL)
+            query.lap("pose")
             if hypothesis is None:
                 continue
             hypotheses.append(hypothesis)
-            overwhelming = self._weakness(camera, hypothesis, Mode.GLOBAL, factor=2.0) is None
-            if overwhelming and not _looks_alike(place, following, likeness):
+            if not has_double and self._weakness(query, hypothesis, _OVERWHELMING) is None:
                 break
         if not hypotheses:
-            reason = Reason.NO_CONSENSUS if most_matches >= config.min_inliers else Reason.TOO_FEW_MATCHES
-            return NotLocalized(reason, f"{most_matches} matches", most_matches, timings_s=clock.seconds)
+            reason = Reason.NO_CONSENSUS if most_matches >= self.config.min_inliers else Reason.TOO_FEW_MATCHES
+            return NotLocalized(reason, f"{most_matches} matches", most_matches, timings_s=query.seconds)
         best, *others = sorted(hypotheses, key=lambda hypothesis: -hypothesis.inliers)
         rival = self._rival(best, others)
-        if rival is not None and self._weakness(camera, best, Mode.GLOBAL) is None:
-            return NotLocalized(Reason.AMBIGUOUS, f"{best.inliers} and {rival.inliers} inliers",
-                                best.evidence_matches, best.inliers, best.keyframes, clock.seconds)  # fmt: skip
-        refined = self._refine(features, camera, best, _GUIDED_RADIUS_PX)
-        clock.lap("refinement")
-        return self._judge(features, camera, refined, Mode.GLOBAL, clock)
+        if rival is not None and self._weakness(query, best) is None:
+            detail = f"{best.inliers} and {rival.inliers} inliers"
+            return _refused(query, Reason.AMBIGUOUS, detail, best)
+        return best
 
-    def _track(self, features: Features, camera: Camera, prior: Pose, clock: _Clock) -> Localization:
+    def _search_near(self, query: _Query, prior: Pose) -> _Hypothesis | NotLocalized:
+        """A pose near the prior."""
         keyframes = covisibility.nearby_keyframes(self.map, prior, self.config.cluster_size)
-        matches = self._match_near(features, camera, prior, keyframes, self.config.tracking_radius_px)
-        clock.lap("matching")
-        hypothesis = self._solve(features, camera, matches, keyframes)
-        clock.lap("pose")
-        if hypothesis is None:
-            few = len(matches) < self.config.min_inliers
-            reason = Reason.TOO_FEW_MATCHES if few else Reason.NO_CONSENSUS
-            return NotLocalized(reason, f"{len(matches)} matches near the prior", len(matches), timings_s=clock.seconds)
-        refined = self._refine(features, camera, hypothesis, _GUIDED_RADIUS_PX / 2)
-        clock.lap("refinement")
-        return self._judge(features, camera, refined, Mode.TRACKING, clock)
+        matches = self._match_near(query, prior, keyframes, self.config.tracking_radius_px)
+        query.lap("matching")
+        hypothesis = self._solve(query, matches, keyframes, Mode.TRACKING)
+        query.lap("pose")
+        if hypothesis is not None:
+            return hypothesis
+        few = len(matches) < self.config.min_inliers
+        reason = Reason.TOO_FEW_MATCHES if few else Reason.NO_CONSENSUS
+        return NotLocalized(reason, f"{len(matches)} matches near the prior", len(matches), timings_s=query.seconds)
 
-    def _match_place(self, features: Features, keyframes: Sequence[int]) -> Matches:
+    def _places(self, query: _Query) -> Iterator[tuple[tuple[int, ...], bool]]:
+        """Clusters of keyframes to look at, and whether the next one resembles the query as much: perhaps a double."""
+        config = self.config
+        found, similarity = self._retriever.query(query.features.global_descriptor, config.retrieved)
+        query.lap("retrieval")
+        likeness = {int(keyframe): float(value) for keyframe, value in zip(found, similarity, strict=True)}
+        places = covisibility.cluster(self.map, list(likeness), list(likeness.values()))
+        query.lap("covisibility")
+        for index, place in enumerate(places[: config.max_clusters]):
+            usual = float(np.median([likeness[keyframe] for keyframe in place]))
+            following = places[index + 1] if index + 1 < len(places) else ()
+            has_double = any(likeness[keyframe] >= usual for keyframe in following)
+            yield covisibility.grow(self.map, place, config.cluster_size), has_double
+
+    def _match_place(self, query: _Query, keyframes: Sequence[int]) -> Matches:
         landmarks = covisibility.landmarks_seen_by(self.map, keyframes)
         descriptors = self._descriptors[landmarks].astype(np.float32)
-        return matching.match_all(features.descriptors, descriptors, landmarks, self.config.ratio)
+        return matching.match_all(query.features.descriptors, descriptors, landmarks, self.config.ratio)
 
-    def _match_near(
-        self, features: Features, camera: Camera, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float
-    ) -> Matches:
+    def _match_near(self, query: _Query, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float) -> Matches:
         landmarks = covisibility.landmarks_seen_by(self.map, keyframes)
-        projections, visible = pose.project(self.map.landmarks_xyz[landmarks], map_from_camera, camera)
+        projections, visible = pose.project(self.map.landmarks_xyz[landmarks], map_from_camera, query.camera)
         landmarks, projections = landmarks[visible], projections[visible]
         descriptors = self._descriptors[landmarks].astype(np.float32)
-        return matching.match_guided(features.keypoints_px, features.descriptors, projections, descriptors, landmarks,
-                                     radius_px * pose.pixel_scale(camera), _GUIDED_RATIO)  # fmt: skip
+        features, radius_px = query.features, radius_px * pose.pixel_scale(query.camera)
+        return matching.match_guided(
+            features.keypoints_px, features.descriptors, projections, descriptors, landmarks, radius_px, _GUIDED_RATIO
+        )
 
-    def _solve(
-        self, features: Features, camera: Camera, matches: Matches, keyframes: tuple[int, ...]
-    ) -> _Hypothesis | None:
-        keypoints = features.keypoints_px[matches.keypoints]
-        solution = pose.solve(keypoints, self.map.landmarks_xyz[matches.landmarks], camera, self.config)
+    def _solve(self, query: _Query, matches: Matches, keyframes: tuple[int, ...], mode: Mode) -> _Hypothesis | None:
+        keypoints = query.features.keypoints_px[matches.keypoints]
+        solution = pose.solve(keypoints, self.map.landmarks_xyz[matches.landmarks], query.camera, self.config)
         if solution is None:
             return None
-        return _Hypothesis(solution, matches, keyframes, keypoints[solution.inliers], len(matches))
+        return _Hypothesis(mode, solution, matches, keyframes, keypoints[solution.inliers], len(matches))
 
-    def _refine(self, features: Features, camera: Camera, first: _Hypothesis, radius_px: float) -> _Hypothesis:
+    def _refine(self, query: _Query, first: _Hypothesis) -> _Hypothesis:
         """Match once more, guided by the pose, among all landmarks of its neighbourhood; keep what explains more."""
-        near = covisibility.nearby_keyframes(self.map, first.solution.map_from_camera, self.config.cluster_size)
+        found = first.solution.map_from_camera
+        near = covisibility.nearby_keyframes(self.map, found, self.config.cluster_size)
         keyframes = tuple(dict.fromkeys(first.keyframes + near))
-        matches = self._match_near(features, camera, first.solution.map_from_camera, keyframes, radius_px)
-        second = self._solve(features, camera, matches, keyframes)
+        matches = self._match_near(query, found, keyframes, _GUIDED_RADIUS_PX[first.mode])
+        second = self._solve(query, matches, keyframes, first.mode)
+        query.lap("refinement")
         if second is None or second.solution.count < first.solution.count:
             return first
         return replace(second, evidence_px=first.evidence_px, evidence_matches=first.evidence_matches)
@@ -186,41 +198,50 @@ class Localizer:
                 return other
         return None
 
-    def _weakness(self, camera: Camera, hypothesis: _Hypothesis, mode: Mode, factor: float = 1.0) -> str | None:
-        """What is missing for acceptance (for overwhelming evidence with factor > 1), or None."""
+    def _weakness(self, query: _Query, hypothesis: _Hypothesis, factor: float = 1.0) -> str | None:
+        """What is missing for acceptance (with a factor above 1: for overwhelming evidence), or None."""
         config = self.config
         inliers, ratio = hypothesis.inliers, hypothesis.inliers / max(hypothesis.evidence_matches, 1)
-        covered = pose.coverage(hypothesis.evidence_px, camera)
+        covered = pose.coverage(hypothesis.evidence_px, query.camera)
         min_ratio = config.min_inlier_ratio
-        if mode is Mode.TRACKING:  # within the search radius this share agrees with the prior by chance
-            min_ratio = max(min_ratio, 3.0 * (config.reprojection_error_px / config.tracking_radius_px) ** 2)
+        if hypothesis.mode is Mode.TRACKING:
+            by_chance = (config.reprojection_error_px / config.tracking_radius_px) ** 2
+            min_ratio = max(min_ratio, min(_ABOVE_CHANCE * by_chance, 0.9))
         if inliers < factor * config.min_inliers:
             return f"{inliers} inliers, need {config.min_inliers}"
         if ratio < min(factor * min_ratio, 0.9):
             return f"inlier ratio {ratio:.2f}, need {min_ratio:.2f}"
         if covered < min(factor * config.min_coverage, 0.9):
-            return f"inliers cover {covered:.2f} of the image, need {config.min_coverage}"
+            return f"inliers cover {covered:.2f} of the image, need {config.min_coverage:.2f}"
         return None
 
-    def _judge(
-        self, features: Features, camera: Camera, hypothesis: _Hypothesis, mode: Mode, clock: _Clock
-    ) -> Localization:
-        matches, inliers = hypothesis.evidence_matches, hypothesis.inliers
-        weakness = self._weakness(camera, hypothesis, mode)
-        if weakness is None:
-            chosen = hypothesis.solution.inliers
-            keypoints = features.keypoints_px[hypothesis.matches.keypoints[chosen]]
-            landmarks = hypothesis.matches.landmarks[chosen]
-            map_from_camera = hypothesis.solution.map_from_camera
-            points = self.map.landmarks_xyz[landmarks]
-            covariance, rms_px = pose.pose_covariance(keypoints, points, map_from_camera, camera)
-            clock.lap("covariance")
-            if np.isfinite(covariance).all():
-                return Localized(map_from_camera, self._calibrated(covariance), mode, inliers, matches, keypoints,
-                                 landmarks, hypothesis.keyframes, pose.coverage(keypoints, camera), rms_px,
-                                 clock.seconds)  # fmt: skip
-            weakness = "the inliers do not determine the pose"
-        return NotLocalized(Reason.WEAK_EVIDENCE, weakness, matches, inliers, hypothesis.keyframes, clock.seconds)
+    def _judge(self, query: _Query, hypothesis: _Hypothesis) -> Localization:
+        weakness = self._weakness(query, hypothesis)
+        if weakness is not None:
+            return _refused(query, Reason.WEAK_EVIDENCE, weakness, hypothesis)
+        chosen = hypothesis.solution.inliers
+        keypoints = query.features.keypoints_px[hypothesis.matches.keypoints[chosen]]
+        landmarks = hypothesis.matches.landmarks[chosen]
+        map_from_camera = hypothesis.solution.map_from_camera
+        points = self.map.landmarks_xyz[landmarks]
+        covariance, rms_px = pose.pose_covariance(keypoints, points, map_from_camera, query.camera)
+        query.lap("covariance")
+        if not np.isfinite(covariance).all():
+            detail = "the inliers do not determine the pose"
+            return _refused(query, Reason.WEAK_EVIDENCE, detail, hypothesis)
+        return Localized(
+            map_from_camera=map_from_camera,
+            covariance=self._calibrated(covariance),
+            mode=hypothesis.mode,
+            inliers=hypothesis.inliers,
+            matches=hypothesis.evidence_matches,
+            keypoints_px=keypoints,
+            landmarks=landmarks,
+            keyframes=hypothesis.keyframes,
+            coverage=pose.coverage(keypoints, query.camera),
+            reprojection_px=rms_px,
+            timings_s=query.seconds,
+        )
 
     def _calibrated(self, covariance: Array) -> Array:
         """First-order covariance plus what it cannot see: correlated errors of the map, and of the map's frame."""
@@ -228,15 +249,13 @@ class Localizer:
         return covariance * self.config.covariance_scale + np.diag(floor)
 
 
-def _looks_alike(place: Sequence[int], following: Sequence[int], likeness: dict[int, float]) -> bool:
-    """Whether the next place resembles the query as much as this one usually does: it may be its double."""
-    usual = float(np.median([likeness[keyframe] for keyframe in place]))
-    return any(likeness[keyframe] >= usual for keyframe in following)
-
-
-def with_timings(result: Localization, extra: dict[str, float]) -> Localization:
-    """The same result with further stage timings added (seconds)."""
+def with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localization:
+    """The same result with further stage timings (seconds) added."""
     merged = dict(result.timings_s)
-    for stage, seconds in extra.items():
+    for stage, seconds in extra_s.items():
         merged[stage] = merged.get(stage, 0.0) + seconds
     return replace(result, timings_s=merged)
+
+
+def _refused(query: _Query, reason: Reason, detail: str, best: _Hypothesis) -> NotLocalized:
+    return NotLocalized(reason, detail, best.evidence_matches, best.inliers, best.keyframes, query.seconds)

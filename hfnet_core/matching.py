@@ -15,6 +15,7 @@ from hfnet_core.types import Float32, Int32
 
 __all__ = ["Matches", "match_all", "match_guided"]
 
+_ROUNDING = 1e-6  # cosines of float32 unit vectors are not more exact
 _GUIDED_NEIGHBOURS = 24  # keypoints considered around one projected landmark
 _DISTINCT = 2.5  # standard deviations above its mean similarity to this image that a landmark's match must have
 
@@ -51,7 +52,7 @@ def match_all(descriptors: Float32, landmark_descriptors: Float32, landmarks: In
     mutual = np.argmax(similarity, axis=0)[best] == rows
     similarity[rows, best] = -2.0
     second = similarity.max(axis=1) if len(starts) > 1 else np.full_like(first, -1.0)
-    kept = np.flatnonzero(mutual & (1.0 - first <= ratio**2 * (1.0 - second)))
+    kept = np.flatnonzero(mutual & _passes(first, second, ratio))
     return Matches(kept, owners[best[kept]], first[kept])
 
 
@@ -86,12 +87,18 @@ def match_guided(
     similarity[rows, best] = -2.0
     second = np.maximum(similarity.max(axis=1), -1.0)
     distinct = first >= _chance_level(descriptors, landmark_descriptors)
-    kept = np.flatnonzero(distinct & (1.0 - first <= ratio**2 * (1.0 - second)))
+    kept = np.flatnonzero(distinct & _passes(first, second, ratio))
     kept = kept[np.argsort(-first[kept], kind="stable")]
     chosen = candidates[kept, best[kept]]
     _, unique = np.unique(chosen, return_index=True)
     kept, chosen = kept[unique], chosen[unique]
     return Matches(chosen.astype(np.int64), landmarks[kept], first[kept].astype(np.float32))
+
+
+def _passes(first: Float32, second: Float32, ratio: float) -> NDArray[np.bool_]:
+    """The ratio test on cosines. Two equally perfect neighbours fail it: neither can be preferred."""
+    passed: NDArray[np.bool_] = np.maximum(1.0 - first, _ROUNDING) < ratio**2 * np.maximum(1.0 - second, _ROUNDING)
+    return passed
 
 
 def _chance_level(descriptors: Float32, landmark_descriptors: Float32) -> Float32:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import yaml
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -31,8 +32,8 @@ class Frames(Protocol):
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
         """target_from_source at a time, interpolated. Raises TransformError when it is not known (yet)."""
 
-    def has_frame(self, frame: str) -> bool:
-        """Whether some transform names the frame."""
+    def parent_of(self, frame: str) -> str | None:
+        """The frame's parent, None when nobody gave it one."""
 
     def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
         """Publish on /tf."""
@@ -77,8 +78,8 @@ class OwnFrames:
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
         return self._buffer.lookup(target, source, stamp_ns)
 
-    def has_frame(self, frame: str) -> bool:
-        return frame.lstrip("/") in self._buffer.frames()
+    def parent_of(self, frame: str) -> str | None:
+        return self._buffer.parent_of(frame)
 
     def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
         transform = pose_to_transform(parent_from_child, parent, child, stamp_ns)
@@ -117,8 +118,10 @@ class Tf2Frames:
         except (self._tf2.TransformException, ValueError) as error:
             raise TransformError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
-    def has_frame(self, frame: str) -> bool:
-        return frame.lstrip("/") in self._buffer.all_frames_as_yaml()
+    def parent_of(self, frame: str) -> str | None:
+        known = yaml.safe_load(self._buffer.all_frames_as_yaml()) or {}
+        entry = known.get(frame.lstrip("/")) if isinstance(known, dict) else None
+        return str(entry["parent"]) if entry else None
 
     def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
         self._broadcaster.sendTransform(pose_to_transform(parent_from_child, parent, child, stamp_ns))
@@ -141,8 +144,8 @@ class NoFrames:
             return Pose()
         raise TransformError(f"{target!r} from {source!r}: TF is off, because tf2_msgs is not installed")
 
-    def has_frame(self, frame: str) -> bool:
-        return False
+    def parent_of(self, frame: str) -> str | None:
+        return None
 
     def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
         """Said once by open_frames."""

@@ -74,11 +74,6 @@ class TransformBuffer:
         edge = self._edges.get(frame.lstrip("/"))
         return edge.parent if edge else None
 
-    def frames(self) -> list[str]:
-        """Every known frame."""
-        with self._lock:
-            return sorted(self._edges.keys() | {edge.parent for edge in self._edges.values()})
-
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
         """target_from_source at a time. Raises TransformError when the frames are not connected at that time."""
         target, source = target.lstrip("/"), source.lstrip("/")

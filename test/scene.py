@@ -41,7 +41,12 @@ class Scene:
         return cls(xyz, descriptors, rng.normal(size=(points, GLOBAL_DIM)))
 
     def view(
-        self, map_from_camera: Pose, seed: int = 0, noise_px: float = 0.5, outliers: float = 0.2, camera: Camera = CAMERA
+        self,
+        map_from_camera: Pose,
+        seed: int = 0,
+        noise_px: float = 0.5,
+        outliers: float = 0.2,
+        camera: Camera = CAMERA,
     ) -> tuple[Features, np.ndarray]:
         """Features as a network would see them and the point of each keypoint (-1: none)."""
         rng = np.random.default_rng(seed)
@@ -104,7 +109,9 @@ def assemble_map(rows, views_px, views_descriptors, global_descriptors, poses, p
         landmark_offsets=np.searchsorted(landmark, np.arange(len(used) + 1)).astype(np.int64),
         observation_keyframes=table[:, 1].astype(np.int32),
         observation_px=np.array([views_px[k][r] for _, k, r in table], np.float32).reshape(-1, 2),
-        observation_descriptors=np.array([views_descriptors[k][r] for _, k, r in table], np.float16).reshape(-1, LOCAL_DIM),
+        observation_descriptors=np.array([views_descriptors[k][r] for _, k, r in table], np.float16).reshape(
+            -1, LOCAL_DIM
+        ),
         keyframe_offsets=np.searchsorted(table[order, 1], np.arange(count + 1)).astype(np.int64),
         keyframe_observations=order.astype(np.int64),
         covisible_offsets=np.cumsum([0, *(len(n) for n in neighbours)]).astype(np.int64),

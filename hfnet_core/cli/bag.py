@@ -28,7 +28,9 @@ def from_images(
     folder: Annotated[Path, typer.Argument(help="Folder of jpg or png images, or one that has them in images/.")],
     poses: Annotated[Optional[Path], typer.Option(help="TUM file [default: poses_tum.txt of the folder]")] = None,  # noqa: UP007
     camera: Annotated[Optional[Path], typer.Option(help="Calibration [default: camera.json of the folder]")] = None,  # noqa: UP007
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="The bag [default: name of the folder]")] = None,  # noqa: UP007
+    output: Annotated[
+        Optional[Path], typer.Option("--output", "-o", help="The bag [default: name of the folder]")
+    ] = None,  # noqa: UP007
     storage: Annotated[str, typer.Option(help="mcap, sqlite3 or rosbag1.")] = "mcap",
     rate: Annotated[float, typer.Option(help="Images per second where no poses give stamps.", min=0.001)] = 15.0,
     first: Annotated[Optional[int], typer.Option(help="First frame number.")] = None,  # noqa: UP007
@@ -50,4 +52,6 @@ def from_images(
             frames, camera_from_file(calibration), output, storage=storage, overwrite=overwrite,
             progress=lambda: progress.advance(task),
         )  # fmt: skip
-    typer.echo(f"{output}: {count} images, {sum(frame.map_from_camera is not None for frame in frames)} poses ({storage})")
+    typer.echo(
+        f"{output}: {count} images, {sum(frame.map_from_camera is not None for frame in frames)} poses ({storage})"
+    )

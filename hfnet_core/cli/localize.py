@@ -1,14 +1,19 @@
-"""`hfnet localize MAP IMAGE|BAG`."""
+"""`hfnet localize MAP IMAGE|DIR|BAG`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, from_mapping
-from hfnet_core.offline import localize_bag, localize_images
+from hfnet_core.config import LocalizerConfig, from_mapping
+from hfnet_core.files import written_whole
+from hfnet_core.mapping.bags import BagOptions
+from hfnet_core.offline import Answer, OfflineLocalizer, is_bag, tum_line
+from hfnet_core.types import Localized
 
 __all__ = ["localize"]
 
@@ -17,16 +22,37 @@ def localize(
     map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`.")],
     source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR|BAG", help="An image, a folder of images, or a bag.")],
     calibration: Annotated[
-        Path | None, typer.Option(help="Camera of the image (JSON or camera_info YAML); default: the map's camera.")
+        Path | None, typer.Option(help="Camera of the images (JSON or camera_info YAML); default: the bag's or map's.")
     ] = None,
     image_topic: Annotated[str | None, typer.Option(help="Image topic of the bag, if it has several.")] = None,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write poses here, one TUM line per localized image.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the poses here, one TUM line per localized image.")] = None,
     tracking: Annotated[bool, typer.Option(help="In a bag, use each pose as a prior for the next image.")] = True,
 ) -> None:
-    """Where was this image taken? Prints a pose, or why there is none, per image."""
-    extractor, localizer = ExtractorConfig(), from_mapping(LocalizerConfig, {"tracking": tracking})
-    if source.suffix.lower() in {".bag", ".mcap", ".db3"} or (source / "metadata.yaml").exists():
-        localize_bag(map_file, source, calibration, image_topic, model, output, extractor, localizer)
+    """Where was this image taken? One line per image: its pose in the map, or why there is none."""
+    offline = OfflineLocalizer(map_file, model, localizer=from_mapping(LocalizerConfig, {"tracking": tracking}))
+    if is_bag(source):
+        answers = offline.bag(source, BagOptions(image_topic=image_topic, calibration=calibration))
     else:
-        localize_images(map_file, source, calibration, model, output, extractor, localizer)
+        answers = offline.images(source, calibration)
+    lines = _report(answers)
+    if output is not None:
+        written_whole(output, "".join(f"{line}\n" for line in lines))
+
+
+def _report(answers: Iterable[Answer]) -> list[str]:
+    console = Console(highlight=False, soft_wrap=True)
+    lines, asked = [], 0
+    for answer in answers:
+        asked += 1
+        result = answer.result
+        if not isinstance(result, Localized):
+            console.print(f"{answer.name}: [yellow]not localized[/]: {result}")
+            continue
+        lines.append(tum_line(answer.stamp_s, result.map_from_camera))
+        x, y, z = result.map_from_camera.translation
+        sigma_m = float(result.covariance.diagonal()[:3].max() ** 0.5)
+        console.print(f"{answer.name}: [green]{result.mode.value}[/] x {x:.3f} y {y:.3f} z {z:.3f} m "
+                      f"(±{sigma_m:.3f}), {result.inliers} of {result.matches} matches agree")  # fmt: skip
+    console.print(f"{len(lines)} of {asked} images localized")
+    return lines

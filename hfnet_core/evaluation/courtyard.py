@@ -283,13 +283,13 @@ def _clutter(scene: _Scene) -> None:
 
     def notices(h: int, w: int, rng: np.random.Generator) -> Image:
         board = textures.planks(h, w, rng, PIXELS_PER_M, (104, 76, 52), 0.1)
-        for x in (0.08, 0.62, 1.14):
+        for x in (0.04, 0.52, 1.0):
             _put(board, lambda a, b: prints.poster(a, b, rng), x, 0.07, 0.45, 0.72)
         return board
 
-    for name, left, right in (("south", (2.2, 5.65), (3.85, 6.1)), ("north", (3.85, 6.14), (2.2, 5.69))):
+    for name, left, right in (("south", (1.75, 5.65), (3.2, 6.05)), ("north", (3.2, 6.09), (1.75, 5.69))):
         scene.wall(f"board/{name}", left, right, 0.85, 1.75, notices)
-    for index, (x, y) in enumerate(((2.25, 5.685), (3.8, 6.105))):
+    for index, (x, y) in enumerate(((1.8, 5.685), (3.15, 6.055))):
         scene.box(f"board/post/{index}", (x, y), (0.08, 0.08), 0.0, 1.9, _planks((90, 66, 46), 0.06), yaw_deg=15)
 
 

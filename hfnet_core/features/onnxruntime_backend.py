@@ -22,11 +22,11 @@ except ImportError as error:
 __all__ = ["OnnxRuntimeBackend"]
 
 _OUTPUTS = ["scores", "descriptors", "global_descriptor"]
-_FAILURES = tuple(
-    getattr(runtime_errors, name)
-    for name in ("EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile",
-                 "NotImplemented", "RuntimeException")
-)  # fmt: skip
+_FAILURES: tuple[type[Exception], ...] = tuple(
+    value  # the runtime's exceptions have no common base of their own
+    for value in vars(runtime_errors).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+)
 
 
 class OnnxRuntimeBackend:

@@ -142,8 +142,8 @@ def refine(
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
     options.refine_focal_length = refine_focal_length
-    options.refine_extra_params = False
-    options.refine_principal_point = False
+    options.refine_extra_params = globals().get("EXTRA", False)
+    options.refine_principal_point = globals().get("PP", False)
     options.refine_sensor_from_rig = False
     ceres = options.ceres
     ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1

@@ -16,6 +16,7 @@ __all__ = ["CropRange", "crop_pair", "photometric", "random_homography", "warp_i
 
 Generator = np.random.Generator
 Matrix = NDArray[np.float64]
+_Step = Callable[[Generator, NDArray[np.float32], float], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,7 @@ class CropRange:
     tilt: float = 1.7
 
 
-def random_homography(
-    rng: Generator, source: tuple[float, float], size: tuple[int, int], limits: CropRange
-) -> Matrix:
+def random_homography(rng: Generator, source: tuple[float, float], size: tuple[int, int], limits: CropRange) -> Matrix:
     """Photo -> crop homography [3, 3] that puts photo pixel `source` (x, y) at the middle of a crop (width, height)."""
     width, height = size
     scale = float(np.exp(rng.uniform(*np.log(limits.scale))))
@@ -78,7 +77,7 @@ def warp_points(homography: Matrix, xy: NDArray[np.float32]) -> NDArray[np.float
     """Points [K, 2] through a homography; those behind the camera become NaN."""
     homogeneous = np.c_[xy.astype(np.float64), np.ones(len(xy))] @ homography.T
     depth = np.where(homogeneous[:, 2:] > 1e-9, homogeneous[:, 2:], np.nan)
-    return (homogeneous[:, :2] / depth).astype(np.float32)
+    return np.asarray(homogeneous[:, :2] / depth, np.float32)
 
 
 def warp_image(
@@ -97,7 +96,7 @@ def photometric(rng: Generator, image: NDArray[np.uint8], strength: float = 1.0)
 
     strength: 0 changes nothing, 1 is the full range.
     """
-    steps: list[Callable[[Generator, NDArray[np.float32], float], NDArray[np.float32]]] = [_light, _shade, _blur, _noise]
+    steps: tuple[_Step, ...] = (_light, _shade, _blur, _noise)
     result = image.astype(np.float32)
     for index in rng.permutation(len(steps)):
         result = np.clip(steps[index](rng, result, strength), 0, 255)
@@ -148,4 +147,4 @@ def _noise(rng: Generator, image: NDArray[np.float32], strength: float) -> NDArr
     if rng.random() > 0.6 * strength:
         return image
     deviation = rng.uniform(0, 12)
-    return image + rng.standard_normal(image.shape, np.float32) * np.float32(deviation)
+    return np.asarray(image + rng.standard_normal(image.shape, np.float32) * deviation, np.float32)

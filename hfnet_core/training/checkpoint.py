@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +47,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     values |= {"spec": asdict(checkpoint.spec), "format": _FORMAT}
     temporary = path.with_suffix(".tmp")
     torch.save(values, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from torch.nn import functional
 
 from hfnet_core.errors import ModelError
 from hfnet_core.features.architecture import DETECTOR_CELL
@@ -43,7 +43,7 @@ def save_variables(variables: Mapping[str, NDArray[np.float32]], path: Path) -> 
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
         np.savez(temporary, **dict(variables))  # type: ignore[arg-type]
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -57,7 +57,7 @@ def check_parity(network: HFNet, model: Path) -> Parity:
         image = _parity_image(height, width)
         with torch.inference_mode():
             maps, global_descriptor = network(torch.from_numpy(image)[None, None])
-        scores = F.pixel_shuffle(maps.logits.softmax(dim=1)[:, :-1], DETECTOR_CELL)
+        scores = functional.pixel_shuffle(maps.logits.softmax(dim=1)[:, :-1], DETECTOR_CELL)
         expected = (scores[0, 0], maps.descriptors[0].permute(1, 2, 0), global_descriptor[0])
         found = backend.infer(image)
         for index, (ours, theirs) in enumerate(
@@ -72,22 +72,20 @@ def _parity_image(height: int, width: int) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width]
     image = 128 + 60 * np.sin(x / 7) * np.cos(y / 11) + rng.normal(0, 25, (height, width))
-    return np.clip(image, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(image, 0, 255), np.float32)
 
 
 def export_checkpoint(checkpoint: Path, output: Path, *, name: str, version: str, licence: str) -> Parity:
     """Write the checkpoint's network as ONNX; raises ModelError, and writes nothing, if ONNX Runtime disagrees."""
     network = load_checkpoint(checkpoint).build_network()
-    model = build_onnx(
-        network.variables(), network.spec, name=name, version=version, licence=licence, subpixel=True
-    )
+    model = build_onnx(network.variables(), network.spec, name=name, version=version, licence=licence, subpixel=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
     try:
         save_onnx(model, partial)
         parity = check_parity(network, partial)
         if not parity.worst <= TOLERANCE:
-            raise ModelError(f"{checkpoint}: ONNX Runtime differs from torch by {parity.worst:.2g} > {TOLERANCE}; not written")
+            raise ModelError(f"{checkpoint}: ONNX Runtime is off by {parity.worst:.2g} > {TOLERANCE}; not written")
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)

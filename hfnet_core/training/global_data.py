@@ -6,7 +6,7 @@ Batch number k is a pure function of (seed, k).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -41,12 +41,14 @@ class GlobalDataSettings:
     shift: float = 0.45
     clean: float = 0.1
     points: int = 48
-    crops: CropRange = CropRange(scale=(0.95, 2.1), rotation_deg=15.0, perspective=0.12, tilt=1.4)
+    crops: CropRange = field(
+        default_factory=lambda: CropRange(scale=(0.95, 2.1), rotation_deg=15.0, perspective=0.12, tilt=1.4)
+    )
 
 
 class GlobalBatch(NamedTuple):
     """images: [N, 1, H, W] uint8, N = places * views; overlap: [N, N] share of view i's pixels seen in view j (smaller
-    of both directions), NaN where unknown; group: [N], -1-free id: views of one group and different places may overlap.
+    of both directions), NaN where unknown; group: [N], views of one group may overlap even if of different places.
 
     a_view, b_view: [M] views of corresponding points; a_xy, b_xy: [M, 2] their pixels.
     """
@@ -66,12 +68,11 @@ def place_groups(pool: Pool) -> NDArray[np.int64]:
     The pool's groups, but a group whose photos hardly ever pair up is split into its connected components.
     """
     groups = pool.groups
-    linked = np.zeros(len(groups), bool)
-    linked[[index for pair in pool.pairs for index in pair]] = True
+    linked = np.isin(np.arange(len(groups)), np.array(pool.pairs, np.int64))
     component = np.arange(len(groups))
     for a, b in pool.pairs:
         component[component == component[b]] = component[a]
-    result = groups.copy()
+    result: NDArray[np.int64] = groups.copy()
     for group in np.unique(groups):
         members = groups == group
         if linked[members].mean() < _DISTINCT_SHARE:
@@ -189,7 +190,8 @@ def _collate(places: list[_Place]) -> GlobalBatch:
     views = len(places[0].images)
     total = len(places) * views
     overlap = np.zeros((total, total), np.float32)
-    a_view, b_view, a_xy, b_xy = [], [], [], []
+    nothing, no_xy = np.zeros(0, np.int64), np.zeros((0, 2), np.float32)
+    a_view, b_view, a_xy, b_xy = [nothing], [nothing], [no_xy], [no_xy]
     group = np.repeat([place.group for place in places], views)
     overlap[group[:, None] == group[None, :]] = np.nan
     for number, place in enumerate(places):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from hfnet_core.training.global_data import GlobalBatch, GlobalBatches, GlobalDataSettings
@@ -26,10 +26,15 @@ _MEMORY_WARMUP = 100  # steps before remembered descriptors are worth repelling
 
 @dataclass(frozen=True)
 class GlobalLossSettings:
-    """positive, negative: overlaps from which two views attract, and below which they repel; dense_weight: of the InfoNCE
-    on projected features; memory: descriptors of former batches kept as negatives; near: two features of one
-    view closer than this many grid cells are no negatives of each other."""
+    """Weights and bounds of the global stage's losses.
 
+    place_weight: of the descriptors' InfoNCE; positive, negative: overlaps from which two views attract, and below
+    which they repel; dense_weight, dense_scale: weight and 1 / temperature of the InfoNCE on projected features;
+    memory: descriptors of former batches kept as negatives; near: two features of one view closer than this many
+    grid cells are no negatives of each other.
+    """
+
+    place_weight: float = 1.0
     positive: float = 0.4
     negative: float = 0.15
     dense_weight: float = 0.5
@@ -55,10 +60,10 @@ class GlobalStage:
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
         network.eval()
         network.requires_grad_(False)
-        trained = []
+        trained: list[nn.Parameter] = []
         for module in (network.deep, network.global_head):
             module.train()
-            trained.extend(parameter.requires_grad_(True) for parameter in module.parameters())
+            trained.extend(module.requires_grad_(True).parameters())
         return trained
 
     def batches(self, seed: int, length: int) -> Dataset[GlobalBatch]:
@@ -73,12 +78,10 @@ class GlobalStage:
         with torch.autocast(images.device.type, enabled=False):
             similarity = scale * (descriptors @ descriptors.t())
             memory = self._recall(descriptors, batch.group, scale)
-            place = overlap_info_nce(
-                similarity, batch.overlap, self.weights.positive, self.weights.negative, memory
-            )
+            place = overlap_info_nce(similarity, batch.overlap, self.weights.positive, self.weights.negative, memory)
             dense = self._dense(features.float(), batch)
         self._remember(descriptors.detach(), batch.group)
-        return place + self.weights.dense_weight * dense, {
+        return self.weights.place_weight * place + self.weights.dense_weight * dense, {
             "place": float(place.detach()),
             "dense": float(dense.detach()),
             "recall": _recall_at_1(similarity.detach(), batch.overlap, self.weights),
@@ -172,6 +175,6 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
                 centres[number] = members.mean(dim=0)
     head = network.global_head
     head.clusters.copy_(centres)
-    directions = F.normalize(centres - samples.mean(dim=0), dim=1)
+    directions = functional.normalize(centres - samples.mean(dim=0), dim=1)
     head.memberships.weight.copy_(directions[:, :, None, None])
     network.train(training)

@@ -5,7 +5,7 @@ Batch number k is a pure function of (seed, k): a resumed run sees exactly the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from hfnet_core.training.augmentation import (
 )
 from hfnet_core.training.labels import cell_validity, soft_labels
 from hfnet_core.training.pool import Pool, read_gray, select_keypoints
-from hfnet_core.training.teachers import read_keypoints
+from hfnet_core.training.teachers import cache_file, read_keypoints
 
 __all__ = ["LocalBatch", "LocalBatches", "LocalDataSettings"]
 
@@ -48,7 +48,7 @@ class LocalDataSettings:
     budget: int = 1200
     min_score: float = 0.15
     radius_px: float = 3.0
-    crops: CropRange = CropRange()
+    crops: CropRange = field(default_factory=CropRange)
 
 
 class LocalBatch(NamedTuple):
@@ -75,6 +75,9 @@ class LocalBatches(Dataset[LocalBatch]):
         self.pool, self.teacher_folder, self.settings = pool, teacher_folder, settings
         self.seed, self.length = seed, length
         self._keypoints: dict[int, NDArray[np.float32]] = {}
+        for photo in pool.photos:
+            if not cache_file(teacher_folder, photo.name).is_file():
+                read_keypoints(teacher_folder, photo.name)  # says what is missing, before any worker starts
 
     def __len__(self) -> int:
         return self.length
@@ -106,9 +109,7 @@ class LocalBatches(Dataset[LocalBatch]):
     def _pair(self, rng: np.random.Generator, photo: int) -> _View:
         image, keypoints = read_gray(self.pool.photos[photo].path), self.keypoints(photo)
         size = (self.settings.crop_px, self.settings.crop_px)
-        homographies = crop_pair(
-            rng, (image.shape[1], image.shape[0]), size, self.settings.crops, self.settings.shift
-        )
+        homographies = crop_pair(rng, (image.shape[1], image.shape[0]), size, self.settings.crops, self.settings.shift)
         crops, targets, valid, places = [], [], [], []
         for homography in homographies:
             crop, inside = warp_image(image, homography, size, border=int(rng.integers(256)))

@@ -19,8 +19,11 @@ __all__ = ["LocalLossSettings", "LocalStage"]
 
 @dataclass(frozen=True)
 class LocalLossSettings:
-    """descriptor_weight: of InfoNCE beside the detector's loss; location_weight: see `detector_loss`; near_px: points of
-    one photo closer than this are no negatives of each other."""
+    """Weights of the local stage's losses.
+
+    descriptor_weight: of InfoNCE beside the detector's loss; location_weight: see `detector_loss`; near_px: points of
+    one photo closer than this are no negatives of each other.
+    """
 
     descriptor_weight: float = 0.6
     location_weight: float = 2.0

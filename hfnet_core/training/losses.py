@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 __all__ = ["detector_loss", "info_nce", "overlap_info_nce", "point_info_nce"]
 
@@ -29,7 +29,7 @@ def info_nce(similarity: Tensor, ignore: Tensor) -> Tensor:
     (never the diagonal) are neither positive nor negative."""
     masked = similarity.masked_fill(ignore, -torch.inf)
     labels = torch.arange(len(similarity), device=similarity.device)
-    return 0.5 * (F.cross_entropy(masked, labels) + F.cross_entropy(masked.t(), labels))
+    return 0.5 * (functional.cross_entropy(masked, labels) + functional.cross_entropy(masked.t(), labels))
 
 
 def point_info_nce(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from hfnet_core.errors import ModelError
 from hfnet_core.features.architecture import (
@@ -96,10 +96,10 @@ class _ConvNorm(nn.Module):
                 padding = 1
             else:
                 height, width = x.shape[-2:]
-                x = F.pad(x, (*_same_padding(width, self.stride), *_same_padding(height, self.stride)))
-        x = F.conv2d(x, self.conv.weight, None, self.stride, padding, 1, self.conv.groups)
+                x = functional.pad(x, (*_same_padding(width, self.stride), *_same_padding(height, self.stride)))
+        x = functional.conv2d(x, self.conv.weight, None, self.stride, padding, 1, self.conv.groups)
         x = self.norm(x)
-        return F.relu6(x) if self.relu else x
+        return functional.relu6(x) if self.relu else x
 
 
 class _InvertedResidual(nn.Module):
@@ -111,7 +111,7 @@ class _InvertedResidual(nn.Module):
         self.project = _ConvNorm(block.expanded, block.outputs, 1, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else self.expand(x)
+        y: Tensor = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
         return x + y if self.residual else y
 

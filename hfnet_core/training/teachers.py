@@ -6,7 +6,6 @@ the centre of the top-left one, and `scores` [K] float32, larger is better.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -35,7 +34,10 @@ class Teacher(Protocol):
 
 
 class Aliked:
-    """ALIKED-n16 (Zhao et al., "ALIKED: A Lighter Keypoint and Descriptor Extraction Network", 2023; BSD-3) of kornia."""
+    """ALIKED-n16 as kornia runs it.
+
+    Source: Zhao et al., "ALIKED: A Lighter Keypoint and Descriptor Extraction Network", 2023 (weights: BSD-3).
+    """
 
     def __init__(self, weights: Path, max_keypoints: int = 2000) -> None:
         from kornia.feature import ALIKED
@@ -85,5 +87,5 @@ def run_teacher(
             found = teacher(read_gray(photo.path))
             temporary = path.with_suffix(".tmp.npz")
             np.savez(temporary, keypoints=found.xy, scores=found.scores)
-            os.replace(temporary, path)
+            temporary.replace(path)
         report(done + 1, len(pool.photos))

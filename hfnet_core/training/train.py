@@ -107,8 +107,9 @@ class _Run:
         self.parameters = [*stage.prepare(network), self.log_scale]
         decayed = [p for p in self.parameters if p.ndim > 1]
         others = [p for p in self.parameters if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            groups,
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )

@@ -59,7 +59,7 @@ def test_covariance_matches_the_scatter_of_poses(scene: Scene) -> None:
 
 def test_tracking_uses_the_prior(scene: Scene, localizer: Localizer) -> None:
     features, _ = scene.view(QUERY)
-    near = Pose(QUERY.rotation, QUERY.translation + [0.05, -0.04, 0.02])
+    near = Pose(QUERY.rotation, QUERY.translation + np.array([0.05, -0.04, 0.02]))
     result = localizer.localize(features, CAMERA, prior=near)
     assert isinstance(result, Localized)
     assert result.mode is Mode.TRACKING

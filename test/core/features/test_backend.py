@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,6 +105,14 @@ def test_a_fixed_size_model_refuses_other_sizes_in_one_line(tmp_path: Path) -> N
     assert backend.infer(gray(32, 48)).scores.shape == (32, 48)
     with pytest.raises(BackendError, match=r"64x32 image: [^\n]+$"):
         backend.infer(gray(32, 64))
+
+
+def test_running_a_model_needs_only_the_runtime() -> None:
+    """onnx and torch are for building and training models; a robot has neither."""
+    code = ("import sys, hfnet_core.features.extractor, hfnet_core.features.onnxruntime_backend\n"
+            "sys.exit(', '.join({'onnx', 'torch'} & set(sys.modules)) or 0)")  # fmt: skip
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_tensorrt_says_what_to_use(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from hfnet_core.features.sampling import map_coordinates
 
 Oracle = dict[str, np.ndarray]
 
+pytestmark = pytest.mark.xdist_group("oracle")  # the 130 MB models are built once
+
 
 @pytest.fixture(scope="module", params=[0, 1])
 def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Oracle, Path]:

@@ -1,0 +1,121 @@
+"""Localization without ROS: images from files and bags, one answer each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.config import ExtractorConfig, LocalizerConfig
+from hfnet_core.errors import DatasetError
+from hfnet_core.features.backend import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.geometry import Pose
+from hfnet_core.localizer import Localizer
+from hfnet_core.mapping.bags import Bag, BagOptions
+from hfnet_core.mapping.calibration import camera_from_file
+from hfnet_core.mapping.storage import load_map
+from hfnet_core.tracking import Tracker
+from hfnet_core.types import Camera, Localization, NotLocalized, Reason
+
+__all__ = ["Answer", "OfflineLocalizer", "is_bag", "read_image", "tum_line"]
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was said of one image. name: file, or topic and stamp. truth: the bag's own map_from_camera, if it has one."""
+
+    name: str
+    stamp_s: float
+    result: Localization
+    truth: Pose | None = None
+
+
+class OfflineLocalizer:
+    """A map and the network that made it, ready for images. Raises MapError when they do not belong together."""
+
+    def __init__(
+        self,
+        map_file: Path,
+        model: Path | None = None,
+        extractor: ExtractorConfig | None = None,
+        localizer: LocalizerConfig | None = None,
+    ) -> None:
+        self.extractor = Extractor(open_backend(model), extractor or ExtractorConfig())
+        self.map = load_map(map_file, self.extractor.info.model_hash)
+        self.localizer = Localizer(self.map, localizer)
+
+    def images(self, source: Path, calibration: Path | None = None) -> Iterator[Answer]:
+        """Localize an image, or every image of a folder, each on its own.
+
+        calibration: of these images; without it the map's camera of the same size is taken. Raises DatasetError for
+        unreadable images and when no camera fits.
+        """
+        given = camera_from_file(calibration) if calibration is not None else None
+        for index, path in enumerate(_image_files(source)):
+            image = read_image(path)
+            camera = given or self._camera_of_size(path, image.shape[1], image.shape[0])
+            features = self.extractor.extract(image)
+            yield Answer(str(path), float(index), self.localizer.localize(features, camera))
+
+    def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
+        """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
+        tracker = Tracker(self.localizer)
+        with Bag(path, options) as bag:
+            for frame in bag.frames():
+                stamp_s = frame.stamp_ns * 1e-9
+                try:
+                    features = self.extractor.extract(frame.image)
+                except DatasetError as error:
+                    result: Localization = NotLocalized(Reason.BAD_IMAGE, str(error))
+                else:
+                    result = tracker.process(features, frame.camera, stamp_s)
+                yield Answer(f"{path.name}#{frame.index}", stamp_s, result, frame.map_from_camera)
+
+    def _camera_of_size(self, path: Path, width: int, height: int) -> Camera:
+        for camera in self.map.cameras:
+            if (camera.width, camera.height) == (width, height):
+                return camera
+        sizes = ", ".join(f"{camera.width}x{camera.height}" for camera in self.map.cameras)
+        raise DatasetError(f"{path}: {width}x{height}, but the map's cameras are {sizes}: give --calibration")
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a recording rather than an image or a folder of images."""
+    return path.suffix.lower() in {".bag", ".mcap", ".db3"} or (path / "metadata.yaml").exists()
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """[H, W] gray or [H, W, 3] RGB, 8 or 16 bit. Raises DatasetError when the file is missing or damaged."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such image")
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR) if data.size else None
+    if image is None:
+        raise DatasetError(f"{path}: not an image that can be read, or damaged")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DatasetError(f"{path}: pixels of type {image.dtype}; give 8 or 16 bit")
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def tum_line(stamp_s: float, map_from_camera: Pose) -> str:
+    """`stamp tx ty tz qx qy qz qw`, the TUM trajectory format."""
+    values = [*map_from_camera.translation, *map_from_camera.quat_xyzw()]
+    return f"{stamp_s:.9f} " + " ".join(f"{value:.9f}" for value in values)
+
+
+def _image_files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise DatasetError(f"{source}: no such file or folder")
+    if source.is_file():
+        return [source]
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    if not files:
+        raise DatasetError(f"{source}: no image in this folder")
+    return files

@@ -1,0 +1,131 @@
+"""Model, map and tracker of one camera: from pixels to a result. No ROS messages here."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig
+from hfnet_core.errors import BackendError, ConfigError, DatasetError
+from hfnet_core.features.backend import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.geometry import Pose
+from hfnet_core.localizer import Localizer
+from hfnet_core.tracking import Tracker
+from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
+from hfnet_ros.map_component import SharedMap, shared_map
+
+__all__ = ["Engine", "Outcome"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of an image. features: None when it had none. odom_from_camera: None when it is not known."""
+
+    result: Localization
+    features: Features | None
+    odom_from_camera: Pose | None
+    timings_s: dict[str, float]
+
+
+class Engine:
+    """Everything that `configure` allocates. `process` belongs to one thread; the rest may be called from others."""
+
+    def __init__(self, config: NodeConfig, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
+        """Load model and map. Raises HFNetError naming what is missing or does not fit."""
+        if not config.map_file:
+            raise ConfigError("map_file: is empty; give the file that `hfnet map build` wrote")
+        self._configs = extractor, localizer
+        model = Path(config.model_file).expanduser() if config.model_file else None
+        self.backend = open_backend(model, config.backend, config.threads)
+        try:
+            self._extractor = Extractor(self.backend, extractor)
+            self.map = self._load(config.map_file)
+        except BaseException:
+            self.backend.close()
+            raise
+        self._tracker = Tracker(Localizer(self.map.landmark_map, localizer))
+        self._commands: deque[Callable[[], None]] = deque()
+
+    def _load(self, path: str) -> SharedMap:
+        return shared_map(Path(path).expanduser(), self.backend.info.model_hash)
+
+    @property
+    def info(self) -> Any:
+        return self.backend.info
+
+    def warm_up(self) -> None:
+        """Run everything once, so that the first image is not late. Raises BackendError when the network cannot run."""
+        cameras = self.map.landmark_map.cameras
+        camera = cameras[0] if cameras else Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))
+        noise = np.random.default_rng(0).integers(0, 256, (camera.height, camera.width), dtype=np.uint8)
+        features = self._extractor.extract(noise)
+        self._tracker.localizer.localize(features, camera)
+
+    def process(
+        self, image: NDArray[Any], camera: Camera, stamp_ns: int, odometry: Callable[[], Pose | None]
+    ) -> Outcome:
+        """Localize an image. `odometry` is asked after extraction, to give it time to arrive."""
+        while self._commands:
+            self._commands.popleft()()
+        timings: dict[str, float] = {}
+        start = time.perf_counter()
+        try:
+            features = self._extractor.extract(image)
+        except DatasetError as error:
+            return Outcome(NotLocalized(Reason.BAD_IMAGE, str(error)), None, None, timings)
+        except BackendError as error:
+            return Outcome(NotLocalized(Reason.BACKEND_FAILED, str(error)), None, None, timings)
+        timings["extraction"] = time.perf_counter() - start
+        start = time.perf_counter()
+        odom_from_camera = odometry()
+        timings["odometry"] = time.perf_counter() - start
+        start = time.perf_counter()
+        result = self._tracker.process(features, camera, stamp_ns * 1e-9, odom_from_camera)
+        timings["localization"] = time.perf_counter() - start
+        return Outcome(result, features, odom_from_camera, timings)
+
+    def configure(self, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
+        """Other settings from the next image on."""
+        self._configs = extractor, localizer
+
+        def change() -> None:
+            self._extractor = Extractor(self.backend, extractor)
+            self._tracker.localizer = Localizer(self._tracker.localizer.map, localizer)
+
+        self._commands.append(change)
+
+    def prepare_map(self, path: str) -> Callable[[], None]:
+        """Load another map beside the current one; the function returned makes it current from the next image on.
+
+        Raises MapError; the current map stays then.
+        """
+        loaded = self._load(path)
+        localizer = Localizer(loaded.landmark_map, self._configs[1])
+
+        def change() -> None:
+            self._tracker = Tracker(localizer)
+
+        def commit() -> None:
+            self.map = loaded
+            self._commands.append(change)
+
+        return commit
+
+    def forget(self) -> None:
+        """Search the whole map for the next image."""
+        self._commands.append(lambda: self._tracker.reset())
+
+    def set_prior(self, map_from_camera: Pose, stamp_ns: int) -> None:
+        """Start from a given pose."""
+        self._commands.append(lambda: self._tracker.set_prior(map_from_camera, stamp_ns * 1e-9))
+
+    def close(self) -> None:
+        self.backend.close()

@@ -1,0 +1,66 @@
+"""A thread that always works on the newest item."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["Mailbox", "Worker"]
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """One slot: what is not taken in time is replaced."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: T | None = None
+        self._closed = False
+
+    def put(self, item: T) -> bool:
+        """Leave an item; True when it replaced another."""
+        with self._condition:
+            replaced = self._item is not None
+            self._item = item
+            self._condition.notify()
+            return replaced
+
+    def take(self) -> T | None:
+        """Wait for an item; None once the box is closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._item is not None or self._closed)
+            item, self._item = self._item, None
+            return None if self._closed else item
+
+    def close(self) -> None:
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+
+class Worker(Generic[T]):
+    """Calls `work` in its own thread with the newest item put into it."""
+
+    def __init__(self, work: Callable[[T], None], name: str) -> None:
+        self._work, self._mailbox = work, Mailbox[T]()
+        self.stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> bool:
+        """Hand over an item; True when it replaced one that was not begun."""
+        return self._mailbox.put(item)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish the item at hand and end; False if that takes longer."""
+        self.stopping = True
+        self._mailbox.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (item := self._mailbox.take()) is not None:
+            self._work(item)

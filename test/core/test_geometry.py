@@ -1,0 +1,56 @@
+"""Rigid transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from hfnet_core.geometry import Pose, pose_error, skew
+
+finite = st.floats(-100.0, 100.0)
+
+
+@st.composite
+def poses(draw: st.DrawFn) -> Pose:
+    rotvec = draw(st.tuples(*[st.floats(-3.0, 3.0)] * 3))
+    return Pose(Rotation.from_rotvec(rotvec).as_matrix(), np.array(draw(st.tuples(finite, finite, finite))))
+
+
+@given(poses(), poses(), st.tuples(finite, finite, finite))
+def test_composition_applies_right_to_left(a_from_b: Pose, b_from_c: Pose, point: tuple[float, float, float]) -> None:
+    expected = a_from_b.apply(b_from_c.apply(np.array([point])))
+    assert np.allclose((a_from_b @ b_from_c).apply(np.array([point])), expected, atol=1e-9)
+
+
+@given(poses())
+def test_inverse_and_quaternion_return_the_pose(a_from_b: Pose) -> None:
+    assert np.allclose((a_from_b @ a_from_b.inverse()).matrix(), np.eye(4), atol=1e-9)
+    again = Pose.from_quat_xyzw(a_from_b.quat_xyzw(), a_from_b.translation)
+    assert np.allclose(again.matrix(), a_from_b.matrix(), atol=1e-9)
+    assert a_from_b.quat_xyzw()[3] >= 0
+
+
+def test_error_of_known_poses() -> None:
+    turned = Pose(Rotation.from_euler("y", 7, degrees=True).as_matrix(), np.array([0.0, 0.3, 0.4]))
+    metres, degrees = pose_error(Pose(), turned)
+    assert metres == pytest.approx(0.5)
+    assert degrees == pytest.approx(7.0)
+    assert pose_error(turned, turned) == (0.0, pytest.approx(0.0, abs=1e-6))
+
+
+def test_poses_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        Pose().translation[0] = 1.0
+
+
+def test_skew_is_the_cross_product() -> None:
+    v, w = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.7, -1.1])
+    assert np.allclose(skew(v) @ w, np.cross(v, w))
+
+
+def test_a_zero_quaternion_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"[Zz]ero"):
+        Pose.from_quat_xyzw([0, 0, 0, 0], [0, 0, 0])
