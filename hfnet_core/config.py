@@ -16,12 +16,14 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast, get_type_hints
 from hfnet_core.errors import ConfigError
 
 __all__ = [
+    "EvaluationConfig",
     "ExtractorConfig",
     "LocalizerConfig",
     "MapBuildConfig",
     "NodeConfig",
     "Setting",
     "Settings",
+    "TrainConfig",
     "from_mapping",
     "setting",
     "settings_of",
@@ -163,6 +165,8 @@ class MapBuildConfig(_Checked):
         True, "refine poses and intrinsics by bundle adjustment with the given poses as priors"
     )
     pose_prior_sigma_m: float = setting(0.05, "trust in given positions (standard deviation)", unit="m", minimum=1e-4)
+    pose_prior_sigma_deg: float = setting(1.0, "trust in given orientations (standard deviation)", unit="deg",
+                                          minimum=1e-3, maximum=180.0)  # fmt: skip
     max_pose_gap_s: float = setting(0.25, "poses further apart than this are not interpolated between", unit="s",
                                     minimum=0.0, maximum=60.0)  # fmt: skip
 
@@ -212,3 +216,39 @@ class NodeConfig(_Checked):
     path_length: int = setting(1000, "poses kept in the published path; 0 for no path", minimum=0, maximum=100000)
     diagnostics_period_s: float = setting(1.0, "time between two diagnostics without news", unit="s", minimum=0.1,
                                           maximum=60.0)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """From a pool of photos to weights; the defaults are how the shipped model was trained."""
+
+    local_minutes: float = setting(62.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
+    warmup_minutes: float = setting(
+        3.0, "training time of layers 8-18 before the VLAD clusters are placed", unit="min", minimum=0.01
+    )
+    global_minutes: float = setting(35.0, "training time of layers 8-18 and the global head", unit="min", minimum=0.01)
+    local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
+    global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
+    local_dim: int = setting(128, "channels of the local descriptor", minimum=1)
+    global_dim: int = setting(512, "size of the global descriptor", minimum=1)
+    clusters: int = setting(32, "VLAD clusters", minimum=1)
+    intermediate_dim: int = setting(64, "channels of the projection before VLAD; 0 for none", minimum=0)
+    seed: int = setting(0, "seed of weights, crops and noise", minimum=0)
+    threads: int = setting(0, "CPU threads of the trainer; 0 leaves it to torch", minimum=0, maximum=256)
+    workers: int = setting(1, "processes that prepare batches", minimum=0, maximum=64)
+    device: str = setting("cpu", "where to train", choices=("cpu", "cuda"))
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(_Checked):
+    """How poses are judged against ground truth."""
+
+    recall_levels: str = setting("near", "bounds of recall: near for 5, 10, 25 cm within 5 degrees; far for 25 cm/2, "
+                                 "50 cm/5, 5 m/10 degrees", choices=("near", "far"))  # fmt: skip
+    wrong_distance_m: float = setting(0.5, "a published pose further off than this is wrong", unit="m", minimum=0.0)
+    wrong_angle_deg: float = setting(10.0, "or turned by more than this", unit="deg", minimum=0.0, maximum=180.0)
+    max_stamp_gap_s: float = setting(0.001, "an estimate belongs to the image whose stamp is this close", unit="s",
+                                     minimum=0.0, maximum=1.0)  # fmt: skip
+    start_timeout_s: float = setting(30.0, "longest wait for the node to become active", unit="s", minimum=1.0,
+                                     maximum=3600.0)  # fmt: skip
+    settle_s: float = setting(2.0, "wait for late poses after the last image", unit="s", minimum=0.0, maximum=60.0)

@@ -104,7 +104,7 @@ class _Build:
 
         GenerateC("c").generate(PACKAGE, idls, self.idl_paths, self.out, type_description_files=hashes)
         generators = (GenerateFastRTPSCTypesupport, GenerateIntrospectionCTypesupport, GenerateCTypesupport)
-        for name, generator in zip(TYPE_SUPPORTS, generators):
+        for name, generator in zip(TYPE_SUPPORTS, generators, strict=True):
             generator(name).generate(PACKAGE, idls, self.idl_paths, self.scratch / name / PACKAGE)
         python = GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"])
         python.generate(PACKAGE, idls, self.idl_paths, self.scratch / "py" / PACKAGE)
@@ -130,7 +130,9 @@ class _Build:
         libraries = [library for library in libraries if f"lib{library}.so" in present]
         self._link(self.lib / f"lib{PACKAGE}__{name}.so", sorted(sources), [*libraries, *RUNTIME])
 
-    def _link(self, output: Path, sources: Sequence[Path], libraries: Sequence[str], needed: Sequence[str] = ()) -> None:
+    def _link(
+        self, output: Path, sources: Sequence[Path], libraries: Sequence[str], needed: Sequence[str] = ()
+    ) -> None:
         """Compile sources (C or C++ by suffix) and link them into one shared library."""
         objects = []
         for source in sources:

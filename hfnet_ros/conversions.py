@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 NS_PER_S = 1_000_000_000
+_DRAWN_KEYFRAMES = 2000  # about: rviz does not need more, and messages with many points are slow to fill
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -77,12 +78,13 @@ def pose_from_text(text: str, name: str) -> Pose | None:
     if not text.strip():
         return None
     try:
-        numbers = [float(word) for word in text.replace(",", " ").split()]
-        if len(numbers) != 7 or not np.isfinite(numbers).all():
-            raise ValueError
-        return Pose.from_quat_xyzw(numbers[3:], numbers[:3])
+        x, y, z, qx, qy, qz, qw = (float(word) for word in text.replace(",", " ").split())
+        pose = Pose.from_quat_xyzw([qx, qy, qz, qw], [x, y, z])
     except ValueError:
-        raise ConfigError(f"{name}: {text!r} is not a pose `x y z qx qy qz qw`") from None
+        pose = Pose(translation=np.full(3, np.nan))
+    if not pose.is_finite():
+        raise ConfigError(f"{name}: {text!r} is not a pose `x y z qx qy qz qw`")
+    return pose
 
 
 def pose_to_msg(pose: Pose) -> PoseMsg:
@@ -146,16 +148,16 @@ def landmarks_to_cloud(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int) 
 
 
 def keyframes_to_marker(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int, depth_m: float = 0.1) -> Marker:
-    """Every keyframe as the outline of its viewing frustum, `depth_m` deep."""
+    """Keyframes (thinned out in large maps) as the outline of its viewing frustum, `depth_m` deep."""
     marker = Marker(header=header(frame_id, stamp_ns), ns="keyframes", type=Marker.LINE_LIST, action=Marker.ADD)
     marker.scale.x = 0.05 * depth_m
     marker.color = ColorRGBA(r=0.1, g=0.6, b=1.0, a=0.8)
     marker.pose.orientation.w = 1.0
     edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)]
     points = []
-    for keyframe in range(landmark_map.keyframes):
+    for keyframe in range(0, landmark_map.keyframes, 1 + landmark_map.keyframes // _DRAWN_KEYFRAMES):
         camera = landmark_map.cameras[int(landmark_map.keyframe_cameras[keyframe])]
-        x, y = (0.5 * side / focal for side, focal in zip((camera.width, camera.height), camera.focal_length))
+        x, y = 0.5 * np.array([camera.width, camera.height]) / camera.focal_length
         corners = depth_m * np.array([[0, 0, 0], [-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]])
         moved = landmark_map.map_from_camera(keyframe).apply(corners).tolist()
         points += [Point(x=px, y=py, z=pz) for edge in edges for px, py, pz in (moved[edge[0]], moved[edge[1]])]

@@ -171,8 +171,8 @@ class Health:
             return {"localized": "false", "reason": str(result), "reason code": result.reason.name, **values}
         sigma = np.sqrt(np.clip(np.diag(result.covariance), 0.0, None))
         return {
-            "localized": "true", "reason": "", "mode": result.mode.value, **values, "coverage": f"{result.coverage:.2f}",
-            "reprojection [px]": f"{result.reprojection_px:.2f}",
+            "localized": "true", "reason": "", "mode": result.mode.value, **values,
+            "coverage": f"{result.coverage:.2f}", "reprojection [px]": f"{result.reprojection_px:.2f}",
             "position sigma [m]": f"{np.linalg.norm(sigma[:3]):.4f}",
             "orientation sigma [deg]": f"{np.degrees(np.linalg.norm(sigma[3:])):.3f}",
         }  # fmt: skip

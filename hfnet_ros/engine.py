@@ -121,7 +121,7 @@ class Engine:
 
     def forget(self) -> None:
         """Search the whole map for the next image."""
-        self._commands.append(lambda: self._tracker.reset())
+        self._commands.append(lambda: self._tracker.reset())  # noqa: PLW0108  the tracker of then
 
     def set_prior(self, map_from_camera: Pose, stamp_ns: int) -> None:
         """Start from a given pose."""

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 import yaml
+from geometry_msgs.msg import TransformStamped
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from hfnet_core.geometry import Pose
 from hfnet_ros.conversions import pose_from_transform, pose_to_transform, stamp_to_ns
@@ -22,6 +24,7 @@ from hfnet_ros.transform_buffer import TransformBuffer, TransformError
 __all__ = ["Frames", "NoFrames", "OwnFrames", "Tf2Frames", "TransformError", "open_frames", "wait_for"]
 
 _POLL_S = 0.004
+_TREE_AGE_S = 1.0
 
 
 class Frames(Protocol):
@@ -55,7 +58,7 @@ class OwnFrames:
 
         self._node, self._message, self._buffer = node, TFMessage, TransformBuffer()
         dynamic = QoSProfile(depth=100)
-        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TFMessage, "/tf", dynamic)
         self._subscriptions = [
             node.create_subscription(TFMessage, topic, self._receiver(topic, static), qos, callback_group=group)
@@ -65,15 +68,18 @@ class OwnFrames:
     def _receiver(self, topic: str, static: bool) -> Callable[[object], None]:
         def receive(message: object) -> None:
             for item in message.transforms:  # type: ignore[attr-defined]
-                try:
-                    pose = pose_from_transform(item.transform)
-                    stamp_ns = stamp_to_ns(item.header.stamp)
-                    self._buffer.add(item.header.frame_id, item.child_frame_id, pose, stamp_ns, static)
-                except (ValueError, TransformError) as error:
-                    self._node.get_logger().warning(f"{topic}: ignored a transform of {item.child_frame_id!r}: {error}",
-                                                    throttle_duration_sec=10.0)  # fmt: skip
+                self._learn(item, topic, static)
 
         return receive
+
+    def _learn(self, item: TransformStamped, topic: str, static: bool) -> None:
+        try:
+            pose, stamp_ns = pose_from_transform(item.transform), stamp_to_ns(item.header.stamp)
+            self._buffer.add(item.header.frame_id, item.child_frame_id, pose, stamp_ns, static)
+        except (ValueError, TransformError) as error:
+            self._node.get_logger().warning(
+                f"{topic}: ignored a transform of {item.child_frame_id!r}: {error}", throttle_duration_sec=10.0
+            )
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
         return self._buffer.lookup(target, source, stamp_ns)
@@ -104,6 +110,8 @@ class Tf2Frames:
 
         self._node, self._tf2 = node, tf2_ros
         self._buffer = tf2_ros.Buffer()
+        self._tree: dict[str, dict[str, object]] = {}
+        self._tree_s = -math.inf
         self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
 
@@ -119,8 +127,11 @@ class Tf2Frames:
             raise TransformError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
     def parent_of(self, frame: str) -> str | None:
-        known = yaml.safe_load(self._buffer.all_frames_as_yaml()) or {}
-        entry = known.get(frame.lstrip("/")) if isinstance(known, dict) else None
+        if time.monotonic() - self._tree_s > _TREE_AGE_S:  # the only way to ask tf2 is costly
+            known = yaml.safe_load(self._buffer.all_frames_as_yaml())
+            self._tree = known if isinstance(known, dict) else {}
+            self._tree_s = time.monotonic()
+        entry = self._tree.get(frame.lstrip("/"))
         return str(entry["parent"]) if entry else None
 
     def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:

@@ -25,7 +25,7 @@ from hfnet_ros.conversions import (
 )
 from hfnet_ros.transform_buffer import TransformBuffer, TransformError
 
-__all__ = ["Calibration", "CalibrationError", "Clockwork", "ImageMessage", "ImageSubscription", "OdometryInput"]
+__all__ = ["Calibration", "CalibrationError", "ImageMessage", "ImageSubscription", "OdometryInput", "StampJudge"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class ImageSubscription:
     def __init__(self, node: Node, config: NodeConfig, receive: Callable[[ImageMessage], None]) -> None:
         self._node = node
         compressed = config.image_transport == "compressed"
-        reliability = ReliabilityPolicy.RELIABLE if config.image_reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
+        reliability = ReliabilityPolicy[config.image_reliability.upper()]
         qos = QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
         topic = config.image_topic + ("/compressed" if compressed else "")
 
@@ -60,9 +60,6 @@ class ImageSubscription:
 
         self._subscription = node.create_subscription(CompressedImage if compressed else Image, topic, callback, qos)
         self.topic = self._subscription.topic_name
-
-    def publishers(self) -> int:
-        return int(self._node.count_publishers(self.topic))
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
@@ -89,8 +86,10 @@ class Calibration:
     def receive(self, info: CameraInfo) -> None:
         self.frame_id = info.header.frame_id
         roi = info.roi
-        key = (info.width, info.height, info.distortion_model, bytes(info.d), bytes(info.k), bytes(info.p), info.binning_x,
-               info.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)  # fmt: skip
+        key = (
+            info.width, info.height, info.distortion_model, bytes(info.d), bytes(info.k), bytes(info.p),
+            info.binning_x, info.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height,
+        )  # fmt: skip
         if key == self._key:
             return
         try:
@@ -109,8 +108,9 @@ class Calibration:
         if camera is None:
             raise CalibrationError(f"no camera_info on {self.topic}: images wait for it")
         if (camera.width, camera.height) != (width, height):
-            raise CalibrationError(f"{self.topic} is for images of {camera.width}x{camera.height}, got {width}x{height}: "
-                                   "publish the calibration of these images")  # fmt: skip
+            expected = f"{camera.width}x{camera.height}"
+            raise CalibrationError(f"{self.topic} is for images of {expected}, got {width}x{height}: publish the "
+                                   "calibration of these images")  # fmt: skip
         return camera
 
     def close(self) -> None:
@@ -125,14 +125,17 @@ class OdometryInput:
         self._buffer = TransformBuffer()
         self.child_frame_id = ""
         self._error = ""
-        self._subscription = node.create_subscription(Odometry, config.odom_topic, self._receive, qos_profile_sensor_data)
+        self._subscription = node.create_subscription(
+            Odometry, config.odom_topic, self._receive, qos_profile_sensor_data
+        )
         self.topic = self._subscription.topic_name
 
     def _receive(self, message: Odometry) -> None:
         frame, child = message.header.frame_id, message.child_frame_id
+        if frame != self._frame:
+            self._error = f"{self.topic} is in frame {frame!r}, but odom_frame_id is {self._frame!r}"
+            return
         try:
-            if frame != self._frame:
-                raise TransformError(f"{self.topic} is in frame {frame!r}, but odom_frame_id is {self._frame!r}")
             self._buffer.add(frame, child, pose_from_msg(message.pose.pose), stamp_to_ns(message.header.stamp))
             self.child_frame_id, self._error = child, ""
         except (TransformError, ValueError) as error:
@@ -153,7 +156,7 @@ class OdometryInput:
         self._node.destroy_subscription(self._subscription)
 
 
-class Clockwork:
+class StampJudge:
     """Judges the stamps of images."""
 
     RESTART_S = 1.0  # a step back by more than this is a recording that starts over, less is an image out of order
@@ -174,7 +177,7 @@ class Clockwork:
             return "image has no stamp: the driver must stamp its images"
         lead_s = (stamp_ns - now_ns) * 1e-9
         if now_ns > 0 and lead_s > max_lead_s:
-            return f"image is stamped {lead_s:.1f} s ahead of the clock: synchronise clocks, or set use_sim_time for recordings"
+            return f"image is stamped {lead_s:.1f} s ahead of the clock: synchronise clocks, or set use_sim_time"
         if self._last_ns is not None and stamp_ns <= self._last_ns:
             return "image stamps do not advance: images out of order or published twice"
         self._last_ns = stamp_ns

@@ -45,7 +45,7 @@ def shared_map(path: Path, model_hash: str) -> SharedMap:
     try:
         status = path.stat()
     except OSError as error:
-        raise MapError(f"map {str(path)!r} cannot be read ({error.strerror}): build one with `hfnet map build`") from error
+        raise MapError(f"{path}: map cannot be read ({error.strerror}); build one with `hfnet map build`") from error
     key = (str(path.resolve()), status.st_mtime_ns, status.st_size)
     with _lock:
         found = _maps.get(key)

@@ -1,12 +1,13 @@
 """The settings of hfnet_core.config as ROS parameters: declared, described, ranged, validated before they apply.
 
-Node settings keep their names (`initial_pose_x` becomes `initial_pose.x`, as nav2_amcl has it); the stages' settings are
-prefixed: `extractor.max_keypoints`, `localizer.min_inliers`.
+Node settings keep their names (`initial_pose_x` becomes `initial_pose.x`, as nav2_amcl has it); the stages' settings
+are prefixed: `extractor.max_keypoints`, `localizer.min_inliers`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig, Sett
 from hfnet_core.errors import ConfigError
 from hfnet_ros.conversions import pose_from_text
 
-__all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "parameter_names"]
+__all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_yaml", "parameter_names"]
 
 GROUPS: dict[str, type[Any]] = {"": NodeConfig, "extractor.": ExtractorConfig, "localizer.": LocalizerConfig}
 ANYTIME = frozenset({
@@ -50,7 +51,7 @@ def parameter_names() -> Iterator[tuple[str, str, Setting]]:
 def describe(item: Setting, prefix: str = "") -> ParameterDescriptor:
     """Description, range and choices of a setting for `ros2 param describe`."""
     unit = f" [{item.unit}]" if item.unit else ""
-    fixed = "" if prefix or item.name in ANYTIME | _READ_ONLY else " (only while unconfigured)"
+    fixed = "" if prefix or item.name in ANYTIME | _READ_ONLY else " (fixed at configure)"
     descriptor = ParameterDescriptor(
         name=item.name, description=f"{item.help}{unit}{fixed}", read_only=not prefix and item.name in _READ_ONLY
     )
@@ -70,8 +71,8 @@ def describe(item: Setting, prefix: str = "") -> ParameterDescriptor:
 class Parameters:
     """Declares everything, keeps `configs` current, and asks before and tells after a change.
 
-    is_unconfigured: whether settings that are fixed by configure may change now. apply: called with the new settings after
-    a change at run time. Raises ConfigError when the values given at start do not fit together.
+    is_unconfigured: whether settings that are fixed by configure may change now. apply: called with the new settings
+    after a change at run time. Raises ConfigError when the values given at start do not fit together.
     """
 
     def __init__(self, node: Node, is_unconfigured: Callable[[], bool], apply: Callable[[Configs], None]) -> None:
@@ -92,13 +93,7 @@ class Parameters:
         for name, value in values.items():
             prefix, item = self._known[name]
             grouped[prefix][item.name] = value
-        built = []
-        for prefix, cls in GROUPS.items():
-            try:
-                built.append(from_mapping(cls, grouped[prefix]))
-            except ConfigError as error:
-                raise ConfigError(f"{prefix}{error}") from None
-        configs = Configs(*built)
+        configs = Configs(*(_from_group(prefix, values) for prefix, values in grouped.items()))
         _check_together(configs.node)
         return configs
 
@@ -108,19 +103,23 @@ class Parameters:
         return self._build(values)
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
+        late = [] if self._is_unconfigured() else [p.name for p in parameters if self._is_fixed(p)]
+        if late:
+            reason = f"{', '.join(late)}: can only change while the node is unconfigured; clean it up first"
+            return SetParametersResult(successful=False, reason=reason)
         try:
-            for parameter in parameters:
-                prefix, item = self._known.get(parameter.name, ("", None))
-                fixed = item is not None and not prefix and item.name not in ANYTIME
-                changed = fixed and parameter.value != self._node.get_parameter(parameter.name).value
-                if changed and not self._is_unconfigured():
-                    raise ConfigError(f"{parameter.name}: can only change while the node is unconfigured; clean it up first")
             configs = self._with(parameters)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if not hasattr(self._node, "add_post_set_parameters_callback"):  # before ROS Iron
             self._take(configs)
         return SetParametersResult(successful=True)
+
+    def _is_fixed(self, parameter: Parameter) -> bool:
+        """Whether this would change what configure has fixed."""
+        prefix, item = self._known.get(parameter.name, ("", None))
+        fixed = item is not None and not prefix and item.name not in ANYTIME
+        return fixed and parameter.value != self._node.get_parameter(parameter.name).value
 
     def _changed(self, parameters: list[Parameter]) -> None:
         if any(parameter.name in self._known for parameter in parameters):
@@ -132,6 +131,13 @@ class Parameters:
             self._apply(configs)
 
 
+def _from_group(prefix: str, values: dict[str, Any]) -> Any:
+    try:
+        return from_mapping(GROUPS[prefix], values)
+    except ConfigError as error:
+        raise ConfigError(f"{prefix}{error}") from None
+
+
 def _check_together(config: NodeConfig) -> None:
     """What single ranges cannot say. Raises ConfigError."""
     if config.odom_topic and not config.odom_frame_id:
@@ -140,3 +146,34 @@ def _check_together(config: NodeConfig) -> None:
         raise ConfigError("base_from_camera: needs base_frame_id, the frame it is measured in")
     if config.set_initial_pose and not config.base_frame_id:
         raise ConfigError("set_initial_pose: needs base_frame_id, the frame whose pose is given")
+
+
+def example_yaml() -> str:
+    """config/localization.yaml: every parameter with its default, explained and commented out."""
+    lines = ["# Made by `python -m hfnet_ros.parameters`. Defaults are commented out: uncomment what you change."]
+    lines += ["/**:", "  ros__parameters:", "    use_sim_time: false"]
+    group = ""
+    for name, prefix, item in parameter_names():
+        indent = "    # "
+        if prefix != group:
+            lines += ["", f"    # {prefix[:-1]}:"]
+            group = prefix
+        if prefix or name.startswith("initial_pose."):
+            indent += "  "
+        if name == "initial_pose.x":
+            lines.append("    # initial_pose:")
+        descriptor = describe(item, prefix)
+        limits = f", {descriptor.additional_constraints}" if item.choices else _limits(item)
+        value = json.dumps(item.default)
+        lines.append(f"{indent}{name.rpartition('.')[2]}: {value}  # {descriptor.description}{limits}")
+    return "\n".join(lines) + "\n"
+
+
+def _limits(item: Setting) -> str:
+    if item.minimum is None and item.maximum is None:
+        return ""
+    return f", {item.minimum if item.minimum is not None else ''}..{item.maximum if item.maximum is not None else ''}"
+
+
+if __name__ == "__main__":
+    print(example_yaml(), end="")

@@ -109,10 +109,12 @@ class TransformBuffer:
         if not stamps[0] <= stamp_ns <= stamps[-1]:
             newer = stamp_ns > stamps[-1]
             away_s = abs(stamp_ns - stamps[-1 if newer else 0]) / 1e9
-            raise TransformError(f"the transform from {child!r} to {edge.parent!r} is not known at {stamp_ns / 1e9:.3f} s, "
-                                 f"{away_s:.3f} s {'after' if newer else 'before'} what was received")  # fmt: skip
+            raise TransformError(
+                f"the transform from {child!r} to {edge.parent!r} is not known at {stamp_ns / 1e9:.3f} s, "
+                f"{away_s:.3f} s {'after' if newer else 'before'} what was received"
+            )
         after = bisect_right(stamps, stamp_ns)
         if stamps[after - 1] == stamp_ns:
             return edge.poses[after - 1]
-        pair = TimedPoses.from_samples(zip(stamps[after - 1 : after + 1], edge.poses[after - 1 : after + 1]))
+        pair = TimedPoses.from_samples((stamps[row], edge.poses[row]) for row in (after - 1, after))
         return cast("Pose", pair.at(stamp_ns, math.inf))  # never None between two samples

@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, ...] | None] = {
     "map": None,
     "bag": None,
     "localize": ("localize",),
+    "bench": None,
     "evaluate": ("eval_bag",),
     "train": ("train", "export"),
 }

@@ -71,7 +71,7 @@ class _Blockers:
         low, high = corners.min(axis=1), corners.max(axis=1)
         near = ((high > flat.min(axis=0)) & (low < flat.max(axis=0))).all(axis=1)
         clear = np.ones(len(points), bool)
-        for index in np.flatnonzero(near):
+        for index in np.flatnonzero(near).tolist():
             covered = np.flatnonzero(((flat > low[index]) & (flat < high[index])).all(axis=1) & clear)
             if len(covered):
                 clear[covered] = ~self._cut(index, points[covered], direction, np.inf)
@@ -110,7 +110,7 @@ def _lit(quad: Quad, lighting: Lighting, blockers: _Blockers, sky_rays: Array) -
     if quad.two_sided:
         weights = np.abs(sky_rays @ normal)
     sky = np.zeros(len(points))
-    for ray, weight in zip(sky_rays, weights):
+    for ray, weight in zip(sky_rays, weights, strict=True):
         if weight > 0:
             sky += weight * blockers.free(points, ray)
     sky /= max(float(np.clip(sky_rays[:, 2], 0, None).sum()), 1e-9)
@@ -133,7 +133,8 @@ def _from_sun(quad: Quad, lighting: Lighting, blockers: _Blockers) -> NDArray[np
         return np.zeros((*shape, 3), np.float32)
     free = blockers.free(points, direction).astype(np.float32).reshape(shape)
     soft = cv2.GaussianBlur(free, (0, 0), 0.8, borderType=cv2.BORDER_REPLICATE)
-    return (strength * soft[..., None] * np.array(lighting.sun)).astype(np.float32)
+    out: NDArray[np.float32] = (strength * soft[..., None] * np.array(lighting.sun)).astype(np.float32)
+    return out
 
 
 def _from_lamp(points: Array, normal: Array, lamp: Lamp, blockers: _Blockers) -> Array:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
-from hfnet_core.evaluation.textures import Color, Image, fractal, planks
+from hfnet_core.evaluation.textures import Color, Image, fractal, planks, to_image
 
 __all__ = ["door", "market_goods", "mural", "paste", "poster", "shop_front", "sign", "window", "write"]
 
 _WORDS = (
-    "HARBOUR ROBOT MARKET THEATRE CONCERT SUNDAY LIBRARY GARDEN PLANET COFFEE BICYCLE SUMMER VOYAGE ORCHARD LANTERN MUSEUM "
-    "CINEMA RIVER MOUNTAIN FESTIVAL JAZZ CIRCUS ATLAS COMET ISLAND WINTER TEMPO CERAMICS CHESS LIGHTHOUSE"
-).split()
+    "HARBOUR", "ROBOT", "MARKET", "THEATRE", "CONCERT", "SUNDAY", "LIBRARY", "GARDEN", "PLANET", "COFFEE", "BICYCLE",
+    "SUMMER", "VOYAGE", "ORCHARD", "LANTERN", "MUSEUM", "CINEMA", "RIVER", "MOUNTAIN", "FESTIVAL", "JAZZ", "CIRCUS",
+    "ATLAS", "COMET", "ISLAND", "WINTER", "TEMPO", "CERAMICS", "CHESS", "LIGHTHOUSE",
+)  # fmt: skip
 _FONTS = (
     cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_SIMPLEX,
     cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
@@ -51,7 +50,7 @@ def write(image: Image, text: str, box: tuple[int, int, int, int], color: Color,
     font = int(rng.choice(_FONTS))
     (text_w, text_h), _ = cv2.getTextSize(text, font, 1.0, 2)
     scale = min(width / max(text_w, 1), 0.8 * height / max(text_h, 1))
-    thickness = max(int(round(scale * 2.2)), 1)
+    thickness = max(round(scale * 2.2), 1)
     origin = (int(x + (width - text_w * scale) / 2), int(y + (height + text_h * scale) / 2))
     cv2.putText(image, text, origin, font, scale, _rgb(color), thickness, cv2.LINE_AA)
 
@@ -75,7 +74,8 @@ def _shapes(image: Image, rng: np.random.Generator, colors: list[Color]) -> None
         else:
             for step in range(5):
                 radius = size * (5 - step) // 5
-                cv2.ellipse(image, centre, (radius, radius), 0, 180, 360, color if step % 2 else _rgb(colors[0]), -1, cv2.LINE_AA)
+                band = color if step % 2 else _rgb(colors[0])
+                cv2.ellipse(image, centre, (radius, radius), 0, 180, 360, band, -1, cv2.LINE_AA)
 
 
 def poster(height: int, width: int, rng: np.random.Generator) -> Image:
@@ -98,7 +98,7 @@ def poster(height: int, width: int, rng: np.random.Generator) -> Image:
                 cv2.line(image, (span[0], y), (span[1], y), _rgb(ink), max(height // 180, 1))
     worn = 0.84 + 0.24 * fractal(height, width, rng, width / 2.0, 6)
     crease = 1.0 - 0.12 * np.exp(-(((np.arange(height) - height / 2) / 1.5) ** 2))[:, None]
-    return np.clip(image * (worn * crease)[..., None], 0, 255).astype(np.uint8)
+    return to_image(image * (worn * crease)[..., None])
 
 
 def sign(height: int, width: int, rng: np.random.Generator, text: str, board: Color, ink: Color) -> Image:
@@ -106,17 +106,18 @@ def sign(height: int, width: int, rng: np.random.Generator, text: str, board: Co
     image = np.empty((height, width, 3), np.uint8)
     image[...] = np.asarray(board, np.uint8)
     border = max(height // 14, 2)
-    cv2.rectangle(image, (border, border), (width - border, height - border), _rgb(ink), max(border // 2, 1), cv2.LINE_AA)
+    inner = (width - border, height - border)
+    cv2.rectangle(image, (border, border), inner, _rgb(ink), max(border // 2, 1), cv2.LINE_AA)
     write(image, text, (int(0.08 * width), int(0.14 * height), int(0.84 * width), int(0.72 * height)), ink, rng)
     worn = 0.78 + 0.34 * fractal(height, width, rng, height / 1.5, 5)
-    return np.clip(image * worn[..., None], 0, 255).astype(np.uint8)
+    return to_image(image * worn[..., None])
 
 
 def window(height: int, width: int, rng: np.random.Generator, frame: Color) -> Image:
     """A window with panes that mirror sky and roofs, curtains and sometimes shutters or flowers."""
     sky = np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None]
     glass = (70 + 70 * (1.0 - sky) + 60 * (fractal(height, width, rng, width / 2.0, 5) - 0.5))[..., None]
-    image = np.clip(glass * np.asarray((0.85, 0.98, 1.12), np.float32), 0, 255).astype(np.uint8)
+    image = to_image(glass * np.asarray((0.85, 0.98, 1.12), np.float32))
     if rng.random() < 0.7:
         for side in (0, 1):
             reach = int(rng.uniform(0.18, 0.36) * width)
@@ -124,7 +125,7 @@ def window(height: int, width: int, rng: np.random.Generator, frame: Color) -> I
             tone = np.asarray(_PALETTES[int(rng.integers(len(_PALETTES)))][0], np.float32) * 0.8
             rows = slice(0, height)
             columns = slice(0, reach) if side == 0 else slice(width - reach, width)
-            image[rows, columns] = np.clip(tone * folds, 0, 255).astype(np.uint8)
+            image[rows, columns] = to_image(tone * folds)
     bar = max(width // 16, 3)
     cv2.rectangle(image, (0, 0), (width - 1, height - 1), _rgb(frame), 2 * bar, cv2.LINE_AA)
     for x in np.linspace(0, width, int(rng.integers(3, 5)))[1:-1]:
@@ -178,7 +179,8 @@ def mural(height: int, width: int, rng: np.random.Generator) -> Image:
     image = np.ascontiguousarray(np.broadcast_to(top * (1 - blend) + low * blend, (height, width, 3)).astype(np.uint8))
     sun = (int(rng.uniform(0.2, 0.8) * width), int(0.3 * height))
     for ring in range(6, 0, -1):
-        cv2.circle(image, sun, int(0.035 * ring * height), _rgb(palette[1] if ring % 2 else palette[3]), -1, cv2.LINE_AA)
+        color = _rgb(palette[1] if ring % 2 else palette[3])
+        cv2.circle(image, sun, int(0.035 * ring * height), color, -1, cv2.LINE_AA)
     for layer in range(4):
         ridge = (0.42 + 0.14 * layer - 0.25 * (fractal(1, width, rng, width / (2.5 + layer), 5)[0] - 0.3)) * height
         outline = np.concatenate([np.stack([np.arange(width), ridge], axis=1), [[width, height], [0, height]]])
@@ -187,11 +189,11 @@ def mural(height: int, width: int, rng: np.random.Generator) -> Image:
             x = int(rng.integers(0, width - 1))
             _house(image, rng, (x, int(ridge[x])), int(rng.uniform(0.04, 0.09) * height))
     for _ in range(14):
-        x, y, size = rng.integers(0, width), rng.uniform(0.05, 0.4) * height, rng.uniform(0.01, 0.025) * height
+        x, y, size = int(rng.integers(0, width)), rng.uniform(0.05, 0.4) * height, rng.uniform(0.01, 0.025) * height
         bird = np.asarray([(x - 2 * size, y - size), (x, y), (x + 2 * size, y - size)]).astype(np.int32)
         cv2.polylines(image, [bird.reshape(-1, 1, 2)], False, (30, 30, 36), 2, cv2.LINE_AA)
     worn = 0.8 + 0.3 * fractal(height, width, rng, height / 2.0, 6)
-    return np.clip(image * worn[..., None], 0, 255).astype(np.uint8)
+    return to_image(image * worn[..., None])
 
 
 def _house(image: Image, rng: np.random.Generator, foot: tuple[int, int], size: int) -> None:
@@ -206,7 +208,7 @@ def _house(image: Image, rng: np.random.Generator, foot: tuple[int, int], size: 
 def market_goods(height: int, width: int, rng: np.random.Generator) -> Image:
     """Fruit in trays, seen from above or from the front."""
     image = np.full((height, width, 3), (92, 66, 44), np.uint8)
-    columns = max(int(round(3 * width / max(height, 1))), 2)
+    columns = max(round(3 * width / max(height, 1)), 2)
     fruits = ((214, 52, 44), (244, 166, 38), (120, 170, 60), (250, 216, 80), (110, 52, 96), (226, 120, 60))
     for column in range(columns):
         for row in range(2):
@@ -224,26 +226,26 @@ def market_goods(height: int, width: int, rng: np.random.Generator) -> Image:
     return image
 
 
-def shop_front(height: int, width: int, rng: np.random.Generator, pixels_per_m: float, name: str, color: Color) -> Image:
+def shop_front(
+    height: int, width: int, rng: np.random.Generator, pixels_per_m: float, name: str, color: Color
+) -> Image:
     """A wooden shop front: name board, display with shelves full of things, and a low panel."""
     image = planks(height, width, rng, pixels_per_m, color, 0.2)
     board = sign(int(0.17 * height), int(0.92 * width), rng, name, _rgb(color, 0.45), (240, 214, 130))
     paste(image, board, int(0.04 * width), int(0.03 * height))
     x0, y0, x1, y1 = int(0.06 * width), int(0.24 * height), int(0.94 * width), int(0.8 * height)
     cv2.rectangle(image, (x0, y0), (x1, y1), (46, 40, 40), -1)
-    makers: tuple[Callable[[int, float], Color], ...] = tuple(
-        (lambda i, s, p=palette: tuple(np.asarray(p[i % 4]) * s)) for palette in _PALETTES
-    )
     for shelf in range(3):
         base = y0 + (shelf + 1) * (y1 - y0) // 3
         x = x0 + 6
         while x < x1 - 10:
             item_w, item_h = int(rng.uniform(0.02, 0.07) * width) + 4, int(rng.uniform(0.07, 0.16) * height)
-            color_of = makers[int(rng.integers(len(makers)))]
+            colors = _PALETTES[int(rng.integers(len(_PALETTES)))]
             top = (x, max(base - item_h, y0 + 3))
-            cv2.rectangle(image, top, (min(x + item_w, x1 - 4), base - 4), _rgb(color_of(int(rng.integers(4)), 0.9)), -1)
+            front = _rgb(colors[int(rng.integers(4))], 0.9)
+            cv2.rectangle(image, top, (min(x + item_w, x1 - 4), base - 4), front, -1)
             cv2.line(image, (x + 2, base - item_h // 2), (min(x + item_w, x1) - 2, base - item_h // 2),
-                     _rgb(color_of(int(rng.integers(4)), 1.0)), max(item_h // 8, 1))  # fmt: skip
+                     _rgb(colors[int(rng.integers(4))]), max(item_h // 8, 1))  # fmt: skip
             x += item_w + int(rng.integers(2, 12))
         cv2.line(image, (x0, base), (x1, base), (128, 96, 62), 5)
     for x in np.linspace(x0, x1, 4):

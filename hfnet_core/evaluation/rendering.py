@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,8 @@ class Quad:
     def normal(self) -> Array:
         """[3] unit vector towards the viewer of the front."""
         out: Array = np.cross(self.down, self.right)
-        return out / np.linalg.norm(out)
+        out /= np.linalg.norm(out)
+        return out
 
     def point(self, u: ArrayLike, v: ArrayLike) -> Array:
         """World points [..., 3] at texture coordinates 0..1 from the top-left corner."""
@@ -67,9 +69,9 @@ def _distort(camera: Camera, normalized: Array) -> Array:
     x, y = normalized[:, 0], normalized[:, 1]
     r2 = x * x + y * y
     radial = 1.0 + k1 * r2 + k2 * r2 * r2
-    return np.stack(
-        [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], axis=1
-    )
+    moved_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    moved_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return np.stack([moved_x, moved_y], axis=1)
 
 
 def mip_levels(texture: Image) -> list[Image]:
@@ -226,7 +228,8 @@ class Renderer:
         area = abs(float(np.linalg.det(rows))) / (fx * fy * self._factor**2)
         level = cv2.log(depth) * np.float32(-1.5 / np.log(2.0)) + np.float32(0.5 * np.log2(max(area, 1e-30)))
         level += self._dither[window]
-        return np.clip(level, 0.0, len(seen.surface.levels) - 1.0).astype(np.uint8)
+        rounded: NDArray[np.uint8] = np.clip(level, 0.0, len(seen.surface.levels) - 1.0).astype(np.uint8)
+        return rounded
 
 
 def _shrink(mask: NDArray[np.bool_], rows: slice, columns: slice) -> tuple[slice, slice] | None:
@@ -247,7 +250,7 @@ def _linear(form: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.flo
     return out
 
 
-def _sample(texture: Image, u: NDArray[np.float32], v: NDArray[np.float32]) -> Image:
+def _sample(texture: Image, u: NDArray[Any], v: NDArray[Any]) -> Image:
     height, width = texture.shape[:2]
     at_x, at_y = u * np.float32(width) - np.float32(0.5), v * np.float32(height) - np.float32(0.5)
     return np.asarray(cv2.remap(texture, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
@@ -256,7 +259,7 @@ def _sample(texture: Image, u: NDArray[np.float32], v: NDArray[np.float32]) -> I
 def _clip_near(polygon: Array) -> Array:
     """The part of a convex polygon [N, 3] with z >= NEAR_M (Sutherland-Hodgman)."""
     kept: list[Array] = []
-    for a, b in zip(polygon, np.roll(polygon, -1, axis=0)):
+    for a, b in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if a[2] >= NEAR_M:
             kept.append(a)
         if (a[2] >= NEAR_M) != (b[2] >= NEAR_M):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from hfnet_core.evaluation.textures import FloatImage, Image
+from hfnet_core.evaluation.textures import FloatImage, Image, to_image
 from hfnet_core.geometry import Array
 from hfnet_core.types import Camera
 
@@ -28,7 +28,7 @@ class Sensor:
 
 
 class Exposer:
-    """Turns renderings into photographs: motion blur, automatic exposure, vignetting, noise. Keeps the exposure's state."""
+    """Turns renderings into photographs, in order: the exposure adapts from one to the next."""
 
     def __init__(self, sensor: Sensor, camera: Camera, seed: int) -> None:
         self._sensor, self._rng, self._gain = sensor, np.random.default_rng([seed, 77]), 0.0
@@ -51,7 +51,7 @@ class Exposer:
             light = np.float32(255.0) * np.power(light / np.float32(255.0), np.float32(sensor.gamma))
         noise = self._rng.standard_normal(light.shape, dtype=np.float32)
         light += noise * np.sqrt(np.float32(sensor.noise**2) + np.float32(sensor.shot) * light)
-        return np.clip(light + 0.5, 0.0, 255.0).astype(np.uint8)
+        return to_image(light + 0.5)
 
 
 def _blur_kernel(flow_px: Array) -> FloatImage | None:
@@ -66,7 +66,8 @@ def _blur_kernel(flow_px: Array) -> FloatImage | None:
         x0, y0 = int(x), int(y)
         for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
             kernel[y0 + dy, x0 + dx] += (1 - abs(x - x0 - dx)) * (1 - abs(y - y0 - dy))
-    return kernel / np.float32(kernel.sum())
+    kernel /= kernel.sum()
+    return kernel
 
 
 def is_blind(rendered: Image) -> bool:

@@ -7,20 +7,25 @@ Images are RGB uint8 [H, W, 3]; sizes are in pixels unless named otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Color", "Image", "brick", "clouds", "cloth", "fractal", "old_wall", "paving", "plaster", "planks", "roof", "stone"]
+__all__ = [
+    "Color", "FloatImage", "Image", "brick", "cloth", "clouds", "fractal", "old_wall", "paving", "planks", "plaster",
+    "roof", "stone", "to_image",
+]  # fmt: skip
 
 Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
+_PAVING = ((150, 144, 134), (128, 122, 116), (164, 150, 128), (120, 124, 130), (142, 126, 110))
 Color = Sequence[float]
 
 
 def fractal(height: int, width: int, rng: np.random.Generator, scale_px: float, octaves: int = 5) -> FloatImage:
-    """Smooth noise [H, W] in 0..1 whose largest structures are `scale_px` wide, each octave half the size and weight."""
+    """Smooth noise [H, W] in 0..1: structures `scale_px` wide, then half the size at half the weight, and so on."""
     total = np.zeros((height, width), np.float32)
     weight, norm = 1.0, 0.0
     for octave in range(octaves):
@@ -30,11 +35,14 @@ def fractal(height: int, width: int, rng: np.random.Generator, scale_px: float, 
         total += weight * cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC)[:height, :width]
         norm += weight
         weight *= 0.55
-    return np.clip((total / norm - 0.5) * 1.9 + 0.5, 0.0, 1.0)
+    out: FloatImage = np.clip((total / norm - 0.5) * 1.9 + 0.5, 0.0, 1.0)
+    return out
 
 
-def _to_image(values: NDArray[np.floating]) -> Image:
-    return np.clip(values, 0.0, 255.0).astype(np.uint8)
+def to_image(values: NDArray[Any]) -> Image:
+    """Clip to 0..255 and convert to uint8."""
+    out: Image = np.clip(values, 0.0, 255.0).astype(np.uint8)
+    return out
 
 
 def _tinted(gray: FloatImage, color: Color) -> FloatImage:
@@ -54,7 +62,9 @@ def _weather(image: FloatImage, rng: np.random.Generator, pixels_per_m: float, s
     return image
 
 
-def brick(height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (158, 88, 66)) -> Image:
+def brick(
+    height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (158, 88, 66)
+) -> Image:
     """A brick wall in running bond with uneven joints, burnt and pale bricks and stains."""
     brick_h, brick_w = 0.085 * pixels_per_m, 0.25 * pixels_per_m
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -76,10 +86,12 @@ def brick(height: int, width: int, rng: np.random.Generator, pixels_per_m: float
     edge_y = np.minimum(y - row * brick_h, (row + 1) * brick_h - y)
     joint = np.clip(1.6 - np.minimum(edge_x, edge_y) + 1.2 * (grain - 1.0), 0.0, 1.0)[..., None]
     mortar = _tinted(0.8 + 0.35 * fractal(height, width, rng, 0.03 * pixels_per_m, 3), (168, 160, 148))
-    return _to_image(_weather(image * (1.0 - joint) + mortar * joint, rng, pixels_per_m))
+    return to_image(_weather(image * (1.0 - joint) + mortar * joint, rng, pixels_per_m))
 
 
-def plaster(height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (214, 190, 146)) -> Image:
+def plaster(
+    height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (214, 190, 146)
+) -> Image:
     """Trowelled plaster with hair cracks and repairs."""
     coarse, fine = fractal(height, width, rng, 0.9 * pixels_per_m), fractal(height, width, rng, 0.06 * pixels_per_m, 4)
     image = _tinted(0.82 + 0.22 * coarse + 0.16 * fine, color)
@@ -92,10 +104,12 @@ def plaster(height: int, width: int, rng: np.random.Generator, pixels_per_m: flo
         line = np.round(start + np.cumsum(steps, axis=0)).astype(np.int32)
         cv2.polylines(canvas, [line.reshape(-1, 1, 2)], False, 255, 1, cv2.LINE_AA)
     image *= 1.0 - 0.5 * (canvas.astype(np.float32) / 255.0)[..., None]
-    return _to_image(_weather(image, rng, pixels_per_m, 0.3))
+    return to_image(_weather(image, rng, pixels_per_m, 0.3))
 
 
-def old_wall(height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color, bricks: Color) -> Image:
+def old_wall(
+    height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color, bricks: Color
+) -> Image:
     """Plaster that has fallen off in places and shows the bricks below, with a shadowed rim."""
     below = brick(height, width, rng, pixels_per_m, bricks).astype(np.float32)
     above = plaster(height, width, rng, pixels_per_m, color).astype(np.float32)
@@ -104,7 +118,7 @@ def old_wall(height: int, width: int, rng: np.random.Generator, pixels_per_m: fl
     gone = np.clip((field - 0.62) * 60.0, 0.0, 1.0)
     rim = np.clip(1.0 - np.abs(field - 0.625) * 70.0, 0.0, 1.0)
     image = above * (1.0 - gone)[..., None] + below * gone[..., None]
-    return _to_image(image * (1.0 - 0.45 * rim)[..., None])
+    return to_image(image * (1.0 - 0.45 * rim)[..., None])
 
 
 def paving(height: int, width: int, rng: np.random.Generator, pixels_per_m: float, size_m: float = 0.3) -> Image:
@@ -124,7 +138,7 @@ def paving(height: int, width: int, rng: np.random.Generator, pixels_per_m: floa
     edges[:, 1:] |= (labels[:, 1:] != labels[:, :-1]).astype(np.uint8)
     edges[1:] |= (labels[1:] != labels[:-1]).astype(np.uint8)
     distance = cv2.distanceTransform(1 - edges, cv2.DIST_L2, 5).astype(np.float32)
-    palette = np.asarray([(150, 144, 134), (128, 122, 116), (164, 150, 128), (120, 124, 130), (142, 126, 110)], np.float32)
+    palette = np.asarray(_PAVING, np.float32)
     tone = palette[rng.integers(0, len(palette), count)] * rng.normal(1.0, 0.13, (count, 1)).astype(np.float32)
     grain = 0.68 + 0.6 * fractal(height, width, rng, 0.08 * pixels_per_m, 5)
     image = tone[labels] * grain[..., None]
@@ -133,10 +147,12 @@ def paving(height: int, width: int, rng: np.random.Generator, pixels_per_m: floa
     moss = fractal(height, width, rng, 1.2 * pixels_per_m, 5)[..., None]
     filling = np.asarray((66, 60, 52), np.float32) * (1.0 - moss) + np.asarray((74, 92, 44), np.float32) * moss
     image = image * (1.0 - joint) + filling * joint
-    return _to_image(image * (0.78 + 0.44 * fractal(height, width, rng, 2.2 * pixels_per_m, 5))[..., None])
+    return to_image(image * (0.78 + 0.44 * fractal(height, width, rng, 2.2 * pixels_per_m, 5))[..., None])
 
 
-def stone(height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (186, 178, 160)) -> Image:
+def stone(
+    height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (186, 178, 160)
+) -> Image:
     """Sandstone blocks with veins and chiselled edges, for pillars and basins."""
     grain = fractal(height, width, rng, 0.25 * pixels_per_m, 6)
     veins = 1.0 - np.clip(np.abs(fractal(height, width, rng, 0.5 * pixels_per_m, 5) - 0.5) * 22.0, 0.0, 1.0)
@@ -152,7 +168,7 @@ def stone(height: int, width: int, rng: np.random.Generator, pixels_per_m: float
         shade = float(rng.uniform(0.5, 0.8))
         dark = tuple(float(value) * shade for value in color)
         cv2.circle(image, centre, int(rng.uniform(1.0, 0.014 * pixels_per_m + 1.0)), dark, -1, cv2.LINE_AA)
-    return _to_image(_weather(image, rng, pixels_per_m, 0.3))
+    return to_image(_weather(image, rng, pixels_per_m, 0.3))
 
 
 def planks(
@@ -181,7 +197,7 @@ def planks(
         image[y : y + 2] *= 0.3
         image[max(end - 1, y) : end] *= 0.55
         y = end
-    return _to_image(image * (0.8 + 0.35 * fractal(height, width, rng, 1.0 * pixels_per_m, 4))[..., None])
+    return to_image(image * (0.8 + 0.35 * fractal(height, width, rng, 1.0 * pixels_per_m, 4))[..., None])
 
 
 def roof(height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (150, 74, 52)) -> Image:
@@ -193,7 +209,7 @@ def roof(height: int, width: int, rng: np.random.Generator, pixels_per_m: float,
     tone = rng.normal(1.0, 0.17, (int(row.max()) + 1, int(column.max()) + 1)).astype(np.float32)[row, column]
     bend = np.sqrt(np.clip(1.0 - (2.0 * (x + 0.5 * (row % 2) - column) - 1.0) ** 2, 0.0, 1.0))
     shade = (0.45 + 0.55 * bend) * (0.6 + 0.4 * (y - row)) * tone
-    return _to_image(_tinted(shade * (0.7 + 0.6 * fractal(height, width, rng, 0.5 * pixels_per_m)), color))
+    return to_image(_tinted(shade * (0.7 + 0.6 * fractal(height, width, rng, 0.5 * pixels_per_m)), color))
 
 
 def cloth(height: int, width: int, rng: np.random.Generator, first: Color, second: Color, stripes: int) -> Image:
@@ -202,7 +218,7 @@ def cloth(height: int, width: int, rng: np.random.Generator, first: Color, secon
     image = np.where(stripe == 0, np.asarray(first, np.float32), np.asarray(second, np.float32))
     folds = 0.75 + 0.4 * cv2.resize(fractal(4, width, rng, width / 9.0, 4), (width, height))
     weave = 0.9 + 0.2 * fractal(height, width, rng, 6.0, 3)
-    return _to_image(np.broadcast_to(image, (height, width, 3)) * (folds * weave)[..., None])
+    return to_image(np.broadcast_to(image, (height, width, 3)) * (folds * weave)[..., None])
 
 
 def clouds(size: int, rng: np.random.Generator, zenith: Color, cloud: Color, cover: float) -> Image:
@@ -210,4 +226,4 @@ def clouds(size: int, rng: np.random.Generator, zenith: Color, cloud: Color, cov
     field = fractal(size, size, rng, size / 9.0, 7)
     amount = np.clip((field - (1.0 - cover)) * 4.0, 0.0, 1.0)[..., None]
     shaded = np.asarray(cloud, np.float32) * (0.85 + 0.2 * fractal(size, size, rng, size / 30.0, 4))[..., None]
-    return _to_image(np.asarray(zenith, np.float32) * (1.0 - amount) + shaded * amount)
+    return to_image(np.asarray(zenith, np.float32) * (1.0 - amount) + shaded * amount)

@@ -78,7 +78,8 @@ class Path:
         pace = min(float(np.hypot(*way(t, 1))) / self.speed_m_s, 1.0)
         step = 2.0 * np.pi * 1.8 * time_s + self.phase
         side, yaw = 0.02 * pace * np.sin(step / 2), float(heading(t))
-        position = np.array([x - side * np.sin(yaw), y + side * np.cos(yaw), self.height_m + 0.022 * pace * np.sin(step)])
+        height = self.height_m + 0.022 * pace * np.sin(step)
+        position = np.array([x - side * np.sin(yaw), y + side * np.cos(yaw), height])
         yaw += np.deg2rad(1.6) * np.sin(2.1 * time_s + self.phase)
         pitch = np.deg2rad(-1.0 + 2.2 * np.sin(0.9 * time_s + self.phase) + 0.5 * pace * np.sin(step))
         return look(position, yaw, float(pitch), float(np.deg2rad(1.3) * np.sin(1.3 * time_s + 2 * self.phase)))
@@ -124,9 +125,9 @@ MAP_PASS = Pass(
 QUERY_PASS = Pass(
     name="query",
     path=Path(
-        ((5.3, -5.75, -90), (5.25, -5.5, 90), (5.05, -3.0, 98), (5.6, -0.6, 78), (5.7, 1.1, 112), (4.1, 2.3, 142),
-         (3.2, 4.1, 100), (3.8, 5.5, 58), (4.8, 6.4, 18), (6.3, 6.5, -4), (7.8, 6.5, -26), (9.2, 5.8, -62),
-         (9.9, 4.6, -104), (8.8, 3.5, -152), (7.4, 2.6, -184), (6.1, 1.9, -206)),
+        ((5.3, -5.75, -90), (5.25, -5.5, 90), (5.05, -3.0, 98), (5.6, -0.6, 78), (5.7, 1.1, 112), (4.2, 2.1, 142),
+         (3.0, 3.9, 100), (3.8, 5.2, 58), (4.8, 6.0, 18), (6.2, 6.0, -4), (7.5, 6.3, -26), (9.0, 5.4, -62),
+         (9.5, 4.4, -104), (8.5, 3.6, -152), (7.3, 2.2, -184), (6.1, 1.4, -206)),
         speed_m_s=1.25, turn_deg_s=85.0, height_m=1.46, pause_s=0.8, phase=1.3,
     ),
     lighting=Lighting((-0.8, -0.35, 0.7), (1.25, 0.84, 0.5), (0.34, 0.36, 0.45),
@@ -176,7 +177,8 @@ def record(
     Raises ConfigError when `output` exists or cannot be created.
     """
     blind = []
-    with open_writer(output, storage, WriterTopics(image="/camera/image", compressed="/camera/image/compressed")) as writer:
+    topics = WriterTopics(image="/camera/image", compressed="/camera/image/compressed")
+    with open_writer(output, storage, topics) as writer:
         for shot in shots(day, camera, every):
             stamp_ns = day.stamp_ns(shot.time_s)
             done, data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])

@@ -230,6 +230,14 @@ class Bag:
             pose = self._poses.at(stamp_ns) if self._poses is not None else None
             yield BagFrame(index, stamp_ns, image, camera, pose)
 
+    def timeline(self) -> list[tuple[int, Pose | None]]:
+        """(stamp_ns, map_from_camera) of every image in order of recording, as `frames` has them, without decoding."""
+        out: list[tuple[int, Pose | None]] = []
+        for _, recorded_ns, message in self._reader.messages([self.image_topic.name]):
+            stamp_ns = stamp_of(message, recorded_ns)
+            out.append((stamp_ns, self._poses.at(stamp_ns) if self._poses is not None else None))
+        return out
+
     def _camera_at(self, stamp_ns: int) -> Camera:
         after = int(np.searchsorted([stamp for stamp, _ in self._infos], stamp_ns, side="right"))
         return self._infos[max(after - 1, 0)][1]

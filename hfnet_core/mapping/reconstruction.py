@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Pose
+from hfnet_core.mapping.adjustment import Problem, Trust, adjust
+from hfnet_core.mapping.cameras import to_pycolmap
 from hfnet_core.types import Camera
 
-__all__ = ["Matches", "Scene", "View", "rays_of", "refine", "triangulate"]
+__all__ = ["Matches", "Scene", "View", "make_scene", "refine", "triangulate"]
 
 Matches = Mapping[tuple[int, int], NDArray[np.int32]]
 _SEED = 0
-_MAX_ITERATIONS = 60
+_MAX_ITERATIONS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,21 +56,6 @@ class Scene:
         """Current calibration of each camera."""
         found = (self.reconstruction.camera(index + 1) for index in range(len(self.reconstruction.cameras)))
         return [Camera(camera.model_name, camera.width, camera.height, tuple(camera.params)) for camera in found]
-
-
-def to_pycolmap(camera: Camera, camera_id: int) -> pycolmap.Camera:
-    return pycolmap.Camera(
-        camera_id=camera_id, model=camera.model, width=camera.width, height=camera.height, params=list(camera.params)
-    )
-
-
-def rays_of(camera: Camera, keypoints_px: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Unit vectors [K, 3] in the camera frame through pixels [K, 2]; NaN where the model has no answer."""
-    if len(keypoints_px) == 0:
-        return np.zeros((0, 3))
-    points = to_pycolmap(camera, 1).cam_from_img(np.asarray(keypoints_px, dtype=np.float64))
-    rays = np.column_stack([points, np.ones(len(points))])
-    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
 
 
 def make_scene(views: Sequence[View], cameras: Sequence[Camera], matches: Matches) -> Scene:
@@ -138,34 +125,47 @@ def _complete(
 def refine(
     scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float, *, refine_focal_length: bool
 ) -> None:
-    """Bundle adjustment of poses, points and focal lengths; the given positions are priors and fix the gauge."""
-    options = pycolmap.BundleAdjustmentOptions()
-    options.print_summary = False
-    options.refine_focal_length = refine_focal_length
-    options.refine_extra_params = globals().get("EXTRA", False)
-    options.refine_principal_point = globals().get("PP", False)
-    options.refine_sensor_from_rig = False
-    ceres = options.ceres
-    ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
-    ceres.loss_function_scale = 1.0
-    ceres.solver_options.num_threads = 1
-    ceres.solver_options.max_num_iterations = _MAX_ITERATIONS
-    ceres.solver_options.function_tolerance = 1e-6
-    setup = pycolmap.BundleAdjustmentConfig()
-    for index in range(scene.count):
-        setup.add_image(index + 1)
-    prior_options = pycolmap.PosePriorBundleAdjustmentOptions()
-    prior_options.alignment_ransac.random_seed = _SEED
-    prior_options.prior_position_fallback_stddev = config.pose_prior_sigma_m
-    covariance = np.eye(3) * config.pose_prior_sigma_m**2
-    given = [
-        pycolmap.PosePrior(
-            pose_prior_id=index + 1, corr_data_id=scene.reconstruction.image(index + 1).data_id,
-            position=pose.translation, position_covariance=covariance,
-            coordinate_system=pycolmap.PosePriorCoordinateSystem.CARTESIAN,
-        )
-        for index, pose in enumerate(priors)
-    ]  # fmt: skip
-    pycolmap.create_pose_prior_bundle_adjuster(options, prior_options, setup, given, scene.reconstruction).solve()
+    """Adjust poses, points and focal lengths in place, with the given poses as priors; then join and filter again."""
+    trust = Trust(
+        config.pose_prior_sigma_m, float(np.radians(config.pose_prior_sigma_deg)), max_error_px / 4, refine_focal_length
+    )
+    problem, ids = _problem(scene)
+    _write_back(scene, adjust(problem, priors, trust, iterations=_MAX_ITERATIONS), ids)
     triangulator, triangulation = _triangulator(scene, config, max_error_px)
     _complete(scene, triangulator, triangulation, config, max_error_px)
+
+
+def _problem(scene: Scene) -> tuple[Problem, list[int]]:
+    """The scene as arrays, and the ids of its points in the order of the arrays."""
+    reconstruction = scene.reconstruction
+    images = [reconstruction.image(index + 1) for index in range(scene.count)]
+    pixels = [np.array([point.xy for point in image.points2D]).reshape(-1, 2) for image in images]
+    ids = sorted(reconstruction.point3D_ids())
+    rows = [
+        (element.image_id - 1, track, element.point2D_idx)
+        for track, point_id in enumerate(ids)
+        for element in reconstruction.point3D(point_id).track.elements
+    ]
+    views, tracks, keypoints = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    poses = [image.cam_from_world().matrix() for image in images]
+    problem = Problem(
+        rotations=np.array([pose[:, :3] for pose in poses]), translations=np.array([pose[:, 3] for pose in poses]),
+        view_cameras=np.array([image.camera_id - 1 for image in images], dtype=np.int64),
+        cameras=tuple(scene.cameras()),
+        points=np.array([reconstruction.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
+        views=views, tracks=tracks,
+        pixels=np.array([pixels[view][keypoint] for view, keypoint in zip(views, keypoints, strict=True)]).reshape(-1, 2),
+    )  # fmt: skip
+    return problem, ids
+
+
+def _write_back(scene: Scene, problem: Problem, ids: Sequence[int]) -> None:
+    for index in range(scene.count):
+        matrix = np.column_stack([problem.rotations[index], problem.translations[index]])
+        scene.reconstruction.image(index + 1).frame.set_cam_from_world(
+            scene.reconstruction.image(index + 1).camera_id, pycolmap.Rigid3d(matrix)
+        )
+    for index, camera in enumerate(problem.cameras):
+        scene.reconstruction.camera(index + 1).params = list(camera.params)
+    for row, point_id in enumerate(ids):
+        scene.reconstruction.point3D(point_id).xyz = problem.points[row]

@@ -29,9 +29,9 @@ class CropRange:
     """
 
     scale: tuple[float, float] = (0.7, 1.6)
-    rotation_deg: float = 25.0
+    rotation_deg: float = 30.0
     perspective: float = 0.12
-    tilt: float = 1.7
+    tilt: float = 2.2
 
 
 def random_homography(rng: Generator, source: tuple[float, float], size: tuple[int, int], limits: CropRange) -> Matrix:

@@ -46,12 +46,14 @@ class GlobalLossSettings:
 class GlobalStage:
     """Multi-view InfoNCE with a memory of former batches."""
 
-    name = "global"
-
     def __init__(
-        self, pool: Pool, data: GlobalDataSettings | None = None, weights: GlobalLossSettings | None = None
+        self,
+        pool: Pool,
+        data: GlobalDataSettings | None = None,
+        weights: GlobalLossSettings | None = None,
+        name: str = "global",
     ) -> None:
-        self.pool = pool
+        self.pool, self.name = pool, name
         self.data = data or GlobalDataSettings()
         self.weights = weights or GlobalLossSettings()
         self._memory: list[tuple[Tensor, Tensor]] = []
@@ -154,13 +156,13 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
     The memberships are the scaled direction of each centre, so that a feature belongs to the nearest one.
     Source: Arandjelovic et al., "NetVLAD: CNN architecture for weakly supervised place recognition", CVPR 2016.
     """
-    training = network.training
+    training, device = network.training, network.global_head.clusters.device
     network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = DataLoader(stage.batches(seed, batches), batch_size=None)
     collected = []
     for batch in loader:
-        images = batch.images.float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        images = batch.images.to(device).float().contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
             features = network.global_head.features(network.layer_18(network.layer_7(images)))
         collected.append(features.float().permute(0, 2, 3, 1).flatten(0, 2))
     samples = torch.cat(collected)

@@ -77,13 +77,21 @@ def read_keypoints(folder: Path, name: str) -> TeacherKeypoints:
 
 
 def run_teacher(
-    teacher: Teacher, pool: Pool, folder: Path, report: Callable[[int, int], None] = lambda done, total: None
+    make_teacher: Callable[[], Teacher],
+    pool: Pool,
+    folder: Path,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Fill the cache: photos that have a file already are left alone, so a killed pass goes on."""
+    """Fill the cache: photos that have a file already are left alone, so a killed pass goes on.
+
+    make_teacher: called once, and only if a photo has no file yet.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    teacher: Teacher | None = None
     for done, photo in enumerate(pool.photos):
         path = cache_file(folder, photo.name)
         if not path.is_file():
+            teacher = teacher or make_teacher()
             found = teacher(read_gray(photo.path))
             temporary = path.with_suffix(".tmp.npz")
             np.savez(temporary, keypoints=found.xy, scores=found.scores)

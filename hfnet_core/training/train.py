@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,8 +90,7 @@ def run_stage(
     if run.checkpoint_path.is_file():
         run.restore()
         report(f"{stage.name}: resumes at step {run.step}, {run.elapsed_s / 60:.1f} min")
-    with (folder / "log.csv").open("a", newline="", encoding="utf-8") as log_file:
-        _train(run, csv.writer(log_file), log_file.flush, report, stop_after)
+    _train(run, _Log(folder / "log.csv"), report, stop_after)
     run.save()
     return network
 
@@ -159,40 +158,50 @@ class _Run:
         self.step, self.elapsed_s = saved.step, saved.elapsed_s
 
 
-def _train(
-    run: _Run, log: Any, flush: Callable[[], None], report: Callable[[str], None], stop_after: int | None
-) -> None:
-    settings = run.settings
+def _train(run: _Run, log: _Log, report: Callable[[str], None], stop_after: int | None) -> None:
     if run.progress >= 1.0:
         return
-    sums: dict[str, float] = {}
     last_save = clock = time.monotonic()
     for batch in _loader(run):
-        parts = _step(run, batch)
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value
+        log.add(_step(run, batch))
         run.step += 1
         now = time.monotonic()
         run.elapsed_s += now - clock
         clock = now
-        if run.step % settings.log_every == 0:
-            means = {name: value / settings.log_every for name, value in sums.items()}
-            sums = {}
-            if run.step == settings.log_every:
-                log.writerow(["step", "elapsed_s", "learning_rate", *means])
-            log.writerow([run.step, f"{run.elapsed_s:.1f}", f"{run.learning_rate():.3e}", *_rounded(means)])
-            flush()
-            text = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-            report(f"{run.stage.name} step {run.step} {run.elapsed_s / 60:.1f} min {run.progress:.1%} {text}")
-        if now - last_save > settings.checkpoint_every_s:
+        if run.step % run.settings.log_every == 0:
+            means = log.write(run)
+            report(f"{run.stage.name} step {run.step} {run.elapsed_s / 60:.1f} min {run.progress:.1%} {means}")
+        if now - last_save > run.settings.checkpoint_every_s:
             run.save()
             last_save = time.monotonic()
         if run.progress >= 1.0 or run.step == stop_after:
             return
 
 
-def _rounded(values: dict[str, float]) -> Iterator[str]:
-    return (f"{value:.5f}" for value in values.values())
+class _Log:
+    """Means of the losses since the last row, as rows of a CSV file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, parts: Mapping[str, float]) -> None:
+        self.count += 1
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def write(self, run: _Run) -> str:
+        """Append a row and start again; returns the means as text."""
+        means = {name: value / self.count for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            if file.tell() == 0:
+                table.writerow(["step", "elapsed_s", "learning_rate", *means])
+            row = [f"{value:.5f}" for value in means.values()]
+            table.writerow([run.step, f"{run.elapsed_s:.1f}", f"{run.learning_rate():.3e}", *row])
+        return " ".join(f"{name} {value:.4f}" for name, value in means.items())
 
 
 def _step(run: _Run, batch: Any) -> dict[str, float]:

@@ -53,5 +53,5 @@ def pool(pool_folder: Path) -> Pool:
 @pytest.fixture
 def teacher_folder(tmp_path: Path, pool: Pool) -> Path:
     folder = tmp_path / "teacher"
-    run_teacher(corner_teacher, pool, folder)
+    run_teacher(lambda: corner_teacher, pool, folder)
     return folder

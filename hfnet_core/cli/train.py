@@ -1,0 +1,69 @@
+"""`hfnet train POOL OUTPUT` and `hfnet export CHECKPOINT MODEL`. torch is imported only when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hfnet_core.config import TrainConfig, from_mapping
+from hfnet_core.errors import ConfigError
+from hfnet_core.version import __version__
+
+__all__ = ["export", "train"]
+
+_DEFAULTS = TrainConfig()
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("training needs PyTorch; pip install 'hfnet_ros[train]' (torch and kornia)") from error
+
+
+def train(
+    pool: Annotated[Path, typer.Argument(metavar="POOL", help="Folder with manifest.csv, pairs.csv and the photos.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of the run; repeat the command to resume.")],
+    teacher_weights: Annotated[Path, typer.Option(help="ALIKED weights (aliked-n16.pth).")],
+    local_minutes: Annotated[float, typer.Option(help="Minutes for the local heads.")] = _DEFAULTS.local_minutes,
+    global_minutes: Annotated[float, typer.Option(help="Minutes for the global head.")] = _DEFAULTS.global_minutes,
+    seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = _DEFAULTS.seed,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.")] = _DEFAULTS.threads,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = _DEFAULTS.device,
+) -> None:
+    """Train local and global features from a pool of photos, and write them as OUTPUT/hfnet.onnx."""
+    config = from_mapping(
+        TrainConfig,
+        {
+            "local_minutes": local_minutes,
+            "global_minutes": global_minutes,
+            "seed": seed,
+            "threads": threads,
+            "device": device,
+        },
+    )
+    _need_torch()
+    from hfnet_core.training.recipe import train_network
+    from hfnet_core.training.teachers import Aliked
+
+    def report(line: str) -> None:
+        typer.echo(line)
+
+    train_network(pool, output, config, lambda: Aliked(teacher_weights), version=__version__, report=report)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="checkpoint.pt of a run.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file to write.")],
+    name: Annotated[str, typer.Option(help="Name of the weights.")] = "hfnet-trained",
+    version: Annotated[str, typer.Option(help="Version of the weights.")] = __version__,
+    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence.")] = "Apache-2.0",
+) -> None:
+    """Write a checkpoint as ONNX, after checking that ONNX Runtime computes the same."""
+    _need_torch()
+    from hfnet_core.training.export import export_checkpoint
+
+    parity = export_checkpoint(checkpoint, model, name=name, version=version, licence=licence)
+    typer.echo(f"{model}: written; largest difference to torch {parity.worst:.1e}")

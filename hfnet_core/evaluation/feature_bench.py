@@ -1,0 +1,98 @@
+"""Our features beside the classical ones and the teacher: same images, same budget, one run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.config import ExtractorConfig
+from hfnet_core.evaluation.feature_metrics import (
+    DepthSequence,
+    Extract,
+    HomographyScores,
+    PlanarSequence,
+    RelocalizationScores,
+    RetrievalScores,
+    evaluate_homographies,
+    evaluate_relocalization,
+    evaluate_retrieval,
+    overlaps,
+)
+from hfnet_core.features.backend import open_backend
+from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
+from hfnet_core.features.extractor import Extractor
+
+__all__ = ["FrontEndScores", "front_ends", "run"]
+
+
+@dataclass(frozen=True, eq=False)
+class FrontEndScores:
+    """Everything measured of one front end; None where the data for it were not given."""
+
+    name: str
+    homographies: Mapping[str, HomographyScores]
+    relocalization: RelocalizationScores | None
+    retrieval: RetrievalScores | None
+    extraction_s: float
+
+
+def front_ends(model: Path | None, keypoints: int, aliked: Path | None = None) -> dict[str, Extract]:
+    """Extractors by name, all with the same budget of keypoints. aliked: the teacher's weights; needs torch."""
+    config = ExtractorConfig(max_keypoints=keypoints)
+    found: dict[str, Extract] = {
+        "HF-Net (ours)": Extractor(open_backend(model), config).extract,
+        "SIFT": SiftExtractor(config).extract,
+        "ORB": OrbExtractor(config).extract,
+    }
+    if aliked is not None:
+        from hfnet_core.training.teachers import AlikedExtractor
+
+        found["ALIKED"] = AlikedExtractor(aliked, config).extract
+    return found
+
+
+def run(
+    extractors: Mapping[str, Extract],
+    planar: Sequence[PlanarSequence],
+    depth: DepthSequence | None,
+    distractors: Sequence[NDArray[Any]] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[FrontEndScores]:
+    """All scores of all front ends. Retrieval is measured only where there is a global descriptor."""
+    overlap = overlaps(depth) if depth is not None else np.zeros((0, 0))
+    scores = []
+    for name, extract in extractors.items():
+        progress(name)
+        timed = _Timed(extract)
+        homographies = {sequence.name: evaluate_homographies(timed, sequence) for sequence in planar}
+        relocalization = retrieval = None
+        if depth is not None:
+            relocalization = evaluate_relocalization(timed, depth, overlap)
+            if len(extract(depth.map_frames[0].image).global_descriptor):
+                retrieval = evaluate_retrieval(timed, depth, overlap, distractors)
+        scores.append(FrontEndScores(name, homographies, relocalization, retrieval, timed.median_s()))
+    return scores
+
+
+class _Timed:
+    """Remembers how long extraction took."""
+
+    def __init__(self, extract: Extract) -> None:
+        self._extract = extract
+        self._seconds: list[float] = []
+
+    def __call__(self, image: NDArray[Any]) -> Any:
+        start = time.perf_counter()
+        features = self._extract(image)
+        self._seconds.append(time.perf_counter() - start)
+        return features
+
+    def median_s(self) -> float:
+        return statistics.median(self._seconds) if self._seconds else float("nan")

@@ -1,0 +1,322 @@
+"""How good features are by themselves: matching under known homographies, relocalization and retrieval by known depth.
+
+Protocols: HF-Net's evaluation of features (HPatches metrics: repeatability, localization error, matching accuracy,
+homography accuracy) after DeTone et al. 2018 and Mikolajczyk & Schmid 2005.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.matching import match_all
+from hfnet_core.offline import read_image
+from hfnet_core.types import Features, Float32
+
+__all__ = [
+    "Extract",
+    "HomographyScores",
+    "RelocalizationScores",
+    "RetrievalScores",
+    "evaluate_homographies",
+    "evaluate_relocalization",
+    "evaluate_retrieval",
+    "load_depth_sequence",
+    "load_sequences",
+]
+
+Extract = Callable[[NDArray[Any]], Features]
+THRESHOLDS_PX = (1.0, 3.0, 5.0)
+RECALL_AT = ((0.05, 2.0), (0.10, 5.0), (0.25, 5.0))  # metres, degrees
+_CORNER_PX = 3.0
+_CANDIDATES = 6  # map frames given per query frame
+_PNP_ERROR_PX = 6.0
+_DEPTH_AGREEMENT = 0.1  # relative difference of depths up to which two views see the same surface
+
+
+@dataclass(frozen=True, eq=False)
+class PlanarSequence:
+    """Images of one plane (or from one centre): pairs (first, other, other_from_first [3, 3])."""
+
+    name: str
+    pairs: tuple[tuple[NDArray[np.uint8], NDArray[np.uint8], Array], ...]
+
+
+@dataclass(frozen=True)
+class HomographyScores:
+    """Means over image pairs, shares 0..1. accuracy: of mutual matches within THRESHOLDS_PX of the truth."""
+
+    pairs: int
+    repeatability: float
+    localization_error_px: float
+    accuracy: tuple[float, ...]
+    homography_accuracy: float
+
+
+@dataclass(frozen=True)
+class RelocalizationScores:
+    """Share of query frames within RECALL_AT, and medians over all that have a pose."""
+
+    queries: int
+    recall: tuple[float, ...]
+    median_m: float
+    median_deg: float
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """Share of query frames with a positive among the first 1 and 5, and the expected share by chance at rank 1."""
+
+    queries: int
+    recall_1: float
+    recall_5: float
+    chance_1: float
+
+
+def load_sequences(folder: Path, side_px: int = 640) -> list[PlanarSequence]:
+    """Sequences in HPatches' naming (`1.png`..., `H_1_2`...), images scaled to a longer side of `side_px`.
+
+    Raises DatasetError when a folder holds no sequence or a homography is damaged.
+    """
+    sequences = []
+    for scene in sorted(path.parent for path in folder.glob("*/H_1_2")):
+        first, scale_first = _scaled(_numbered(scene, 1), side_px)
+        pairs = []
+        for path in sorted(scene.glob("H_1_*")):
+            other, scale_other = _scaled(_numbered(scene, int(path.name.rsplit("_", 1)[1])), side_px)
+            try:
+                homography = np.loadtxt(path).reshape(3, 3)
+            except ValueError as error:
+                raise DatasetError(f"{path}: is not a 3x3 matrix; restore the file") from error
+            pairs.append((first, other, scale_other @ homography @ np.linalg.inv(scale_first)))
+        sequences.append(PlanarSequence(scene.name, tuple(pairs)))
+    if not sequences:
+        raise DatasetError(f"{folder}: no sequence (folders with 1.png and H_1_2) in it")
+    return sequences
+
+
+def evaluate_homographies(extract: Extract, sequence: PlanarSequence) -> HomographyScores:
+    """Scores of one sequence. cv2's RANSAC is seeded, so results repeat."""
+    rows = []
+    for first, other, other_from_first in sequence.pairs:
+        a, b = extract(first), extract(other)
+        matches = match_all(a.descriptors, b.descriptors, np.arange(len(b), dtype=np.int32), ratio=np.inf)
+        source, target = a.keypoints_px[matches.keypoints], b.keypoints_px[matches.landmarks]
+        error = np.linalg.norm(_warp(source, other_from_first) - target, axis=1)
+        accuracy = [float((error <= threshold).mean()) if len(error) else 0.0 for threshold in THRESHOLDS_PX]
+        repeatability, localization = _repeatability(a, b, other_from_first)
+        correct = _homography_is_correct(source, target, other_from_first, first.shape[:2])
+        rows.append([repeatability, localization, *accuracy, correct])
+    table = np.ma.masked_invalid(np.array(rows))
+    mean = table.mean(axis=0).filled(np.nan)  # a pair without common keypoints has no localization error
+    return HomographyScores(len(rows), float(mean[0]), float(mean[1]), tuple(map(float, mean[2:5])), float(mean[5]))
+
+
+def _repeatability(a: Features, b: Features, other_from_first: Array, threshold_px: float = 3.0) -> tuple[float, float]:
+    """Share of keypoints visible in both images that are mutual nearest within the threshold, and their distance."""
+    there = _warp(a.keypoints_px, other_from_first)
+    back = _warp(b.keypoints_px, np.linalg.inv(other_from_first))
+    seen_a, seen_b = _inside(there, b), _inside(back, a)
+    if not seen_a.any() or not seen_b.any():
+        return 1.0 if not (seen_a.any() or seen_b.any()) else 0.0, float("nan")
+    correct, distances = 0, []
+    for warped, points, seen in ((there, b.keypoints_px, seen_a), (back, a.keypoints_px, seen_b)):
+        distance, nearest = cKDTree(points).query(warped)
+        _, reverse = cKDTree(warped).query(points)
+        mutual = reverse[nearest] == np.arange(len(warped))
+        good = seen & mutual & (distance <= threshold_px)
+        correct += int(good.sum())
+        distances.append(distance[good])
+    found = np.concatenate(distances)
+    return correct / int(seen_a.sum() + seen_b.sum()), float(found.mean()) if len(found) else float("nan")
+
+
+def _homography_is_correct(source: Float32, target: Float32, truth: Array, size: Sequence[int]) -> float:
+    if len(source) < 4:
+        return 0.0
+    cv2.setRNGSeed(0)
+    found, _ = cv2.findHomography(source, target, cv2.RANSAC, _CORNER_PX, maxIters=5000, confidence=0.9995)
+    if found is None:
+        return 0.0
+    height, width = size
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float32)
+    error = np.linalg.norm(_warp(corners, truth) - _warp(corners, found), axis=1).mean()
+    return float(error < _CORNER_PX)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthFrame:
+    """A frame with known depth. depth_m: [H, W], 0 where unknown."""
+
+    image: NDArray[Any]
+    depth_m: Float32
+    map_from_camera: Pose
+
+
+@dataclass(frozen=True, eq=False)
+class DepthSequence:
+    """Frames with depth of one camera, split into a map pass and a query pass. camera: pycolmap's."""
+
+    camera: Any
+    map_frames: tuple[DepthFrame, ...]
+    query_frames: tuple[DepthFrame, ...]
+
+
+def load_depth_sequence(folder: Path, first_query: int) -> DepthSequence:
+    """A folder with images/NNNNNN.jpg, depth/NNNNNN.png (millimetres), poses_tum.txt with a frame column, camera.json.
+
+    Frames numbered from `first_query` on are queries. Raises DatasetError for what is missing.
+    """
+    try:
+        calibration = json.loads((folder / "camera.json").read_text())
+        table = (folder / "poses_tum.txt").read_text().splitlines()
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename}: missing; a depth sequence needs camera.json and poses_tum.txt"
+        ) from error
+    values = [calibration[name] for name in ("fx", "fy", "cx", "cy")]
+    camera = pycolmap.Camera(model="PINHOLE", width=calibration["width"], height=calibration["height"], params=values)
+    poses = {
+        row[8]: Pose.from_quat_xyzw([float(v) for v in row[4:8]], [float(v) for v in row[1:4]])
+        for row in (line.split() for line in table if not line.startswith("#"))
+    }
+    frames: dict[bool, list[DepthFrame]] = {False: [], True: []}
+    for path in sorted((folder / "depth").glob("*.png")):
+        if path.stem not in poses:
+            continue
+        depth = read_image(path).astype(np.float32)
+        depth[depth >= 65535] = 0.0
+        image = read_image(folder / "images" / f"{path.stem}.jpg")
+        frames[int(path.stem) >= first_query].append(DepthFrame(image, depth / 1000.0, poses[path.stem]))
+    if not frames[False] or not frames[True]:
+        raise DatasetError(f"{folder}: needs frames with depth before and after frame {first_query}")
+    return DepthSequence(camera, tuple(frames[False]), tuple(frames[True]))
+
+
+def overlaps(sequence: DepthSequence) -> Array:
+    """[Q, M]: for each query and map frame the smaller of the two shares of one's surface that the other sees."""
+    table = np.zeros((len(sequence.query_frames), len(sequence.map_frames)))
+    for row, query in enumerate(sequence.query_frames):
+        for column, frame in enumerate(sequence.map_frames):
+            table[row, column] = min(_seen(query, frame, sequence.camera), _seen(frame, query, sequence.camera))
+    return table
+
+
+def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: Array) -> RelocalizationScores:
+    """Pose recall with landmarks from depth and the best-overlapping map frames given: features alone decide."""
+    maps = []
+    for frame in sequence.map_frames:
+        features = extract(frame.image)
+        points, known = _lift(features.keypoints_px, frame, sequence.camera)
+        maps.append((features.descriptors[known], points[known]))
+    errors = []
+    for row, query in enumerate(sequence.query_frames):
+        features = extract(query.image)
+        pixels, points = [], []
+        for column in np.argsort(-overlap[row], kind="stable")[:_CANDIDATES]:
+            descriptors, xyz = maps[column]
+            matches = match_all(features.descriptors, descriptors, np.arange(len(xyz), dtype=np.int32), ratio=np.inf)
+            pixels.append(features.keypoints_px[matches.keypoints])
+            points.append(xyz[matches.landmarks])
+        options = pycolmap.AbsolutePoseEstimationOptions()
+        options.ransac.max_error = _PNP_ERROR_PX
+        options.ransac.random_seed = 0
+        answer = pycolmap.estimate_and_refine_absolute_pose(
+            np.concatenate(pixels).astype(np.float64), np.concatenate(points), sequence.camera, options
+        )
+        if answer is None:
+            errors.append((np.inf, np.inf))
+            continue
+        errors.append(pose_error(Pose.from_matrix(answer["cam_from_world"].matrix()).inverse(), query.map_from_camera))
+    metres, degrees = np.array(errors).T
+    recall = tuple(float(((metres <= m) & (degrees <= d)).mean()) for m, d in RECALL_AT)
+    return RelocalizationScores(len(errors), recall, float(np.median(metres)), float(np.median(degrees)))
+
+
+def evaluate_retrieval(
+    extract: Extract, sequence: DepthSequence, overlap: Array, distractors: Sequence[NDArray[Any]] = ()
+) -> RetrievalScores:
+    """Recall of global descriptors. Positive: each of the two views sees at least half of the other's surface."""
+    database = np.stack([extract(image).global_descriptor for image in [f.image for f in sequence.map_frames]])
+    others = [extract(image).global_descriptor for image in distractors]
+    everything = np.vstack([database, *([np.stack(others)] if others else [])])
+    positive = np.zeros((len(overlap), len(everything)), bool)
+    positive[:, : overlap.shape[1]] = overlap >= 0.5
+    asked = np.flatnonzero(positive.any(axis=1))
+    hits = []
+    for row in asked:
+        query = extract(sequence.query_frames[row].image).global_descriptor
+        order = np.argsort(-(everything @ query), kind="stable")[:5]
+        hits.append(positive[row, order])
+    found = np.array(hits)
+    return RetrievalScores(len(asked), float(found[:, 0].mean()), float(found.any(axis=1).mean()),
+                           float(positive[asked][:, : overlap.shape[1]].mean()))  # fmt: skip
+
+
+def _lift(pixels: Float32, frame: DepthFrame, camera: Any) -> tuple[Array, NDArray[np.bool_]]:
+    """Map points [N, 3] behind pixels [N, 2], and for which of them depth is known."""
+    column = np.clip(np.rint(pixels[:, 0]).astype(int), 0, frame.depth_m.shape[1] - 1)
+    row = np.clip(np.rint(pixels[:, 1]).astype(int), 0, frame.depth_m.shape[0] - 1)
+    depth = frame.depth_m[row, column].astype(np.float64)
+    rays = np.column_stack([camera.cam_from_img(pixels.astype(np.float64)), np.ones(len(pixels))])
+    return frame.map_from_camera.apply(rays * depth[:, None]), depth > 0
+
+
+def _seen(source: DepthFrame, target: DepthFrame, camera: Any) -> float:
+    """Share of the source's surface that the target sees, by depth, on a grid of every 16th pixel."""
+    height, width = source.depth_m.shape
+    grid = np.stack(np.meshgrid(np.arange(8, width, 16), np.arange(8, height, 16)), axis=-1).reshape(-1, 2)
+    points, known = _lift(grid.astype(np.float32), source, camera)
+    if not known.any():
+        return 0.0
+    points = target.map_from_camera.inverse().apply(points[known])
+    ahead = points[:, 2] > 0.05
+    pixels = np.rint(camera.img_from_cam(points[ahead])).astype(int)
+    inside = (pixels >= 0).all(axis=1) & (pixels < [width, height]).all(axis=1)
+    expected = points[ahead][inside, 2]
+    there = target.depth_m[pixels[inside, 1], pixels[inside, 0]]
+    same = (there > 0) & (np.abs(there - expected) <= _DEPTH_AGREEMENT * expected)
+    return float(same.sum() / known.sum())
+
+
+def _warp(points: NDArray[Any], homography: Array) -> Array:
+    if len(points) == 0:
+        return np.zeros((0, 2))
+    moved = np.column_stack([points, np.ones(len(points))]) @ homography.T
+    result: Array = moved[:, :2] / moved[:, 2:]
+    return result
+
+
+def _inside(points: Array, features: Features) -> NDArray[np.bool_]:
+    limit = np.array([features.width - 1, features.height - 1])
+    result: NDArray[np.bool_] = ((points >= 0) & (points <= limit)).all(axis=1)
+    return result
+
+
+def _numbered(scene: Path, number: int) -> Path:
+    found = [path for path in scene.glob(f"{number}.*") if path.suffix in {".png", ".ppm", ".jpg"}]
+    if not found:
+        raise DatasetError(f"{scene}: no image {number}.png, .ppm or .jpg beside H_1_{number}")
+    return found[0]
+
+
+def _scaled(path: Path, side_px: int) -> tuple[NDArray[np.uint8], Array]:
+    """The image with a longer side of `side_px`, and scaled_from_original [3, 3] for pixel centres."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    scale = side_px / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    sx, sy = size[0] / width, size[1] / height
+    return smaller.astype(np.uint8), np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])

@@ -1,0 +1,72 @@
+"""Trajectories: ground truth at the images of a bag, estimates matched to it by stamp, and evo's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.evaluation.metrics import Sample
+from hfnet_core.files import written_whole
+from hfnet_core.geometry import Pose
+from hfnet_core.mapping.bags import Bag, BagOptions
+
+__all__ = ["evo_statistics", "nearest", "timeline", "write_tum"]
+
+
+def timeline(path: Path, options: BagOptions | None = None) -> list[tuple[int, Pose | None]]:
+    """(stamp_ns, ground truth map_from_camera or None) of every image of a bag.
+
+    Raises DatasetError when the bag cannot be read or holds no poses at all.
+    """
+    with Bag(path, options) as bag:
+        bag.require_poses()
+        return bag.timeline()
+
+
+def nearest(stamps_ns: Sequence[int], wanted_ns: int, max_gap_s: float) -> int | None:
+    """Index of the stamp in an ascending sequence that is closest to the wanted one, if close enough."""
+    after = int(np.searchsorted(np.asarray(stamps_ns, dtype=np.int64), wanted_ns))
+    near = [index for index in (after - 1, after) if 0 <= index < len(stamps_ns)]
+    best = min(near, key=lambda index: abs(stamps_ns[index] - wanted_ns), default=None)
+    return best if best is not None and abs(stamps_ns[best] - wanted_ns) <= max_gap_s * 1e9 else None
+
+
+def write_tum(path: Path, poses: Iterable[tuple[int, Pose]]) -> None:
+    """Write `stamp_s tx ty tz qx qy qz qw` lines. Raises DatasetError when the file cannot be written."""
+    lines = []
+    for stamp_ns, pose in poses:
+        numbers = " ".join(f"{value:.9f}" for value in (*pose.translation, *pose.quat_xyzw()))
+        lines.append(f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d} {numbers}\n")
+    written_whole(path, "".join(lines))
+
+
+def evo_statistics(samples: Sequence[Sample]) -> Mapping[str, Mapping[str, float]]:
+    """APE and RPE (from one published pose to the next) without any alignment, by evo: metric -> statistic -> value.
+
+    Empty with fewer than two published poses. Raises ConfigError where evo is not installed.
+    """
+    try:
+        from evo.core.metrics import APE, RPE, PoseRelation, Unit
+        from evo.core.trajectory import PosePath3D
+    except ImportError as error:
+        raise ConfigError(f"evo cannot be imported ({error}): pip install 'hfnet_ros[eval]'") from error
+    pairs = [(item.truth, item.estimate) for item in samples if item.truth is not None and item.estimate is not None]
+    if len(pairs) < 2:
+        return {}
+    truth = PosePath3D(poses_se3=[first.matrix() for first, _ in pairs])
+    estimate = PosePath3D(poses_se3=[second.matrix() for _, second in pairs])
+    metrics: dict[str, Any] = {
+        "ape_translation_m": APE(PoseRelation.translation_part),
+        "ape_rotation_deg": APE(PoseRelation.rotation_angle_deg),
+        "rpe_translation_m": RPE(PoseRelation.translation_part, delta=1, delta_unit=Unit.frames),
+        "rpe_rotation_deg": RPE(PoseRelation.rotation_angle_deg, delta=1, delta_unit=Unit.frames),
+    }
+    out: dict[str, dict[str, float]] = {}
+    for name, metric in metrics.items():
+        metric.process_data((truth, estimate))
+        out[name] = {key: float(value) for key, value in metric.get_all_statistics().items()}
+    return out

@@ -1,0 +1,246 @@
+"""Bundle adjustment with priors on whole poses, by Levenberg-Marquardt on the Schur complement.
+
+pycolmap's adjuster knows priors on positions only. That leaves a drive along a wall free to bend: positions stay
+where they were given while orientations wander by degrees at a fraction of a pixel. Here positions and orientations
+are both held by the given poses, as strongly as they are trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+import scipy.sparse.linalg
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from hfnet_core.geometry import Array, Pose
+from hfnet_core.mapping.cameras import principal_point, project, scale_focal_length
+from hfnet_core.types import Camera
+
+__all__ = ["Problem", "Trust", "adjust"]
+
+_ROBUST_PX = 1.0  # residuals beyond grow in influence as their root only
+_FOCAL_SIGMA = 0.05  # of the logarithm: calibrations are seldom off by more
+_DENSE_UP_TO = 9000  # unknowns of the reduced system solved densely
+_STEP = 1e-6  # of the depth, for derivatives of the projection
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Standard deviations of the given positions (metres) and orientations (radians), and of a pixel at scale 1."""
+
+    position_m: float
+    orientation_rad: float
+    pixel_px: float
+    refine_focal_length: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Views, points and observations.
+
+    rotations: [M, 3, 3] and translations: [M, 3] of camera_from_map. view_cameras: [M]. cameras: C. points: [L, 3].
+    views, tracks: [O] view and point of each observation. pixels: [O, 2].
+    """
+
+    rotations: Array
+    translations: Array
+    view_cameras: NDArray[np.int64]
+    cameras: tuple[Camera, ...]
+    points: Array
+    views: NDArray[np.int64]
+    tracks: NDArray[np.int64]
+    pixels: Array
+
+    def map_from_camera(self) -> list[Pose]:
+        return [Pose(r, t).inverse() for r, t in zip(self.rotations, self.translations, strict=True)]
+
+    def residuals_px(self) -> Array:
+        """[O, 2] projection minus observation; NaN where a point cannot be seen."""
+        return self._project(self._in_camera()) - self.pixels
+
+    def _in_camera(self) -> Array:
+        moved: Array = np.einsum("oij,oj->oi", self.rotations[self.views], self.points[self.tracks])
+        return moved + self.translations[self.views]
+
+    def _project(self, points: Array) -> Array:
+        out = np.empty((len(points), 2))
+        owner = self.view_cameras[self.views]
+        for index, camera in enumerate(self.cameras):
+            rows = owner == index
+            out[rows] = project(camera, points[rows])
+        return out
+
+
+def adjust(problem: Problem, priors: Sequence[Pose], trust: Trust, *, iterations: int) -> Problem:
+    """The problem at the minimum of reprojection errors and deviations from the priors (map_from_camera per view)."""
+    if not len(problem.points):
+        return problem
+    given = [pose.inverse() for pose in priors]
+    goal = (np.array([pose.rotation for pose in given]), np.array([pose.translation for pose in priors]))
+    start_cameras = problem.cameras
+    cost, damping = _cost(problem, goal, trust, start_cameras), 1e-4
+    for _ in range(iterations):
+        system = _linearise(problem, goal, trust, start_cameras)
+        accepted = None
+        while accepted is None and damping < 1e8:
+            candidate = _apply(problem, *_solve(system, damping))
+            new_cost = _cost(candidate, goal, trust, start_cameras)
+            if new_cost < cost:
+                accepted, damping = candidate, max(damping / 5, 1e-9)
+            else:
+                damping *= 5
+        if accepted is None:
+            return problem
+        gain, cost, problem = cost - new_cost, new_cost, accepted
+        if gain < 1e-5 * cost:
+            return problem
+    return problem
+
+
+def _prior_errors(problem: Problem, goal: tuple[Array, Array], trust: Trust) -> Array:
+    """[M, 6] orientation and position errors in standard deviations."""
+    turned = problem.rotations @ goal[0].transpose(0, 2, 1)
+    centres = -np.einsum("mji,mj->mi", problem.rotations, problem.translations)
+    orientation = Rotation.from_matrix(turned).as_rotvec() / trust.orientation_rad
+    return np.concatenate([orientation, (centres - goal[1]) / trust.position_m], axis=1)
+
+
+def _focal_errors(problem: Problem, start: Sequence[Camera]) -> Array:
+    pairs = zip(problem.cameras, start, strict=True)
+    return np.array([np.log(now.focal_length[0] / then.focal_length[0]) for now, then in pairs]) / _FOCAL_SIGMA
+
+
+def _cost(problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]) -> float:
+    squared = (problem.residuals_px() ** 2).sum(axis=1) / trust.pixel_px**2
+    squared = np.where(np.isfinite(squared), squared, 1e6)
+    robust = 2 * _ROBUST_PX**2 * (np.sqrt(1 + squared / _ROBUST_PX**2) - 1)
+    priors = (_prior_errors(problem, goal, trust) ** 2).sum() + (_focal_errors(problem, start) ** 2).sum()
+    return float(robust.sum() + priors)
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """Normal equations. a: [P, P] of poses then cameras, w: [P, 3 L], v: [L, 3, 3] of points, and gradients."""
+
+    a: scipy.sparse.csr_matrix
+    w: scipy.sparse.csr_matrix
+    v: Array
+    gradient_a: Array
+    gradient_b: Array
+
+
+def _linearise(problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]) -> _System:
+    count, views, tracks = len(problem.pixels), problem.views, problem.tracks
+    seen = problem._in_camera()
+    projected = problem._project(seen)
+    residuals = (projected - problem.pixels) / trust.pixel_px
+    valid = np.isfinite(residuals).all(axis=1)
+    residuals[~valid] = 0.0
+    weight = valid / (1 + (residuals**2).sum(axis=1) / _ROBUST_PX**2) ** 0.25
+    slope = _projection_slope(problem, seen, projected) / trust.pixel_px
+    slope[~np.isfinite(slope)] = 0.0
+    slope *= weight[:, None, None]
+    residuals *= weight[:, None]
+    # A small turn w and move v of a camera: x' = x + w x x + v.
+    turn = np.cross(np.eye(3)[None], seen[:, None, :]).transpose(0, 2, 1)  # columns e_i x x
+    pose_part = np.concatenate([slope @ turn, slope], axis=2)
+    point_part = slope @ problem.rotations[views]
+    focal_part = (weight[:, None] * np.where(valid[:, None], projected - _centres(problem), 0.0)) / trust.pixel_px
+    focal_part *= float(trust.refine_focal_length)
+    m, c, n = len(problem.rotations), len(problem.cameras), len(problem.points)
+    rows = np.arange(2 * count).reshape(count, 2)
+    columns = views[:, None] * 6 + np.arange(6)
+    owner = 6 * m + problem.view_cameras[views]
+    jacobian_a = scipy.sparse.csr_matrix(
+        (
+            np.concatenate([pose_part.ravel(), focal_part.ravel()]),
+            (
+                np.concatenate([np.repeat(rows[:, :, None], 6, axis=2).ravel(), rows.ravel()]),
+                np.concatenate([np.repeat(columns[:, None, :], 2, axis=1).ravel(), np.repeat(owner, 2)]),
+            ),
+        ),
+        shape=(2 * count, 6 * m + c),
+    )
+    jacobian_b = scipy.sparse.csr_matrix(
+        (point_part.ravel(), np.repeat(tracks[:, None] * 3 + np.arange(3), 2, axis=0).ravel(), np.arange(2 * count + 1) * 3),
+        shape=(2 * count, 3 * n),
+    )
+    flat = residuals.ravel()
+    prior, prior_gradient = _prior_terms(problem, goal, trust, start)
+    blocks = np.einsum("oki,okj->oij", point_part, point_part)
+    v = np.zeros((n, 3, 3))
+    np.add.at(v, tracks, blocks)
+    return _System(
+        (jacobian_a.T @ jacobian_a + prior).tocsr(), (jacobian_a.T @ jacobian_b).tocsr(), v,
+        jacobian_a.T @ flat + prior_gradient, jacobian_b.T @ flat,
+    )  # fmt: skip
+
+
+def _projection_slope(problem: Problem, seen: Array, projected: Array) -> Array:
+    """[O, 2, 3] derivative of the pixel by the point in the camera frame; works for every camera model."""
+    step = _STEP * np.maximum(np.abs(seen[:, 2]), 1e-3)
+    slopes = []
+    for axis in range(3):
+        moved = seen.copy()
+        moved[:, axis] += step
+        slopes.append((problem._project(moved) - projected) / step[:, None])
+    return np.stack(slopes, axis=2)
+
+
+def _centres(problem: Problem) -> Array:
+    """[O, 2] principal point: a pixel minus it grows in proportion to the focal length in every model."""
+    centres = np.array([principal_point(camera) for camera in problem.cameras])
+    return np.asarray(centres[problem.view_cameras[problem.views]])
+
+
+def _prior_terms(
+    problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]
+) -> tuple[scipy.sparse.csr_matrix, Array]:
+    """Normal matrix and gradient of the priors on poses and focal lengths."""
+    m, c = len(problem.rotations), len(problem.cameras)
+    errors = _prior_errors(problem, goal, trust)
+    jacobians = np.zeros((m, 6, 6))
+    jacobians[:, :3, :3] = np.eye(3) / trust.orientation_rad
+    jacobians[:, 3:, 3:] = -problem.rotations.transpose(0, 2, 1) / trust.position_m
+    normal = jacobians.transpose(0, 2, 1) @ jacobians
+    focal = np.full(c, 1 / _FOCAL_SIGMA**2)
+    matrix = scipy.sparse.block_diag([scipy.sparse.block_diag(list(normal)), scipy.sparse.diags(focal)], format="csr")
+    gradient = np.einsum("mij,mi->mj", jacobians, errors).ravel()
+    return matrix, np.concatenate([gradient, _focal_errors(problem, start) / _FOCAL_SIGMA])
+
+
+def _solve(system: _System, damping: float) -> tuple[Array, Array]:
+    """Steps of poses and cameras, and of points [L, 3]."""
+    v = system.v + damping * system.v * np.eye(3) + 1e-12 * np.eye(3)
+    inverse = np.linalg.inv(v)
+    n = len(inverse)
+    blocks = scipy.sparse.bsr_matrix((inverse, np.arange(n), np.arange(n + 1)), shape=(3 * n, 3 * n))
+    reduced_w = (system.w @ blocks).tocsr()
+    a = system.a + damping * scipy.sparse.diags(system.a.diagonal())
+    reduced = a - reduced_w @ system.w.T
+    right = -(system.gradient_a - reduced_w @ system.gradient_b)
+    if reduced.shape[0] <= _DENSE_UP_TO:
+        step_a = scipy.linalg.solve(reduced.toarray(), right, assume_a="sym")
+    else:
+        step_a = scipy.sparse.linalg.spsolve(reduced.tocsc(), right)
+    step_b = -blocks @ (system.gradient_b + system.w.T @ step_a)
+    return np.asarray(step_a), np.asarray(step_b).reshape(n, 3)
+
+
+def _apply(problem: Problem, step_a: Array, step_b: Array) -> Problem:
+    m = len(problem.rotations)
+    poses = step_a[: 6 * m].reshape(m, 6)
+    turns = Rotation.from_rotvec(poses[:, :3]).as_matrix()
+    focal = step_a[6 * m :]
+    cameras = (scale_focal_length(camera, float(np.exp(np.clip(by, -0.1, 0.1)))) for camera, by in
+               zip(problem.cameras, focal, strict=True))  # fmt: skip
+    return replace(
+        problem, rotations=turns @ problem.rotations,
+        translations=np.einsum("mij,mj->mi", turns, problem.translations) + poses[:, 3:],
+        cameras=tuple(cameras), points=problem.points + step_b,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""The whole recipe, from a pool of photos to an ONNX file: what `hfnet train` does.
+
+    teacher   keypoints of every photo                          OUTPUT/teacher/*.npz
+    local     layers 1-7 and the local heads                    OUTPUT/local/{checkpoint.pt, log.csv}
+    warmup    layers 8-18, dense loss only; then k-means        OUTPUT/warmup/
+    global    layers 8-18 and the global head                   OUTPUT/global/
+    export    named variables and the network                   OUTPUT/variables.npz, OUTPUT/hfnet.onnx
+
+Every part goes on where it was interrupted when the same call is repeated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from hfnet_core.config import TrainConfig
+from hfnet_core.features.architecture import NetworkSpec
+from hfnet_core.training.export import export_checkpoint, save_variables
+from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, initialize_clusters
+from hfnet_core.training.local_stage import LocalStage
+from hfnet_core.training.network import HFNet
+from hfnet_core.training.pool import Pool
+from hfnet_core.training.teachers import Teacher, run_teacher
+from hfnet_core.training.train import RunSettings, run_stage
+
+__all__ = ["train_network"]
+
+_BLANK_REPORTS = 50  # photos between two lines about the teacher
+
+
+def train_network(
+    pool_folder: Path,
+    output: Path,
+    config: TrainConfig,
+    make_teacher: Callable[[], Teacher],
+    *,
+    version: str,
+    report: Callable[[str], None] = print,
+) -> HFNet:
+    """Run every part of the recipe that is not done yet; returns the trained network.
+
+    make_teacher: called only if some photo lacks its teacher keypoints.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    pool = Pool.read(pool_folder)
+    for name, count in sorted(Counter(photo.license for photo in pool.photos).items()):
+        report(f"pool: {count} photos under {name}")
+    run_teacher(make_teacher, pool, output / "teacher", _teacher_report(report))
+
+    torch.manual_seed(config.seed)
+    network = HFNet(spec_of(config))
+    local = RunSettings(
+        minutes=config.local_minutes,
+        learning_rate=config.local_learning_rate,
+        seed=config.seed,
+        workers=config.workers,
+    )
+    run_stage(LocalStage(pool, output / "teacher"), network, local, output / "local", config.device, report)
+    _train_global(pool, network, output, config, report)
+
+    save_variables(network.variables(), output / "variables.npz")
+    checkpoint, model = output / "global" / "checkpoint.pt", output / "hfnet.onnx"
+    parity = export_checkpoint(checkpoint, model, name="hfnet-trained", version=version, licence="Apache-2.0")
+    report(f"wrote {model}; largest difference to torch {parity.worst:.1e}")
+    return network
+
+
+def spec_of(config: TrainConfig) -> NetworkSpec:
+    """The sizes of the network a configuration asks for; trained networks sample at the geometric cell centres."""
+    return NetworkSpec(
+        config.local_dim, config.global_dim, config.clusters, config.intermediate_dim, corner_aligned=False
+    )
+
+
+def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
+    def settings(minutes: float) -> RunSettings:
+        rate = config.global_learning_rate
+        return RunSettings(minutes=minutes, learning_rate=rate, seed=config.seed, workers=config.workers)
+
+    warmup = GlobalStage(pool, weights=GlobalLossSettings(place_weight=0.0), name="warmup")
+    run_stage(warmup, network, settings(config.warmup_minutes), output / "warmup", config.device, report)
+    stage = GlobalStage(pool)
+    initialize_clusters(network, stage, config.seed)  # repeated on resume, then replaced by the checkpoint's
+    run_stage(stage, network, settings(config.global_minutes), output / "global", config.device, report)
+
+
+def _teacher_report(report: Callable[[str], None]) -> Callable[[int, int], None]:
+    def every_few(done: int, total: int) -> None:
+        if done % _BLANK_REPORTS == 0 or done == total:
+            report(f"teacher: {done} of {total} photos")
+
+    return every_few
