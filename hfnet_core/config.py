@@ -161,9 +161,8 @@ class MapBuildConfig(_Checked):
                                                  minimum=0.1, maximum=30.0)  # fmt: skip
     max_reprojection_error_px: float = setting(4.0, "largest reprojection error of an observation at 640 px width",
                                                unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
-    refine_poses: bool = setting(
-        True, "refine poses and intrinsics by bundle adjustment with the given poses as priors"
-    )
+    refine_poses: bool = setting(True, "refine poses by bundle adjustment with the given poses as priors")
+    refine_intrinsics: bool = setting(True, "and with them focal length and radial distortion, near the calibration")
     pose_prior_sigma_m: float = setting(0.05, "trust in given positions (standard deviation)", unit="m", minimum=1e-4)
     pose_prior_sigma_deg: float = setting(1.0, "trust in given orientations (standard deviation)", unit="deg",
                                           minimum=1e-3, maximum=180.0)  # fmt: skip

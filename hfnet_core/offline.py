@@ -22,17 +22,20 @@ from hfnet_core.mapping.storage import load_map
 from hfnet_core.tracking import Tracker
 from hfnet_core.types import Camera, Localization, NotLocalized, Reason
 
-__all__ = ["Answer", "OfflineLocalizer", "is_bag", "read_image", "tum_line"]
+__all__ = ["Answer", "OfflineLocalizer", "is_bag", "read_image"]
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What was said of one image. name: file, or topic and stamp. truth: the bag's own map_from_camera, if it has one."""
+    """What was said of one image.
+
+    name: file, or bag and index. stamp_ns: of the image; images from files count seconds. truth: the bag's own map_from_camera, if it has one.
+    """
 
     name: str
-    stamp_s: float
+    stamp_ns: int
     result: Localization
     truth: Pose | None = None
 
@@ -62,21 +65,20 @@ class OfflineLocalizer:
             image = read_image(path)
             camera = given or self._camera_of_size(path, image.shape[1], image.shape[0])
             features = self.extractor.extract(image)
-            yield Answer(str(path), float(index), self.localizer.localize(features, camera))
+            yield Answer(str(path), index * 10**9, self.localizer.localize(features, camera))
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
         tracker = Tracker(self.localizer)
         with Bag(path, options) as bag:
             for frame in bag.frames():
-                stamp_s = frame.stamp_ns * 1e-9
                 try:
                     features = self.extractor.extract(frame.image)
                 except DatasetError as error:
                     result: Localization = NotLocalized(Reason.BAD_IMAGE, str(error))
                 else:
-                    result = tracker.process(features, frame.camera, stamp_s)
-                yield Answer(f"{path.name}#{frame.index}", stamp_s, result, frame.map_from_camera)
+                    result = tracker.process(features, frame.camera, frame.stamp_ns * 1e-9)
+                yield Answer(f"{path.name}#{frame.index}", frame.stamp_ns, result, frame.map_from_camera)
 
     def _camera_of_size(self, path: Path, width: int, height: int) -> Camera:
         for camera in self.map.cameras:
@@ -101,13 +103,10 @@ def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
         raise DatasetError(f"{path}: not an image that can be read, or damaged")
     if image.dtype not in (np.uint8, np.uint16):
         raise DatasetError(f"{path}: pixels of type {image.dtype}; give 8 or 16 bit")
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def tum_line(stamp_s: float, map_from_camera: Pose) -> str:
-    """`stamp tx ty tz qx qy qz qw`, the TUM trajectory format."""
-    values = [*map_from_camera.translation, *map_from_camera.quat_xyzw()]
-    return f"{stamp_s:.9f} " + " ".join(f"{value:.9f}" for value in values)
+    ordered: NDArray[np.uint8] | NDArray[np.uint16] = (
+        image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    )
+    return ordered
 
 
 def _image_files(source: Path) -> list[Path]:

@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 
 from hfnet_core.config import LocalizerConfig, from_mapping
-from hfnet_core.files import written_whole
+from hfnet_core.evaluation.trajectory import write_tum
+from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bags import BagOptions
-from hfnet_core.offline import Answer, OfflineLocalizer, is_bag, tum_line
+from hfnet_core.offline import Answer, OfflineLocalizer, is_bag
 from hfnet_core.types import Localized
 
 __all__ = ["localize"]
@@ -35,24 +36,25 @@ def localize(
         answers = offline.bag(source, BagOptions(image_topic=image_topic, calibration=calibration))
     else:
         answers = offline.images(source, calibration)
-    lines = _report(answers)
+    poses = _report(answers)
     if output is not None:
-        written_whole(output, "".join(f"{line}\n" for line in lines))
+        write_tum(output, poses)
 
 
-def _report(answers: Iterable[Answer]) -> list[str]:
+def _report(answers: Iterable[Answer]) -> list[tuple[int, Pose]]:
     console = Console(highlight=False, soft_wrap=True)
-    lines, asked = [], 0
+    poses: list[tuple[int, Pose]] = []
+    asked = 0
     for answer in answers:
         asked += 1
         result = answer.result
         if not isinstance(result, Localized):
             console.print(f"{answer.name}: [yellow]not localized[/]: {result}")
             continue
-        lines.append(tum_line(answer.stamp_s, result.map_from_camera))
+        poses.append((answer.stamp_ns, result.map_from_camera))
         x, y, z = result.map_from_camera.translation
         sigma_m = float(result.covariance.diagonal()[:3].max() ** 0.5)
         console.print(f"{answer.name}: [green]{result.mode.value}[/] x {x:.3f} y {y:.3f} z {z:.3f} m "
                       f"(±{sigma_m:.3f}), {result.inliers} of {result.matches} matches agree")  # fmt: skip
-    console.print(f"{len(lines)} of {asked} images localized")
-    return lines
+    console.print(f"{len(poses)} of {asked} images localized")
+    return poses

@@ -28,6 +28,8 @@ from hfnet_core.evaluation.feature_metrics import (
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.image import to_gray
+from hfnet_core.types import Features
 
 __all__ = ["FrontEndScores", "front_ends", "run"]
 
@@ -52,10 +54,28 @@ def front_ends(model: Path | None, keypoints: int, aliked: Path | None = None) -
         "ORB": OrbExtractor(config).extract,
     }
     if aliked is not None:
-        from hfnet_core.training.teachers import AlikedExtractor
-
-        found["ALIKED"] = AlikedExtractor(aliked, config).extract
+        found["ALIKED"] = _aliked(aliked, keypoints)
     return found
+
+
+def _aliked(weights: Path, keypoints: int) -> Extract:
+    from hfnet_core.training.teachers import Aliked  # needs torch
+
+    teacher = Aliked(weights, keypoints)
+
+    def extract(image: NDArray[Any]) -> Features:
+        found = teacher(to_gray(image).astype(np.uint8))
+        order = np.argsort(-found.scores, kind="stable")[:keypoints]
+        return Features(
+            found.keypoints[order].astype(np.float32),
+            found.scores[order].astype(np.float32),
+            found.descriptors[order].astype(np.float32),
+            np.zeros(0, np.float32),
+            image.shape[1],
+            image.shape[0],
+        )
+
+    return extract
 
 
 def run(

@@ -220,10 +220,11 @@ def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: 
         features = extract(frame.image)
         points, known = _lift(features.keypoints_px, frame, sequence.camera)
         maps.append((features.descriptors[known], points[known]))
-    errors = []
+    errors: list[tuple[float, float]] = []
     for row, query in enumerate(sequence.query_frames):
         features = extract(query.image)
-        pixels, points = [], []
+        pixels: list[Float32] = []
+        points: list[Array] = []
         for column in np.argsort(-overlap[row], kind="stable")[:_CANDIDATES]:
             descriptors, xyz = maps[column]
             matches = match_all(features.descriptors, descriptors, np.arange(len(xyz), dtype=np.int32), ratio=np.inf)
@@ -290,7 +291,7 @@ def _seen(source: DepthFrame, target: DepthFrame, camera: Any) -> float:
     return float(same.sum() / known.sum())
 
 
-def _warp(points: NDArray[Any], homography: Array) -> Array:
+def _warp(points: NDArray[Any], homography: NDArray[Any]) -> Array:
     if len(points) == 0:
         return np.zeros((0, 2))
     moved = np.column_stack([points, np.ones(len(points))]) @ homography.T
@@ -300,8 +301,7 @@ def _warp(points: NDArray[Any], homography: Array) -> Array:
 
 def _inside(points: Array, features: Features) -> NDArray[np.bool_]:
     limit = np.array([features.width - 1, features.height - 1])
-    result: NDArray[np.bool_] = ((points >= 0) & (points <= limit)).all(axis=1)
-    return result
+    return np.asarray(((points >= 0) & (points <= limit)).all(axis=1), dtype=bool)
 
 
 def _numbered(scene: Path, number: int) -> Path:

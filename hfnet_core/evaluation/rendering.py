@@ -116,6 +116,8 @@ class Renderer:
         self._factor = oversampling
         self._surfaces = [_Surface(quad, mip_levels(quad.texture)) for quad in quads]
         self._rays = self._make_rays()
+        # Nothing beyond this reaches the picture, and the lens model may fold back there.
+        self._limit = 1.5 * max(float(np.abs(ray).max()) for ray in self._rays)
         noise = np.random.default_rng(0).random(self._rays[0].shape, dtype=np.float32)
         self._dither = noise  # in 0..1: truncation after adding it rounds at random
 
@@ -185,10 +187,8 @@ class Renderer:
         steps = np.linspace(0.0, 1.0, 12, endpoint=False)[None, :, None]
         outline = (clipped[:, None] * (1 - steps) + following[:, None] * steps).reshape(-1, 3)
         normalized = outline[:, :2] / outline[:, 2:]
-        # Beyond this the lens model folds back; nothing out there reaches the picture.
-        limit = 1.5 * max(float(np.abs(ray).max()) for ray in self._rays)
         fx, fy, cx, cy = self.camera.params[:4]
-        pixels = _distort(self.camera, np.clip(normalized, -limit, limit)) * (fx, fy) + (cx, cy)
+        pixels = _distort(self.camera, np.clip(normalized, -self._limit, self._limit)) * (fx, fy) + (cx, cy)
         s, margin = self._factor, 2 + 0.01 * self.camera.width * any(self.camera.params[4:])
         low = np.floor((pixels.min(axis=0) - margin) * s).astype(int)
         high = np.ceil((pixels.max(axis=0) + margin) * s).astype(int)

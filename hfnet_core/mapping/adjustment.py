@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.mapping.cameras import principal_point, project, scale_focal_length
+from hfnet_core.mapping.cameras import intrinsics, project, with_intrinsics
 from hfnet_core.types import Camera
 
 __all__ = ["Problem", "Trust", "adjust"]
 
 _ROBUST_PX = 1.0  # residuals beyond grow in influence as their root only
-_FOCAL_SIGMA = 0.05  # of the logarithm: calibrations are seldom off by more
+_INTRINSIC_SIGMAS = np.array([0.05, 0.1, 0.1])  # of log focal length, k1, k2: a calibration is seldom off by more
+_INTRINSIC_STEP = 1e-6
 _DENSE_UP_TO = 9000  # unknowns of the reduced system solved densely
 _STEP = 1e-6  # of the depth, for derivatives of the projection
 
@@ -36,7 +37,7 @@ class Trust:
     position_m: float
     orientation_rad: float
     pixel_px: float
-    refine_focal_length: bool
+    refine_intrinsics: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,16 +111,17 @@ def _prior_errors(problem: Problem, goal: tuple[Array, Array], trust: Trust) -> 
     return np.concatenate([orientation, (centres - goal[1]) / trust.position_m], axis=1)
 
 
-def _focal_errors(problem: Problem, start: Sequence[Camera]) -> Array:
+def _intrinsic_errors(problem: Problem, start: Sequence[Camera]) -> Array:
+    """[C, 3] changes of the intrinsics in standard deviations."""
     pairs = zip(problem.cameras, start, strict=True)
-    return np.array([np.log(now.focal_length[0] / then.focal_length[0]) for now, then in pairs]) / _FOCAL_SIGMA
+    return np.array([intrinsics(now) - intrinsics(then) for now, then in pairs]).reshape(-1, 3) / _INTRINSIC_SIGMAS
 
 
 def _cost(problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]) -> float:
     squared = (problem.residuals_px() ** 2).sum(axis=1) / trust.pixel_px**2
     squared = np.where(np.isfinite(squared), squared, 1e6)
     robust = 2 * _ROBUST_PX**2 * (np.sqrt(1 + squared / _ROBUST_PX**2) - 1)
-    priors = (_prior_errors(problem, goal, trust) ** 2).sum() + (_focal_errors(problem, start) ** 2).sum()
+    priors = (_prior_errors(problem, goal, trust) ** 2).sum() + (_intrinsic_errors(problem, start) ** 2).sum()
     return float(robust.sum() + priors)
 
 
@@ -150,21 +152,19 @@ def _linearise(problem: Problem, goal: tuple[Array, Array], trust: Trust, start:
     turn = np.cross(np.eye(3)[None], seen[:, None, :]).transpose(0, 2, 1)  # columns e_i x x
     pose_part = np.concatenate([slope @ turn, slope], axis=2)
     point_part = slope @ problem.rotations[views]
-    focal_part = (weight[:, None] * np.where(valid[:, None], projected - _centres(problem), 0.0)) / trust.pixel_px
-    focal_part *= float(trust.refine_focal_length)
+    camera_part = _intrinsic_slope(problem, seen, projected) * (weight / trust.pixel_px)[:, None, None]
+    camera_part = np.where(np.isfinite(camera_part), camera_part, 0.0) * float(trust.refine_intrinsics)
     m, c, n = len(problem.rotations), len(problem.cameras), len(problem.points)
-    rows = np.arange(2 * count).reshape(count, 2)
-    columns = views[:, None] * 6 + np.arange(6)
-    owner = 6 * m + problem.view_cameras[views]
+    columns = np.concatenate(
+        [views[:, None] * 6 + np.arange(6), 6 * m + problem.view_cameras[views][:, None] * 3 + np.arange(3)], axis=1
+    )
     jacobian_a = scipy.sparse.csr_matrix(
         (
-            np.concatenate([pose_part.ravel(), focal_part.ravel()]),
-            (
-                np.concatenate([np.repeat(rows[:, :, None], 6, axis=2).ravel(), rows.ravel()]),
-                np.concatenate([np.repeat(columns[:, None, :], 2, axis=1).ravel(), np.repeat(owner, 2)]),
-            ),
+            np.concatenate([pose_part, camera_part], axis=2).ravel(),
+            np.repeat(columns[:, None, :], 2, axis=1).ravel(),
+            np.arange(2 * count + 1) * 9,
         ),
-        shape=(2 * count, 6 * m + c),
+        shape=(2 * count, 6 * m + 3 * c),
     )
     jacobian_b = scipy.sparse.csr_matrix(
         (point_part.ravel(), np.repeat(tracks[:, None] * 3 + np.arange(3), 2, axis=0).ravel(), np.arange(2 * count + 1) * 3),
@@ -192,26 +192,31 @@ def _projection_slope(problem: Problem, seen: Array, projected: Array) -> Array:
     return np.stack(slopes, axis=2)
 
 
-def _centres(problem: Problem) -> Array:
-    """[O, 2] principal point: a pixel minus it grows in proportion to the focal length in every model."""
-    centres = np.array([principal_point(camera) for camera in problem.cameras])
-    return np.asarray(centres[problem.view_cameras[problem.views]])
+def _intrinsic_slope(problem: Problem, seen: Array, projected: Array) -> Array:
+    """[O, 2, 3] derivative of the pixel by the intrinsics of its camera."""
+    slopes = []
+    for axis in range(3):
+        step = np.zeros(3)
+        step[axis] = _INTRINSIC_STEP
+        moved = tuple(with_intrinsics(camera, intrinsics(camera) + step) for camera in problem.cameras)
+        slopes.append((replace(problem, cameras=moved)._project(seen) - projected) / _INTRINSIC_STEP)
+    return np.stack(slopes, axis=2)
 
 
 def _prior_terms(
     problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]
 ) -> tuple[scipy.sparse.csr_matrix, Array]:
-    """Normal matrix and gradient of the priors on poses and focal lengths."""
+    """Normal matrix and gradient of the priors on poses and intrinsics."""
     m, c = len(problem.rotations), len(problem.cameras)
     errors = _prior_errors(problem, goal, trust)
     jacobians = np.zeros((m, 6, 6))
     jacobians[:, :3, :3] = np.eye(3) / trust.orientation_rad
     jacobians[:, 3:, 3:] = -problem.rotations.transpose(0, 2, 1) / trust.position_m
     normal = jacobians.transpose(0, 2, 1) @ jacobians
-    focal = np.full(c, 1 / _FOCAL_SIGMA**2)
-    matrix = scipy.sparse.block_diag([scipy.sparse.block_diag(list(normal)), scipy.sparse.diags(focal)], format="csr")
+    lens = scipy.sparse.diags(np.tile(1 / _INTRINSIC_SIGMAS**2, c))
+    matrix = scipy.sparse.block_diag([scipy.sparse.block_diag(list(normal)), lens], format="csr")
     gradient = np.einsum("mij,mi->mj", jacobians, errors).ravel()
-    return matrix, np.concatenate([gradient, _focal_errors(problem, start) / _FOCAL_SIGMA])
+    return matrix, np.concatenate([gradient, (_intrinsic_errors(problem, start) / _INTRINSIC_SIGMAS).ravel()])
 
 
 def _solve(system: _System, damping: float) -> tuple[Array, Array]:
@@ -236,9 +241,9 @@ def _apply(problem: Problem, step_a: Array, step_b: Array) -> Problem:
     m = len(problem.rotations)
     poses = step_a[: 6 * m].reshape(m, 6)
     turns = Rotation.from_rotvec(poses[:, :3]).as_matrix()
-    focal = step_a[6 * m :]
-    cameras = (scale_focal_length(camera, float(np.exp(np.clip(by, -0.1, 0.1)))) for camera, by in
-               zip(problem.cameras, focal, strict=True))  # fmt: skip
+    lenses = step_a[6 * m :].reshape(-1, 3)
+    cameras = (with_intrinsics(camera, intrinsics(camera) + step) for camera, step in
+               zip(problem.cameras, lenses, strict=True))  # fmt: skip
     return replace(
         problem, rotations=turns @ problem.rotations,
         translations=np.einsum("mij,mj->mi", turns, problem.translations) + poses[:, 3:],

@@ -16,14 +16,20 @@ from hfnet_core.errors import DatasetError, HFNetError
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
+_ROS2 = get_typestore(Stores.ROS2_JAZZY)
+
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag: its type without the `msg` part (sensor_msgs/Image) and its number of messages."""
+    """A topic of a bag: its type without the `msg` part (sensor_msgs/Image) and its number of messages.
+
+    latched: late subscribers were given its last messages (ROS 1 latching, ROS 2 transient local durability).
+    """
 
     name: str
     type: str
     count: int
+    latched: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.type}, {self.count})"
@@ -41,7 +47,7 @@ class BagReader:
         if not self.path.exists():
             raise DatasetError(f"{self.path}: no such bag")
         with self._readable():
-            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+            self._reader = AnyReader([self.path], default_typestore=_ROS2)
             self._reader.open()
         self.topics = tuple(self._summarize())
 
@@ -49,7 +55,8 @@ class BagReader:
         for name, info in sorted(self._reader.topics.items()):
             if info.msgtype is None:
                 raise DatasetError(f"{self.path}: topic {name} has messages of several types")
-            yield Topic(name, info.msgtype.replace("/msg/", "/"), info.msgcount)
+            latched = any(_is_latched(connection.ext) for connection in info.connections)
+            yield Topic(name, info.msgtype.replace("/msg/", "/"), info.msgcount, latched)
 
     def __enter__(self) -> BagReader:
         return self
@@ -98,6 +105,25 @@ class BagReader:
         listed = ", ".join(str(topic) for topic in self.topics) or "nothing"
         raise DatasetError(f"{self.path}: no topic {name}; the bag has {listed}")
 
+    def serialized(self, names: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """(topic name, time of recording in ns, message as CDR) of the named topics, in order of recording.
+
+        Messages of a rosbag1 are converted to today's definitions.
+        """
+        wanted = [connection for connection in self._reader.connections if connection.topic in names]
+        if not wanted:
+            return
+        with self._readable():
+            iterator = self._reader.messages(connections=wanted)
+        while True:
+            with self._readable():
+                item = next(iterator, None)
+                if item is None:
+                    return
+                connection, recorded_ns, raw = item
+                data = raw if self._reader.is2 else _ROS2.ros1_to_cdr(raw, connection.msgtype)
+            yield connection.topic, recorded_ns, bytes(data)
+
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, int, Any]]:
         """(topic name, time of recording in ns, message) of the named topics, in order of recording."""
         wanted = [connection for connection in self._reader.connections if connection.topic in names]
@@ -113,6 +139,14 @@ class BagReader:
                 connection, recorded_ns, raw = item
                 message = self._reader.deserialize(raw, connection.msgtype)
             yield connection.topic, recorded_ns, message
+
+
+def _is_latched(details: Any) -> bool:
+    """From what a container says of a connection."""
+    if getattr(details, "latching", None):
+        return True
+    profiles = getattr(details, "offered_qos_profiles", ())
+    return any(getattr(profile.durability, "name", "") == "TRANSIENT_LOCAL" for profile in profiles)
 
 
 def stamp_of(message: Any, recorded_ns: int) -> int:

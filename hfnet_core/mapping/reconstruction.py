@@ -123,11 +123,11 @@ def _complete(
 
 
 def refine(
-    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float, *, refine_focal_length: bool
+    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float, *, refine_intrinsics: bool
 ) -> None:
-    """Adjust poses, points and focal lengths in place, with the given poses as priors; then join and filter again."""
+    """Adjust poses, points and intrinsics in place, with the given poses as priors; then join and filter again."""
     trust = Trust(
-        config.pose_prior_sigma_m, float(np.radians(config.pose_prior_sigma_deg)), max_error_px / 4, refine_focal_length
+        config.pose_prior_sigma_m, float(np.radians(config.pose_prior_sigma_deg)), max_error_px / 4, refine_intrinsics
     )
     problem, ids = _problem(scene)
     _write_back(scene, adjust(problem, priors, trust, iterations=_MAX_ITERATIONS), ids)

@@ -1,0 +1,342 @@
+"""The active node over real DDS: what it publishes for images, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry, Path
+from nav_msgs.srv import LoadMap
+from robot import LATCHED, Robot, bytes_of, image_msg, info_msg, stamp_of, until
+from sensor_msgs.msg import CompressedImage, PointCloud2
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker
+from wall import SHIFTS, map_from_camera, noise_image, view, wall_image
+
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.mapping.storage import load_map
+from hfnet_ros.conversions import pose_from_msg, pose_from_transform, pose_to_msg, pose_to_transform
+
+SHIFT = 64
+
+
+@pytest.fixture(scope="module")
+def robot(ros, wall_world):
+    """A node that knows the wall, active."""
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True, "path_length": 5})
+    robot.tf = robot.listen(TFMessage, "tf")
+    robot.wait_active()
+    yield robot
+    robot.close()
+
+
+@pytest.fixture(autouse=True)
+def no_prior(request):
+    """Every test of the shared node starts without a past."""
+    if "robot" in request.fixturenames:
+        assert request.getfixturevalue("robot").call(Trigger, "localization/relocalize").success
+
+
+def assert_at(pose: Pose, shift: int) -> None:
+    metres, degrees = pose_error(pose, map_from_camera(shift))
+    assert metres < 0.01
+    assert degrees < 0.3
+
+
+def transforms(received: list, child: str) -> list:
+    return [item for message in list(received) for item in message.transforms if item.child_frame_id == child]
+
+
+def test_known_image_gives_pose_covariance_tf_and_diagnostics(robot):
+    pose = robot.pose_of(view(SHIFT))
+    assert pose.header.frame_id == "map"
+    assert_at(pose_from_msg(pose.pose), SHIFT)
+    stamp = stamp_of(pose)
+    with_covariance = until(lambda: next((m for m in robot.with_covariance if stamp_of(m) == stamp), None))
+    assert_at(pose_from_msg(with_covariance.pose.pose), SHIFT)
+    covariance = with_covariance.pose.covariance.reshape(6, 6)
+    assert np.allclose(covariance, covariance.T)
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    transform = until(lambda: next((t for t in transforms(robot.tf, "camera") if stamp_of(t) == stamp), None))
+    assert transform.header.frame_id == "map"
+    assert_at(pose_from_transform(transform.transform), SHIFT)
+    status = robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
+    values = {item.key: item.value for item in status.values}
+    assert status.level == DiagnosticStatus.OK
+    assert values["state"] == "active"
+    assert values["localized"] == "true"
+    assert int(values["inliers"]) >= 20
+    assert values["backend"] == "OnnxRuntimeBackend"
+    assert len(values["model hash"]) == 64
+    assert float(values["latency total p50/p95 [ms]"].split("/")[0]) > 0
+
+
+def test_noise_is_not_answered(robot):
+    robot.pose_of(view(SHIFT))
+    before = len(robot.poses), len(robot.with_covariance), len(transforms(robot.tf, "camera"))
+    status = robot.until_says("not localized: ", again=lambda: robot.show(noise_image()))
+    assert status.level == DiagnosticStatus.WARN
+    values = {item.key: item.value for item in status.values}
+    assert values["localized"] == "false"
+    assert values["reason code"]
+    time.sleep(0.3)
+    assert (len(robot.poses), len(robot.with_covariance), len(transforms(robot.tf, "camera"))) == before
+    robot.pose_of(view(SHIFT))  # and it finds back
+
+
+def test_uncalibrated_camera_is_named_and_gives_no_pose(robot):
+    before = len(robot.poses)
+    status = robot.until_says("uncalibrated", again=lambda: robot.show(view(SHIFT), info=info_msg(calibrated=False)))
+    assert status.level == DiagnosticStatus.ERROR
+    assert "camera_info" in status.message
+    assert len(robot.poses) == before
+    assert_at(pose_from_msg(robot.pose_of(view(SHIFT)).pose), SHIFT)
+
+
+def test_calibration_of_another_size_is_refused(robot):
+    before = len(robot.poses)
+    status = robot.until_says("is for images of 640x480, got 320x240",
+                              again=lambda: robot.show(view(SHIFT), info=info_msg(640, 480)))  # fmt: skip
+    assert status.level == DiagnosticStatus.ERROR
+    assert len(robot.poses) == before
+    robot.pose_of(view(SHIFT))
+
+
+def test_colour_and_16_bit_images(robot):
+    gray = view(SHIFT)
+    colour = np.repeat(gray[:, :, None], 3, axis=2)
+    assert_at(pose_from_msg(robot.pose_of(colour, encoding="bgr8").pose), SHIFT)
+    assert_at(pose_from_msg(robot.pose_of(gray.astype(np.uint16) * 257, encoding="mono16").pose), SHIFT)
+
+
+def test_encoding_that_changes_in_flight_is_named_and_forgiven(robot):
+    robot.pose_of(view(SHIFT))
+    status = robot.until_says("no_such_encoding", again=lambda: robot.show(view(SHIFT), encoding="no_such_encoding"))
+    assert status.level == DiagnosticStatus.ERROR
+    robot.pose_of(view(SHIFT))
+
+
+@pytest.mark.parametrize(("offset_s", "text"), [(None, "no stamp"), (60, "ahead of the clock")])
+def test_impossible_stamps_are_refused(robot, offset_s, text):
+    before = len(robot.poses)
+
+    def send():
+        robot.show(view(SHIFT), 0 if offset_s is None else robot.stamp() + offset_s * 10**9)
+
+    robot.until_says(text, again=send)
+    assert len(robot.poses) == before
+    robot.pose_of(view(SHIFT))
+
+
+def test_recording_that_starts_over(robot):
+    past = robot.stamp() - 10**12
+    until(lambda: robot.show(view(SHIFT), past + robot.stamp() % 10**10) and "went back" in robot.log, 10)
+    stamp = past + 20 * 10**9
+    until(lambda: robot.show(view(SHIFT), stamp + robot.stamp() % 10**10)
+          and [p for p in robot.poses if stamp <= stamp_of(p) < stamp + 10**10], 15)  # fmt: skip
+    robot.pose_of(view(SHIFT))
+
+
+def test_silent_camera_is_reported_within_a_second_of_the_timeout(robot):
+    robot.pose_of(view(SHIFT))
+    start = time.monotonic()
+    status = robot.until_says("no image on ", timeout_s=5)
+    assert time.monotonic() - start < 2.5
+    assert status.level == DiagnosticStatus.ERROR
+    robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
+
+
+def test_parameters_are_refused_with_a_reason_or_apply(robot):
+    refused = robot.set("localizer.min_inliers", 3)
+    assert not refused.successful
+    assert "min_inliers" in refused.reason
+    assert robot.get("localizer.min_inliers") == 20
+    late = robot.set("map_file", "other.hfmap")
+    assert not late.successful
+    assert "unconfigured" in late.reason
+    assert not robot.set("autostart", False).successful
+    assert robot.set("localizer.min_inliers", 10000).successful
+    try:
+        robot.until_says("not localized", again=lambda: robot.show(view(SHIFT)))
+    finally:
+        assert robot.set("localizer.min_inliers", 20).successful
+    robot.pose_of(view(SHIFT))
+
+
+def test_pause_and_resume(robot):
+    robot.pose_of(view(SHIFT))
+    assert robot.call(SetBool, "localization/pause", SetBool.Request(data=True)).success
+    before = len(robot.poses)
+    robot.until_says("paused", again=lambda: robot.show(view(SHIFT)))
+    time.sleep(0.3)
+    assert len(robot.poses) == before
+    assert robot.call(SetBool, "localization/pause", SetBool.Request(data=False)).success
+    robot.pose_of(view(SHIFT))
+
+
+def test_latched_map_for_late_viewers_and_path(robot, wall_world):
+    landmark_map = load_map(wall_world[1])
+    clouds = robot.listen(PointCloud2, "localization/map_cloud", LATCHED)
+    keyframes = robot.listen(Marker, "localization/keyframes", LATCHED)
+    paths = robot.listen(Path, "localization/path")
+    cloud = until(lambda: clouds and clouds[0])
+    assert cloud.header.frame_id == "map"
+    points = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)
+    assert np.array_equal(points[:, :3], landmark_map.landmarks_xyz)
+    assert len(until(lambda: keyframes and keyframes[0]).points) == 16 * len(SHIFTS)
+    until(lambda: robot.pose_of(view(SHIFT)) and paths, 10)
+    assert 1 <= len(paths[-1].poses) <= 5
+
+
+def test_load_map_keeps_the_old_one_until_the_new_is_ready(robot, wall_world, tmp_path):
+    robot.pose_of(view(SHIFT))
+    broken = tmp_path / "broken.hfmap"
+    broken.write_bytes(wall_world[1].read_bytes()[:1000])
+    for path in (broken, tmp_path / "missing.hfmap"):
+        response = robot.call(LoadMap, "localization/load_map", LoadMap.Request(map_url=str(path)))
+        assert response.result != LoadMap.Response.RESULT_SUCCESS
+        assert path.name in robot.until_says("load_map failed").message
+        robot.pose_of(view(SHIFT))
+    copy = tmp_path / "copy.hfmap"
+    copy.write_bytes(wall_world[1].read_bytes())
+    response = robot.call(LoadMap, "localization/load_map", LoadMap.Request(map_url=str(copy)))
+    assert response.result == LoadMap.Response.RESULT_SUCCESS
+    copy.unlink()  # the map in memory does not care
+    robot.pose_of(view(SHIFT))
+    status = robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
+    assert {item.key: item.value for item in status.values}["map"] == str(copy)
+
+
+def test_flood_is_dropped_to_the_newest(robot):
+    robot.pose_of(view(SHIFT))
+    for _ in range(100):
+        robot.images.publish(image_msg(view(SHIFT), robot.stamp()))
+        time.sleep(0.005)
+    last = robot.show(view(SHIFT))
+    until(lambda: [pose for pose in robot.poses if stamp_of(pose) >= last - 5 * 10**7], 10, "the newest image's pose")
+    status = robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
+    assert int({item.key: item.value for item in status.values}["images dropped"]) > 10
+
+
+def test_compressed_images_and_base_frame(ros, wall_world):
+    """With base_frame_id poses are the base's, and nothing is published before it is known where the camera sits."""
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True, "base_frame_id": "base",
+                        "image_transport": "compressed"})  # fmt: skip
+    try:
+        robot.tf = robot.listen(TFMessage, "tf")
+        robot.wait_active()
+        jpeg = bytes_of(cv2.imencode(".png", view(SHIFT))[1].tobytes())
+
+        def send():
+            message = CompressedImage(format="png", data=jpeg)
+            message.header = image_msg(view(SHIFT), robot.stamp()).header
+            robot.infos.publish(info_msg())
+            robot.compressed.publish(message)
+            return True
+
+        robot.until_says("no transform from the camera to the base", 20, send)
+        assert not robot.poses
+        base_from_camera = Pose.from_quat_xyzw([0.1, 0.2, 0.3, 0.9], [0.5, -0.2, 0.3])
+        static = robot.publisher(TFMessage, "tf_static", LATCHED)
+        static.publish(TFMessage(transforms=[pose_to_transform(base_from_camera, "base", "camera", 0)]))
+        until(lambda: send() and time.sleep(0.2) is None and robot.poses, 15, "a pose of the base")
+        assert_at(pose_from_msg(robot.poses[-1].pose) @ base_from_camera, SHIFT)
+        found = until(lambda: transforms(robot.tf, "base"))
+        assert_at(pose_from_transform(found[-1].transform) @ base_from_camera, SHIFT)
+        assert not transforms(robot.tf, "camera")
+    finally:
+        robot.close()
+
+
+class _Odometry:
+    """A base that stands still in a drifted odometry frame."""
+
+    odom_from_base = Pose.from_quat_xyzw([0, 0, 0.5, 0.8], [3.0, 1.0, 0.0])
+    base_from_camera = Pose.from_quat_xyzw([0.5, -0.5, 0.5, -0.5], [0.2, 0.0, 0.4])
+
+    @classmethod
+    def transform(cls, stamp_ns: int) -> TransformStamped:
+        return pose_to_transform(cls.odom_from_base, "odom", "base", stamp_ns)
+
+    @classmethod
+    def message(cls, stamp_ns: int) -> Odometry:
+        message = Odometry(child_frame_id="base")
+        message.header = cls.transform(stamp_ns).header
+        message.pose.pose = pose_to_msg(cls.odom_from_base)
+        return message
+
+
+@pytest.mark.parametrize("source", ["tf", "topic"])
+def test_odometry_gives_map_from_odom_post_dated(ros, wall_world, source):
+    model, map_file = wall_world
+    quat, arm = _Odometry.base_from_camera.quat_xyzw(), _Odometry.base_from_camera.translation
+    parameters = {
+        "map_file": str(map_file), "model_file": str(model), "autostart": True, "base_frame_id": "base",
+        "odom_frame_id": "odom", "transform_tolerance": 0.25, "odom_timeout_s": 0.5,
+        "base_from_camera": " ".join(str(v) for v in (*arm, *quat)), "odom_topic": "odom" if source == "topic" else "",
+    }  # fmt: skip
+    robot = Robot(ros, parameters)
+    try:
+        robot.tf = robot.listen(TFMessage, "tf")
+        broadcaster, odometry = robot.publisher(TFMessage, "tf", 100), robot.publisher(Odometry, "odom")
+        robot.wait_active()
+        robot.pose_of(view(SHIFT), 20)
+        assert not transforms(robot.tf, "odom")
+        assert "no odometry" in robot.said()
+
+        def drive():
+            """Odometry on both sides of an image's stamp, the later one after the image."""
+            stamp = robot.stamp()
+            for moment in (stamp - 2 * 10**7, stamp + 2 * 10**7):
+                if source == "tf":
+                    broadcaster.publish(TFMessage(transforms=[_Odometry.transform(moment)]))
+                else:
+                    odometry.publish(_Odometry.message(moment))
+                if moment < stamp:
+                    robot.show(view(SHIFT), stamp)
+            time.sleep(0.3)
+            return True
+
+        found = until(lambda: drive() and transforms(robot.tf, "odom"), 15, "map->odom")[-1]
+        map_from_odom = pose_from_transform(found.transform)
+        assert_at(map_from_odom @ _Odometry.odom_from_base @ _Odometry.base_from_camera, SHIFT)
+        stamps = {stamp_of(pose) for pose in robot.poses}
+        assert stamp_of(found) - 250_000_000 in stamps
+        assert_at(pose_from_msg(robot.poses[-1].pose) @ _Odometry.base_from_camera, SHIFT)
+    finally:
+        robot.close()
+
+
+def test_a_frame_with_another_parent_is_not_stolen(ros, wall_world):
+    """Without base_frame_id a camera that hangs under something else in TF keeps its parent."""
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True})
+    try:
+        robot.tf = robot.listen(TFMessage, "tf")
+        static = robot.publisher(TFMessage, "tf_static", LATCHED)
+        static.publish(TFMessage(transforms=[pose_to_transform(Pose(), "base", "camera", 0)]))
+        robot.wait_active()
+        robot.until_says("under 'base' already", 20, lambda: robot.show(view(SHIFT)))
+        assert robot.poses
+        assert not transforms(robot.tf, "camera")
+    finally:
+        robot.close()
+
+
+def test_other_walls_are_not_mistaken_for_this_one(robot):
+    before = len(robot.poses)
+    for seed in (7, 8):
+        robot.until_says("not localized", again=lambda seed=seed: robot.show(view(SHIFT, wall_image(seed))))
+        robot.call(Trigger, "localization/relocalize")
+    assert len(robot.poses) == before
