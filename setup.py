@@ -38,7 +38,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"share/{NAME}/config", sorted(glob("config/*"))),
+        (f"share/{NAME}/config", sorted(glob("config/*.*"))),
         (f"share/{NAME}/maps", sorted(glob("maps/*.md"))),
         (f"lib/{NAME}", sorted(glob("hfnet_ros/executables/*"))),  # found by `ros2 run`, whoever installed us
     ],
@@ -60,6 +60,7 @@ setup(
         "ros": ROS_WHEELS,
         "eval": EVALUATION,
         "large": ["faiss-cpu"],
+        "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
         "dev": ["pytest>=8", "pytest-xdist", "pytest-timeout", "hypothesis", "onnx>=1.15", "ruff", "mypy"],
     },

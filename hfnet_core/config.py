@@ -118,6 +118,24 @@ class ExtractorConfig(_Checked):
 
 
 @dataclass(frozen=True)
+class EngineConfig(_Checked):
+    """The network on an NVIDIA GPU through TensorRT."""
+
+    precision: str = setting(
+        "fp16", "arithmetic of the convolutions; norms and heads are always fp32", choices=("fp32", "fp16")
+    )
+    device: int = setting(0, "number of the GPU", minimum=0, maximum=63)
+    cache_dir: str = setting("", "folder of built engines; empty for ~/.cache/hfnet_ros/engines")
+    workspace_mib: int = setting(
+        1024, "most GPU memory used to build an engine", unit="MiB", minimum=16, maximum=1048576
+    )
+    max_engines: int = setting(4, "image sizes kept on the GPU at once", minimum=1, maximum=64)
+    build_after_images: int = setting(10, "backend auto builds an engine once this many images of one size came; 0 "
+                                      "only uses what `hfnet engine build` made", minimum=0)  # fmt: skip
+    cuda_graph: bool = setting(False, "replay each image's kernels as one CUDA graph")
+
+
+@dataclass(frozen=True)
 class LocalizerConfig(_Checked):
     """From features to a pose that can be trusted."""
 
@@ -149,8 +167,8 @@ class LocalizerConfig(_Checked):
 class MapBuildConfig(_Checked):
     """From a recording to a map."""
 
-    keyframe_distance_m: float = setting(0.15, "a new keyframe after this motion", unit="m", minimum=0.0, maximum=100.0)
-    keyframe_angle_deg: float = setting(10.0, "or after this rotation", unit="deg", minimum=0.0, maximum=180.0)
+    keyframe_distance_m: float = setting(0.1, "a new keyframe after this motion", unit="m", minimum=0.0, maximum=100.0)
+    keyframe_angle_deg: float = setting(7.0, "or after this rotation", unit="deg", minimum=0.0, maximum=180.0)
     max_keypoints: int = setting(2000, "strongest keypoints kept per keyframe", minimum=50, maximum=20000)
     pairs_per_keyframe: int = setting(20, "most keyframes each one is matched with", minimum=1, maximum=1000)
     match_ratio: float = setting(0.9, "ratio test between keyframes (distance), after the mutual check",
@@ -185,8 +203,8 @@ class NodeConfig(_Checked):
     autostart: bool = setting(False, "configure and activate at start, without a lifecycle manager")
     image_topic: str = setting("image", "image topic; with compressed transport `/compressed` is appended")
     image_transport: str = setting("raw", "sensor_msgs/Image or CompressedImage", choices=("raw", "compressed"))
-    image_reliability: str = setting("best_effort", "quality of service of the image subscription; reliable loses no large "
-                                     "images but waits for them", choices=("best_effort", "reliable"))  # fmt: skip
+    image_reliability: str = setting("best_effort", "quality of service of the image subscription; reliable loses no "
+                                     "large images but waits for them", choices=("best_effort", "reliable"))  # fmt: skip
     camera_info_topic: str = setting("camera_info", "calibration topic")
     image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
     image_timeout_s: float = setting(
@@ -200,12 +218,16 @@ class NodeConfig(_Checked):
     odom_topic: str = setting("", "nav_msgs/Odometry topic from odom_frame_id to base_frame_id; empty takes it from TF")
     odom_timeout_s: float = setting(0.1, "longest wait for odometry at an image's stamp, beyond the time of extraction",
                                     unit="s", minimum=0.0, maximum=5.0)  # fmt: skip
-    base_from_camera: str = setting("", "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; empty takes it "
-                                    "from TF")  # fmt: skip
+    base_from_camera: str = setting("", "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; empty takes "
+                                    "it from TF")  # fmt: skip
     tf_broadcast: bool = setting(True, "broadcast the transform from global_frame_id")
     transform_tolerance: float = setting(
         0.5, "map->odom is post-dated by this time to bridge to the next image", unit="s", minimum=0.0, maximum=10.0
     )
+    correction_timeout_s: float = setting(
+        2.0, "map->odom is repeated this long after the last pose, then frozen and reported", unit="s", minimum=0.0,
+        maximum=60.0,
+    )  # fmt: skip
     set_initial_pose: bool = setting(False, "start from the initial_pose parameters")
     initial_pose_x: float = setting(0.0, "initial position of base_frame_id", unit="m")
     initial_pose_y: float = setting(0.0, "initial position of base_frame_id", unit="m")
@@ -228,6 +250,11 @@ class TrainConfig(_Checked):
     global_minutes: float = setting(35.0, "training time of layers 8-18 and the global head", unit="min", minimum=0.01)
     local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
     global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
+    crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)
+    pairs: int = setting(8, "photos per batch of the local stage, two crops each", minimum=1, maximum=1024)
+    view_px: int = setting(336, "width of the global stage's views", unit="px", minimum=64, maximum=2048)
+    places: int = setting(10, "places per batch of the global stage", minimum=2, maximum=1024)
+    views: int = setting(4, "views per place, an even number", minimum=2, maximum=64)
     local_dim: int = setting(128, "channels of the local descriptor", minimum=1)
     global_dim: int = setting(512, "size of the global descriptor", minimum=1)
     clusters: int = setting(32, "VLAD clusters", minimum=1)

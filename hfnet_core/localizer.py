@@ -80,7 +80,7 @@ class Localizer:
         place is considered. Without it the whole map is searched. Raises ConfigError if features and camera differ in
         size, MapError if the descriptors are of another model.
         """
-        query = _Query(features, camera)
+        query = _Query(features, self.map.calibration_for(camera))
         refusal = self._refuse_input(query)
         if refusal is not None:
             return refusal

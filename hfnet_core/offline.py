@@ -31,7 +31,8 @@ _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".p
 class Answer:
     """What was said of one image.
 
-    name: file, or bag and index. stamp_ns: of the image; images from files count seconds. truth: the bag's own map_from_camera, if it has one.
+    name: file, or bag and index. stamp_ns: of the image; images from files count seconds. truth: the bag's own
+    map_from_camera, if it has one.
     """
 
     name: str

@@ -15,7 +15,7 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.types import Camera
 
-__all__ = ["REFERENCE_WIDTH", "Solution", "coverage", "pose_covariance", "project", "solve"]
+__all__ = ["REFERENCE_WIDTH", "Solution", "colmap_camera", "coverage", "pose_covariance", "project", "solve"]
 
 REFERENCE_WIDTH = 640.0  # settings in pixels hold for this image width and scale with it
 _GRID = (6, 8)  # rows, columns of the coverage grid
@@ -35,7 +35,7 @@ class Solution:
 
 
 @lru_cache(maxsize=64)
-def _colmap_camera(camera: Camera) -> Any:
+def colmap_camera(camera: Camera) -> Any:
     return pycolmap.Camera(model=camera.model, width=camera.width, height=camera.height, params=list(camera.params))
 
 
@@ -61,7 +61,7 @@ def solve(
     options.ransac.min_inlier_ratio = 0.02
     options.ransac.random_seed = 0
     answer = pycolmap.estimate_and_refine_absolute_pose(
-        np.asarray(keypoints_px, np.float64), np.asarray(points_map, np.float64), _colmap_camera(camera), options
+        np.asarray(keypoints_px, np.float64), np.asarray(points_map, np.float64), colmap_camera(camera), options
     )
     if answer is None:
         return None
@@ -77,7 +77,7 @@ def project(points_map: NDArray[Any], map_from_camera: Pose, camera: Camera) -> 
     in_front = points_camera[:, 2] > 1e-3
     pixels = np.full((len(points_camera), 2), np.nan)
     if in_front.any():
-        pixels[in_front] = _colmap_camera(camera).img_from_cam(points_camera[in_front])
+        pixels[in_front] = colmap_camera(camera).img_from_cam(points_camera[in_front])
     with np.errstate(invalid="ignore"):
         inside = (pixels >= -0.5).all(axis=1) & (pixels < np.array([camera.width, camera.height]) - 0.5).all(axis=1)
     return pixels, in_front & inside

@@ -134,7 +134,7 @@ class _Build:
         self, output: Path, sources: Sequence[Path], libraries: Sequence[str], needed: Sequence[str] = ()
     ) -> None:
         """Compile sources (C or C++ by suffix) and link them into one shared library."""
-        objects = []
+        objects: list[str] = []
         for source in sources:
             target = self.scratch / "objects" / output.name / f"{len(objects)}.o"
             target.parent.mkdir(parents=True, exist_ok=True)

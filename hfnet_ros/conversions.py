@@ -11,7 +11,8 @@ from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped, Tra
 from geometry_msgs.msg import Pose as PoseMsg
 from geometry_msgs.msg import Transform as TransformMsg
 from nav_msgs.msg import Path
-from sensor_msgs.msg import PointCloud2, PointField
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
@@ -22,6 +23,7 @@ from hfnet_core.mapping.image_messages import decode_compressed_image, decode_ra
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
 __all__ = [
+    "array_to_image",
     "camera_from_info",
     "covariance_of_base",
     "decode_compressed_image",
@@ -128,6 +130,20 @@ def covariance_of_base(covariance: Array, map_from_camera: Pose, base_from_camer
     return moved
 
 
+def array_to_image(pixels: NDArray[np.uint8], frame_id: str, stamp_ns: int) -> Image:
+    """An RGB image [H, W, 3]."""
+    height, width = pixels.shape[:2]
+    return Image(header=header(frame_id, stamp_ns), height=height, width=width, encoding="rgb8", step=3 * width,
+                 data=_bytes(pixels.tobytes()))  # fmt: skip
+
+
+def _bytes(data: bytes) -> array[int]:
+    """For a message's field: assigning an ndarray takes a thousand times longer."""
+    out = array("B")
+    out.frombytes(data)
+    return out
+
+
 def path_to_msg(poses: Sequence[PoseStamped], frame_id: str, stamp_ns: int) -> Path:
     return Path(header=header(frame_id, stamp_ns), poses=list(poses))
 
@@ -138,12 +154,10 @@ def landmarks_to_cloud(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int) 
     points[:, :3] = landmark_map.landmarks_xyz
     points[:, 3] = np.diff(landmark_map.landmark_offsets)
     names = ("x", "y", "z", "intensity")
-    data = array("B")
-    data.frombytes(points.tobytes())  # assigning an ndarray takes a thousand times longer
     return PointCloud2(
         header=header(frame_id, stamp_ns), height=1, width=len(points), point_step=16, row_step=16 * len(points),
         fields=[PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate(names)],
-        is_bigendian=False, is_dense=bool(np.isfinite(points).all()), data=data,
+        is_bigendian=False, is_dense=bool(np.isfinite(points).all()), data=_bytes(points.tobytes()),
     )  # fmt: skip
 
 

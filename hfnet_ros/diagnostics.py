@@ -102,7 +102,7 @@ class Health:
             self._received.tick(self._last_received_s)
 
     def count(self, name: str) -> None:
-        """An image that was `dropped` (a newer one came) or `refused` (it cannot be used)."""
+        """An image that was `dropped` (a newer one came, or paused) or `refused` (it cannot be used)."""
         with self._lock:
             self._counts[name] += 1
 
@@ -122,6 +122,11 @@ class Health:
             self._counts["localized" if localized else "not localized"] += 1
             for stage, seconds in timings_s.items():
                 self._stages.setdefault(stage, deque(maxlen=_WINDOW)).append(seconds)
+
+    def forget_result(self) -> None:
+        """The last result is of the past: nothing is known now."""
+        with self._lock:
+            self._result = None
 
     def published(self) -> None:
         with self._lock:
@@ -164,7 +169,7 @@ class Health:
     def _result_values(self) -> dict[str, str]:
         result = self._result
         if result is None:
-            return {"localized": "false", "reason": "no image yet"}
+            return {"localized": "false", "reason": "no image that can be used"}
         ratio = result.inliers / max(result.matches, 1)
         values = {"inliers": str(result.inliers), "matches": str(result.matches), "inlier ratio": f"{ratio:.3f}"}
         if not isinstance(result, Localized):

@@ -73,8 +73,7 @@ class Engine:
         self, image: NDArray[Any], camera: Camera, stamp_ns: int, odometry: Callable[[], Pose | None]
     ) -> Outcome:
         """Localize an image. `odometry` is asked after extraction, to give it time to arrive."""
-        while self._commands:
-            self._commands.popleft()()
+        self.settle()
         timings: dict[str, float] = {}
         start = time.perf_counter()
         try:
@@ -102,22 +101,25 @@ class Engine:
 
         self._commands.append(change)
 
-    def prepare_map(self, path: str) -> Callable[[], None]:
-        """Load another map beside the current one; the function returned makes it current from the next image on.
-
-        Raises MapError; the current map stays then.
-        """
+    def prepare_map(self, path: str) -> SharedMap:
+        """Load another map beside the current one, which stays in use. Raises MapError."""
         loaded = self._load(path)
-        localizer = Localizer(loaded.landmark_map, self._configs[1])
+        Localizer(loaded.landmark_map, self._configs[1])  # what it derives from the map is kept there
+        return loaded
+
+    def use_map(self, loaded: SharedMap) -> None:
+        """Use a prepared map from the next image on."""
 
         def change() -> None:
-            self._tracker = Tracker(localizer)
-
-        def commit() -> None:
             self.map = loaded
-            self._commands.append(change)
+            self._tracker = Tracker(Localizer(loaded.landmark_map, self._configs[1]))
 
-        return commit
+        self._commands.append(change)
+
+    def settle(self) -> None:
+        """Carry out what was asked for since the last image. In the thread of `process`, or while that rests."""
+        while self._commands:
+            self._commands.popleft()()
 
     def forget(self) -> None:
         """Search the whole map for the next image."""

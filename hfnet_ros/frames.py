@@ -13,7 +13,6 @@ from typing import Protocol
 
 import yaml
 from geometry_msgs.msg import TransformStamped
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
@@ -53,7 +52,7 @@ class OwnFrames:
 
     name = "built in"
 
-    def __init__(self, node: Node, group: CallbackGroup | None = None) -> None:
+    def __init__(self, node: Node) -> None:
         from tf2_msgs.msg import TFMessage
 
         self._node, self._message, self._buffer = node, TFMessage, TransformBuffer()
@@ -61,7 +60,7 @@ class OwnFrames:
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TFMessage, "/tf", dynamic)
         self._subscriptions = [
-            node.create_subscription(TFMessage, topic, self._receiver(topic, static), qos, callback_group=group)
+            node.create_subscription(TFMessage, topic, self._receiver(topic, static), qos)
             for topic, static, qos in (("/tf", False, dynamic), ("/tf_static", True, latched))
         ]
 
@@ -105,7 +104,7 @@ class Tf2Frames:
 
     name = "tf2_ros"
 
-    def __init__(self, node: Node, group: CallbackGroup | None = None) -> None:
+    def __init__(self, node: Node) -> None:
         import tf2_ros
 
         self._node, self._tf2 = node, tf2_ros
@@ -168,12 +167,12 @@ class NoFrames:
         """Nothing to free."""
 
 
-def open_frames(node: Node, group: CallbackGroup | None = None) -> Frames:
+def open_frames(node: Node) -> Frames:
     """The best way this environment has; says so once when TF must stay off."""
     if importlib.util.find_spec("tf2_ros") is not None:
-        return Tf2Frames(node, group)
+        return Tf2Frames(node)
     if importlib.util.find_spec("tf2_msgs") is not None:
-        return OwnFrames(node, group)
+        return OwnFrames(node)
     node.get_logger().warning("TF is off: tf2_msgs is not installed (python -m hfnet_ros.build_tf2_msgs builds it)")
     return NoFrames()
 

@@ -146,7 +146,7 @@ class OdometryInput:
         if self._error:
             raise TransformError(self._error)
         if not self.child_frame_id:
-            raise TransformError(f"no odometry on {self.topic}")
+            raise TransformError(f"nothing came on {self.topic}")
         return self._buffer.lookup(self._frame, self.child_frame_id, stamp_ns)
 
     def clear(self) -> None:

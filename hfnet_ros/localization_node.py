@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.srv import LoadMap
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -23,7 +27,7 @@ from hfnet_core.errors import HFNetError
 from hfnet_ros.diagnostics import Health, Level
 from hfnet_ros.engine import Engine
 from hfnet_ros.frames import Frames, open_frames
-from hfnet_ros.map_component import MapView
+from hfnet_ros.map_component import MapView, SharedMap
 from hfnet_ros.outputs import Outputs
 from hfnet_ros.parameters import Configs, Parameters
 from hfnet_ros.session import Session
@@ -31,8 +35,38 @@ from hfnet_ros.session import Session
 __all__ = ["LocalizationNode", "main"]
 
 _TICK_S = 0.2
+_SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
 _REFUSED = (HFNetError, InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException)
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def _logged(transition: Callable[[Any, LifecycleState], TransitionCallbackReturn]) -> Any:
+    """rclpy turns an exception in a transition into an error without a word; say what it was."""
+
+    @functools.wraps(transition)
+    def wrapped(node: LocalizationNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(f"{transition.__name__} failed unexpectedly:\n{traceback.format_exc()}")
+            raise
+
+    return wrapped
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """What configure allocates and cleanup frees."""
+
+    engine: Engine
+    frames: Frames
+    outputs: Outputs
+    view: MapView | None
+
+    def close(self) -> None:
+        for part in (self.view, self.outputs, self.frames, self.engine):
+            if part is not None:
+                part.close()
 
 
 class LocalizationNode(LifecycleNode):
@@ -44,23 +78,26 @@ class LocalizationNode(LifecycleNode):
     def __init__(self, name: str = "localization", **options: Any) -> None:
         super().__init__(name, **options)
         self.health = Health()
-        self._engine: Engine | None = None
-        self._frames: Frames | None = None
-        self._outputs: Outputs | None = None
-        self._view: MapView | None = None
+        self._loaded: _Loaded | None = None
         self._session: Session | None = None
         self._news, self._reported_s = "", 0.0
-        self._parameters = Parameters(self, lambda: self._engine is None, self._settings_changed)
+        self._settings = Parameters(self, lambda: self._loaded is None, self._settings_changed)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._create_services()
-        self._timer = self.create_timer(_TICK_S, self._tick)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still or be missing
+        self._timer = self.create_timer(_TICK_S, self._tick, clock=steady)
         self._refuse_impossible_transitions()
-        if self._parameters.configs.node.autostart:
-            self._autostart = self.create_timer(0.0, self._start_by_itself)
+        if self._settings.configs.node.autostart:
+            self._autostart = self.create_timer(0.0, self._start_by_itself, clock=steady)
 
     @property
     def _config(self) -> NodeConfig:
-        return self._parameters.configs.node
+        return self._settings.configs.node
+
+    @property
+    def loaded_map(self) -> SharedMap | None:
+        """The map in use, None while unconfigured."""
+        return None if self._loaded is None else self._loaded.engine.map
 
     def _create_services(self) -> None:
         self.create_service(Trigger, "~/relocalize", self._on_relocalize)
@@ -94,61 +131,70 @@ class LocalizationNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load model and map, open TF, create publishers."""
-        configs = self._parameters.configs
+        configs = self._settings.configs
         self.health.restart()
         started = time.monotonic()
+        engine = None
         try:
-            self._engine = Engine(configs.node, configs.extractor, configs.localizer)
-            self._engine.warm_up()
-        except HFNetError as error:
-            return self._refuse_to_configure(str(error))
+            engine = Engine(configs.node, configs.extractor, configs.localizer)
+            engine.warm_up()
         except Exception as error:
-            self.get_logger().error(traceback.format_exc())
-            return self._refuse_to_configure(f"unexpected {type(error).__name__}: {error}")
-        self._frames = open_frames(self)
-        self._outputs = Outputs(self, self._frames)
-        self._view = MapView(self) if configs.node.publish_map_cloud else None
+            if engine is not None:
+                engine.close()
+            return self._refuse_to_configure(error)
+        frames = open_frames(self)
+        view = MapView(self) if configs.node.publish_map_cloud else None
+        self._loaded = _Loaded(engine, frames, Outputs(self, frames), view)
         self.health.clear("configuration")
         self.health.state("inactive")
-        self._describe(self._engine)
-        seconds, loaded = time.monotonic() - started, self._engine.map.landmark_map
+        self.health.fact("backend", type(engine.backend).__name__)
+        self.health.fact("model", f"{engine.info.name} {engine.info.version}")
+        self.health.fact("model hash", engine.info.model_hash)
+        self.health.fact("frames through", frames.name)
+        self._describe(engine.map)
+        landmark_map = engine.map.landmark_map
         self.get_logger().info(
-            f"configured in {seconds:.2f} s: {self._engine.map.path} with {loaded.keyframes} keyframes and "
-            f"{loaded.landmarks} landmarks; TF: {self._frames.name}"
+            f"configured in {time.monotonic() - started:.2f} s: {engine.map.path} with {landmark_map.keyframes} "
+            f"keyframes and {landmark_map.landmarks} landmarks; TF: {frames.name}"
         )
         return super().on_configure(state)
 
-    def _refuse_to_configure(self, reason: str) -> TransitionCallbackReturn:
-        self.get_logger().error(f"cannot configure: {reason}")
-        self._release()
-        self.health.problem("configuration", f"cannot configure: {reason}")
+    def _refuse_to_configure(self, error: Exception) -> TransitionCallbackReturn:
+        expected = isinstance(error, HFNetError)
+        reason = f"cannot configure: {error if expected else f'unexpected {type(error).__name__}: {error}'}"
+        self.get_logger().error(reason if expected else f"{reason}\n{''.join(traceback.format_exception(error))}")
+        self.health.problem("configuration", reason)
         return _FAILURE
 
-    def _describe(self, engine: Engine) -> None:
-        """Facts for diagnostics."""
-        info, shown = engine.info, engine.map
-        self.health.fact("model", f"{info.name} {info.version}")
-        self.health.fact("model hash", info.model_hash)
-        self.health.fact("backend", type(engine.backend).__name__)
+    def _describe(self, shown: SharedMap) -> None:
+        """The map's facts for diagnostics."""
         self.health.fact("map", shown.path)
         self.health.fact("map hash", shown.map_hash)
         self.health.fact("map keyframes", shown.landmark_map.keyframes)
         self.health.fact("map landmarks", shown.landmark_map.landmarks)
-        self.health.fact("frames through", self._frames.name if self._frames else "none")
 
+    @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start listening."""
+        loaded = self._loaded
+        if loaded is None:
+            return _FAILURE
         result = super().on_activate(state)
         self.health.restart()
         self.health.state("active")
-        self._engine.forget()
-        self._outputs.forget()
-        self._session = Session(self, lambda: self._config, self._engine, self._frames, self._outputs, self.health,
+        loaded.engine.forget()
+        loaded.engine.settle()
+        loaded.outputs.forget()
+        self._show_map(loaded.engine.map)
+        self._session = Session(self, lambda: self._config, loaded.engine, loaded.frames, loaded.outputs, self.health,
                                 self._report_news)  # fmt: skip
-        if self._view is not None:
-            self._view.show(self._engine.map, self._session.global_frame)
         return result
 
+    def _show_map(self, shown: SharedMap) -> None:
+        if self._loaded is not None and self._loaded.view is not None:
+            self._loaded.view.show(shown, self._config.global_frame_id or shown.landmark_map.frame_id)
+
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and publishing; keep model and map."""
         self._stop_listening()
@@ -156,6 +202,7 @@ class LocalizationNode(LifecycleNode):
         self.health.state("inactive")
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free model and map."""
         self._release()
@@ -163,6 +210,7 @@ class LocalizationNode(LifecycleNode):
         self.health.state("unconfigured")
         return super().on_cleanup(state)
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
         self.health.state("finalized")
@@ -183,10 +231,9 @@ class LocalizationNode(LifecycleNode):
     def _release(self) -> None:
         """Give back whatever configure and activate took; harmless when there is nothing."""
         self._stop_listening()
-        for part in (self._view, self._outputs, self._frames, self._engine):
-            if part is not None:
-                part.close()
-        self._view = self._outputs = self._frames = self._engine = None
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.close()
 
     def destroy_node(self) -> None:
         self._release()
@@ -195,7 +242,7 @@ class LocalizationNode(LifecycleNode):
     # ---- requests
 
     def _on_relocalize(self, _: Any, response: Any) -> Any:
-        response.success = self._engine is not None
+        response.success = self._loaded is not None
         response.message = "the next image is searched for in the whole map" if response.success else "not configured"
         if self._session is not None:
             self._session.forget()
@@ -211,18 +258,14 @@ class LocalizationNode(LifecycleNode):
         if self._session is None:
             response.success, response.message = False, "not active"
             return response
-        self._session.paused = bool(request.data)
-        if request.data:
-            self.health.problem("paused", "paused by request", Level.WARN)
-        else:
-            self.health.clear("paused")
+        self._session.pause(bool(request.data))
         response.success, response.message = True, "paused" if request.data else "running"
         return response
 
     async def _on_load_map(self, request: Any, response: Any) -> Any:
         """Load beside the running map, in its own thread: images go on meanwhile."""
-        engine = self._engine
-        if engine is None:
+        loaded = self._loaded
+        if loaded is None:
             response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
             self.get_logger().error("load_map: the node is not configured")
             return response
@@ -230,31 +273,30 @@ class LocalizationNode(LifecycleNode):
 
         def load() -> None:
             try:
-                done.set_result(engine.prepare_map(request.map_url.removeprefix("file://")))
+                done.set_result(loaded.engine.prepare_map(request.map_url.removeprefix("file://")))
             except Exception as error:
                 done.set_result(error)
-            self.executor.wake()
+            self.executor.wake()  # which waits for messages, not for futures
 
         threading.Thread(target=load, daemon=True).start()
-        loaded = await done
-        if callable(loaded) and engine is self._engine:
-            loaded()
-            self._describe(engine)
-            if self._view is not None and self._session is not None:
-                self._view.show(engine.map, self._session.global_frame)
+        found = await done
+        if isinstance(found, SharedMap) and loaded is self._loaded:
+            loaded.engine.use_map(found)
+            self._describe(found)
+            self._show_map(found)
             self.health.clear("load_map")
-            self.get_logger().info(f"load_map: now in {engine.map.path}")
+            self.get_logger().info(f"load_map: now in {found.path}")
             response.result = LoadMap.Response.RESULT_SUCCESS
             return response
-        reason = str(loaded) if isinstance(loaded, Exception) else "the node was cleaned up meanwhile"
+        reason = found if isinstance(found, Exception) else "the node was cleaned up meanwhile"
         self.health.problem("load_map", f"load_map failed, the map stays: {reason}", Level.WARN)
         self.get_logger().error(f"load_map failed, the map stays: {reason}")
         response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
         return response
 
     def _settings_changed(self, configs: Configs) -> None:
-        if self._engine is not None:
-            self._engine.configure(configs.extractor, configs.localizer)
+        if self._loaded is not None:
+            self._loaded.engine.configure(configs.extractor, configs.localizer)
 
     # ---- diagnostics
 
@@ -267,7 +309,7 @@ class LocalizationNode(LifecycleNode):
         if now_s - self._reported_s >= self._config.diagnostics_period_s - 0.5 * _TICK_S:
             self._report(now_s)
             if session is not None:
-                self._outputs.publish_path(session.global_frame)
+                session.publish_path()
 
     def _report_news(self) -> None:
         """Diagnostics at once when something changed."""
@@ -284,8 +326,10 @@ class LocalizationNode(LifecycleNode):
         self._diagnostics.publish(self.health.to_msg(name, camera, stamp_ns))
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Run the node until it is asked to end; returns the exit status."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # importing pycolmap makes it a crash with a stack trace
+    sys.setswitchinterval(_SWITCH_S)
     rclpy.init(args=args)
     node: LocalizationNode | None = None
     try:

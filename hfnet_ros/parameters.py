@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig, Setting, from_mapping, settings_of
 from hfnet_core.errors import ConfigError
@@ -23,8 +25,8 @@ __all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_ya
 
 GROUPS: dict[str, type[Any]] = {"": NodeConfig, "extractor.": ExtractorConfig, "localizer.": LocalizerConfig}
 ANYTIME = frozenset({
-    "image_timeout_s", "max_image_lead_s", "odom_timeout_s", "tf_broadcast", "transform_tolerance", "path_length",
-    "diagnostics_period_s",
+    "image_timeout_s", "max_image_lead_s", "odom_timeout_s", "tf_broadcast", "transform_tolerance",
+    "correction_timeout_s", "path_length", "diagnostics_period_s",
 })  # fmt: skip  the node settings that may change while it is configured; those of the stages always may
 _READ_ONLY = frozenset({"autostart"})
 _INT64 = 2**63 - 1
@@ -138,8 +140,22 @@ def _from_group(prefix: str, values: dict[str, Any]) -> Any:
         raise ConfigError(f"{prefix}{error}") from None
 
 
+def _check_topic(name: str, topic: str) -> None:
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        raise ConfigError(f"{name}: {topic!r} is no topic name ({str(error).splitlines()[0]})") from None
+
+
 def _check_together(config: NodeConfig) -> None:
     """What single ranges cannot say. Raises ConfigError."""
+    for name in ("image_topic", "camera_info_topic", "odom_topic"):
+        topic = getattr(config, name)
+        if topic or name != "odom_topic":
+            _check_topic(name, topic)
+    for name in ("global_frame_id", "odom_frame_id", "base_frame_id"):
+        if getattr(config, name).startswith("/"):
+            raise ConfigError(f"{name}: {getattr(config, name)!r} begins with a slash, which TF does not know")
     if config.odom_topic and not config.odom_frame_id:
         raise ConfigError(f"odom_topic: {config.odom_topic!r} needs odom_frame_id, the frame of that odometry")
     if pose_from_text(config.base_from_camera, "base_from_camera") is not None and not config.base_frame_id:

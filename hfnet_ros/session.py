@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
 from scipy.spatial.transform import Rotation
@@ -13,13 +14,13 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
-from hfnet_core.types import Localized, NotLocalized, Reason
+from hfnet_core.types import Localized
 from hfnet_ros.conversions import pose_from_msg, pose_from_text
 from hfnet_ros.diagnostics import Health, Level
 from hfnet_ros.engine import Engine
 from hfnet_ros.frames import Frames, TransformError, wait_for
 from hfnet_ros.inputs import Calibration, CalibrationError, ImageMessage, ImageSubscription, OdometryInput, StampJudge
-from hfnet_ros.outputs import Outputs
+from hfnet_ros.outputs import Outputs, Sight
 from hfnet_ros.worker import Worker
 
 __all__ = ["Session"]
@@ -39,6 +40,7 @@ class Session:
         self._log = node.get_logger()
         self.camera_frame = ""
         self.paused = False
+        self._silent = False
         self._stamps = StampJudge()
         self._prior = _initial_pose(config())  # map_from_base, until an image tells the camera's frame and stamp
         self._worker: Worker[ImageMessage] = Worker(self._work, f"{node.get_name()}-worker")
@@ -46,6 +48,7 @@ class Session:
         self._odometry = OdometryInput(node, config()) if config().odom_topic else None
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
         self._images = ImageSubscription(node, config(), self._receive)
+        self._worker.start()
         self._log.info(f"active: listening to {self._images.topic} and {self._calibration.topic}")
 
     @property
@@ -66,20 +69,44 @@ class Session:
         """Search the whole map for the next image."""
         self._prior = None
         self._engine.forget()
+        self._outputs.forget()
 
     def watch(self) -> None:
-        """Notice a camera that fell silent; call it now and then."""
+        """Notice a camera that fell silent, and keep TF alive between poses; call it now and then."""
+        stale = self._outputs.bridge(self._config())
+        if stale:
+            self._health.problem("correction", stale, Level.WARN)
+        else:
+            self._health.clear("correction")
         silent_s = self._health.silent_s()
         if self.paused or silent_s <= self._config().image_timeout_s:
             self._health.clear("camera")
+            self._silent = False
             return
         publishers = self._node.count_publishers(self._images.topic)
         text = f"no image on {self._images.topic} for {int(silent_s)} s ({publishers} publishers)"
         self._health.problem("camera", text)
+        self._health.forget_result()
+        if not self._silent:
+            self._log.warning(text)
+        self._silent = True
+
+    def pause(self, paused: bool) -> None:
+        """Let images pass by, or go on."""
+        self.paused = paused
+        if paused:
+            self._health.problem("paused", "paused by request", Level.WARN)
+            self._health.forget_result()
+        else:
+            self._health.clear("paused")
+
+    def publish_path(self) -> None:
+        """At leisure: it is costly."""
+        self._outputs.publish_path(self.global_frame)
 
     def _receive(self, image: ImageMessage) -> None:
         self._health.received()
-        if not self.paused and self._worker.put(image):
+        if self.paused or self._worker.put(image):
             self._health.count("dropped")
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
@@ -124,28 +151,31 @@ class Session:
             self._refuse("calibration", str(error))
             return
         except HFNetError as error:
-            self._health.finished(NotLocalized(Reason.BAD_IMAGE, str(error)), {})
             self._refuse("image", str(error))
             return
         self._health.clear("calibration")
         self._health.clear("image")
         self.camera_frame = image.message.header.frame_id or self._calibration.frame_id
+        sight = Sight(stamp_ns, image.received_s, self.camera_frame, self.global_frame)
         decoded = time.perf_counter()
         self._apply_prior(stamp_ns)
         outcome = self._engine.process(pixels, camera, stamp_ns, lambda: self._odom_from_camera(stamp_ns))
         processed = time.perf_counter()
         if isinstance(outcome.result, Localized) and not self._worker.stopping:
-            self._publish(outcome.result, outcome.odom_from_camera, stamp_ns)
-        published = time.perf_counter()
+            self._publish(outcome.result, outcome.odom_from_camera, sight)
+        total = time.perf_counter() - image.received_s
         self._health.finished(outcome.result, {
             **outcome.timings_s, **outcome.result.timings_s, "waiting": started - image.received_s,
-            "decoding": decoded - started, "publishing": published - processed, "total": published - image.received_s,
+            "decoding": decoded - started, "publishing": image.received_s + total - processed, "total": total,
+            "overhead": total - sum(outcome.timings_s.values()),
         })  # fmt: skip
+        self._outputs.publish_picture(pixels, outcome, sight)
 
     def _accept_stamp(self, stamp_ns: int) -> bool:
         if self._stamps.restarted(stamp_ns):
             self._log.warning("image stamps went back: starting over")
             self._engine.forget()
+            self._outputs.forget()
             self._frames.clear()
             if self._odometry is not None:
                 self._odometry.clear()
@@ -159,6 +189,8 @@ class Session:
 
     def _refuse(self, name: str, text: str, level: Level = Level.ERROR) -> None:
         self._health.count("refused")
+        if level >= Level.ERROR:  # what was known is of the past
+            self._health.forget_result()
         self._complain(name, text, level)
 
     def _complain(self, name: str, text: str, level: Level = Level.ERROR) -> None:
@@ -200,22 +232,20 @@ class Session:
             return odom_from_child @ self._base_from_camera(stamp_ns)
         return odom_from_child @ self._frames.lookup(child, self.camera_frame, stamp_ns)
 
-    def _publish(self, found: Localized, odom_from_camera: Pose | None, stamp_ns: int) -> None:
+    def _publish(self, found: Localized, odom_from_camera: Pose | None, sight: Sight) -> None:
         config, base_from_camera = self._config(), None
         if config.base_frame_id:
             try:
-                base_from_camera = self._base_from_camera(stamp_ns)
+                base_from_camera = self._base_from_camera(sight.stamp_ns)
             except TransformError as error:
                 self._complain("base", f"no transform from the camera to the base, nothing is published: {error}")
                 return
         self._health.clear("base")
-        pose = self._outputs.publish(found, base_from_camera, self.global_frame, stamp_ns, config.path_length)
+        pose = self._outputs.publish(found, base_from_camera, sight, config.path_length)
         self._health.published()
         refusal = ""
         if config.tf_broadcast:
-            refusal = self._outputs.broadcast(
-                config, found, pose, odom_from_camera, self.camera_frame, self.global_frame, stamp_ns
-            )
+            refusal = self._outputs.broadcast(config, found, pose, odom_from_camera, sight)
         if refusal:
             self._complain("tf", refusal, Level.WARN)
         else:
@@ -239,4 +269,4 @@ def _initial_pose(config: NodeConfig) -> Pose | None:
     if not config.set_initial_pose:
         return None
     heading = Rotation.from_euler("z", config.initial_pose_yaw).as_matrix()
-    return Pose(heading, [config.initial_pose_x, config.initial_pose_y, config.initial_pose_z])
+    return Pose(heading, np.array([config.initial_pose_x, config.initial_pose_y, config.initial_pose_z]))

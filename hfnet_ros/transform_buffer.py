@@ -32,6 +32,10 @@ class _Edge:
     stamps_ns: list[int] = field(default_factory=list)
     poses: list[Pose] = field(default_factory=list)
 
+    def must_restart(self, parent: str, static: bool, kept_until_ns: int) -> bool:
+        """Whether what is known does not go on with a new transform: of another kind, or time went back."""
+        return static or self.static or self.parent != parent or kept_until_ns < self.stamps_ns[-1]
+
 
 class TransformBuffer:
     """Transforms by frame name and time, interpolated and never extrapolated. May be used from several threads.
@@ -53,8 +57,7 @@ class TransformBuffer:
             raise TransformError(f"transform from {child!r} to {parent!r} is not finite")
         with self._lock:
             edge = self._edges.get(child)
-            changed = edge is None or static or edge.static or edge.parent != parent
-            if changed or stamp_ns < edge.stamps_ns[-1] - self._keep_ns:  # or time went back: a bag starts over
+            if edge is None or edge.must_restart(parent, static, stamp_ns + self._keep_ns):
                 edge = self._edges[child] = _Edge(parent, static)
             row = bisect_left(edge.stamps_ns, stamp_ns)
             if row < len(edge.stamps_ns) and edge.stamps_ns[row] == stamp_ns:

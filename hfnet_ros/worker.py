@@ -47,6 +47,8 @@ class Worker(Generic[T]):
         self._work, self._mailbox = work, Mailbox[T]()
         self.stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def put(self, item: T) -> bool:
@@ -57,7 +59,7 @@ class Worker(Generic[T]):
         """Finish the item at hand and end; False if that takes longer."""
         self.stopping = True
         self._mailbox.close()
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident is not None:  # it was started
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

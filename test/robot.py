@@ -25,8 +25,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from wall import CAMERA, map_from_camera
 
-from wall import CAMERA
+from hfnet_core.geometry import Pose, pose_error
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -112,8 +113,8 @@ class Robot:
         for rule in ("/tf:=tf", "/tf_static:=tf_static", *remaps):
             command += ["-r", rule]
         for key, value in {"threads": 1, **parameters}.items():
-            text = str(value).lower() if isinstance(value, bool) else f"'{value}'" if isinstance(value, str) else str(value)
-            command += ["-p", f"{key}:={text}"]
+            text = f"'{value}'" if isinstance(value, str) else str(value)
+            command += ["-p", f"{key}:={text.lower() if isinstance(value, bool) else text}"]
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -180,8 +181,15 @@ class Robot:
 
     def wait_active(self) -> None:
         """Until the node listens to everything that `show` publishes."""
-        until(lambda: self.images.get_subscription_count() + self.compressed.get_subscription_count()
-              and self.infos.get_subscription_count(), DISCOVERY_S, "the node's subscriptions")  # fmt: skip
+
+
+        def listening() -> bool:
+            assert "cannot configure" not in self.log
+            assert self.process.poll() is None
+            images = self.images.get_subscription_count() + self.compressed.get_subscription_count()
+            return bool(images and self.infos.get_subscription_count())
+
+        until(listening, DISCOVERY_S, "the node's subscriptions")
 
     def stamp(self) -> int:
         """A new stamp, now."""
@@ -257,3 +265,15 @@ class Robot:
 
 def stamp_of(message: Any) -> int:
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+def transforms(received: list, child: str) -> list:
+    """All transforms of a child frame in messages of /tf."""
+    return [item for message in list(received) for item in message.transforms if item.child_frame_id == child]
+
+
+def assert_at(pose: Pose, shift: int) -> None:
+    """The pose is the wall camera's at a shift."""
+    metres, degrees = pose_error(pose, map_from_camera(shift))
+    assert metres < 0.01
+    assert degrees < 0.3

@@ -5,9 +5,11 @@ The camera is CAMERA, DISTANCE_M in front of the wall. `shift` is its way along 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from helpers import TINY_SPEC, textured_image, tiny_model
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -15,18 +17,18 @@ from hfnet_core.config import ExtractorConfig
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
+from hfnet_core.mapping.bag_writer import open_writer
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.mapping.storage import save_map
 from hfnet_core.types import Camera
-from helpers import TINY_SPEC, textured_image, tiny_model
 
 CAMERA = Camera("PINHOLE", 320, 240, (260.0, 260.0, 159.5, 119.5))
 DISTANCE_M = 2.0
 SHIFTS = (0, 32, 64, 96, 128, 160)  # multiples of the network's stride: the same features, moved
 WALL_PX = (240, 640)
 # The wall's frame is the camera's at shift 0; the map is z up and somewhere else.
-MAP_FROM_WALL = Pose(Rotation.from_euler("z", 30, degrees=True).as_matrix()
-                     @ np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([1.0, -2.0, 1.5]))  # fmt: skip
+_FORWARD_X = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+MAP_FROM_WALL = Pose(Rotation.from_euler("z", 30, degrees=True).as_matrix() @ _FORWARD_X, np.array([1.0, -2.0, 1.5]))
 
 
 def wall_image(seed: int = 0) -> NDArray[np.uint8]:
@@ -93,7 +95,7 @@ def _assemble(features: list, tracks: list[list[tuple[int, int]]], model_hash: s
         observation_keyframes=keyframes,
         observation_px=np.array([features[k].keypoints_px[i] for k, i in flat], np.float32),
         observation_descriptors=np.array([features[k].descriptors[i] for k, i in flat], np.float16),
-        keyframe_offsets=np.concatenate([[0], np.cumsum(np.bincount(keyframes, minlength=len(SHIFTS)))]).astype(np.int64),
+        keyframe_offsets=np.concatenate([[0], np.cumsum(np.bincount(keyframes, minlength=len(SHIFTS)))]),
         keyframe_observations=np.argsort(keyframes, kind="stable").astype(np.int64),
         covisible_offsets=np.concatenate([[0], np.cumsum([len(n) for n in neighbours])]).astype(np.int64),
         covisible_keyframes=np.array([j for n in neighbours for j in n], np.int32),
@@ -108,3 +110,15 @@ def wall_files(folder: Path) -> tuple[Path, Path]:
     path = folder / "wall.hfmap"
     save_map(wall_map(model), path)
     return model, path
+
+
+def wall_bag(path: Path, shifts: Sequence[int | None], storage: str = "mcap", rate_hz: float = 10.0) -> list[int]:
+    """A recording of raw images at shifts (None: an image of no place), calibration and poses. Returns the stamps."""
+    stamps = [1_700_000_000 * 10**9 + round(index * 1e9 / rate_hz) for index in range(len(shifts))]
+    wall = wall_image()
+    with open_writer(path, storage) as writer:
+        for stamp_ns, shift in zip(stamps, shifts, strict=True):
+            writer.camera_info(stamp_ns, CAMERA)
+            writer.image(stamp_ns, noise_image() if shift is None else view(shift, wall))
+            writer.pose(stamp_ns, map_from_camera(shift or 0))
+    return stamps

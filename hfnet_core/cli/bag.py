@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
@@ -26,15 +26,13 @@ def _group() -> None:
 @app.command("from-images")
 def from_images(
     folder: Annotated[Path, typer.Argument(help="Folder of jpg or png images, or one that has them in images/.")],
-    poses: Annotated[Optional[Path], typer.Option(help="TUM file [default: poses_tum.txt of the folder]")] = None,  # noqa: UP007
-    camera: Annotated[Optional[Path], typer.Option(help="Calibration [default: camera.json of the folder]")] = None,  # noqa: UP007
-    output: Annotated[
-        Optional[Path], typer.Option("--output", "-o", help="The bag [default: name of the folder]")
-    ] = None,  # noqa: UP007
+    poses: Annotated[Path | None, typer.Option(help="TUM file [default: poses_tum.txt of the folder]")] = None,
+    camera: Annotated[Path | None, typer.Option(help="Calibration [default: camera.json of the folder]")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The bag [default: name of the folder]")] = None,
     storage: Annotated[str, typer.Option(help="mcap, sqlite3 or rosbag1.")] = "mcap",
     rate: Annotated[float, typer.Option(help="Images per second where no poses give stamps.", min=0.001)] = 15.0,
-    first: Annotated[Optional[int], typer.Option(help="First frame number.")] = None,  # noqa: UP007
-    last: Annotated[Optional[int], typer.Option(help="Last frame number.")] = None,  # noqa: UP007
+    first: Annotated[int | None, typer.Option(help="First frame number.")] = None,
+    last: Annotated[int | None, typer.Option(help="Last frame number.")] = None,
     every: Annotated[int, typer.Option(help="Keep each n-th frame.", min=1)] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bag.")] = False,
 ) -> None:

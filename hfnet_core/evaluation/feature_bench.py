@@ -64,12 +64,12 @@ def _aliked(weights: Path, keypoints: int) -> Extract:
     teacher = Aliked(weights, keypoints)
 
     def extract(image: NDArray[Any]) -> Features:
-        found = teacher(to_gray(image).astype(np.uint8))
+        found, descriptors = teacher.describe(to_gray(image).astype(np.uint8))
         order = np.argsort(-found.scores, kind="stable")[:keypoints]
         return Features(
-            found.keypoints[order].astype(np.float32),
-            found.scores[order].astype(np.float32),
-            found.descriptors[order].astype(np.float32),
+            found.xy[order],
+            found.scores[order],
+            descriptors[order],
             np.zeros(0, np.float32),
             image.shape[1],
             image.shape[0],

@@ -224,17 +224,17 @@ def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: 
     for row, query in enumerate(sequence.query_frames):
         features = extract(query.image)
         pixels: list[Float32] = []
-        points: list[Array] = []
+        lifted: list[Array] = []
         for column in np.argsort(-overlap[row], kind="stable")[:_CANDIDATES]:
             descriptors, xyz = maps[column]
             matches = match_all(features.descriptors, descriptors, np.arange(len(xyz), dtype=np.int32), ratio=np.inf)
             pixels.append(features.keypoints_px[matches.keypoints])
-            points.append(xyz[matches.landmarks])
+            lifted.append(xyz[matches.landmarks])
         options = pycolmap.AbsolutePoseEstimationOptions()
         options.ransac.max_error = _PNP_ERROR_PX
         options.ransac.random_seed = 0
         answer = pycolmap.estimate_and_refine_absolute_pose(
-            np.concatenate(pixels).astype(np.float64), np.concatenate(points), sequence.camera, options
+            np.concatenate(pixels).astype(np.float64), np.concatenate(lifted), sequence.camera, options
         )
         if answer is None:
             errors.append((np.inf, np.inf))

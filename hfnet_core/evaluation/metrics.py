@@ -25,9 +25,9 @@ RECALL_LEVELS = {
 class Sample:
     """One image and what was said of it.
 
-    truth, estimate: map_from_camera; None where unknown. covariance: [6, 6] as in Localized. latency_s: from the image's
-    publication, or the start of its processing, to the pose. reason: why there is no estimate. blind: the image shows
-    nothing that could tell the place, so that no pose is the right answer.
+    truth, estimate: map_from_camera; None where unknown. covariance: [6, 6] as in Localized. latency_s: from the
+    image's publication, or the start of its processing, to the pose. reason: why there is no estimate. blind: the image
+    shows nothing that could tell the place, so that no pose is the right answer.
     """
 
     stamp_ns: int
@@ -77,8 +77,8 @@ class Recall:
 class Score:
     """The judgement of a run. Images without ground truth are counted in `untested` only.
 
-    images: tested, blind ones included. published: images with a pose. blind, blind_published: images that show nothing,
-    and how many of them got a pose all the same. wrong: published poses beyond the bounds of the configuration.
+    images: tested, blind ones included. published: images with a pose. blind, blind_published: images that show
+    nothing, and how many of them got a pose all the same. wrong: published poses beyond the configured bounds.
     distance_m, angle_deg: errors of published poses. mean_nees: normalized estimation error squared over published
     poses that are not wrong, 6 when the covariance is right.
     """
@@ -140,7 +140,8 @@ def score(samples: Sequence[Sample], config: EvaluationConfig | None = None) -> 
     errors = np.array([sample.error for sample in tested if sample.error is not None]).reshape(-1, 2)
     seeing = [sample.error for sample in tested if not sample.blind]
     recalls = tuple(
-        Recall(metres, degrees, _share(seeing, metres, degrees)) for metres, degrees in RECALL_LEVELS[config.recall_levels]
+        Recall(metres, degrees, _share(seeing, metres, degrees))
+        for metres, degrees in RECALL_LEVELS[config.recall_levels]
     )
     right = [sample for sample in tested if judge(sample, config) == "right"]
     calibration = [value for sample in right if (value := nees(sample)) is not None]

@@ -21,7 +21,7 @@ from hfnet_core.evaluation.textures import Image
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.types import Camera
 
-__all__ = ["Quad", "Renderer", "mip_levels", "project"]
+__all__ = ["Quad", "Renderer", "mip_levels"]
 
 NEAR_M = 0.05
 _CORNERS = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
@@ -55,13 +55,6 @@ class Quad:
         a, b = np.asarray(u, np.float64)[..., None], np.asarray(v, np.float64)[..., None]
         out: Array = self.origin + a * self.right + b * self.down
         return out
-
-
-def project(camera: Camera, camera_points: Array) -> Array:
-    """Pixels [N, 2] of points [N, 3] in the camera frame with z > 0, for PINHOLE and OPENCV cameras."""
-    normalized = camera_points[:, :2] / camera_points[:, 2:]
-    fx, fy, cx, cy = camera.params[:4]
-    return _distort(camera, normalized) * (fx, fy) + (cx, cy)
 
 
 def _distort(camera: Camera, normalized: Array) -> Array:

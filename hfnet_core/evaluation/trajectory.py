@@ -1,4 +1,4 @@
-"""Trajectories: ground truth at the images of a bag, estimates matched to it by stamp, and evo's statistics."""
+"""Trajectories: stamps that belong together, TUM files, and evo's statistics."""
 
 from __future__ import annotations
 
@@ -12,19 +12,8 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.metrics import Sample
 from hfnet_core.files import written_whole
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bags import Bag, BagOptions
 
-__all__ = ["evo_statistics", "nearest", "timeline", "write_tum"]
-
-
-def timeline(path: Path, options: BagOptions | None = None) -> list[tuple[int, Pose | None]]:
-    """(stamp_ns, ground truth map_from_camera or None) of every image of a bag.
-
-    Raises DatasetError when the bag cannot be read or holds no poses at all.
-    """
-    with Bag(path, options) as bag:
-        bag.require_poses()
-        return bag.timeline()
+__all__ = ["evo_statistics", "nearest", "write_tum"]
 
 
 def nearest(stamps_ns: Sequence[int], wanted_ns: int, max_gap_s: float) -> int | None:

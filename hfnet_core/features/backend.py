@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from hfnet_core.config import EngineConfig
 from hfnet_core.errors import BackendError, ConfigError
 from hfnet_core.features.architecture import DETECTOR_CELL
 from hfnet_core.features.model_info import ModelInfo
@@ -58,22 +59,34 @@ class Backend(Protocol):
         """Free the network; calling it again does nothing."""
 
 
-def open_backend(model: Path | None = None, kind: str = "auto", threads: int = 0) -> Backend:
+def open_backend(
+    model: Path | None = None, kind: str = "auto", threads: int = 0, engine: EngineConfig | None = None
+) -> Backend:
     """Load a network.
 
-    model: an ONNX file with our metadata; None for the one that ships. kind: one of BACKENDS; "auto" takes the best
-    that is installed. threads: CPU threads per image, 0 for one per core. Raises ModelError for a file that cannot be
-    used, BackendError for a runtime that is not available, ConfigError for an unknown kind or number of threads.
+    model: an ONNX file with our metadata; None for the one that ships. kind: one of BACKENDS; "auto" takes TensorRT
+    with ONNX Runtime behind it where a GPU works, else ONNX Runtime, and logs which and why. threads: CPU threads per
+    image, 0 for one per core. engine: how TensorRT is used. Raises ModelError for a file that cannot be used,
+    BackendError for a runtime that is not available, ConfigError for an unknown kind or number of threads.
     """
     if kind not in BACKENDS:
         raise ConfigError(f"backend: {kind!r} is not one of {', '.join(BACKENDS)}")
     if threads < 0:
         raise ConfigError(f"threads: {threads} is negative; use 0 for one per core")
+    path = DEFAULT_MODEL if model is None else Path(model)
+    # Each backend is imported only where it is wanted, so that its libraries need not be there otherwise.
     if kind == "tensorrt":
-        raise BackendError("backend tensorrt is not available in this version; use onnxruntime")
-    from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend  # only this backend needs its library
+        from hfnet_core.features.tensorrt.backend import TensorRTBackend
 
-    return OnnxRuntimeBackend(DEFAULT_MODEL if model is None else Path(model), threads)
+        return TensorRTBackend(path, engine)
+    from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
+
+    cpu = OnnxRuntimeBackend(path, threads)
+    if kind == "onnxruntime":
+        return cpu
+    from hfnet_core.features.tensorrt.fallback import with_gpu
+
+    return with_gpu(cpu, path, engine)
 
 
 def check_gray(gray: Float32) -> None:

@@ -52,6 +52,12 @@ class OnnxRuntimeBackend:
         self._info = ModelInfo.from_metadata(session.get_modelmeta().custom_metadata_map, str(model))
         _check_signature(session, self._info, str(model))
         self._session: Any = session
+        self._threads = options.intra_op_num_threads
+
+    @property
+    def description(self) -> str:
+        """Runtime and processor, for people."""
+        return f"ONNX Runtime {onnxruntime.__version__} on the CPU, {self._threads} threads"
 
     @property
     def info(self) -> ModelInfo:

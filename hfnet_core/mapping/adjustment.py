@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse
-import scipy.sparse.linalg
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.mapping.cameras import intrinsics, project, with_intrinsics
+from hfnet_core.mapping.schur import Blocks, solve
 from hfnet_core.types import Camera
 
 __all__ = ["Problem", "Trust", "adjust"]
@@ -26,7 +24,6 @@ __all__ = ["Problem", "Trust", "adjust"]
 _ROBUST_PX = 1.0  # residuals beyond grow in influence as their root only
 _INTRINSIC_SIGMAS = np.array([0.05, 0.1, 0.1])  # of log focal length, k1, k2: a calibration is seldom off by more
 _INTRINSIC_STEP = 1e-6
-_DENSE_UP_TO = 9000  # unknowns of the reduced system solved densely
 _STEP = 1e-6  # of the depth, for derivatives of the projection
 
 
@@ -45,7 +42,7 @@ class Problem:
     """Views, points and observations.
 
     rotations: [M, 3, 3] and translations: [M, 3] of camera_from_map. view_cameras: [M]. cameras: C. points: [L, 3].
-    views, tracks: [O] view and point of each observation. pixels: [O, 2].
+    views, tracks: [O] view and point of each observation, sorted by point. pixels: [O, 2].
     """
 
     rotations: Array
@@ -63,6 +60,22 @@ class Problem:
     def residuals_px(self) -> Array:
         """[O, 2] projection minus observation; NaN where a point cannot be seen."""
         return self._project(self._in_camera()) - self.pixels
+
+    def depths(self) -> Array:
+        """[O] distance of each observed point along the optical axis, metres."""
+        return self._in_camera()[:, 2]
+
+    def widest_angles(self) -> Array:
+        """[L] angle between the first ray of a point and the ray furthest from it, radians."""
+        centres = -np.einsum("mji,mj->mi", self.rotations, self.translations)
+        rays = self.points[self.tracks] - centres[self.views]
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        first = np.full(len(self.points), len(rays))
+        np.minimum.at(first, self.tracks, np.arange(len(rays)))
+        angles = np.arccos(np.clip(np.einsum("oi,oi->o", rays, rays[first[self.tracks]]), -1.0, 1.0))
+        out = np.zeros(len(self.points))
+        np.maximum.at(out, self.tracks, angles)
+        return out
 
     def _in_camera(self) -> Array:
         moved: Array = np.einsum("oij,oj->oi", self.rotations[self.views], self.points[self.tracks])
@@ -89,7 +102,7 @@ def adjust(problem: Problem, priors: Sequence[Pose], trust: Trust, *, iterations
         system = _linearise(problem, goal, trust, start_cameras)
         accepted = None
         while accepted is None and damping < 1e8:
-            candidate = _apply(problem, *_solve(system, damping))
+            candidate = _apply(problem, *solve(system, damping))
             new_cost = _cost(candidate, goal, trust, start_cameras)
             if new_cost < cost:
                 accepted, damping = candidate, max(damping / 5, 1e-9)
@@ -114,7 +127,8 @@ def _prior_errors(problem: Problem, goal: tuple[Array, Array], trust: Trust) -> 
 def _intrinsic_errors(problem: Problem, start: Sequence[Camera]) -> Array:
     """[C, 3] changes of the intrinsics in standard deviations."""
     pairs = zip(problem.cameras, start, strict=True)
-    return np.array([intrinsics(now) - intrinsics(then) for now, then in pairs]).reshape(-1, 3) / _INTRINSIC_SIGMAS
+    changes = np.array([intrinsics(now) - intrinsics(then) for now, then in pairs]).reshape(-1, 3)
+    return np.asarray(changes / _INTRINSIC_SIGMAS)
 
 
 def _cost(problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]) -> float:
@@ -125,19 +139,8 @@ def _cost(problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequ
     return float(robust.sum() + priors)
 
 
-@dataclass(frozen=True, eq=False)
-class _System:
-    """Normal equations. a: [P, P] of poses then cameras, w: [P, 3 L], v: [L, 3, 3] of points, and gradients."""
-
-    a: scipy.sparse.csr_matrix
-    w: scipy.sparse.csr_matrix
-    v: Array
-    gradient_a: Array
-    gradient_b: Array
-
-
-def _linearise(problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]) -> _System:
-    count, views, tracks = len(problem.pixels), problem.views, problem.tracks
+def _linearise(problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]) -> Blocks:
+    """Derivatives at the current state; those of the projection numerically, so that every camera model fits."""
     seen = problem._in_camera()
     projected = problem._project(seen)
     residuals = (projected - problem.pixels) / trust.pixel_px
@@ -151,33 +154,15 @@ def _linearise(problem: Problem, goal: tuple[Array, Array], trust: Trust, start:
     # A small turn w and move v of a camera: x' = x + w x x + v.
     turn = np.cross(np.eye(3)[None], seen[:, None, :]).transpose(0, 2, 1)  # columns e_i x x
     pose_part = np.concatenate([slope @ turn, slope], axis=2)
-    point_part = slope @ problem.rotations[views]
+    point_part = slope @ problem.rotations[problem.views]
     camera_part = _intrinsic_slope(problem, seen, projected) * (weight / trust.pixel_px)[:, None, None]
     camera_part = np.where(np.isfinite(camera_part), camera_part, 0.0) * float(trust.refine_intrinsics)
-    m, c, n = len(problem.rotations), len(problem.cameras), len(problem.points)
-    columns = np.concatenate(
-        [views[:, None] * 6 + np.arange(6), 6 * m + problem.view_cameras[views][:, None] * 3 + np.arange(3)], axis=1
-    )
-    jacobian_a = scipy.sparse.csr_matrix(
-        (
-            np.concatenate([pose_part, camera_part], axis=2).ravel(),
-            np.repeat(columns[:, None, :], 2, axis=1).ravel(),
-            np.arange(2 * count + 1) * 9,
-        ),
-        shape=(2 * count, 6 * m + 3 * c),
-    )
-    jacobian_b = scipy.sparse.csr_matrix(
-        (point_part.ravel(), np.repeat(tracks[:, None] * 3 + np.arange(3), 2, axis=0).ravel(), np.arange(2 * count + 1) * 3),
-        shape=(2 * count, 3 * n),
-    )
-    flat = residuals.ravel()
-    prior, prior_gradient = _prior_terms(problem, goal, trust, start)
-    blocks = np.einsum("oki,okj->oij", point_part, point_part)
-    v = np.zeros((n, 3, 3))
-    np.add.at(v, tracks, blocks)
-    return _System(
-        (jacobian_a.T @ jacobian_a + prior).tocsr(), (jacobian_a.T @ jacobian_b).tocsr(), v,
-        jacobian_a.T @ flat + prior_gradient, jacobian_b.T @ flat,
+    pose_priors, pose_gradients = _pose_priors(problem, goal, trust)
+    lens = np.eye(3) / _INTRINSIC_SIGMAS**2
+    return Blocks(
+        problem.views, problem.tracks, problem.view_cameras, np.concatenate([pose_part, camera_part], axis=2), point_part,
+        residuals, pose_priors, pose_gradients, np.tile(lens, (len(problem.cameras), 1, 1)),
+        _intrinsic_errors(problem, start) / _INTRINSIC_SIGMAS, len(problem.points),
     )  # fmt: skip
 
 
@@ -203,38 +188,13 @@ def _intrinsic_slope(problem: Problem, seen: Array, projected: Array) -> Array:
     return np.stack(slopes, axis=2)
 
 
-def _prior_terms(
-    problem: Problem, goal: tuple[Array, Array], trust: Trust, start: Sequence[Camera]
-) -> tuple[scipy.sparse.csr_matrix, Array]:
-    """Normal matrix and gradient of the priors on poses and intrinsics."""
-    m, c = len(problem.rotations), len(problem.cameras)
+def _pose_priors(problem: Problem, goal: tuple[Array, Array], trust: Trust) -> tuple[Array, Array]:
+    """Normal matrices [M, 6, 6] and gradients [M, 6] of the priors on poses."""
     errors = _prior_errors(problem, goal, trust)
-    jacobians = np.zeros((m, 6, 6))
+    jacobians = np.zeros((len(problem.rotations), 6, 6))
     jacobians[:, :3, :3] = np.eye(3) / trust.orientation_rad
     jacobians[:, 3:, 3:] = -problem.rotations.transpose(0, 2, 1) / trust.position_m
-    normal = jacobians.transpose(0, 2, 1) @ jacobians
-    lens = scipy.sparse.diags(np.tile(1 / _INTRINSIC_SIGMAS**2, c))
-    matrix = scipy.sparse.block_diag([scipy.sparse.block_diag(list(normal)), lens], format="csr")
-    gradient = np.einsum("mij,mi->mj", jacobians, errors).ravel()
-    return matrix, np.concatenate([gradient, (_intrinsic_errors(problem, start) / _INTRINSIC_SIGMAS).ravel()])
-
-
-def _solve(system: _System, damping: float) -> tuple[Array, Array]:
-    """Steps of poses and cameras, and of points [L, 3]."""
-    v = system.v + damping * system.v * np.eye(3) + 1e-12 * np.eye(3)
-    inverse = np.linalg.inv(v)
-    n = len(inverse)
-    blocks = scipy.sparse.bsr_matrix((inverse, np.arange(n), np.arange(n + 1)), shape=(3 * n, 3 * n))
-    reduced_w = (system.w @ blocks).tocsr()
-    a = system.a + damping * scipy.sparse.diags(system.a.diagonal())
-    reduced = a - reduced_w @ system.w.T
-    right = -(system.gradient_a - reduced_w @ system.gradient_b)
-    if reduced.shape[0] <= _DENSE_UP_TO:
-        step_a = scipy.linalg.solve(reduced.toarray(), right, assume_a="sym")
-    else:
-        step_a = scipy.sparse.linalg.spsolve(reduced.tocsc(), right)
-    step_b = -blocks @ (system.gradient_b + system.w.T @ step_a)
-    return np.asarray(step_a), np.asarray(step_b).reshape(n, 3)
+    return jacobians.transpose(0, 2, 1) @ jacobians, np.einsum("mij,mi->mj", jacobians, errors)
 
 
 def _apply(problem: Problem, step_a: Array, step_b: Array) -> Problem:

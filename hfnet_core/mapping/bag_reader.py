@@ -68,7 +68,7 @@ class BagReader:
 
     def close(self) -> None:
         """Close the files. Closing twice is allowed."""
-        reader, self._reader = self._reader, None  # type: ignore[assignment]
+        reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
 

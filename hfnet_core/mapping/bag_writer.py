@@ -49,19 +49,21 @@ class BagWriter:
         self._store = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.ROS2_JAZZY)
         self._connections: dict[str, Any] = {}
 
-    def _type(self, name: str) -> Any:
+    def type(self, name: str) -> Any:
+        """The class of a message type of this bag's ROS version, such as geometry_msgs/msg/Pose."""
         return self._store.types[name]
 
-    def _header(self, stamp_ns: int, frame_id: str) -> Any:
-        stamp = self._type("builtin_interfaces/msg/Time")(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    def header(self, stamp_ns: int, frame_id: str) -> Any:
+        """A std_msgs/Header."""
+        stamp = self.type("builtin_interfaces/msg/Time")(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
         extra = {"seq": 0} if self._ros1 else {}
-        return self._type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame_id, **extra)
+        return self.type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame_id, **extra)
 
     def write(self, topic: str, kind: str, stamp_ns: int, **fields: Any) -> None:
-        """Write one message of a type with a header; its header is filled in by the caller through `fields`."""
+        """Write one message; fields: by name, as the message class takes them."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, kind, typestore=self._store)
-        message = self._type(kind)(**fields)
+        message = self.type(kind)(**fields)
         serialize = self._store.serialize_ros1 if self._ros1 else self._store.serialize_cdr
         self._writer.write(self._connections[topic], stamp_ns, serialize(message, kind))
 
@@ -71,15 +73,16 @@ class BagWriter:
         encoding = "mono8" if image.ndim == 2 else "rgb8"
         data = np.ascontiguousarray(image).reshape(-1)
         self.write(
-            self.topics.image, "sensor_msgs/msg/Image", stamp_ns, header=self._header(stamp_ns, self.topics.camera_frame),
-            height=height, width=width, encoding=encoding, is_bigendian=0, step=data.size // height, data=data,
+            self.topics.image, "sensor_msgs/msg/Image", stamp_ns,
+            header=self.header(stamp_ns, self.topics.camera_frame), height=height, width=width, encoding=encoding,
+            is_bigendian=0, step=data.size // height, data=data,
         )  # fmt: skip
 
     def compressed(self, stamp_ns: int, data: bytes, image_format: str) -> None:
         """An encoded image, its bytes kept as they are. image_format: jpeg or png."""
         self.write(
             self.topics.compressed, "sensor_msgs/msg/CompressedImage", stamp_ns,
-            header=self._header(stamp_ns, self.topics.camera_frame), format=image_format,
+            header=self.header(stamp_ns, self.topics.camera_frame), format=image_format,
             data=np.frombuffer(data, dtype=np.uint8),
         )  # fmt: skip
 
@@ -87,14 +90,14 @@ class BagWriter:
         """The calibration. Raises DatasetError for a camera that ROS cannot express."""
         model, k, d = camera_info_fields(camera)
         p = [k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0]
-        roi = self._type("sensor_msgs/msg/RegionOfInterest")(
+        roi = self.type("sensor_msgs/msg/RegionOfInterest")(
             x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
         )
         arrays = {"d": d, "k": k, "r": np.eye(3).reshape(-1), "p": p}
         named = {name.upper() if self._ros1 else name: np.array(value) for name, value in arrays.items()}
         self.write(
             self.topics.camera_info, "sensor_msgs/msg/CameraInfo", stamp_ns,
-            header=self._header(stamp_ns, self.topics.camera_frame), height=camera.height, width=camera.width,
+            header=self.header(stamp_ns, self.topics.camera_frame), height=camera.height, width=camera.width,
             distortion_model=model, binning_x=0, binning_y=0, roi=roi, **named,
         )  # fmt: skip
 
@@ -102,10 +105,10 @@ class BagWriter:
         """The camera's pose as a PoseStamped."""
         x, y, z = (float(value) for value in map_from_camera.translation)
         qx, qy, qz, qw = (float(value) for value in map_from_camera.quat_xyzw())
-        position = self._type("geometry_msgs/msg/Point")(x=x, y=y, z=z)
-        orientation = self._type("geometry_msgs/msg/Quaternion")(x=qx, y=qy, z=qz, w=qw)
-        pose = self._type("geometry_msgs/msg/Pose")(position=position, orientation=orientation)
-        header = self._header(stamp_ns, self.topics.map_frame)
+        position = self.type("geometry_msgs/msg/Point")(x=x, y=y, z=z)
+        orientation = self.type("geometry_msgs/msg/Quaternion")(x=qx, y=qy, z=qz, w=qw)
+        pose = self.type("geometry_msgs/msg/Pose")(position=position, orientation=orientation)
+        header = self.header(stamp_ns, self.topics.map_frame)
         self.write(self.topics.pose, "geometry_msgs/msg/PoseStamped", stamp_ns, header=header, pose=pose)
 
 

@@ -20,7 +20,7 @@ from hfnet_core.mapping.image_messages import decode_compressed_image, decode_ra
 from hfnet_core.mapping.pose_sources import PoseOptions, open_poses
 from hfnet_core.types import Camera
 
-__all__ = ["Bag", "BagFrame", "BagOptions"]
+__all__ = ["Bag", "BagFrame", "BagOptions", "BagStamp"]
 
 _RAW, _COMPRESSED, _INFO = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/CameraInfo"
 
@@ -55,6 +55,15 @@ class BagFrame:
     map_from_camera: Pose | None
 
 
+@dataclass(frozen=True, eq=False)
+class BagStamp:
+    """When an image was taken and recorded, and the recording's own pose at that time, None where it has none."""
+
+    stamp_ns: int
+    recorded_ns: int
+    map_from_camera: Pose | None
+
+
 class Bag:
     """A bag with its image topic, camera and pose source chosen.
 
@@ -67,6 +76,7 @@ class Bag:
         self.path = Path(path)
         self.options = options or BagOptions()
         self._reader = BagReader(self.path)
+        self.info_topic: Topic | None = None  # stays None with a calibration file
         try:
             self.image_topic = self._choose_image_topic()
             self.camera_frame, self._first_size = self._peek()
@@ -154,7 +164,7 @@ class Bag:
         if self.options.calibration is not None:
             path = self.options.calibration
             return [(0, self._fitting(camera_from_file(path), str(path)))], f"calibration file {path.name}"
-        topic = self._choose_info_topic()
+        topic = self.info_topic = self._choose_info_topic()
         rectified = "rect" in _image_name(self.image_topic).rsplit("/", 1)[-1]
         out: list[tuple[int, Camera]] = []
         for name, recorded_ns, message in self._reader.messages([topic.name]):
@@ -195,8 +205,10 @@ class Bag:
             )
         if len(found) > 1:
             listed = ", ".join(str(topic) for topic in found)
-            raise DatasetError(f"{self.path}: none of the camera_info topics stands beside {self.image_topic.name}, choose "
-                               f"one with --camera-info-topic: {listed}")  # fmt: skip
+            raise DatasetError(
+                f"{self.path}: no camera_info topic stands beside {self.image_topic.name}, choose one with "
+                f"--camera-info-topic: {listed}"
+            )
         return found[0]
 
     def _check_frame(self, topic: Topic, frame: str) -> None:
@@ -219,23 +231,25 @@ class Bag:
             if wanted is not None and index not in wanted:
                 continue
             stamp_ns = stamp_of(message, recorded_ns)
+            camera = self._camera_at(stamp_ns)
             try:
                 image = self._decode(message)
-                camera = self._camera_at(stamp_ns)
-                if image.shape[:2] != (camera.height, camera.width):
-                    raise DatasetError(f"image {index} is {image.shape[1]}x{image.shape[0]}, not as calibrated")
             except DatasetError as error:
                 self.broken.append(f"image {index}: {error}")
+                continue
+            if image.shape[:2] != (camera.height, camera.width):
+                self.broken.append(f"image {index}: is {image.shape[1]}x{image.shape[0]}, not as calibrated")
                 continue
             pose = self._poses.at(stamp_ns) if self._poses is not None else None
             yield BagFrame(index, stamp_ns, image, camera, pose)
 
-    def timeline(self) -> list[tuple[int, Pose | None]]:
-        """(stamp_ns, map_from_camera) of every image in order of recording, as `frames` has them, without decoding."""
-        out: list[tuple[int, Pose | None]] = []
+    def timeline(self) -> list[BagStamp]:
+        """Every image of `frames` in the same order, without decoding any."""
+        out = []
         for _, recorded_ns, message in self._reader.messages([self.image_topic.name]):
             stamp_ns = stamp_of(message, recorded_ns)
-            out.append((stamp_ns, self._poses.at(stamp_ns) if self._poses is not None else None))
+            pose = self._poses.at(stamp_ns) if self._poses is not None else None
+            out.append(BagStamp(stamp_ns, recorded_ns, pose))
         return out
 
     def _camera_at(self, stamp_ns: int) -> Camera:

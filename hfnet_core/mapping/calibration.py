@@ -35,7 +35,7 @@ def camera_from_calibration(
         raise DatasetError("camera calibration contains values that are not finite")
     if k[0] <= 0 or k[4] <= 0:
         raise DatasetError(
-            f"camera matrix K is not calibrated (fx = {k[0]:g}, fy = {k[4]:g}): calibrate the camera or pass --calibration"
+            f"camera matrix K is not calibrated (fx = {k[0]:g}, fy = {k[4]:g}): calibrate it or pass --calibration"
         )
     if abs(k[1]) > 1e-6 * k[0]:
         raise DatasetError(f"camera matrix K has skew {k[1]:g}, which is not supported: rectify the images")
@@ -63,7 +63,7 @@ def _distortion(name: str, d: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[st
     if name in _NO_MODEL:
         raise DatasetError(f"distortion coefficients {values} without a distortion model; name it in the calibration")
     if any(values[8:]):
-        raise DatasetError("thin-prism or tilted distortion (more than 8 coefficients) is not supported: rectify the images")
+        raise DatasetError("thin-prism or tilted distortion (more than 8 coefficients) is not supported: rectify")
     k1, k2, p1, p2, k3, k4, k5, k6 = (*values[:8], *([0.0] * (8 - len(values[:8]))))
     if k3 == k4 == k5 == k6 == 0.0:
         return "OPENCV", (k1, k2, p1, p2)

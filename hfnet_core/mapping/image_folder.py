@@ -26,14 +26,20 @@ class FolderFrame:
 
 
 def list_folder(
-    folder: Path, poses: Path | None, *, rate_hz: float, first: int | None = None, last: int | None = None, every: int = 1
+    folder: Path,
+    poses: Path | None,
+    *,
+    rate_hz: float,
+    first: int | None = None,
+    last: int | None = None,
+    every: int = 1,
 ) -> list[FolderFrame]:
     """The images of a folder (or of its `images` subfolder) in order of their names.
 
     poses: a TUM file; a ninth column names the image, otherwise a file name that is a stamp finds its pose, otherwise
     as many poses as images are taken in order. Images without a pose are left out. Stamps come from the poses, or
-    else from rate_hz (never 0, which ROS takes for "no time"). first, last: inclusive limits on the frame number (the last number in the file name; without
-    one, the position in the folder). every: keep each n-th of what remains.
+    else from rate_hz (never 0, which ROS takes for "no time"). first, last: inclusive limits on the frame number (the
+    last number in the file name; without one, the position in the folder). every: keep each n-th of what remains.
     Raises DatasetError when nothing remains or poses do not fit.
     """
     if not folder.is_dir():

@@ -97,7 +97,7 @@ def decode_compressed_image(message: Any) -> Image:
         except cv2.error:
             image = None
     if image is None:
-        raise DatasetError(f"compressed image (format {declared!r}, {data.size} bytes) cannot be decoded; is it damaged?")
+        raise DatasetError(f"compressed image ({declared!r}, {data.size} bytes) cannot be decoded; is it damaged?")
     if image.ndim == 2:
         return np.asarray(image)
     # image_transport writes the layout of the decoded data: "rgb8; jpeg compressed bgr8" decodes to BGR as OpenCV does.

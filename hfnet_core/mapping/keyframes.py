@@ -30,11 +30,13 @@ class FrameSummary:
 
 
 def sharpness(image: NDArray[Any]) -> float:
-    """Variance of the Laplacian of the reduced gray image relative to its brightness; only comparable within a scene."""
+    """Variance of the Laplacian of the reduced gray image relative to its brightness; compare within a scene only."""
     gray = image if image.ndim == 2 else image[:, :, 1]  # green: no conversion needed to compare neighbours
     height, width = gray.shape
     scale = min(1.0, _SHARPNESS_WIDTH / width)
-    small = cv2.resize(gray, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        gray, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
     values = small.astype(np.float32)
     return float(cv2.Laplacian(values, cv2.CV_32F).var() / max(float(values.mean()), 1e-3) ** 2)
 

@@ -36,7 +36,9 @@ class LandmarkMap:
     -1 if unknown. keyframe_poses: [M, 3, 4] float64, map_from_camera. global_descriptors: [M, G] float32, unit length.
     landmarks_xyz: [L, 3] float32, metres, map frame. landmark_offsets: [L + 1] int64. observation_keyframes: [O] int32.
     observation_px: [O, 2] float32. observation_descriptors: [O, D] float16, unit length.
-    keyframe_offsets: [M + 1] int64. keyframe_observations: [O] int64. covisible_offsets: [M + 1] int64. covisible_keyframes, covisible_weights: int32.
+    keyframe_offsets: [M + 1] int64. keyframe_observations: [O] int64. covisible_offsets: [M + 1] int64.
+    covisible_keyframes, covisible_weights: int32.
+    given_cameras: C, the calibrations that `cameras` refine, or empty where they were taken as given.
     model_hash: of the network that made the descriptors. frame_id: name of the map frame. pose_sigma_m, pose_sigma_rad:
     how well the refined keyframes agree with the poses they were given (root mean square per axis; 0 if nothing was
     refined): the uncertainty of the map's own frame, a floor for that of every pose in it. provenance: how it was made.
@@ -64,9 +66,12 @@ class LandmarkMap:
     pose_sigma_m: float = 0.0
     pose_sigma_rad: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    given_cameras: tuple[Camera, ...] = ()
 
     def __post_init__(self) -> None:
         m, o, n = len(self.keyframe_names), len(self.observation_keyframes), len(self.landmarks_xyz)
+        if self.given_cameras and len(self.given_cameras) != len(self.cameras):
+            raise MapError(f"the map has {len(self.cameras)} cameras but {len(self.given_cameras)} given calibrations")
         self._check_shape("keyframe_cameras", (m,))
         self._check_shape("keyframe_stamps_ns", (m,))
         self._check_shape("keyframe_poses", (m, 3, 4))
@@ -135,3 +140,16 @@ class LandmarkMap:
 
     def map_from_camera(self, keyframe: int) -> Pose:
         return Pose.from_matrix(self.keyframe_poses[keyframe])
+
+    def calibration_for(self, camera: Camera) -> Camera:
+        """What the map knows better of a camera: its refined calibration if it was built with this very one.
+
+        A camera whose calibration a map's building has corrected makes the same errors in a query; used as given, it
+        would contradict the landmarks. Any other camera is returned as it is.
+        """
+        for given, refined in zip(self.given_cameras, self.cameras, strict=True) if self.given_cameras else ():
+            if given.model == camera.model and np.allclose(
+                given.scaled(camera.width, camera.height).params, camera.params, rtol=1e-6, atol=1e-6
+            ):
+                return refined.scaled(camera.width, camera.height)
+        return camera

@@ -12,9 +12,7 @@ __all__ = ["angular_epipolar_error", "match_descriptors"]
 _ROWS = 256  # of the similarity matrix at a time: stays in the cache of a core
 
 
-def match_descriptors(
-    first: NDArray[np.float32], second: NDArray[np.float32], ratio: float
-) -> NDArray[np.int32]:
+def match_descriptors(first: NDArray[np.float32], second: NDArray[np.float32], ratio: float) -> NDArray[np.int32]:
     """Mutual nearest neighbours that pass the ratio test in both directions, [N, 2] indices.
 
     first: [K1, D], second: [K2, D], unit length. ratio: of the distances to the best and the second best.
@@ -48,9 +46,7 @@ def match_descriptors(
     return np.stack([index[keep], forward[keep]], axis=1).astype(np.int32)
 
 
-def _second_best(
-    block: NDArray[np.float32], top: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _second_best(block: NDArray[np.float32], top: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
     """Largest value of each column without the one at `top`; the block is left as it was."""
     value = block[top, columns]
     block[top, columns] = -2.0

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from hfnet_core.geometry import Pose
 from hfnet_core.types import Camera
 
-__all__ = ["select_pairs", "view_overlap"]
+__all__ = ["select_pairs", "sequence_pairs", "view_overlap"]
 
 _NEIGHBOURS = 3  # matched with each of this many successors in time
 _RETRIEVED_SHARE = 0.25  # of the pairs of a keyframe, those found by appearance
@@ -45,18 +45,25 @@ def view_overlap(
     return out
 
 
+def sequence_pairs(recordings: Sequence[int]) -> list[tuple[int, int]]:
+    """Each keyframe with its successors in time; recordings: [M] which recording a keyframe is from."""
+    count = len(recordings)
+    near = ((i, j) for i in range(count) for j in range(i + 1, min(i + 1 + _NEIGHBOURS, count)))
+    return [(i, j) for i, j in near if recordings[i] == recordings[j]]
+
+
 def select_pairs(
     poses: Sequence[Pose], cameras: Sequence[Camera], global_descriptors: NDArray[np.float32], *, per_keyframe: int,
     depth_m: float,
 ) -> list[tuple[int, int]]:  # fmt: skip
-    """Pairs (i, j), i < j, sorted.
+    """Pairs (i, j), i < j, sorted, beside those of `sequence_pairs`.
 
-    Each keyframe asks for its successors in time, for the most overlapping views (thinned, so that they differ in
-    where they look from), and for the most similar global descriptors among the rest. Cost grows with the number of
+    Each keyframe asks for the most overlapping views (thinned, so that they differ in where they look from), and for
+    the most similar global descriptors among the rest. Cost grows with the number of
     keyframes within reach, not with all pairs, except for one product of global descriptors.
     """
     count = len(poses)
-    pairs = {(i, j) for i in range(count) for j in range(i + 1, min(i + 1 + _NEIGHBOURS, count))}
+    pairs: set[tuple[int, int]] = set()
     retrieved = max(1, round(per_keyframe * _RETRIEVED_SHARE))
     overlapping = max(0, per_keyframe - retrieved - 2 * _NEIGHBOURS)
     centres = np.array([pose.translation for pose in poses]).reshape(-1, 3)
@@ -66,9 +73,8 @@ def select_pairs(
         known = scores >= _MIN_OVERLAP
         for other in _thinned(others[known], scores[known], overlapping, index):
             pairs.add((min(index, other), max(index, other)))
-    for index, others in enumerate(_similar(global_descriptors, retrieved, pairs)):
-        for other in others:
-            pairs.add((min(index, other), max(index, other)))
+    for index, alike in enumerate(_similar(global_descriptors, retrieved, pairs)):
+        pairs.update((min(index, other), max(index, other)) for other in alike)
     return sorted(pairs)
 
 
@@ -78,8 +84,10 @@ def _thinned(others: NDArray[np.int64], scores: NDArray[np.float64], wanted: int
     ranked = ranked[np.abs(ranked - index) > _NEIGHBOURS]
     best = wanted // 2
     rest = ranked[best:]
-    spread = rest[np.unique(np.linspace(0, len(rest) - 1, min(wanted - best, len(rest))).astype(int))] if len(rest) else rest
-    return [int(value) for value in (*ranked[:best], *spread)]
+    if not len(rest):
+        return [int(value) for value in ranked]
+    spread = np.unique(np.linspace(0, len(rest) - 1, min(wanted - best, len(rest))).astype(np.int64))
+    return [int(value) for value in (*ranked[:best], *rest[spread])]
 
 
 def _similar(descriptors: NDArray[np.float32], wanted: int, known: set[tuple[int, int]]) -> list[list[int]]:
@@ -87,6 +95,6 @@ def _similar(descriptors: NDArray[np.float32], wanted: int, known: set[tuple[int
     out = []
     for index, descriptor in enumerate(descriptors):
         order = np.argsort(-(descriptors @ descriptor), kind="stable")
-        fresh = (int(other) for other in order if other != index)
+        fresh = (int(other) for other in order if abs(int(other) - index) > _NEIGHBOURS)
         out.append([other for other in fresh if (min(index, other), max(index, other)) not in known][:wanted])
     return out

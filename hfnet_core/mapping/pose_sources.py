@@ -168,14 +168,12 @@ def _tree_source(
     if options.base_from_camera is not None:
         child = options.pose_frame or "base_link"
     wanted = (options.map_frame,) if options.map_frame else _FIXED_FRAMES
-    for frame in wanted:
-        if tree.path(frame, child) is None or tree.is_static(frame, child):
-            continue
-        map_frame, last = frame, options.base_from_camera or Pose()
-        return PoseSource(
-            lambda stamp: _then(tree.lookup(map_frame, child, stamp, max_gap_s), last), map_frame,
-            f"transforms {map_frame} -> {child} of /tf",
-        )  # fmt: skip
+    moving = (frame for frame in wanted if tree.path(frame, child) is not None and not tree.is_static(frame, child))
+    map_frame = next(moving, None)
+    if map_frame is not None:
+        fixed, last = map_frame, options.base_from_camera or Pose()
+        said = f"transforms {fixed} -> {child} of /tf"
+        return PoseSource(lambda stamp: _then(tree.lookup(fixed, child, stamp, max_gap_s), last), fixed, said)
     if required or options.map_frame:
         raise DatasetError(
             f"{bag.path}: /tf does not connect {' or '.join(wanted)} to {child!r}; it knows "

@@ -86,7 +86,7 @@ class TransformBuffer:
         parent, child = parent.lstrip("/"), child.lstrip("/")  # ROS 1 allowed a leading slash
         known = self._parents.setdefault(child, parent)
         if known != parent:
-            raise DatasetError(f"/tf gives frame {child!r} two parents, {known!r} and {parent!r}: name one with --pose-topic")
+            raise DatasetError(f"/tf gives frame {child!r} two parents, {known!r} and {parent!r}; name a --pose-topic")
         if static:
             self._static[child] = parent_from_child
         else:
@@ -173,9 +173,9 @@ def read_tum(path: Path) -> list[TumRow]:
         fields = line.split("#", 1)[0].replace(",", " ").split()
         if not fields:
             continue
+        if len(fields) not in (8, 9):
+            raise DatasetError(f"{path}, line {number}: has {len(fields)} columns, not 8: stamp tx ty tz qx qy qz qw")
         try:
-            if len(fields) not in (8, 9):
-                raise ValueError(f"has {len(fields)} columns, expected 8: stamp tx ty tz qx qy qz qw")
             rows.append(TumRow(_stamp_ns(fields[0]), _pose(fields[1:8]), fields[8] if len(fields) == 9 else ""))
         except ValueError as error:
             raise DatasetError(f"{path}, line {number}: {error}") from error
@@ -203,9 +203,9 @@ def _pose(values: Sequence[str]) -> Pose:
 def parse_pose(text: str) -> Pose:
     """A pose from `x y z qx qy qz qw` (metres), as command lines pass it. Raises DatasetError."""
     fields = text.replace(",", " ").split()
+    if len(fields) != 7:
+        raise DatasetError(f"pose {text!r} has {len(fields)} numbers; write x y z qx qy qz qw")
     try:
-        if len(fields) != 7:
-            raise ValueError(f"has {len(fields)} numbers")
         return _pose(fields)
     except ValueError as error:
         raise DatasetError(f"pose {text!r} {error}; write x y z qx qy qz qw") from error

@@ -19,7 +19,7 @@ from hfnet_core.mapping.adjustment import Problem, Trust, adjust
 from hfnet_core.mapping.cameras import to_pycolmap
 from hfnet_core.types import Camera
 
-__all__ = ["Matches", "Scene", "View", "make_scene", "refine", "triangulate"]
+__all__ = ["Matches", "Scene", "View", "make_scene", "observations", "refine", "triangulate"]
 
 Matches = Mapping[tuple[int, int], NDArray[np.int32]]
 _SEED = 0
@@ -51,6 +51,11 @@ class Scene:
         """Current map_from_camera of each view."""
         images = (self.reconstruction.image(index + 1) for index in range(self.count))
         return [Pose.from_matrix(image.cam_from_world().inverse().matrix()) for image in images]
+
+    def depths(self) -> NDArray[np.float64]:
+        """Distance along the optical axis of every point in every view that sees it."""
+        problem, _ = _problem(self)
+        return problem.depths()
 
     def cameras(self) -> list[Camera]:
         """Current calibration of each camera."""
@@ -122,12 +127,13 @@ def _complete(
     manager.filter_points3D_with_short_tracks(2)
 
 
-def refine(
-    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float, *, refine_intrinsics: bool
-) -> None:
+def refine(scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float) -> None:
     """Adjust poses, points and intrinsics in place, with the given poses as priors; then join and filter again."""
     trust = Trust(
-        config.pose_prior_sigma_m, float(np.radians(config.pose_prior_sigma_deg)), max_error_px / 4, refine_intrinsics
+        position_m=config.pose_prior_sigma_m,
+        orientation_rad=float(np.radians(config.pose_prior_sigma_deg)),
+        pixel_px=max_error_px / config.max_reprojection_error_px,
+        refine_intrinsics=config.refine_intrinsics,
     )
     problem, ids = _problem(scene)
     _write_back(scene, adjust(problem, priors, trust, iterations=_MAX_ITERATIONS), ids)
@@ -154,9 +160,34 @@ def _problem(scene: Scene) -> tuple[Problem, list[int]]:
         cameras=tuple(scene.cameras()),
         points=np.array([reconstruction.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
         views=views, tracks=tracks,
-        pixels=np.array([pixels[view][keypoint] for view, keypoint in zip(views, keypoints, strict=True)]).reshape(-1, 2),
+        pixels=np.array([pixels[view][row] for view, row in zip(views, keypoints, strict=True)]).reshape(-1, 2),
     )  # fmt: skip
     return problem, ids
+
+
+def observations(
+    scene: Scene, config: MapBuildConfig, max_error_px: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """(points [L, 3], rows [O, 3] of landmark, view, keypoint, errors [O] in pixels) of the points worth keeping.
+
+    A point seen only twice has nothing that confirms it, so it must fit twice as well and from twice the angle.
+    """
+    problem, ids = _problem(scene)
+    if not ids:
+        return np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), np.zeros(0)
+    errors = np.linalg.norm(problem.residuals_px(), axis=1)
+    lengths = np.bincount(problem.tracks, minlength=len(ids))
+    worst = np.zeros(len(ids))
+    np.maximum.at(worst, problem.tracks, errors)
+    angles = problem.widest_angles()
+    sure = (worst <= max_error_px / 2) & (angles >= 2 * np.radians(config.min_triangulation_angle_deg))
+    kept = (lengths >= 3) | sure
+    renumbered = np.cumsum(kept) - 1
+    rows = kept[problem.tracks]
+    keypoints = np.array([element.point2D_idx for point_id in ids
+                          for element in scene.reconstruction.point3D(point_id).track.elements])  # fmt: skip
+    table = np.stack([renumbered[problem.tracks[rows]], problem.views[rows], keypoints[rows]], axis=1)
+    return problem.points[kept], table.astype(np.int64), errors[rows]
 
 
 def _write_back(scene: Scene, problem: Problem, ids: Sequence[int]) -> None:

@@ -41,10 +41,13 @@ def save_map(landmark_map: LandmarkMap, path: Path) -> None:
     arrays = {name: np.asarray(getattr(landmark_map, name), dtype=dtype) for name, dtype in _DTYPES.items()}
     description = {
         "cameras": [dataclasses.asdict(camera) for camera in landmark_map.cameras],
+        "given_cameras": [dataclasses.asdict(camera) for camera in landmark_map.given_cameras],
         "keyframe_names": list(landmark_map.keyframe_names),
         "frame_id": landmark_map.frame_id,
         "model_hash": landmark_map.model_hash,
         "provenance": landmark_map.provenance,
+        "pose_sigma_m": landmark_map.pose_sigma_m,
+        "pose_sigma_rad": landmark_map.pose_sigma_rad,
     }
     text = json.dumps(description, sort_keys=True, ensure_ascii=True, default=_plain)
     write_tensors(path, arrays, {"format": FORMAT, "version": str(VERSION), "description": text})
@@ -75,8 +78,10 @@ def load_map(path: Path, model_hash: str | None = None, *, verify: bool | None =
     stored = read_tensors(path, verify=verify, accept=lambda metadata: _accept(path, metadata))
     landmark_map = _assemble(path, stored)
     if model_hash is not None and model_hash != landmark_map.model_hash:
-        raise MapError(f"{path}: was built with model {landmark_map.model_hash}, the query uses model {model_hash}: use "
-                       "the map's model or build the map again")  # fmt: skip
+        raise MapError(
+            f"{path}: was built with model {landmark_map.model_hash}, the query uses model {model_hash}: use the map's "
+            "model or build the map again"
+        )
     return landmark_map
 
 
@@ -85,7 +90,7 @@ def _accept(path: Path, metadata: Mapping[str, str]) -> None:
         raise MapError(f"{path}: is no map file (format {metadata.get('format')!r})")
     if metadata.get("version") != str(VERSION):
         raise MapError(
-            f"{path}: is a map of version {metadata.get('version')}, this program reads version {VERSION}: build it again"
+            f"{path}: is a map of version {metadata.get('version')}, this program reads {VERSION}: build it again"
         )
 
 
@@ -99,10 +104,12 @@ def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
     try:
         known = json.loads(stored.metadata["description"])
         cameras = tuple(_camera(entry) for entry in known["cameras"])
+        given = tuple(_camera(entry) for entry in known["given_cameras"])
         names = tuple(str(name) for name in known["keyframe_names"])
         return LandmarkMap(
             cameras=cameras, keyframe_names=names, model_hash=str(known["model_hash"]), frame_id=str(known["frame_id"]),
-            provenance=known["provenance"], **arrays,
+            provenance=known["provenance"], pose_sigma_m=float(known["pose_sigma_m"]),
+            pose_sigma_rad=float(known["pose_sigma_rad"]), given_cameras=given, **arrays,
         )  # fmt: skip
     except MapError as error:
         raise MapError(f"{path}: {error}") from error

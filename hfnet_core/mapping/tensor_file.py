@@ -25,8 +25,10 @@ from hfnet_core.errors import MapError
 
 __all__ = ["TensorFile", "read_tensors", "write_tensors"]
 
-_DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8"),
-           "I32": np.dtype("<i4"), "U8": np.dtype("u1")}  # fmt: skip
+_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(code)
+    for name, code in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}.items()
+}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_HEADER = 100_000_000  # the limit of the safetensors format
 _NO_HASH = "0" * 64
@@ -54,19 +56,25 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapp
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise MapError(f"{path}: cannot be written ({error.strerror})") from error
+    unfinished = Path(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
             for name in names:
-                file.write(memoryview(stored[name]).cast("B") if stored[name].size else b"")
+                file.write(_bytes(stored[name]))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644 & ~_umask())
-        os.replace(temporary, path)
+        unfinished.chmod(0o666 & ~_umask())
+        unfinished.replace(path)
     except OSError as error:
         raise MapError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    """The bytes of a contiguous array, without a copy."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _umask() -> int:
@@ -76,8 +84,7 @@ def _umask() -> int:
 
 
 def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    hashes = {name: hashlib.sha256(memoryview(array).cast("B") if array.size else b"").hexdigest()
-              for name, array in arrays.items()}  # fmt: skip
+    hashes = {name: hashlib.sha256(_bytes(array)).hexdigest() for name, array in arrays.items()}
     content: dict[str, Any] = {
         "__metadata__": {**metadata, "sha256": json.dumps(hashes, sort_keys=True), "header_sha256": _NO_HASH}
     }
@@ -126,6 +133,8 @@ def read_tensors(path: Path, *, verify: bool, accept: Callable[[Mapping[str, str
 
 @dataclass(frozen=True)
 class _Entry:
+    """Where an array lies, in bytes from the end of the header."""
+
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     begin: int
@@ -210,7 +219,7 @@ def _verify(path: Path, layout: Mapping[str, _Entry], metadata: Mapping[str, str
         for piece in _pieces(file, start + entry.begin, entry.end - entry.begin):
             digest.update(piece)
         if digest.hexdigest() != hashes.get(name):
-            raise MapError(f"{path}: array {name} does not match its checksum: the file is damaged, copy or build it again")
+            raise MapError(f"{path}: array {name} does not match its checksum: damaged, copy or build it again")
 
 
 def _pieces(file: Any, offset: int, length: int) -> Iterable[bytes]:

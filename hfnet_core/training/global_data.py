@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hfnet_core.errors import ConfigError
+from hfnet_core.features.architecture import DETECTOR_CELL
 from hfnet_core.training.augmentation import CropRange, photometric, random_homography, warp_image, warp_points
 from hfnet_core.training.pool import Pool, read_gray
 
@@ -38,12 +40,18 @@ class GlobalDataSettings:
     views: int = 4
     sizes: tuple[tuple[int, int], ...] = ((320, 240), (384, 288), (448, 336), (288, 384))
     real_pairs: float = 0.3
-    shift: float = 0.45
+    shift: float = 0.7
     clean: float = 0.1
     points: int = 48
     crops: CropRange = field(
-        default_factory=lambda: CropRange(scale=(0.95, 2.1), rotation_deg=15.0, perspective=0.12, tilt=1.4)
+        default_factory=lambda: CropRange(scale=(0.95, 2.4), rotation_deg=15.0, perspective=0.12, tilt=1.4)
     )
+
+    def __post_init__(self) -> None:
+        if self.views % 2:
+            raise ConfigError(f"views={self.views}: give an even number, half for each photo of a real pair")
+        if any(side % DETECTOR_CELL for size in self.sizes for side in size):
+            raise ConfigError(f"sizes={self.sizes}: every side must be a multiple of {DETECTOR_CELL}")
 
 
 class GlobalBatch(NamedTuple):

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hfnet_core.errors import ConfigError
+from hfnet_core.features.architecture import DETECTOR_CELL
 from hfnet_core.training.augmentation import (
     CropRange,
     crop_pair,
@@ -49,6 +51,10 @@ class LocalDataSettings:
     min_score: float = 0.15
     radius_px: float = 3.0
     crops: CropRange = field(default_factory=CropRange)
+
+    def __post_init__(self) -> None:
+        if self.crop_px % DETECTOR_CELL:
+            raise ConfigError(f"crop_px={self.crop_px} is not a multiple of {DETECTOR_CELL}")
 
 
 class LocalBatch(NamedTuple):

@@ -20,14 +20,16 @@ import torch
 from hfnet_core.config import TrainConfig
 from hfnet_core.features.architecture import NetworkSpec
 from hfnet_core.training.export import export_checkpoint, save_variables
+from hfnet_core.training.global_data import GlobalDataSettings
 from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, initialize_clusters
+from hfnet_core.training.local_data import LocalDataSettings
 from hfnet_core.training.local_stage import LocalStage
 from hfnet_core.training.network import HFNet
 from hfnet_core.training.pool import Pool
 from hfnet_core.training.teachers import Teacher, run_teacher
 from hfnet_core.training.train import RunSettings, run_stage
 
-__all__ = ["train_network"]
+__all__ = ["spec_of", "train_network", "view_sizes"]
 
 _BLANK_REPORTS = 50  # photos between two lines about the teacher
 
@@ -60,7 +62,9 @@ def train_network(
         seed=config.seed,
         workers=config.workers,
     )
-    run_stage(LocalStage(pool, output / "teacher"), network, local, output / "local", config.device, report)
+    crops = LocalDataSettings(pairs=config.pairs, crop_px=config.crop_px)
+    stage = LocalStage(pool, output / "teacher", crops)
+    run_stage(stage, network, local, output / "local", config.device, report)
     _train_global(pool, network, output, config, report)
 
     save_variables(network.variables(), output / "variables.npz")
@@ -77,14 +81,22 @@ def spec_of(config: TrainConfig) -> NetworkSpec:
     )
 
 
+def view_sizes(width_px: int) -> tuple[tuple[int, int], ...]:
+    """Sizes (width, height) of the global stage's views: 4:3 at three scales, and one upright; multiples of 8."""
+    wide = [(width_px * share / 48, width_px * share / 64) for share in (40, 48, 56)]
+    sizes = [*wide, wide[1][::-1]]
+    return tuple((round(width / 8) * 8, round(height / 8) * 8) for width, height in sizes)
+
+
 def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
     def settings(minutes: float) -> RunSettings:
         rate = config.global_learning_rate
         return RunSettings(minutes=minutes, learning_rate=rate, seed=config.seed, workers=config.workers)
 
-    warmup = GlobalStage(pool, weights=GlobalLossSettings(place_weight=0.0), name="warmup")
+    views = GlobalDataSettings(places=config.places, views=config.views, sizes=view_sizes(config.view_px))
+    warmup = GlobalStage(pool, views, weights=GlobalLossSettings(place_weight=0.0), name="warmup")
     run_stage(warmup, network, settings(config.warmup_minutes), output / "warmup", config.device, report)
-    stage = GlobalStage(pool)
+    stage = GlobalStage(pool, views)
     initialize_clusters(network, stage, config.seed)  # repeated on resume, then replaced by the checkpoint's
     run_stage(stage, network, settings(config.global_minutes), output / "global", config.device, report)
 

@@ -6,6 +6,7 @@ the centre of the top-left one, and `scores` [K] float32, larger is better.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -46,17 +47,29 @@ class Aliked:
             raise ModelError(f"{weights} is missing: give the teacher's weights (aliked-n16.pth)")
         self._network = ALIKED("aliked-n16", max_num_keypoints=max_keypoints, detection_threshold=0.0)
         try:
-            self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
-        except (RuntimeError, ValueError, OSError, EOFError) as error:
+            stored = torch.load(weights, map_location="cpu", weights_only=True)
+            lacking = set(self._network.load_state_dict(stored, strict=False).missing_keys)
+        except (RuntimeError, ValueError, OSError, EOFError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{weights} are not weights of ALIKED-n16 ({str(error).splitlines()[0]})") from error
+        for name, _ in self._network.named_parameters():  # some of kornia's constant buffers are not in the file
+            if name in lacking:
+                raise ModelError(f"{weights} are not weights of ALIKED-n16: {name} is missing")
         self._network.eval()
 
     def __call__(self, image: NDArray[np.uint8]) -> TeacherKeypoints:
+        keypoints, _ = self.describe(image)
+        return keypoints
+
+    def describe(self, image: NDArray[np.uint8]) -> tuple[TeacherKeypoints, NDArray[np.float32]]:
+        """Keypoints and their descriptors [K, 128], unit length, float32."""
         with torch.inference_mode():
             found = self._network(torch.from_numpy(image)[None, None].float() / 255)[0]
         scores = getattr(found, "keypoint_scores", None)
         scores = found.detection_scores if scores is None else scores
-        return TeacherKeypoints(found.keypoints.numpy().astype(np.float32), scores.numpy().astype(np.float32))
+        xy, scores, descriptors = (
+            part.numpy().astype(np.float32) for part in (found.keypoints, scores, found.descriptors)
+        )
+        return TeacherKeypoints(xy, scores), descriptors
 
 
 def cache_file(folder: Path, name: str) -> Path:

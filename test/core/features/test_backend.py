@@ -115,11 +115,6 @@ def test_running_a_model_needs_only_the_runtime() -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_tensorrt_says_what_to_use(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="use onnxruntime"):
-        open_backend(tiny_model(tmp_path), "tensorrt")
-
-
 def test_bad_arguments(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'cuda' is not one of auto"):
         open_backend(tiny_model(tmp_path), "cuda")

@@ -1,0 +1,143 @@
+"""`hfnet engine build|info|bench|quantize`: TensorRT engines, built before they are needed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from hfnet_core.config import EngineConfig, from_mapping
+from hfnet_core.errors import BackendError, ConfigError
+from hfnet_core.features.backend import DEFAULT_MODEL
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="TensorRT engines: build once per camera size, list, measure.")
+
+_DEFAULTS = EngineConfig()
+_Size = Annotated[
+    list[str], typer.Option("--size", metavar="WxH", help="Image size as the network sees it, in pixels.")
+]
+_Model = Annotated[Path, typer.Option(help="Network (ONNX); default: the shipped one.")]
+_Folder = Annotated[str, typer.Option(help="Folder of built engines; default: ~/.cache/hfnet_ros/engines.")]
+_Device = Annotated[int, typer.Option(help="Number of the GPU.")]
+
+
+@app.command()
+def build(
+    size: _Size,
+    model: _Model = DEFAULT_MODEL,
+    precision: Annotated[str, typer.Option(help="fp16 or fp32.")] = _DEFAULTS.precision,
+    cache_dir: _Folder = _DEFAULTS.cache_dir,
+    device: _Device = _DEFAULTS.device,
+    workspace_mib: Annotated[int, typer.Option(help="Most GPU memory used to build.")] = _DEFAULTS.workspace_mib,
+) -> None:
+    """Build engines now, so that no image has to wait for one. Built ones are kept and checked, not built again."""
+    from hfnet_core.features.tensorrt.backend import TensorRTBackend
+
+    sizes = [_parsed(text) for text in size]
+    values = {"precision": precision, "cache_dir": cache_dir, "device": device, "workspace_mib": workspace_mib}
+    backend = TensorRTBackend(model, from_mapping(EngineConfig, values))
+    try:
+        for height, width in sizes:
+            with Progress(transient=True) as bars:
+                facts = backend.build(height, width, _Bars(bars))
+            key = backend.key(height, width)
+            typer.echo(f"{width}x{height}: {backend.description}, built in {facts['build_s']} s; {facts['agreement']}")
+            typer.echo(f"  {backend.cache.folder / (key.name + '.engine')}")
+    finally:
+        backend.close()
+
+
+@app.command()
+def info(cache_dir: _Folder = _DEFAULTS.cache_dir, device: _Device = _DEFAULTS.device) -> None:
+    """Is there a GPU that TensorRT can use, and which engines are there?"""
+    from hfnet_core.features.tensorrt.cache import EngineCache, default_folder
+    from hfnet_core.features.tensorrt.device import open_device
+
+    try:
+        gpu = open_device(device)
+        major, minor = gpu.compute_capability
+        typer.echo(f"TensorRT {gpu.trt.__version__} on {gpu.name}, compute capability {major}.{minor}, "
+                   f"CUDA driver {gpu.cuda.get_driver_version()}")  # fmt: skip
+    except BackendError as error:
+        typer.echo(f"TensorRT cannot be used: {error}")
+    folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    if not folder.exists():
+        typer.echo(f"no engines: {folder} does not exist")
+        return
+    table = Table("size", "precision", "model", "GPU", "TensorRT", "CUDA", "built in s", title=str(folder))
+    for key, facts in EngineCache(folder).entries():
+        gpu_name = f"{key.gpu} ({key.compute_capability})"
+        precision, seconds = facts.get("precision", key.precision), str(facts.get("build_s", "?"))
+        size = f"{key.width}x{key.height}"
+        table.add_row(size, precision, key.model_hash[:12], gpu_name, key.tensorrt, key.cuda, seconds)
+    Console().print(table)
+
+
+@app.command()
+def bench(
+    size: _Size,
+    model: _Model = DEFAULT_MODEL,
+    repeats: Annotated[int, typer.Option(help="Images measured per row.", min=1)] = 200,
+    cache_dir: _Folder = _DEFAULTS.cache_dir,
+    device: _Device = _DEFAULTS.device,
+) -> None:
+    """Latency from image to features, beside ONNX Runtime and the chip's floor. Builds what is not built yet."""
+    from hfnet_core.features.tensorrt.bench import bench as measure
+
+    config = from_mapping(EngineConfig, {"cache_dir": cache_dir, "device": device})
+    for height, width in map(_parsed, size):
+        table = Table("backend", "network p50", "p99", "image to features p50", "p99", "floor", "ratio",
+                      title=f"{width}x{height}, ms")  # fmt: skip
+        console = Console()
+        try:
+            for row in measure(model, height, width, config, repeats):
+                times = [f"{value:.2f}" for value in (row.network_p50, row.network_p99, row.total_p50, row.total_p99)]
+                floor = [f"{row.floor:.3f}", f"{row.network_p50 / row.floor:.1f}"] if row.floor else ["", ""]
+                table.add_row(row.name, *times, *floor)
+        finally:
+            console.print(table)
+
+
+@app.command()
+def quantize(
+    bag: Annotated[Path, typer.Argument(metavar="BAG", help="Recording of the place; its images set the scales.")],
+    output: Annotated[Path, typer.Option(help="Model to write; use it like any other.")],
+    model: _Model = DEFAULT_MODEL,
+    images: Annotated[int, typer.Option(help="Images taken, spread over the recording.", min=1)] = 64,
+    image_topic: Annotated[str | None, typer.Option(help="Image topic of the bag, if it has several.")] = None,
+) -> None:
+    """Make an INT8 copy of a model from the images of a bag, and say how much it differs."""
+    from hfnet_core.features.tensorrt.calibration import quantized_by_bag
+
+    report = quantized_by_bag(model, bag, output, images, image_topic)
+    typer.echo(f"{output}: quantized by {report.images} images; on {report.tested} others: {report}")
+
+
+class _Bars:
+    """TensorRT's progress, one bar per phase."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, phase: str, done: int, steps: int) -> bool:
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task(phase, total=steps or None)
+        self._bars.update(self._tasks[phase], completed=done)
+        return True
+
+
+def _parsed(text: str) -> tuple[int, int]:
+    """(height, width) of "WxH"."""
+    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if match is None:
+        raise ConfigError(f"size: {text!r} is not of the form WxH, for example 640x480")
+    width, height = int(match[1]), int(match[2])
+    return height - height % 8, width - width % 8

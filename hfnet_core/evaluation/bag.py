@@ -1,0 +1,52 @@
+"""A map tested with a recording, without ROS: every image goes through extractor and tracker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.evaluation.metrics import Sample
+from hfnet_core.geometry import Pose
+from hfnet_core.mapping.bags import Bag, BagFrame, BagOptions
+from hfnet_core.offline import OfflineLocalizer
+from hfnet_core.tracking import Tracker
+from hfnet_core.types import Localization, NotLocalized, Reason
+
+__all__ = ["evaluate_bag"]
+
+
+def evaluate_bag(
+    localizer: OfflineLocalizer, path: Path, options: BagOptions | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> list[Sample]:  # fmt: skip
+    """One sample per image of a bag with ground truth, in order.
+
+    Latency is the time of extraction and localization. progress: called with (images done, all images). Raises
+    DatasetError when the bag holds no poses.
+    """
+    tracker = Tracker(localizer.localizer)
+    samples = []
+    with Bag(path, options) as bag:
+        bag.require_poses()
+        for frame in bag.frames():
+            started_s = time.perf_counter()
+            result = _localize(localizer, tracker, frame)
+            samples.append(_sample(frame.stamp_ns, frame.map_from_camera, result, time.perf_counter() - started_s))
+            progress(len(samples), len(bag))
+    return samples
+
+
+def _localize(localizer: OfflineLocalizer, tracker: Tracker, frame: BagFrame) -> Localization:
+    try:
+        features = localizer.extractor.extract(frame.image)
+    except DatasetError as error:
+        return NotLocalized(Reason.BAD_IMAGE, str(error))
+    return tracker.process(features, frame.camera, frame.stamp_ns * 1e-9)
+
+
+def _sample(stamp_ns: int, truth: Pose | None, result: Localization, latency_s: float) -> Sample:
+    if isinstance(result, NotLocalized):
+        return Sample(stamp_ns, truth, latency_s=latency_s, reason=str(result))
+    return Sample(stamp_ns, truth, result.map_from_camera, result.covariance, latency_s)

@@ -1,0 +1,39 @@
+"""The image with what the localizer saw in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.types import Features, Localization, Localized
+
+__all__ = ["draw"]
+
+_KEYPOINT, _INLIER, _LOST = (150, 150, 150), (40, 220, 60), (235, 60, 50)  # RGB
+
+
+def draw(pixels: NDArray[Any], features: Features | None, result: Localization) -> NDArray[np.uint8]:
+    """RGB [H, W, 3]: keypoints gray, those that made the pose green, and the state as text (red without a pose).
+
+    pixels: gray or RGB, uint8 or uint16.
+    """
+    shown = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    canvas = cv2.cvtColor(shown, cv2.COLOR_GRAY2RGB) if shown.ndim == 2 else shown.copy()
+    size = max(1, canvas.shape[1] // 320)
+    if features is not None:
+        for x, y in np.rint(features.keypoints_px).astype(int).tolist():
+            cv2.circle(canvas, (x, y), size, _KEYPOINT, -1)
+    localized = isinstance(result, Localized)
+    if isinstance(result, Localized):
+        for x, y in np.rint(result.keypoints_px).astype(int).tolist():
+            cv2.circle(canvas, (x, y), 2 * size, _INLIER, size)
+        text = f"{result.mode.value}: {result.inliers} of {result.matches} matches"
+    else:
+        text = f"{result.reason.value}: {result.inliers} of {result.matches} matches"
+    origin = (4 * size, 12 * size)
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * size, (0, 0, 0), 3 * size)
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * size, _INLIER if localized else _LOST, size)
+    return np.asarray(canvas)

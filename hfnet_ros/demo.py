@@ -1,0 +1,172 @@
+"""The whole road in one command: render a place, map it, walk through it again, localize over real ROS topics.
+
+`python -m hfnet_ros.demo --output demo_output`. Two renderings of the same courtyard on different days become two bags;
+the first becomes a map; the second is played at camera rate to the node, and what the node says is judged as any client
+would see it. Everything stays in the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import rclpy
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hfnet_core.config import ExtractorConfig, MapBuildConfig
+from hfnet_core.errors import ConfigError, HFNetError
+from hfnet_core.evaluation import walk
+from hfnet_core.features.backend import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.storage import save_map
+from hfnet_ros.children import use_wheels
+from hfnet_ros.evaluate import Query, Run, report, run
+
+__all__ = ["DemoError", "check", "main"]
+
+_LEAST_SHARE = 0.5  # of the images that show something: below this the demo has failed
+_OWN = ("map_pass", "query_pass", "courtyard.hfmap", "logs", "evaluation.json", "evaluation.png", "poses_tum.txt")
+_DOMAINS = 100
+
+
+class DemoError(HFNetError):
+    """The demo ran, but its result is not good enough."""
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars by name: show(name, done, total)."""
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done, total=total)
+
+        yield show
+
+
+def _render(day: walk.Pass, output: Path, counter: Any, blind: Any) -> None:
+    """In a process of its own."""
+    cv2.setNumThreads(1)
+
+    def count() -> None:
+        with counter.get_lock():
+            counter.value += 1
+
+    blind.extend(walk.record(day, output, progress=count))
+
+
+def _render_both(folder: Path, show: Callable[[str, int, int], None]) -> list[int]:
+    """Both passes at once, a process each. Returns the stamps of the query's blind images."""
+    context = multiprocessing.get_context("spawn")
+    days = {"map_pass": walk.MAP_PASS, "query_pass": walk.QUERY_PASS}
+    with context.Manager() as manager:
+        counters = {name: context.Value("i", 0) for name in days}
+        blind = {name: manager.list() for name in days}
+        workers = [
+            context.Process(target=_render, args=(day, folder / name, counters[name], blind[name]), daemon=True)
+            for name, day in days.items()
+        ]
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            time.sleep(0.2)
+            for name, day in days.items():
+                show(f"rendering {name}", counters[name].value, len(day.stamps_s))
+        if any(worker.exitcode != 0 for worker in workers):
+            raise DemoError(f"rendering failed with status {[worker.exitcode for worker in workers]}")
+        return list(blind["query_pass"])
+
+
+def _build(folder: Path, model: Path | None, show: Callable[[str, int, int], None]) -> Path:
+    config = MapBuildConfig()
+    extractor = Extractor(open_backend(model), ExtractorConfig(max_keypoints=config.max_keypoints))
+    built = build_map([folder / "map_pass"], extractor, config, progress=show)
+    path = folder / "courtyard.hfmap"
+    save_map(built, path)
+    return path
+
+
+def check(done: Run) -> None:
+    """Raises DemoError when the result is not what a demo may end with."""
+    result = done.score
+    if result.published == 0:
+        raise DemoError(f"no image was localized; the node's last word: {done.status.get('reason', 'none')}")
+    if result.wrong:
+        raise DemoError(f"{result.wrong} wrong poses were published; see evaluation.json")
+    if result.published_share < _LEAST_SHARE:
+        raise DemoError(f"only {100 * result.published_share:.0f} % of the images were localized")
+
+
+def _prepare(folder: Path) -> None:
+    """An output folder without what an earlier demo left. Raises ConfigError when it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _OWN:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        (folder / "logs").mkdir()
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be used for the demo's output ({error.strerror})") from error
+
+
+def _demo(folder: Path, model: Path | None, rate_hz: float) -> None:
+    console = Console()
+    started_s = time.monotonic()
+    _prepare(folder)
+    with _bars(console) as show:
+        blind = _render_both(folder, show)
+        map_file = _build(folder, model, show)
+    query = Query.read(folder / "query_pass")
+    parameters = {"model_file": model.resolve()} if model is not None else {}
+    seconds = len(query.images) / rate_hz
+    with console.status(f"playing {len(query.images)} images to the node at {rate_hz:g} Hz ({seconds:.0f} s)"):
+        done = run(query, map_file=map_file, rate_hz=rate_hz, blind=blind, parameters=parameters, logs=folder / "logs")
+    title = "Courtyard, mapped on one day, localized on another"
+    report(done, query, folder, title=title, map_file=map_file)
+    print(f"map: {map_file}   bags: {folder / 'map_pass'}, {folder / 'query_pass'}   "
+          f"{time.monotonic() - started_s:.0f} s in all")  # fmt: skip
+    check(done)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The demo; returns its exit status: 0 when it ended well, 2 with one line when not."""
+    parser = argparse.ArgumentParser("python -m hfnet_ros.demo", description="Render, map, localize, judge.")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for everything")
+    parser.add_argument("--model", type=Path, help="network (ONNX) in place of the one that ships")
+    parser.add_argument("--rate", type=float, default=walk.QUERY_PASS.rate_hz, help="images per second played")
+    arguments = parser.parse_args(args)
+    use_wheels()
+    # Nothing of the demo leaves this machine or disturbs other ROS nodes on it.
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _DOMAINS))
+    rclpy.init(args=[])
+    try:
+        _demo(arguments.output, arguments.model, arguments.rate)
+    except HFNetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

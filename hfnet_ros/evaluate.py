@@ -1,0 +1,305 @@
+"""Judge a localization node as a client sees it: `ros2 run hfnet_ros evaluate --bag QUERY`.
+
+Listens to the poses that are published while a bag is played, and compares them with the bag's own. With --map it
+starts the node and the player as processes of their own; without, it listens to what runs already. The offline twin
+is `hfnet eval-bag`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
+from std_msgs.msg import String
+
+from hfnet_core.config import EvaluationConfig, from_mapping
+from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.evaluation.metrics import Sample, Score, score
+from hfnet_core.evaluation.picture import draw, thumbnails
+from hfnet_core.evaluation.report import print_score, write_json
+from hfnet_core.evaluation.trajectory import evo_statistics, nearest, write_tum
+from hfnet_core.geometry import Array, Pose
+from hfnet_core.mapping.bag_reader import Topic
+from hfnet_core.mapping.bags import Bag, BagOptions, BagStamp
+from hfnet_core.mapping.pose_sources import PoseOptions
+from hfnet_core.mapping.storage import load_map
+from hfnet_ros.children import Child, ChildError, node_arguments, use_wheels
+from hfnet_ros.conversions import pose_from_msg, stamp_to_ns
+from hfnet_ros.player import LATCHED, Timing
+
+__all__ = ["Listener", "Query", "Run", "main", "report", "run"]
+
+_SPIN_S = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A bag read for its images' stamps and truth. image, info: its topics."""
+
+    path: Path
+    images: list[BagStamp]
+    image: Topic
+    info: Topic | None
+    options: BagOptions
+
+    @classmethod
+    def read(cls, path: Path, options: BagOptions | None = None) -> Query:
+        """Raises DatasetError when the bag cannot be read or has no images or poses."""
+        with Bag(path, options) as bag:
+            bag.require_poses()
+            return cls(path, bag.timeline(), bag.image_topic, bag.info_topic, bag.options)
+
+    @property
+    def image_rate_hz(self) -> float:
+        """As recorded."""
+        stamps = [item.recorded_ns for item in self.images]
+        return 1e9 * (len(stamps) - 1) / max(stamps[-1] - stamps[0], 1) if len(stamps) > 1 else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Receipt:
+    """A pose as it came. received_ns: wall time."""
+
+    pose: Pose
+    received_ns: int
+
+
+class Listener:
+    """What a client of the node hears, by the stamps of the messages."""
+
+    def __init__(self, node: Node, localizer: str = "/localization", player: str = "/player") -> None:
+        self._node, self._name = node, localizer.strip("/")
+        self.poses: dict[int, _Receipt] = {}
+        self.covariances: dict[int, Array] = {}
+        self.status: dict[str, str] = {}
+        self.message, self.failed = "", False
+        self.timing: Timing | None = None
+        node.create_subscription(PoseStamped, f"/{self._name}/pose", self._pose, 100)
+        covariance_topic = f"/{self._name}/pose_with_covariance"
+        node.create_subscription(PoseWithCovarianceStamped, covariance_topic, self._covariance, 100)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 100)
+        node.create_subscription(String, f"{player}/timing", self._timing, LATCHED)
+
+    def _pose(self, message: PoseStamped) -> None:
+        receipt = _Receipt(pose_from_msg(message.pose), time.time_ns())
+        self.poses.setdefault(stamp_to_ns(message.header.stamp), receipt)
+
+    def _covariance(self, message: PoseWithCovarianceStamped) -> None:
+        self.covariances[stamp_to_ns(message.header.stamp)] = np.array(message.pose.covariance).reshape(6, 6)
+
+    def _diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.strip("/") == self._name:
+                self.status = {item.key: item.value for item in status.values}
+                self.message, self.failed = status.message, status.level == DiagnosticStatus.ERROR
+
+    def _timing(self, message: String) -> None:
+        self.timing = Timing.from_json(message.data)
+
+    def spin(self, seconds: float = _SPIN_S) -> None:
+        """Listen for a while."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            rclpy.spin_once(self._node, timeout_sec=left_s)
+
+    def samples(self, query: Query, config: EvaluationConfig, blind: Collection[int] = ()) -> list[Sample]:
+        """The query's images with what was heard of each. blind: stamps of images that show nothing."""
+        bag_ns = self.timing.bag_ns if self.timing is not None else int
+        heard = sorted((bag_ns(stamp_ns), stamp_ns) for stamp_ns in self.poses)
+        stamps = [stamp for stamp, _ in heard]
+        out = []
+        for item in query.images:
+            index = nearest(stamps, item.stamp_ns, config.max_stamp_gap_s)
+            hidden = item.stamp_ns in blind
+            if index is None:
+                out.append(Sample(item.stamp_ns, item.map_from_camera, reason="no pose was published", blind=hidden))
+                continue
+            receipt = self.poses[heard[index][1]]
+            latency_s = None
+            if self.timing is not None:
+                latency_s = (receipt.received_ns - self.timing.played_ns(item.recorded_ns)) * 1e-9
+            covariance = self.covariances.get(heard[index][1])
+            out.append(Sample(item.stamp_ns, item.map_from_camera, receipt.pose, covariance, latency_s, blind=hidden))
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What came of it. status: the node's last diagnostics."""
+
+    samples: list[Sample]
+    score: Score
+    status: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(
+    query: Query, *, map_file: Path | None, rate_hz: float | None = None, config: EvaluationConfig | None = None,
+    blind: Collection[int] = (), parameters: Mapping[str, object] | None = None, topics: Sequence[str] = (),
+    localizer: str = "/localization", logs: Path | None = None,
+) -> Run:  # fmt: skip
+    """Play the query to a node and listen. rclpy must be initialised.
+
+    map_file: start a node with this map and a player; None listens to those that run already, until the player says
+    that it has finished. rate_hz: images per second, None as recorded. parameters: further ones of the node. topics:
+    played besides images and calibration. logs: folder for what the processes write. Raises DatasetError when nothing
+    is heard, ChildError when a process fails.
+    """
+    config = config or EvaluationConfig()
+    node = Node("evaluation")
+    listener = Listener(node, localizer)
+    try:
+        with ExitStack() as stack:
+            if map_file is None:
+                _follow(listener, config)
+            else:
+                folder = logs or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                given = _node_parameters(query, map_file) | dict(parameters or {})
+                child = stack.enter_context(
+                    Child("hfnet_ros.localization_node", node_arguments(given), folder / "localization_node.log")
+                )
+                _await_active(listener, child, config)
+                _play(listener, child, query, rate_hz, topics, folder, config)
+        samples = listener.samples(query, config, blind)
+    finally:
+        node.destroy_node()
+    if listener.timing is None and not listener.poses:
+        raise DatasetError(f"{query.path}: neither the player nor a pose of {localizer} was heard; are they running?")
+    return Run(samples, score(samples, config), dict(listener.status))
+
+
+def _node_parameters(query: Query, map_file: Path) -> dict[str, object]:
+    if query.info is None:
+        raise DatasetError(f"{query.path}: has no camera_info, which the node needs; record it beside the images")
+    compressed = query.image.type == "sensor_msgs/CompressedImage"
+    return {
+        "map_file": map_file.resolve(),
+        "autostart": True,
+        "image_topic": query.image.name.removesuffix("/compressed") if compressed else query.image.name,
+        "image_transport": "compressed" if compressed else "raw",
+        # Raw images exceed the shared memory that DDS gives best-effort messages; what is judged here is the node.
+        "image_reliability": "best_effort" if compressed else "reliable",
+        "camera_info_topic": query.info.name,
+    }
+
+
+def _await_active(listener: Listener, child: Child, config: EvaluationConfig) -> None:
+    until_s = time.monotonic() + config.start_timeout_s
+    while listener.status.get("state") != "active":
+        child.require_alive()
+        if listener.failed:
+            raise ChildError(f"the node does not start: {listener.message}")
+        if time.monotonic() > until_s:
+            raise ChildError(f"the node was not active after {config.start_timeout_s:g} s: "
+                             f"{listener.message or child.last_words()}")  # fmt: skip
+        listener.spin()
+
+
+def _play(listener: Listener, node: Child, query: Query, rate_hz: float | None, topics: Sequence[str], logs: Path,
+          config: EvaluationConfig) -> None:  # fmt: skip
+    speed = rate_hz / query.image_rate_hz if rate_hz is not None else 1.0
+    info = [query.info.name] if query.info is not None else []
+    arguments = [query.path, "--now", "--rate", speed, "--wait-for-subscriber", config.start_timeout_s,
+                 "--topics", query.image.name, *info, *topics]  # fmt: skip
+    with Child("hfnet_ros.player", arguments, logs / "player.log") as player:
+        while player.status is None:
+            node.require_alive()
+            listener.spin()
+        player.wait()
+    listener.spin(config.settle_s)
+
+
+def _follow(listener: Listener, config: EvaluationConfig) -> None:
+    """Until a player that somebody else started has finished, or ctrl-C."""
+    print("listening; start the player (or end with ctrl-C when it is not ours)", file=sys.stderr)
+    try:
+        while listener.timing is None or not listener.timing.finished:
+            listener.spin()
+        listener.spin(config.settle_s)
+    except KeyboardInterrupt:
+        pass
+
+
+def report(done: Run, query: Query, output: Path, *, title: str, config: EvaluationConfig | None = None,
+           map_file: Path | None = None, evo: bool = False) -> None:  # fmt: skip
+    """Print the table; write evaluation.json, evaluation.png and the poses (TUM) into a folder, which is created."""
+    config = config or EvaluationConfig()
+    output.mkdir(parents=True, exist_ok=True)
+    details: dict[str, Any] = {"bag": str(query.path), "map": str(map_file) if map_file else "", "node": done.status}
+    details["evo"] = evo_statistics(done.samples) if evo else {}
+    write_json(output / "evaluation.json", done.score, done.samples, config, details)
+    found = [(item.stamp_ns, item.estimate) for item in done.samples if item.estimate is not None]
+    write_tum(output / "poses_tum.txt", found)
+    pictures = thumbnails(query.path, done.samples, config, query.options)
+    landmark_map = load_map(map_file) if map_file is not None else None
+    draw(output / "evaluation.png", done.samples, config, landmark_map, pictures, title)
+    print_score(done.score, title, config)
+    print(f"picture: {output / 'evaluation.png'}   numbers: {output / 'evaluation.json'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = EvaluationConfig()
+    parser = argparse.ArgumentParser("evaluate", description="Judge a running localization node against a bag's poses.")
+    parser.add_argument("--bag", type=Path, required=True, help="the recording that is played, with poses")
+    parser.add_argument("--map", type=Path, help="start a node with this map, and a player, as own processes")
+    parser.add_argument("--rate", type=float, help="images per second (default: as recorded)")
+    parser.add_argument("--output", type=Path, default=Path("evaluation"), help="folder for numbers and picture")
+    parser.add_argument("--image-topic", help="if the bag has several")
+    parser.add_argument("--pose-topic", help="topic of the true poses, or /tf")
+    parser.add_argument("--poses", type=Path, help="true poses as a TUM file")
+    parser.add_argument("--play", nargs="*", default=[], metavar="TOPIC", help="topics to play besides the images")
+    parser.add_argument("--node", default="/localization", help="name of the node that is judged")
+    parser.add_argument("--param", nargs="*", default=[], metavar="NAME:=VALUE", help="parameters of the node started")
+    parser.add_argument("--levels", choices=("near", "far"), default=defaults.recall_levels, help="bounds of recall")
+    parser.add_argument("--evo", action="store_true", help="add evo's APE and RPE to the numbers")
+    return parser
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    config = from_mapping(EvaluationConfig, {"recall_levels": arguments.levels})
+    poses = PoseOptions(pose_topic=arguments.pose_topic, poses=arguments.poses)
+    query = Query.read(arguments.bag, BagOptions(arguments.image_topic, poses=poses))
+    parameters = dict(item.split(":=", 1) for item in arguments.param)
+    done = run(query, map_file=arguments.map, rate_hz=arguments.rate, config=config, parameters=parameters,
+               topics=arguments.play, localizer=arguments.node)  # fmt: skip
+    title = f"{arguments.bag.name} in {arguments.map.name if arguments.map else arguments.node}"
+    report(done, query, arguments.output, title=title, config=config, map_file=arguments.map, evo=arguments.evo)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The executable; returns its exit status: 2 with one line for an expected error."""
+    use_wheels()
+    given = list(sys.argv if args is None else ["evaluate", *args])
+    parser = _parser()
+    arguments = parser.parse_args(remove_ros_args(given)[1:])
+    for item in arguments.param:
+        if ":=" not in item:
+            parser.error(f"--param {item!r}: write NAME:=VALUE")
+    rclpy.init(args=given)
+    try:
+        _evaluate(arguments)
+    except HFNetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""A recording of the wall against the map of the wall: offline evaluation, its command and its picture."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from wall import wall_bag, wall_files
+
+from hfnet_core.config import EvaluationConfig
+from hfnet_core.errors import DatasetError
+from hfnet_core.evaluation.bag import evaluate_bag
+from hfnet_core.evaluation.metrics import score
+from hfnet_core.evaluation.picture import draw, thumbnails
+from hfnet_core.mapping.bag_writer import open_writer
+from hfnet_core.offline import OfflineLocalizer
+
+SHIFTS = (0, 16, 32, None, 64, 80, 96)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(model, map, bag)."""
+    folder = tmp_path_factory.mktemp("world")
+    model, map_file = wall_files(folder)
+    wall_bag(folder / "bag", SHIFTS)
+    return model, map_file, folder / "bag"
+
+
+@pytest.fixture(scope="module")
+def samples(world):
+    model, map_file, bag = world
+    return evaluate_bag(OfflineLocalizer(map_file, model), bag)
+
+
+def test_every_image_gets_a_sample_with_truth(samples):
+    assert len(samples) == len(SHIFTS)
+    assert all(sample.truth is not None and sample.latency_s > 0 for sample in samples)
+    assert samples[3].estimate is None
+    assert samples[3].reason
+    found = [sample for sample, shift in zip(samples, SHIFTS, strict=True) if shift is not None and shift % 32 == 0]
+    assert all(sample.error is not None and sample.error[0] < 0.02 for sample in found)
+    assert score(samples).wrong == 0
+
+
+def test_picture_shows_the_run(world, samples, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'hfnet_ros[eval]'")
+    model, map_file, bag = world
+    config = EvaluationConfig()
+    pictures = thumbnails(bag, samples, config)
+    assert 3 <= len(pictures) <= 6
+    assert any(item.sample.estimate is None for item in pictures)
+    draw(tmp_path / "run.png", samples, config, OfflineLocalizer(map_file, model).map, pictures, "The wall")
+    image = cv2.imread(str(tmp_path / "run.png"))
+    assert image.shape[0] >= 900
+    assert image.shape[1] >= 1400
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 500
+
+
+def test_picture_of_a_run_without_map_or_poses(samples, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'hfnet_ros[eval]'")
+    draw(tmp_path / "silent.png", [sample for sample in samples if sample.estimate is None])
+    assert cv2.imread(str(tmp_path / "silent.png")) is not None
+
+
+def test_bag_without_poses_is_refused(world, tmp_path):
+    model, map_file, _ = world
+    with open_writer(tmp_path / "bare", "mcap") as writer:
+        from wall import CAMERA, view
+
+        writer.camera_info(10**9, CAMERA)
+        writer.image(10**9, view(0))
+    with pytest.raises(DatasetError, match="poses"):
+        evaluate_bag(OfflineLocalizer(map_file, model), tmp_path / "bare")
+
+
+def test_command_prints_a_table_and_writes_numbers(world, tmp_path, capsys):
+    from hfnet_core.cli.main import app
+
+    model, map_file, bag = world
+    app(["eval-bag", str(map_file), str(bag), "--model", str(model), "--json", str(tmp_path / "run.json")],
+        standalone_mode=False)  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "localized" in printed
+    assert "wrong poses" in printed
+    assert json.loads((tmp_path / "run.json").read_text())["score"]["images"] == len(SHIFTS)

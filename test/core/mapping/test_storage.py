@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drive import INFO, drive
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import ConfigError, HFNetError, MapError
+from hfnet_core.mapping import storage, tensor_file
+from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.mapping.storage import load_map, save_map
+
+
+@pytest.fixture(scope="module")
+def small_map() -> LandmarkMap:
+    scene = drive(views=4, landmarks=60)
+    return build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "site", {"made": {"by": "a test"}})
+
+
+@pytest.fixture(scope="module")
+def saved(small_map: LandmarkMap, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("maps") / "a.hfmap"
+    save_map(small_map, path)
+    return path
+
+
+def test_round_trip(small_map: LandmarkMap, saved: Path) -> None:
+    found = load_map(saved, INFO.model_hash)
+    for name in storage._DTYPES:
+        kept, given_array = getattr(found, name), getattr(small_map, name)
+        assert kept.dtype == given_array.dtype
+        assert np.array_equal(kept, given_array)
+        assert not kept.flags.writeable
+    for name in ("cameras", "given_cameras", "keyframe_names", "frame_id", "model_hash", "pose_sigma_m"):
+        assert getattr(found, name) == getattr(small_map, name)
+    assert found.provenance["made"] == {"by": "a test"}
+
+
+def test_any_safetensors_reader_opens_it(small_map: LandmarkMap, saved: Path) -> None:
+    arrays = load_file(saved)
+    assert np.array_equal(arrays["landmarks_xyz"], small_map.landmarks_xyz)
+
+
+def test_arrays_are_aligned_and_mapped(saved: Path) -> None:
+    found = load_map(saved)
+    for name in storage._DTYPES:
+        assert getattr(found, name).flags.aligned
+        assert not getattr(found, name).flags.owndata
+
+
+def test_another_model_is_refused_with_both_hashes(saved: Path) -> None:
+    with pytest.raises(MapError) as caught:
+        load_map(saved, "a" * 64)
+    assert "a" * 64 in str(caught.value)
+    assert INFO.model_hash in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_foreign_and_other_version(
+    small_map: LandmarkMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MapError, match="no such map"):
+        load_map(tmp_path / "none.hfmap")
+    save_file({"x": np.zeros(3)}, tmp_path / "foreign.hfmap")
+    with pytest.raises(MapError, match="is no map file"):
+        load_map(tmp_path / "foreign.hfmap")
+    (tmp_path / "text.hfmap").write_text("this is no map, but it is longer than a header's length")
+    with pytest.raises(MapError, match="is no map file"):
+        load_map(tmp_path / "text.hfmap")
+    (tmp_path / "empty.hfmap").write_bytes(b"")
+    with pytest.raises(MapError, match="is no map file"):
+        load_map(tmp_path / "empty.hfmap")
+    monkeypatch.setattr(storage, "VERSION", 99)
+    save_map(small_map, tmp_path / "new.hfmap")
+    monkeypatch.undo()
+    with pytest.raises(MapError, match="version 99"):
+        load_map(tmp_path / "new.hfmap")
+
+
+def test_a_name_without_suffix_is_refused(small_map: LandmarkMap, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ends in \.hfmap"):
+        save_map(small_map, tmp_path / "map.bin")
+
+
+def test_a_failed_write_leaves_the_old_map_and_nothing_else(
+    small_map: LandmarkMap, tmp_path: Path, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "a.hfmap"
+    save_map(small_map, path)
+    before = path.read_bytes()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MapError, match="No space left"):
+        save_map(small_map, path)
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["a.hfmap"]
+    with pytest.raises(MapError, match="cannot be written"):
+        save_map(small_map, tmp_path / "nowhere" / "a.hfmap")
+
+
+def test_the_file_is_as_readable_as_any_new_file(saved: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_flipped_byte_goes_unnoticed(saved: Path, tmp_path: Path, data: st.DataObject) -> None:
+    original = saved.read_bytes()
+    header = 8 + int.from_bytes(original[:8], "little")
+    inside_header = data.draw(st.booleans())
+    position = data.draw(st.integers(0, header - 1 if inside_header else len(original) - 1))
+    flip = data.draw(st.integers(1, 255))
+    damaged = bytearray(original)
+    damaged[position] ^= flip
+    path = tmp_path / "damaged.hfmap"
+    path.write_bytes(damaged)
+    with pytest.raises(MapError) as caught:
+        load_map(path, verify=True)
+    assert "\n" not in str(caught.value)
+    if position < header:  # the header is checked even where arrays are not
+        with pytest.raises(MapError):
+            load_map(path, verify=False)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_truncation_goes_unnoticed(saved: Path, tmp_path: Path, data: st.DataObject) -> None:
+    original = saved.read_bytes()
+    path = tmp_path / "cut.hfmap"
+    path.write_bytes(original[: data.draw(st.integers(0, len(original) - 1))])
+    with pytest.raises(MapError):
+        load_map(path, verify=False)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    entry=st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=4),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+            st.sampled_from(["dtype", "shape", "data_offsets", "x"]), inner, max_size=3
+        ),
+        max_leaves=8,
+    )
+)  # fmt: skip
+def test_no_header_crashes_the_reader(tmp_path: Path, entry: object) -> None:
+    text = json.dumps({"__metadata__": {"header_sha256": "0" * 64}, "landmarks_xyz": entry}).encode()
+    path = tmp_path / "made.hfmap"
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(MapError):
+        load_map(path)
+
+
+def test_lying_sizes_are_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    content = {
+        "__metadata__": {"format": "hfmap", "version": "1", "header_sha256": "0" * 64},
+        "landmarks_xyz": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 16]},
+    }
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text = text.replace(
+        b'"header_sha256":"' + b"0" * 64, b'"header_sha256":"' + hashlib.sha256(text).hexdigest().encode()
+    )
+    path = tmp_path / "lie.hfmap"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * 16)
+    with pytest.raises(MapError, match="does not fit its 16 bytes"):
+        tensor_file.read_tensors(path, verify=False, accept=lambda metadata: None)
+
+
+def test_map_errors_are_expected_errors() -> None:
+    assert issubclass(MapError, HFNetError)

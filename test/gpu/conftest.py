@@ -1,0 +1,33 @@
+"""A real GPU with TensorRT, or a loud skip. Engines are kept for the whole run, so that each is built once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hfnet_core.config import EngineConfig
+from hfnet_core.features.tensorrt.device import Device, GpuError, open_device, release_devices
+
+
+@pytest.fixture(scope="session")
+def device() -> Iterator[Device]:
+    try:
+        yield open_device(0)
+    except GpuError as error:
+        pytest.skip(f"NOT MEASURED, no GPU here: {error}")
+    release_devices()
+
+
+@pytest.fixture(scope="session")
+def settings(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`settings(**changes)` makes an EngineConfig with the run's cache."""
+    folder = tmp_path_factory.mktemp("engines") / "private"
+
+    def make(**changes: Any) -> EngineConfig:
+        return EngineConfig(**{"cache_dir": str(folder), "precision": "fp32", **changes})
+
+    make.folder = Path(folder)  # type: ignore[attr-defined]
+    return make

@@ -1,0 +1,55 @@
+"""The shipped model on the GPU against ONNX Runtime: the bars of the issue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import textured_image
+
+from hfnet_core.config import ExtractorConfig
+from hfnet_core.features.backend import DEFAULT_MODEL, DenseOutputs
+from hfnet_core.features.detection import detect
+from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.tensorrt.backend import TensorRTBackend
+from hfnet_core.features.tensorrt.making import agreement, probe_images
+
+pytestmark = pytest.mark.timeout(1800)
+SIZE = (480, 640)
+
+
+def keypoints(outputs: DenseOutputs) -> set[tuple[int, int]]:
+    config = ExtractorConfig()
+    pixels, _ = detect(outputs.scores, config.nms_radius_px, config.detection_threshold, config.max_keypoints)
+    return {(int(x), int(y)) for x, y in pixels}
+
+
+@pytest.mark.parametrize(("precision", "cosine", "share"), [("fp32", 0.9999, 0.99), ("fp16", 0.999, 0.97)])
+def test_descriptors_and_keypoints(settings: Any, precision: str, cosine: float, share: float) -> None:
+    gpu, cpu = TensorRTBackend(DEFAULT_MODEL, settings(precision=precision)), OnnxRuntimeBackend(DEFAULT_MODEL)
+    blank_and_noise = probe_images(*SIZE)
+    textured = [textured_image(SIZE[1], SIZE[0], seed).astype(np.float32) for seed in range(5)]
+    for index, image in enumerate([*blank_and_noise, *textured]):
+        ours, theirs = gpu.infer(image), cpu.infer(image)
+        np.testing.assert_allclose(np.linalg.norm(ours.descriptors, axis=2), 1, atol=1e-4)
+        assert np.linalg.norm(ours.global_descriptor) == pytest.approx(1, abs=1e-4)
+        found = agreement(ours, theirs)
+        assert min(found.local_cosine, found.global_cosine) >= cosine, f"image {index}: {found}"
+        if index >= 4:  # blank images have no keypoints worth the name
+            mine, others = keypoints(ours), keypoints(theirs)
+            assert len(mine & others) >= share * len(mine | others), f"image {index}"
+    assert gpu.build(*SIZE)["precision"] == precision, "the check after building fell back to FP32"
+    gpu.close()
+
+
+def test_a_cuda_graph_computes_the_same(settings: Any) -> None:
+    plain = TensorRTBackend(DEFAULT_MODEL, settings(precision="fp16"))
+    graph = TensorRTBackend(DEFAULT_MODEL, settings(precision="fp16", cuda_graph=True))
+    for seed in range(3):
+        image = textured_image(SIZE[1], SIZE[0], seed).astype(np.float32)
+        a, b = plain.infer(image), graph.infer(image)
+        np.testing.assert_array_equal(a.scores, b.scores)
+        np.testing.assert_array_equal(a.descriptors, b.descriptors)
+    plain.close()
+    graph.close()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+
+from geometry_msgs.msg import Pose as PoseMsg
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_ros import conversions
+
+NUMBERS = st.floats(-100, 100)
+POSES = st.builds(
+    lambda r, t: Pose(Rotation.from_rotvec(r).as_matrix(), t),
+    st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(NUMBERS, NUMBERS, NUMBERS),
+)  # fmt: skip
+
+
+@given(POSES)
+def test_poses_survive_messages(pose):
+    stamped = conversions.pose_to_stamped(pose, "map", 12)
+    transform = conversions.pose_to_transform(pose, "map", "camera", 12)
+    for found in (conversions.pose_from_msg(stamped.pose), conversions.pose_from_transform(transform.transform)):
+        metres, degrees = pose_error(found, pose)
+        assert metres < 1e-9
+        assert degrees < 1e-4
+
+
+@given(st.integers(0, 2**31 * 10**9 - 1))
+def test_stamps_survive_messages(stamp_ns):
+    assert conversions.stamp_to_ns(conversions.stamp_from_ns(stamp_ns)) == stamp_ns
+
+
+def test_poses_that_are_none():
+    zero = PoseMsg()
+    zero.orientation.w = 0.0
+    with pytest.raises(ValueError, match="norm"):
+        conversions.pose_from_msg(zero)
+    infinite = PoseMsg()
+    infinite.position.x = float("nan")
+    with pytest.raises(ValueError, match="finite"):
+        conversions.pose_from_msg(infinite)
+
+
+def test_pose_from_text():
+    assert conversions.pose_from_text("  ", "p") is None
+    pose = conversions.pose_from_text("1 2 3, 0 0 0 2", "p")
+    assert pose.translation.tolist() == [1, 2, 3]
+    assert np.allclose(pose.rotation, np.eye(3))
+    for text in ("1 2 3", "1 2 3 0 0 0 0", "1 2 3 0 0 0 nan", "a b c d e f g", "inf 2 3 0 0 0 1"):
+        with pytest.raises(ConfigError, match="p: "):
+            conversions.pose_from_text(text, "p")
+
+
+def test_covariance_of_base_agrees_with_samples():
+    """Perturb the camera's pose as geometry_msgs defines the covariance and look at where the base goes."""
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(6, 6)) * 1e-3
+    covariance = factor @ factor.T
+    map_from_camera = Pose(Rotation.from_rotvec([0.4, -1.0, 0.3]).as_matrix(), [3.0, -1.0, 2.0])
+    base_from_camera = Pose(Rotation.from_rotvec([1.2, 0.3, -0.7]).as_matrix(), [0.8, -0.3, 1.1])
+    base = map_from_camera @ base_from_camera.inverse()
+    errors = []
+    for error in rng.multivariate_normal(np.zeros(6), covariance, 20000):
+        turned = Rotation.from_rotvec(error[3:]).as_matrix() @ map_from_camera.rotation
+        moved = Pose(turned, map_from_camera.translation + error[:3]) @ base_from_camera.inverse()
+        turn = Rotation.from_matrix(moved.rotation @ base.rotation.T).as_rotvec()
+        errors.append([*(moved.translation - base.translation), *turn])
+    expected = np.cov(np.array(errors).T)
+    found = conversions.covariance_of_base(covariance, map_from_camera, base_from_camera)
+    assert np.allclose(found, expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_keyframes_are_drawn_where_they_are(wall_world):
+    from wall import SHIFTS, map_from_camera
+
+    from hfnet_core.mapping.storage import load_map
+
+    marker = conversions.keyframes_to_marker(load_map(wall_world[1]), "map", 0, depth_m=0.2)
+    points = np.array([[p.x, p.y, p.z] for p in marker.points]).reshape(len(SHIFTS), 16, 3)
+    for shift, outline in zip(SHIFTS, points, strict=True):
+        local = map_from_camera(shift).inverse().apply(outline)
+        assert np.allclose(local[0], 0, atol=1e-9)
+        assert set(np.round(local[:, 2], 6)) == {0.0, 0.2}
+        assert local[:, 0].max() == pytest.approx(0.2 * 160 / 260)

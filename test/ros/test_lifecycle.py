@@ -1,0 +1,146 @@
+"""Configure, activate, deactivate, clean up, end: of a node in another process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+
+from helpers import tiny_model
+from robot import Robot, until
+from std_srvs.srv import SetBool, Trigger
+from wall import view
+
+SHIFT = 32
+
+
+@pytest.fixture
+def robot(ros, wall_world):
+    """A node that knows the wall, unconfigured."""
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model)})
+    yield robot
+    robot.close()
+
+
+def test_the_whole_circle_twice(robot):
+    assert robot.state() == "unconfigured"
+    for _ in range(2):
+        assert robot.transition("configure")
+        assert robot.state() == "inactive"
+        assert robot.transition("activate")
+        robot.wait_active()
+        robot.pose_of(view(SHIFT))
+        assert robot.transition("deactivate")
+        assert robot.state() == "inactive"
+        until(lambda: robot.images.get_subscription_count() == 0)
+        time.sleep(0.2)
+        before = len(robot.poses)
+        robot.show(view(SHIFT))
+        time.sleep(0.3)
+        assert len(robot.poses) == before
+        assert robot.transition("activate")  # and on again without configuring
+        robot.wait_active()
+        robot.pose_of(view(SHIFT))
+        assert robot.transition("deactivate")
+        assert robot.transition("cleanup")
+        assert robot.state() == "unconfigured"
+    assert "Traceback" not in robot.log
+    assert robot.transition("unconfigured_shutdown")
+    assert robot.state() == "finalized"
+
+
+def test_impossible_requests_are_answered_and_survived(robot):
+    assert not robot.transition("activate")  # not configured yet
+    assert robot.state() == "unconfigured"
+    assert not robot.call(Trigger, "localization/relocalize").success
+    assert not robot.call(SetBool, "localization/pause", SetBool.Request(data=True)).success
+    assert robot.transition("configure")
+    assert not robot.transition("configure")
+    assert robot.transition("inactive_shutdown")
+
+
+def test_cleanup_frees_the_map(robot, wall_world):
+    """The map is memory-mapped: the process has the file open until cleanup."""
+
+    def mapped():
+        return wall_world[1].name in Path(f"/proc/{robot.process.pid}/maps").read_text()
+
+    assert robot.transition("configure")
+    assert mapped()
+    assert robot.transition("cleanup")
+    assert not mapped()
+
+
+def test_configure_names_what_is_wrong_and_can_be_repeated(ros, wall_world, tmp_path):
+    model, map_file = wall_world
+    other = tiny_model(tmp_path, seed=5)
+    truncated = tmp_path / "truncated.hfmap"
+    truncated.write_bytes(map_file.read_bytes()[:5000])
+    robot = Robot(ros, {"map_file": "", "model_file": str(model)})
+    try:
+        for parameter, value, named in (
+            ("map_file", "", "map_file"),
+            ("map_file", str(tmp_path / "missing.hfmap"), "missing.hfmap"),
+            ("map_file", str(truncated), "truncated.hfmap"),
+            ("model_file", str(tmp_path / "missing.onnx"), "missing.onnx"),
+            ("model_file", str(other), "model"),
+        ):
+            if parameter == "model_file":
+                assert robot.set("map_file", str(map_file)).successful
+            assert robot.set(parameter, value).successful
+            lines = len(robot.log.splitlines())
+            assert not robot.transition("configure")
+            assert robot.state() == "unconfigured"
+            assert named in robot.until_says("cannot configure").message
+            said = until(lambda lines=lines: robot.log.splitlines()[lines:])
+            assert len(said) == 1
+            assert named in said[0]
+        assert robot.set("model_file", str(model)).successful
+        assert robot.transition("configure")
+    finally:
+        robot.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("state", ["unconfigured", "active"])
+def test_signals_end_it_cleanly(ros, wall_world, number, state):
+    model, map_file = wall_world
+    parameters = {"map_file": str(map_file), "model_file": str(model), "autostart": state == "active"}
+    robot = Robot(ros, parameters)
+    try:
+        if state == "active":
+            robot.wait_active()
+            robot.pose_of(view(SHIFT))
+            robot.show(view(SHIFT))  # at work when the signal comes
+        else:
+            assert robot.state() == "unconfigured"
+        status, seconds = robot.end(number)
+    finally:
+        robot.close()
+    assert status == 0
+    assert seconds < 2.0
+    assert "Traceback" not in robot.log
+    assert "terminate called" not in robot.log
+
+
+@pytest.mark.parametrize(
+    ("parameter", "named"),
+    [("localizer.min_inliers:=3", "min_inliers"), ("backend:=abacus", "abacus"),
+     ("transform_tolerance:=soon", "transform_tolerance"), ("odom_topic:=odom", "odom_frame_id"),
+     ("base_from_camera:='1 2 3'", "base_from_camera")],
+)  # fmt: skip
+def test_refused_at_start_in_one_line(parameter, named):
+    command = [sys.executable, "-m", "hfnet_ros.localization_node", "--ros-args", "-p", parameter]
+    command += ["-p", "base_frame_id:=base"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert named in done.stderr
