@@ -62,6 +62,7 @@ setup(
         "large": ["faiss-cpu"],
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
+        "import": ["onnx>=1.15"],
         "dev": ["pytest>=8", "pytest-xdist", "pytest-timeout", "hypothesis", "onnx>=1.15", "ruff", "mypy"],
     },
     entry_points={

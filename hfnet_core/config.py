@@ -160,6 +160,7 @@ class LocalizerConfig(_Checked):
                                         minimum=2.0, maximum=400.0)  # fmt: skip
     tracking_max_gap_s: float = setting(1.0, "longest time a prior stays useful without odometry", unit="s",
                                         minimum=0.0, maximum=60.0)  # fmt: skip
+    guided_landmarks: int = setting(800, "most landmarks matched around a known pose", minimum=50, maximum=100000)
     global_check_every: int = setting(30, "tracked frames between two global checks; 0 for never", minimum=0)
 
 

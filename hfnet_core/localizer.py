@@ -27,7 +27,7 @@ _SAME_PLACE_M, _SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the sam
 _GUIDED_RADIUS_PX = {Mode.GLOBAL: 12.0, Mode.TRACKING: 6.0}  # second matching pass around a solved pose
 _GUIDED_RATIO = 0.95
 _OVERWHELMING = 2.0  # times what acceptance needs
-_ABOVE_CHANCE = 3.0  # times the share of inliers that matches around a prior have by chance
+_FIRST_LOOK = 4  # keyframes of a place looked at before all of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class Localizer:
         return NotLocalized(reason, f"{len(matches)} matches near the prior", len(matches), timings_s=query.seconds)
 
     def _places(self, query: _Query) -> Iterator[tuple[tuple[int, ...], bool]]:
-        """Clusters of keyframes to look at, and whether the next one resembles the query as much: perhaps a double."""
+        """Keyframes to look at together, and whether another place resembles the query as much: perhaps a double."""
         config = self.config
         found, similarity = self._retriever.query(query.features.global_descriptor, config.retrieved)
         query.lap("retrieval")
@@ -153,6 +153,8 @@ class Localizer:
             usual = float(np.median([likeness[keyframe] for keyframe in place]))
             following = places[index + 1] if index + 1 < len(places) else ()
             has_double = any(likeness[keyframe] >= usual for keyframe in following)
+            if len(place) > _FIRST_LOOK:  # the most similar ones usually suffice, and cost less
+                yield place[:_FIRST_LOOK], has_double
             yield covisibility.grow(self.map, place, config.cluster_size), has_double
 
     def _match_place(self, query: _Query, keyframes: Sequence[int]) -> Matches:
@@ -164,6 +166,10 @@ class Localizer:
         landmarks = covisibility.landmarks_seen_by(self.map, keyframes)
         projections, visible = pose.project(self.map.landmarks_xyz[landmarks], map_from_camera, query.camera)
         landmarks, projections = landmarks[visible], projections[visible]
+        if len(landmarks) > self.config.guided_landmarks:  # the ones seen most often are found most easily
+            seen = self.map.landmark_offsets[landmarks + 1] - self.map.landmark_offsets[landmarks]
+            often = np.sort(np.argsort(-seen, kind="stable")[: self.config.guided_landmarks])
+            landmarks, projections = landmarks[often], projections[often]
         descriptors = self._descriptors[landmarks].astype(np.float32)
         features, radius_px = query.features, radius_px * pose.pixel_scale(query.camera)
         return matching.match_guided(
@@ -175,19 +181,22 @@ class Localizer:
         solution = pose.solve(keypoints, self.map.landmarks_xyz[matches.landmarks], query.camera, self.config)
         if solution is None:
             return None
-        return _Hypothesis(mode, solution, matches, keyframes, keypoints[solution.inliers], len(matches))
+        evidence = keypoints[solution.inliers & matches.unguided]
+        return _Hypothesis(mode, solution, matches, keyframes, evidence, int(matches.unguided.sum()))
 
     def _refine(self, query: _Query, first: _Hypothesis) -> _Hypothesis:
-        """Match once more, guided by the pose, among all landmarks of its neighbourhood; keep what explains more."""
+        """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more."""
         found = first.solution.map_from_camera
         near = covisibility.nearby_keyframes(self.map, found, self.config.cluster_size)
         keyframes = tuple(dict.fromkeys(first.keyframes + near))
         matches = self._match_near(query, found, keyframes, _GUIDED_RADIUS_PX[first.mode])
-        second = self._solve(query, matches, keyframes, first.mode)
+        keypoints = query.features.keypoints_px[matches.keypoints]
+        points = self.map.landmarks_xyz[matches.landmarks]
+        solution = pose.polish(keypoints, points, query.camera, found, self.config)
         query.lap("refinement")
-        if second is None or second.solution.count < first.solution.count:
+        if solution is None or solution.count < first.solution.count:
             return first
-        return replace(second, evidence_px=first.evidence_px, evidence_matches=first.evidence_matches)
+        return replace(first, solution=solution, matches=matches, keyframes=keyframes)
 
     def _rival(self, best: _Hypothesis, others: Sequence[_Hypothesis]) -> _Hypothesis | None:
         """Another hypothesis at another place with nearly as many inliers."""
@@ -203,14 +212,10 @@ class Localizer:
         config = self.config
         inliers, ratio = hypothesis.inliers, hypothesis.inliers / max(hypothesis.evidence_matches, 1)
         covered = pose.coverage(hypothesis.evidence_px, query.camera)
-        min_ratio = config.min_inlier_ratio
-        if hypothesis.mode is Mode.TRACKING:
-            by_chance = (config.reprojection_error_px / config.tracking_radius_px) ** 2
-            min_ratio = max(min_ratio, min(_ABOVE_CHANCE * by_chance, 0.9))
         if inliers < factor * config.min_inliers:
             return f"{inliers} inliers, need {config.min_inliers}"
-        if ratio < min(factor * min_ratio, 0.9):
-            return f"inlier ratio {ratio:.2f}, need {min_ratio:.2f}"
+        if ratio < min(factor * config.min_inlier_ratio, 0.9):
+            return f"inlier ratio {ratio:.2f}, need {config.min_inlier_ratio:.2f}"
         if covered < min(factor * config.min_coverage, 0.9):
             return f"inliers cover {covered:.2f} of the image, need {config.min_coverage:.2f}"
         return None

@@ -22,11 +22,16 @@ _DISTINCT = 2.5  # standard deviations above its mean similarity to this image t
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """One-to-one correspondences. keypoints: [N] indices; landmarks: [N] indices; similarity: [N] cosine."""
+    """One-to-one correspondences.
+
+    keypoints, landmarks: [N] indices. similarity: [N] cosine. unguided: [N], whether the pair would have been found
+    without a pose, because nothing else in the image resembles the landmark more.
+    """
 
     keypoints: NDArray[np.int64]
     landmarks: Int32
     similarity: Float32
+    unguided: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -53,7 +58,7 @@ def match_all(descriptors: Float32, landmark_descriptors: Float32, landmarks: In
     similarity[rows, best] = -2.0
     second = similarity.max(axis=1) if len(starts) > 1 else np.full_like(first, -1.0)
     kept = np.flatnonzero(mutual & _passes(first, second, ratio))
-    return Matches(kept, owners[best[kept]], first[kept])
+    return Matches(kept, owners[best[kept]], first[kept], np.ones(len(kept), bool))
 
 
 def match_guided(
@@ -70,7 +75,7 @@ def match_guided(
     projections_px: [L, 2], where the landmarks should appear; landmark_descriptors: [L, D]. A landmark takes the most
     similar keypoint within `radius_px` if it passes the ratio test against the runner-up there and stands out from
     what the landmark resembles anywhere in the image; of several landmarks at one keypoint the most similar stays.
-    Whatever the pose, some matches agree with it by chance, so they may refine a pose but hardly prove one.
+    Whatever the pose, some matches agree with it by chance: they refine a pose, only the `unguided` ones prove it.
     """
     if len(keypoints_px) == 0 or len(landmarks) == 0:
         return _empty()
@@ -79,20 +84,21 @@ def match_guided(
     near = near.reshape(len(projections_px), neighbours)
     present = near < len(keypoints_px)
     candidates = np.where(present, near, 0)
-    everything = landmark_descriptors @ descriptors.T  # cheaper than gathering the few pairs
-    similarity = np.where(present, np.take_along_axis(everything, candidates, axis=1), -2.0)
+    everywhere = landmark_descriptors @ descriptors.T  # cheaper than gathering the few pairs
+    similarity = np.where(present, np.take_along_axis(everywhere, candidates, axis=1), -2.0)
     rows = np.arange(len(landmarks))
     best = np.argmax(similarity, axis=1)
-    first = similarity[rows, best]
+    first = similarity[rows, best].astype(np.float32)
     similarity[rows, best] = -2.0
-    second = np.maximum(similarity.max(axis=1), -1.0)
+    second = np.maximum(similarity.max(axis=1), -1.0).astype(np.float32)
     distinct = first >= _chance_level(descriptors, landmark_descriptors)
     kept = np.flatnonzero(distinct & _passes(first, second, ratio))
     kept = kept[np.argsort(-first[kept], kind="stable")]
     chosen = candidates[kept, best[kept]]
     _, unique = np.unique(chosen, return_index=True)
     kept, chosen = kept[unique], chosen[unique]
-    return Matches(chosen.astype(np.int64), landmarks[kept], first[kept].astype(np.float32))
+    unguided = everywhere[kept].max(axis=1) <= first[kept]
+    return Matches(chosen.astype(np.int64), landmarks[kept], first[kept], unguided)
 
 
 def _passes(first: Float32, second: Float32, ratio: float) -> NDArray[np.bool_]:
@@ -111,4 +117,4 @@ def _chance_level(descriptors: Float32, landmark_descriptors: Float32) -> Float3
 
 
 def _empty() -> Matches:
-    return Matches(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    return Matches(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, bool))

@@ -15,10 +15,11 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.types import Camera
 
-__all__ = ["REFERENCE_WIDTH", "Solution", "colmap_camera", "coverage", "pose_covariance", "project", "solve"]
+__all__ = ["REFERENCE_WIDTH", "Solution", "colmap_camera", "coverage", "polish", "pose_covariance", "project", "solve"]
 
 REFERENCE_WIDTH = 640.0  # settings in pixels hold for this image width and scale with it
 _GRID = (6, 8)  # rows, columns of the coverage grid
+_POLISHING_ROUNDS = 2
 _MIN_POINTS = 4  # three for P3P and one to choose among its solutions
 
 
@@ -69,6 +70,42 @@ def solve(
     if not map_from_camera.is_finite():
         return None
     return Solution(map_from_camera, np.asarray(answer["inlier_mask"], dtype=bool))
+
+
+def polish(
+    keypoints_px: NDArray[Any],
+    points_map: NDArray[Any],
+    camera: Camera,
+    map_from_camera: Pose,
+    config: LocalizerConfig,
+) -> Solution | None:
+    """Refine a pose on all correspondences that agree with it, and then on those that agree with the result."""
+    points, limit_px = np.asarray(points_map, np.float64), config.reprojection_error_px * pixel_scale(camera)
+    solution = Solution(map_from_camera, _agreeing(keypoints_px, points, camera, map_from_camera, limit_px))
+    for _ in range(_POLISHING_ROUNDS):
+        if solution.count < _MIN_POINTS:
+            return None
+        inverse = solution.map_from_camera.inverse()
+        answer = pycolmap.refine_absolute_pose(
+            pycolmap.Rigid3d(inverse.matrix()[:3]), np.asarray(keypoints_px, np.float64), points, solution.inliers,
+            colmap_camera(camera),
+        )  # fmt: skip
+        if answer is None:
+            return None
+        refined = Pose.from_matrix(answer["cam_from_world"].matrix()).inverse()
+        if not refined.is_finite():
+            return None
+        solution = Solution(refined, _agreeing(keypoints_px, points, camera, refined, limit_px))
+    return solution
+
+
+def _agreeing(
+    keypoints_px: NDArray[Any], points_map: NDArray[Any], camera: Camera, map_from_camera: Pose, limit_px: float
+) -> NDArray[np.bool_]:
+    pixels, visible = project(points_map, map_from_camera, camera)
+    with np.errstate(invalid="ignore"):
+        near = np.linalg.norm(pixels - keypoints_px, axis=1) <= limit_px
+    return np.asarray(visible & near, dtype=bool)
 
 
 def project(points_map: NDArray[Any], map_from_camera: Pose, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:

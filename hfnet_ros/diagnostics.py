@@ -81,9 +81,14 @@ class Health:
             self._state = name
 
     def fact(self, name: str, value: object) -> None:
-        """Something that stays true until it is set again: hashes, backend, map."""
+        """Something that stays true until it is set again or `forget_facts`: hashes, backend, map."""
         with self._lock:
             self._facts[name] = str(value)
+
+    def forget_facts(self) -> None:
+        """Model and map are gone."""
+        with self._lock:
+            self._facts.clear()
 
     def problem(self, name: str, text: str, level: Level = Level.ERROR) -> bool:
         """Raise a problem; True when it is new or says something else than before."""

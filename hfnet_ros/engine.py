@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig
+from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -38,13 +38,15 @@ class Outcome:
 class Engine:
     """Everything that `configure` allocates. `process` belongs to one thread; the rest may be called from others."""
 
-    def __init__(self, config: NodeConfig, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
+    def __init__(
+        self, config: NodeConfig, engine: EngineConfig, extractor: ExtractorConfig, localizer: LocalizerConfig
+    ) -> None:
         """Load model and map. Raises HFNetError naming what is missing or does not fit."""
         if not config.map_file:
             raise ConfigError("map_file: is empty; give the file that `hfnet map build` wrote")
         self._configs = extractor, localizer
         model = Path(config.model_file).expanduser() if config.model_file else None
-        self.backend = open_backend(model, config.backend, config.threads)
+        self.backend = open_backend(model, config.backend, config.threads, engine)
         try:
             self._extractor = Extractor(self.backend, extractor)
             self.map = self._load(config.map_file)
@@ -60,6 +62,17 @@ class Engine:
     @property
     def info(self) -> Any:
         return self.backend.info
+
+    @property
+    def description(self) -> str:
+        """What runs the network, for people."""
+        return str(getattr(self.backend, "description", type(self.backend).__name__))
+
+    @property
+    def degraded_reason(self) -> str | None:
+        """Why the network does not run as it should, None while all is well."""
+        reason: str | None = getattr(self.backend, "degraded_reason", None)
+        return reason
 
     def warm_up(self) -> None:
         """Run everything once, so that the first image is not late. Raises BackendError when the network cannot run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
 
@@ -38,6 +40,15 @@ _TICK_S = 0.2
 _SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
 _REFUSED = (HFNetError, InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException)
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class _ToRos(logging.Handler):
+    """What the library logs goes where the node's own words go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get_logger("hfnet_core")
+        say = log.error if record.levelno >= logging.ERROR else log.warning
+        (say if record.levelno >= logging.WARNING else log.info)(self.format(record))
 
 
 def _logged(transition: Callable[[Any, LifecycleState], TransitionCallbackReturn]) -> Any:
@@ -136,7 +147,7 @@ class LocalizationNode(LifecycleNode):
         started = time.monotonic()
         engine = None
         try:
-            engine = Engine(configs.node, configs.extractor, configs.localizer)
+            engine = Engine(configs.node, configs.engine, configs.extractor, configs.localizer)
             engine.warm_up()
         except Exception as error:
             if engine is not None:
@@ -147,7 +158,6 @@ class LocalizationNode(LifecycleNode):
         self._loaded = _Loaded(engine, frames, Outputs(self, frames), view)
         self.health.clear("configuration")
         self.health.state("inactive")
-        self.health.fact("backend", type(engine.backend).__name__)
         self.health.fact("model", f"{engine.info.name} {engine.info.version}")
         self.health.fact("model hash", engine.info.model_hash)
         self.health.fact("frames through", frames.name)
@@ -155,7 +165,7 @@ class LocalizationNode(LifecycleNode):
         landmark_map = engine.map.landmark_map
         self.get_logger().info(
             f"configured in {time.monotonic() - started:.2f} s: {engine.map.path} with {landmark_map.keyframes} "
-            f"keyframes and {landmark_map.landmarks} landmarks; TF: {frames.name}"
+            f"keyframes and {landmark_map.landmarks} landmarks; {engine.description}; TF: {frames.name}"
         )
         return super().on_configure(state)
 
@@ -232,6 +242,7 @@ class LocalizationNode(LifecycleNode):
         """Give back whatever configure and activate took; harmless when there is nothing."""
         self._stop_listening()
         loaded, self._loaded = self._loaded, None
+        self.health.forget_facts()
         if loaded is not None:
             loaded.close()
 
@@ -331,6 +342,8 @@ def main(args: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # importing pycolmap makes it a crash with a stack trace
     sys.setswitchinterval(_SWITCH_S)
     rclpy.init(args=args)
+    logging.getLogger("hfnet_core").addHandler(_ToRos())
+    logging.getLogger("hfnet_core").setLevel(logging.INFO)
     node: LocalizationNode | None = None
     try:
         node = LocalizationNode()

@@ -1,7 +1,7 @@
 """The settings of hfnet_core.config as ROS parameters: declared, described, ranged, validated before they apply.
 
 Node settings keep their names (`initial_pose_x` becomes `initial_pose.x`, as nav2_amcl has it); the stages' settings
-are prefixed: `extractor.max_keypoints`, `localizer.min_inliers`.
+are prefixed: `engine.precision`, `extractor.max_keypoints`, `localizer.min_inliers`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,24 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
 
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig, Setting, from_mapping, settings_of
+from hfnet_core.config import (
+    EngineConfig,
+    ExtractorConfig,
+    LocalizerConfig,
+    NodeConfig,
+    Setting,
+    from_mapping,
+    settings_of,
+)
 from hfnet_core.errors import ConfigError
 from hfnet_ros.conversions import pose_from_text
 
 __all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_yaml", "parameter_names"]
 
-GROUPS: dict[str, type[Any]] = {"": NodeConfig, "extractor.": ExtractorConfig, "localizer.": LocalizerConfig}
+GROUPS: dict[str, type[Any]] = {
+    "": NodeConfig, "engine.": EngineConfig, "extractor.": ExtractorConfig, "localizer.": LocalizerConfig,
+}  # fmt: skip
+_STAGES = ("extractor.", "localizer.")  # may change at any time
 ANYTIME = frozenset({
     "image_timeout_s", "max_image_lead_s", "odom_timeout_s", "tf_broadcast", "transform_tolerance",
     "correction_timeout_s", "path_length", "diagnostics_period_s",
@@ -38,6 +49,7 @@ class Configs:
     """One consistent set of settings."""
 
     node: NodeConfig
+    engine: EngineConfig
     extractor: ExtractorConfig
     localizer: LocalizerConfig
 
@@ -53,7 +65,7 @@ def parameter_names() -> Iterator[tuple[str, str, Setting]]:
 def describe(item: Setting, prefix: str = "") -> ParameterDescriptor:
     """Description, range and choices of a setting for `ros2 param describe`."""
     unit = f" [{item.unit}]" if item.unit else ""
-    fixed = "" if prefix or item.name in ANYTIME | _READ_ONLY else " (fixed at configure)"
+    fixed = "" if prefix in _STAGES or item.name in ANYTIME | _READ_ONLY else " (fixed at configure)"
     descriptor = ParameterDescriptor(
         name=item.name, description=f"{item.help}{unit}{fixed}", read_only=not prefix and item.name in _READ_ONLY
     )
@@ -120,7 +132,7 @@ class Parameters:
     def _is_fixed(self, parameter: Parameter) -> bool:
         """Whether this would change what configure has fixed."""
         prefix, item = self._known.get(parameter.name, ("", None))
-        fixed = item is not None and not prefix and item.name not in ANYTIME
+        fixed = item is not None and prefix not in _STAGES and item.name not in ANYTIME
         return fixed and parameter.value != self._node.get_parameter(parameter.name).value
 
     def _changed(self, parameters: list[Parameter]) -> None:

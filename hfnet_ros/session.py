@@ -72,12 +72,18 @@ class Session:
         self._outputs.forget()
 
     def watch(self) -> None:
-        """Notice a camera that fell silent, and keep TF alive between poses; call it now and then."""
+        """Notice what changes without an image, and keep TF alive between poses; call it now and then."""
         stale = self._outputs.bridge(self._config())
         if stale:
             self._health.problem("correction", stale, Level.WARN)
         else:
             self._health.clear("correction")
+        self._health.fact("backend", self._engine.description)
+        degraded = self._engine.degraded_reason
+        if degraded:
+            self._complain("backend", degraded, Level.WARN)
+        else:
+            self._health.clear("backend")
         silent_s = self._health.silent_s()
         if self.paused or silent_s <= self._config().image_timeout_s:
             self._health.clear("camera")

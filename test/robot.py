@@ -76,6 +76,7 @@ class Client:
         self.node = rclpy.create_node(f"tester_{uuid.uuid4().hex[:8]}", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        self.robots: list[Robot] = []  # to be ended with us, whatever happens to the test that started them
         self._stop = False
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -95,6 +96,8 @@ class Client:
             self.node.destroy_client(client)
 
     def close(self) -> None:
+        for robot in self.robots:
+            robot.close()
         self._stop = True
         self._thread.join()
         self.node.destroy_node()
@@ -118,6 +121,7 @@ class Robot:
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        client.robots.append(self)
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -261,6 +265,7 @@ class Robot:
             self.end()
         for destroy, entity in self._entities:
             destroy(entity)
+        self._entities.clear()
 
 
 def stamp_of(message: Any) -> int:

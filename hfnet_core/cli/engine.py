@@ -110,7 +110,7 @@ def quantize(
     bag: Annotated[Path, typer.Argument(metavar="BAG", help="Recording of the place; its images set the scales.")],
     output: Annotated[Path, typer.Option(help="Model to write; use it like any other.")],
     model: _Model = DEFAULT_MODEL,
-    images: Annotated[int, typer.Option(help="Images taken, spread over the recording.", min=1)] = 64,
+    images: Annotated[int, typer.Option(help="Images that set scales, spread over the recording.", min=4)] = 64,
     image_topic: Annotated[str | None, typer.Option(help="Image topic of the bag, if it has several.")] = None,
 ) -> None:
     """Make an INT8 copy of a model from the images of a bag, and say how much it differs."""

@@ -23,7 +23,9 @@ _COMMANDS: dict[str, tuple[str, ...] | None] = {
     "map": None,
     "bag": None,
     "localize": ("localize",),
+    "import_checkpoint": ("import_checkpoint",),
     "bench": None,
+    "engine": None,
     "evaluate": ("eval_bag",),
     "train": ("train", "export"),
 }

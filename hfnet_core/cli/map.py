@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBars
 
 from hfnet_core.config import ExtractorConfig, MapBuildConfig, from_mapping
@@ -16,10 +16,13 @@ from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.bags import BagOptions
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.check import check_map
+from hfnet_core.mapping.colmap import export_colmap, import_colmap
 from hfnet_core.mapping.pose_sources import PoseOptions
 from hfnet_core.mapping.poses import parse_pose
 from hfnet_core.mapping.storage import MAP_SUFFIX, load_map, save_map
-from hfnet_core.mapping.summary import summarize
+from hfnet_core.mapping.summary import summarize, summarize_check
+from hfnet_core.mapping.workplace import open_workplace
 
 __all__ = ["app"]
 
@@ -60,16 +63,16 @@ def build(
                          PoseOptions(pose_topic, poses, pose_frame, map_frame, given))  # fmt: skip
     extractor = Extractor(open_backend(model), ExtractorConfig(max_keypoints=config.max_keypoints))
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with ProgressBars(*columns, console=console) as bars:
+    with ProgressBars(*_columns(), console=console) as bars:
         tasks: dict[str, int] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             task = tasks.setdefault(stage, bars.add_task(stage, total=total) if stage not in tasks else 0)
             bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
-        built = build_map(bags, extractor, config, options, show)
-    save_map(built, output)
+        with open_workplace(output) as workplace:
+            built = build_map(bags, extractor, config, options, show, workplace)
+            save_map(built, output)
     console.print(summarize(built, output))
 
 
@@ -80,3 +83,42 @@ def info(
 ) -> None:
     """Show what a map contains."""
     Console().print(summarize(load_map(path, verify=verify), path))
+
+
+@app.command("check")
+def check(
+    path: Annotated[Path, typer.Argument(metavar="MAP", help="A map.")],
+) -> None:
+    """Verify a map's checksums, localize every keyframe without itself, and name weak places."""
+    landmark_map = load_map(path, verify=True)
+    console = Console()
+    with ProgressBars(*_columns(), console=Console(stderr=True)) as bars:
+        task = bars.add_task("localizing keyframes", total=landmark_map.keyframes)
+        found = check_map(landmark_map, lambda done, total: bars.update(task, completed=done, total=total))
+    console.print(summarize_check(landmark_map, found, path))
+
+
+@app.command("export")
+def export(
+    path: Annotated[Path, typer.Argument(metavar="MAP", help="A map.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the COLMAP model.")],
+    text: Annotated[bool, typer.Option("--text", help="Write text files instead of binary ones.")] = False,
+) -> None:
+    """Write a map as a COLMAP model."""
+    export_colmap(load_map(path, verify=True), output, text=text)
+    typer.echo(f"{output}: written")
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A COLMAP model made by `hfnet map export`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"The map, NAME{MAP_SUFFIX}.")],
+) -> None:
+    """Make a map of an exported COLMAP model, for example after refining it there."""
+    imported = import_colmap(folder)
+    save_map(imported, output)
+    Console().print(summarize(imported, output))
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()

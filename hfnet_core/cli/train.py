@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +18,8 @@ _DEFAULTS = TrainConfig()
 
 
 def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("training needs PyTorch; pip install 'hfnet_ros[train]' (torch and kornia)") from error
+    if importlib.util.find_spec("torch") is None:
+        raise ConfigError("training needs PyTorch; pip install 'hfnet_ros[train]' (torch and kornia)")
 
 
 def train(

@@ -160,8 +160,8 @@ def _linearise(problem: Problem, goal: tuple[Array, Array], trust: Trust, start:
     pose_priors, pose_gradients = _pose_priors(problem, goal, trust)
     lens = np.eye(3) / _INTRINSIC_SIGMAS**2
     return Blocks(
-        problem.views, problem.tracks, problem.view_cameras, np.concatenate([pose_part, camera_part], axis=2), point_part,
-        residuals, pose_priors, pose_gradients, np.tile(lens, (len(problem.cameras), 1, 1)),
+        problem.views, problem.tracks, problem.view_cameras, np.concatenate([pose_part, camera_part], axis=2),
+        point_part, residuals, pose_priors, pose_gradients, np.tile(lens, (len(problem.cameras), 1, 1)),
         _intrinsic_errors(problem, start) / _INTRINSIC_SIGMAS, len(problem.points),
     )  # fmt: skip
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +18,18 @@ from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.mapping.assembly import assemble_map
 from hfnet_core.mapping.bags import Bag, BagOptions
 from hfnet_core.mapping.cameras import rays_of, refinable
-from hfnet_core.mapping.keyframes import FrameSummary, select_keyframes, sharpness
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.mapping.matching import angular_epipolar_error, match_descriptors
 from hfnet_core.mapping.pairs import select_pairs, sequence_pairs
 from hfnet_core.mapping.reconstruction import Matches, Scene, View, observations, refine, triangulate
-from hfnet_core.types import Camera, Features
+from hfnet_core.mapping.recording import Describer, Keyframe, Progress, read_keyframes, silent
+from hfnet_core.mapping.workplace import Workplace, key_of
+from hfnet_core.types import Camera
 
 __all__ = ["Describer", "Keyframe", "Progress", "build_from_keyframes", "build_map", "read_keyframes"]
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done, and how much there is."""
-
-_ROUNDS = 3  # of matching against the current poses, triangulating and adjusting; a fourth changes nothing
+_ROUNDS = 5  # at most, of matching against the current poses, triangulating and adjusting
+_SETTLED = 0.05  # of the trusted deviation: poses that move less in a round need no other
 _TIGHTER = 0.5  # of the epipolar threshold, once poses are refined
 _MIN_MATCHES = 12  # of a pair of keyframes: fewer are seldom all right
 _REFERENCE_WIDTH = 640  # thresholds in pixels are given for this image width
@@ -38,39 +37,15 @@ _MIN_AGREEMENT = 0.15  # of matches agree with poses of 5 cm and 1 degree; a wro
 _MIN_TO_JUDGE = 100  # matches
 
 
-class Describer(Protocol):
-    """What makes features: an Extractor, or a baseline."""
-
-    @property
-    def info(self) -> Any: ...
-
-    def extract(self, image: NDArray[Any]) -> Features: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Keyframe:
-    """A chosen image, as its features. camera: as calibrated. recording: which one it belongs to, counted from 0."""
-
-    name: str
-    stamp_ns: int
-    recording: int
-    camera: Camera
-    map_from_camera: Pose
-    features: Features
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """No progress wanted."""
-
-
 def build_map(
     bags: Sequence[Path], extractor: Describer, config: MapBuildConfig | None = None, options: BagOptions | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent, workplace: Workplace | None = None,
 ) -> LandmarkMap:  # fmt: skip
     """A map of one or several recordings whose poses are relative to the same frame.
 
     The same recording in another container gives the same map, byte by byte: provenance identifies a recording by the
-    content of its keyframes, never by its file name. Raises DatasetError when a recording is unusable, has no poses,
+    content of its keyframes, never by its file name. workplace: keeps features and matches in case the build is killed.
+    Raises DatasetError when a recording is unusable, has no poses,
     or too little can be triangulated.
     """
     config = config or MapBuildConfig()
@@ -80,55 +55,22 @@ def build_map(
     for number, path in enumerate(bags):
         with Bag(path, options) as bag:
             bag.require_poses()
-            found, summary = read_keyframes(bag, number, extractor, config, progress)
+            found, summary = read_keyframes(bag, number, extractor, config, progress, workplace)
             keyframes += found
             recordings.append(summary)
             frames.append(bag.map_frame)
     if len(set(frames)) > 1:
         raise DatasetError(f"the bags' poses are in different frames ({', '.join(frames)}): pass --map-frame")
     provenance = {"recordings": recordings, "settings": dataclasses.asdict(config)}
-    return build_from_keyframes(keyframes, extractor.info, config, frames[0], provenance, progress)
-
-
-def read_keyframes(
-    bag: Bag, number: int, extractor: Describer, config: MapBuildConfig, progress: Progress = _silent
-) -> tuple[list[Keyframe], dict[str, Any]]:
-    """Keyframes of a bag, and what is known of the recording. Two passes, so that images never pile up in memory."""
-    summaries = []
-    for frame in bag.frames():
-        progress("choosing keyframes", frame.index + 1, len(bag))
-        if frame.map_from_camera is not None:
-            summaries.append(FrameSummary(frame.index, frame.map_from_camera, sharpness(frame.image)))
-    broken = list(bag.broken)
-    if not summaries:
-        raise DatasetError(
-            f"{bag.path}: none of {len(bag)} images has a pose at its stamp ({bag.pose_source}); do the clocks agree?"
-        )
-    chosen = select_keyframes(summaries, config.keyframe_distance_m, config.keyframe_angle_deg)
-    keyframes: list[Keyframe] = []
-    digest = hashlib.sha256()
-    poses = {summaries[position].index: summaries[position].map_from_camera for position in chosen}
-    for frame in bag.frames(poses):
-        features = extractor.extract(frame.image)
-        digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
-        name = f"{number}/{frame.index:06d}"
-        keyframes.append(Keyframe(name, frame.stamp_ns, number, frame.camera, poses[frame.index], features))
-        progress("extracting features", len(keyframes), len(chosen))
-    summary = {
-        "keyframes_sha256": digest.hexdigest(), "images": len(bag), "images_with_pose": len(summaries),
-        "damaged_images": len(broken), "keyframes": len(keyframes), "image_topic": bag.image_topic.name,
-        "camera": bag.camera_source, "poses": bag.pose_source, "first_stamp_ns": keyframes[0].stamp_ns,
-        "last_stamp_ns": keyframes[-1].stamp_ns,
-    }  # fmt: skip
-    return keyframes, summary
+    return build_from_keyframes(keyframes, extractor.info, config, frames[0], provenance, progress, workplace)
 
 
 def build_from_keyframes(
     keyframes: Sequence[Keyframe], info: Any, config: MapBuildConfig, frame_id: str, provenance: Mapping[str, Any],
-    progress: Progress = _silent,
+    progress: Progress = silent, workplace: Workplace | None = None,
 ) -> LandmarkMap:  # fmt: skip
     """A map of keyframes with known poses. `info` is the ModelInfo of their features."""
-    state = _State.of(keyframes, config)
+    state = _State.of(keyframes, config, workplace or Workplace())
     state.match(sequence_pairs([keyframe.recording for keyframe in keyframes]), progress)
     state.check_convention()
     first = state.triangulate(config.epipolar_error_px)
@@ -136,7 +78,9 @@ def build_from_keyframes(
     if config.refine_poses:
         for number in range(_ROUNDS):
             progress("adjusting poses", number, _ROUNDS)
-            state.adjust(config.epipolar_error_px * (1.0 if number == 0 else _TIGHTER))
+            moved = state.adjust(config.epipolar_error_px * (1.0 if number == 0 else _TIGHTER))
+            if moved < _SETTLED * config.pose_prior_sigma_m:
+                break
         progress("adjusting poses", _ROUNDS, _ROUNDS)
         scene = state.triangulate(config.epipolar_error_px * _TIGHTER)
     else:
@@ -165,14 +109,15 @@ class _State:
     view_cameras: list[int]
     poses: list[Pose]
     matches: dict[tuple[int, int], NDArray[np.int32]]
+    workplace: Workplace
 
     @classmethod
-    def of(cls, keyframes: Sequence[Keyframe], config: MapBuildConfig) -> _State:
+    def of(cls, keyframes: Sequence[Keyframe], config: MapBuildConfig, workplace: Workplace) -> _State:
         given = list(dict.fromkeys(keyframe.camera for keyframe in keyframes))
         refined = config.refine_poses and config.refine_intrinsics
         cameras = [refinable(camera) for camera in given] if refined else list(given)
         owners = [given.index(keyframe.camera) for keyframe in keyframes]
-        return cls(keyframes, config, given, cameras, owners, [k.map_from_camera for k in keyframes], {})
+        return cls(keyframes, config, given, cameras, owners, [k.map_from_camera for k in keyframes], {}, workplace)
 
     def scaled(self, pixels: float) -> float:
         """A threshold given for the reference width, for the widest image here."""
@@ -187,11 +132,29 @@ class _State:
 
     def match(self, pairs: Sequence[tuple[int, int]], progress: Progress) -> None:
         """Match the pairs that have not been matched yet."""
-        fresh = [pair for pair in pairs if pair not in self.matches]
-        for done, (first, second) in enumerate(fresh, start=1):
-            a, b = self.keyframes[first].features.descriptors, self.keyframes[second].features.descriptors
-            self.matches[first, second] = match_descriptors(a, b, self.config.match_ratio)
+        fresh = sorted(pair for pair in pairs if pair not in self.matches)
+        done = 0
+        for first, group in itertools.groupby(fresh, key=lambda pair: pair[0]):
+            others = [second for _, second in group]
+            found = self._matches_of(first, others)
+            self.matches.update({(first, second): item for second, item in zip(others, found, strict=True)})
+            done += len(others)
             progress("matching keyframes", done, len(fresh))
+
+    def _matches_of(self, first: int, others: Sequence[int]) -> list[NDArray[np.int32]]:
+        """Matches of a keyframe with several others, remembered in the workplace."""
+        names = [self.keyframes[index].key for index in (first, *others)]
+        key = key_of(self.config.match_ratio, *names)
+        found = self.workplace.load_matches(key) if all(names) else None
+        if found is None:
+            own = self.keyframes[first].features.descriptors
+            found = [
+                match_descriptors(own, self.keyframes[other].features.descriptors, self.config.match_ratio)
+                for other in others
+            ]
+            if all(names):
+                self.workplace.store_matches(key, found)
+        return found
 
     def verified(self, max_error_px: float) -> Matches:
         """The matches that agree with the current poses."""
@@ -215,13 +178,14 @@ class _State:
         limit = self.scaled(self.config.max_reprojection_error_px)
         return triangulate(views, self.cameras, self.verified(epipolar_error_px), self.config, limit)
 
-    def adjust(self, epipolar_error_px: float) -> None:
-        """Triangulate anew, then adjust twice: joining tracks in between gives the second more to hold on to."""
+    def adjust(self, epipolar_error_px: float) -> float:
+        """Triangulate anew and adjust. Returns how far the poses moved, root mean square, metres."""
         scene = self.triangulate(epipolar_error_px)
         priors = [keyframe.map_from_camera for keyframe in self.keyframes]
-        for _ in range(2):
-            refine(scene, priors, self.config, self.scaled(self.config.max_reprojection_error_px))
-        self.poses, self.cameras = scene.poses(), scene.cameras()
+        refine(scene, priors, self.config, self.scaled(self.config.max_reprojection_error_px))
+        before, self.poses, self.cameras = self.poses, scene.poses(), scene.cameras()
+        moved = [pose_error(new, old)[0] for new, old in zip(self.poses, before, strict=True)]
+        return float(np.sqrt(np.mean(np.square(moved))))
 
     def check_convention(self) -> None:
         """Raises DatasetError when the given poses do not explain what the camera saw, with the likeliest causes."""
@@ -261,7 +225,7 @@ class _State:
                 "pairs_matched": len(self.matches),
                 "mean_track_length": round(len(rows) / max(len(points), 1), 3),
                 "reprojection_rmse_px": round(float(np.sqrt(np.mean(errors**2))), 4) if len(errors) else None,
-                "poses_moved_rmse_m": round(metres, 4),
+                "poses_moved_rmse_m": round(float(metres), 4),
                 "poses_moved_rmse_deg": round(float(np.degrees(radians)), 3),
             }
         }  # fmt: skip

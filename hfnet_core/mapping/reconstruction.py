@@ -45,7 +45,12 @@ class Scene:
 
     reconstruction: pycolmap.Reconstruction
     graph: pycolmap.CorrespondenceGraph
-    count: int
+    keypoints_px: list[NDArray[np.float32]]
+
+    @property
+    def count(self) -> int:
+        """Number of views."""
+        return len(self.keypoints_px)
 
     def poses(self) -> list[Pose]:
         """Current map_from_camera of each view."""
@@ -84,7 +89,7 @@ def make_scene(views: Sequence[View], cameras: Sequence[Camera], matches: Matche
             )
             graph.add_two_view_geometry(first + 1, second + 1, geometry)
     graph.finalize()
-    return Scene(reconstruction, graph, len(views))
+    return Scene(reconstruction, graph, [view.keypoints_px for view in views])
 
 
 def triangulate(
@@ -145,7 +150,6 @@ def _problem(scene: Scene) -> tuple[Problem, list[int]]:
     """The scene as arrays, and the ids of its points in the order of the arrays."""
     reconstruction = scene.reconstruction
     images = [reconstruction.image(index + 1) for index in range(scene.count)]
-    pixels = [np.array([point.xy for point in image.points2D]).reshape(-1, 2) for image in images]
     ids = sorted(reconstruction.point3D_ids())
     rows = [
         (element.image_id - 1, track, element.point2D_idx)
@@ -154,13 +158,14 @@ def _problem(scene: Scene) -> tuple[Problem, list[int]]:
     ]
     views, tracks, keypoints = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     poses = [image.cam_from_world().matrix() for image in images]
+    starts = np.cumsum([0, *(len(pixels) for pixels in scene.keypoints_px)])
     problem = Problem(
         rotations=np.array([pose[:, :3] for pose in poses]), translations=np.array([pose[:, 3] for pose in poses]),
         view_cameras=np.array([image.camera_id - 1 for image in images], dtype=np.int64),
         cameras=tuple(scene.cameras()),
         points=np.array([reconstruction.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
         views=views, tracks=tracks,
-        pixels=np.array([pixels[view][row] for view, row in zip(views, keypoints, strict=True)]).reshape(-1, 2),
+        pixels=np.concatenate(scene.keypoints_px)[starts[views] + keypoints].astype(np.float64),
     )  # fmt: skip
     return problem, ids
 

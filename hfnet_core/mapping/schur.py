@@ -1,8 +1,8 @@
 """The linear system of bundle adjustment, solved without ever forming it.
 
 Unknowns: a step of six numbers per view (turn, move), three per camera (intrinsics) and three per point. Points are
-eliminated (Schur complement); what remains is solved by conjugate gradients that only multiply with the blocks of single
-observations, so cost and memory grow with the number of observations, however long tracks or drives are.
+eliminated (Schur complement); what remains is solved by conjugate gradients that only multiply with the blocks of
+single observations, so cost and memory grow with the number of observations, however long tracks or drives are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hfnet_core.geometry import Array
 
 __all__ = ["Blocks", "solve"]
 
-_TOLERANCE = 1e-6  # of the residual, relative; the steps of Levenberg-Marquardt need no more
+_TOLERANCE = 1e-4  # of the residual, relative; the steps of Levenberg-Marquardt need no more
 _MAX_ITERATIONS = 400
 
 
@@ -47,7 +47,7 @@ class Blocks:
     @cached_property
     def mixed(self) -> Array:
         """[O, 9, 3] products of view and point derivatives."""
-        return np.einsum("oki,okj->oij", self.view_part, self.point_part)
+        return np.asarray(np.einsum("oki,okj->oij", self.view_part, self.point_part))
 
     @cached_property
     def by_track(self) -> scipy.sparse.bsr_matrix:
@@ -121,7 +121,7 @@ def _sums(values: Array, offsets: NDArray[np.int64]) -> Array:
 def solve(blocks: Blocks, damping: float) -> tuple[Array, Array]:
     """Steps of views and cameras [6 M + 3 C], and of points [L, 3]."""
     eye = np.eye(3)
-    inverse = np.linalg.inv(blocks.point_blocks * (1 + damping * eye) + 1e-12 * eye)
+    inverse = np.asarray(np.linalg.inv(blocks.point_blocks * (1 + damping * eye) + 1e-12 * eye), dtype=np.float64)
     views, cameras = _damped(blocks, damping)
     m = len(views)
 
@@ -135,7 +135,7 @@ def solve(blocks: Blocks, damping: float) -> tuple[Array, Array]:
         rows = np.einsum("mij,mj->mi", blocks.view_blocks, spread.reshape(m, 9)).reshape(-1) - reduce(spread)
         own = np.einsum("mij,mj->mi", views, unknowns[: 6 * m].reshape(m, 6)).reshape(-1)
         lens = np.einsum("cij,cj->ci", cameras, unknowns[6 * m :].reshape(-1, 3)).reshape(-1)
-        return blocks.gather(rows) + np.concatenate([own, lens])
+        return np.asarray(blocks.gather(rows) + np.concatenate([own, lens]))
 
     priors = np.concatenate([blocks.pose_gradients.reshape(-1), blocks.camera_gradients.reshape(-1)])
     eliminated = np.einsum("lij,lj->li", inverse, blocks.point_gradient).reshape(-1)

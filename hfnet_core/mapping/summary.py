@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from hfnet_core.mapping.check import MapCheck
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
-__all__ = ["summarize"]
+__all__ = ["summarize", "summarize_check"]
 
 
 def summarize(landmark_map: LandmarkMap, path: Path) -> Table:
@@ -51,3 +52,30 @@ def _extent(landmark_map: LandmarkMap) -> str:
         return "empty"
     low, high = np.quantile(landmark_map.landmarks_xyz, (0.01, 0.99), axis=0)
     return " x ".join(f"{value:.1f}" for value in high - low) + " m (1st to 99th percentile)"
+
+
+_WEAK_SHOWN = 10
+
+
+def summarize_check(landmark_map: LandmarkMap, check: MapCheck, path: Path) -> Table:
+    """How held-back keyframes fared, and where the map is weak."""
+    table = Table(title=path.name, show_header=False, title_justify="left")
+    found = check.localized
+    table.add_row("checksums", "right")
+    table.add_row("connected parts", str(check.components))
+    table.add_row("keyframes localized without themselves", f"{len(found)} of {len(check.held_back)}")
+    if found:
+        metres = np.quantile([item.error_m for item in found], (0.5, 0.95))
+        degrees = np.quantile([item.error_deg for item in found], (0.5, 0.95))
+        table.add_row("error, median", f"{metres[0]:.3f} m, {degrees[0]:.2f} deg")
+        table.add_row("error, 95th percentile", f"{metres[1]:.3f} m, {degrees[1]:.2f} deg")
+        table.add_row("inliers, median", f"{np.median([item.inliers for item in found]):.0f}")
+    for item in check.weak[:_WEAK_SHOWN]:
+        x, y, z = landmark_map.map_from_camera(item.keyframe).translation
+        name = landmark_map.keyframe_names[item.keyframe]
+        table.add_row(
+            "weak place", f"{name} at x {x:.2f} y {y:.2f} z {z:.2f}: {item.reason or f'{item.inliers} inliers'}"
+        )
+    if len(check.weak) > _WEAK_SHOWN:
+        table.add_row("weak places in all", str(len(check.weak)))
+    return table

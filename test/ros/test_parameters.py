@@ -13,7 +13,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 import rclpy
 from rclpy.parameter import Parameter
 
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig, settings_of
+from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig, settings_of
+from hfnet_core.features.backend import BACKENDS
 from hfnet_ros.parameters import ANYTIME, Parameters, example_yaml, parameter_names
 
 CONFIG = Path(__file__).resolve().parents[2] / "config/localization.yaml"
@@ -40,7 +41,7 @@ def owner(ros):
 
 def test_every_setting_is_a_described_parameter_with_its_default(owner):
     names = [name for name, _, _ in parameter_names()]
-    classes = (NodeConfig, ExtractorConfig, LocalizerConfig)
+    classes = (NodeConfig, EngineConfig, ExtractorConfig, LocalizerConfig)
     assert len(names) == len(set(names)) == sum(len(list(settings_of(cls))) for cls in classes)
     assert set(names) >= ANYTIME
     for name, _, item in parameter_names():
@@ -56,6 +57,11 @@ def test_every_setting_is_a_described_parameter_with_its_default(owner):
         for choice in item.choices:
             assert choice in descriptor.additional_constraints
     assert owner.parameters.configs.node == NodeConfig()
+
+
+def test_backends_are_those_of_the_library():
+    (backend,) = (item for name, _, item in parameter_names() if name == "backend")
+    assert backend.choices == BACKENDS
 
 
 def test_amcl_names():
@@ -91,6 +97,7 @@ def test_accepted_ones_are_applied_once(owner):
 
 def test_what_configure_fixes_stays_until_cleanup(owner):
     owner.unconfigured = False
+    assert not owner.set("engine.device", 1).successful
     result = owner.set("image_topic", "other")
     assert not result.successful
     assert "image_topic" in result.reason

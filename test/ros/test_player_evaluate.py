@@ -142,7 +142,7 @@ def test_player_keeps_pace_and_its_stamps_lead_back(tmp_path, start, listen):
     timings, clocks = listen(String, "/player/timing", LATCHED), listen(Clock, "/clock")
     player = start("hfnet_ros.player", tmp_path / "wall", "--now", "--rate", 0.5, "--clock", "--wait-for-subscriber",
                    20, "--topics", "/camera/image_raw", "/camera/camera_info")  # fmt: skip
-    until(lambda: len(images) == len(stamps), DISCOVERY_S, "all images")
+    until(lambda: len(images) == len(infos) == len(stamps), DISCOVERY_S, "all images")
     assert player.wait(10) == 0
     until(lambda: timings and json.loads(timings[-1][1].data)["finished"], 5, "the end of playing")
     timing = Timing.from_json(timings[-1][1].data)

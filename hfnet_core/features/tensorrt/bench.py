@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,9 @@ def bench(
     yield _row(cpu.description, cpu, height, width, min(repeats, 20))
     cpu.close()
     proto = parse_model(model.read_bytes(), str(model))
-    for precision in ("fp32", "fp16"):
-        for cuda_graph in (False, True) if graphs else (False,):
-            values = {**vars(config), "precision": precision, "cuda_graph": cuda_graph}
-            gpu = TensorRTBackend(model, EngineConfig(**values))
+    for cuda_graph in (False, True) if graphs else (False,):
+        for precision in ("fp32", "fp16"):
+            gpu = TensorRTBackend(model, replace(config, precision=precision, cuda_graph=cuda_graph))
             try:
                 floor = chip_of(gpu.device).floor_ms(cost_of(proto, height, width, precision))
                 name = f"{gpu.description}{', CUDA graph' if cuda_graph else ''}"

@@ -81,17 +81,35 @@ class Device:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Our context on this thread's stack. Failures of CUDA inside leave as GpuError."""
-        try:
-            self._context.push()
-        except self.cuda.Error as error:
-            raise GpuError(f"GPU {self.name}: {_line(error)}") from error
+        self._push()
         try:
             yield
         except self.cuda.Error as error:
             what = "out of memory" if isinstance(error, self.cuda.MemoryError) else "failed"
             raise GpuError(f"GPU {self.name} {what}: {_line(error)}") from error
         finally:
+            self._pop()
+
+    def _push(self) -> None:
+        try:
+            self._context.push()
+        except self.cuda.Error as error:
+            raise GpuError(f"GPU {self.name}: {_line(error)}") from error
+
+    def _pop(self) -> None:
+        try:
             self.cuda.Context.pop()
+        except self.cuda.Error as error:
+            # Popping reports earlier failures of the GPU too, and then leaves the context on pycuda's stack, for which
+            # pycuda aborts the process when this thread ends. A detached context counts as gone from every stack.
+            self._detach()
+            raise GpuError(f"GPU {self.name} lost its context: {_line(error)}") from error
+
+    def _detach(self) -> None:
+        try:
+            self._context.detach()
+        except self.cuda.Error as error:
+            _log.warning("GPU %s: %s", self.name, _line(error))
 
     def closes_at_exit(self, user: Closable) -> None:
         """Close `user` before the context goes, if it still lives then."""
@@ -106,8 +124,12 @@ class Device:
         for user in list(self._users):
             _close(user)
         # Left to itself, pycuda's destructor would take the primary context for one that it made.
-        self._context.push()
-        self._context.detach()
+        try:
+            self._push()
+        except GpuError as error:
+            _log.warning("%s", error)
+        else:
+            self._detach()
 
 
 _devices: dict[int, Device] = {}

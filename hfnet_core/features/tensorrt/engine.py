@@ -27,6 +27,7 @@ __all__ = ["EngineClosedError", "LoadedEngine", "PlanRefusedError", "Ticket", "t
 _log = logging.getLogger(__name__)
 
 SLOTS = 2  # double buffering
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no waiting for what others do on the default stream
 _WAIT_S = 30.0
 _CLOSE_WAIT_S = 5.0
 _INPUT = "image"
@@ -130,7 +131,7 @@ class LoadedEngine:
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
             raise GpuError(f"no memory to run the engine: {self.device.latest_error('no reason given')}")
-        self._compute, self._upload = cuda.Stream(), cuda.Stream()
+        self._compute, self._upload = cuda.Stream(_NON_BLOCKING), cuda.Stream(_NON_BLOCKING)
         for _ in range(SLOTS):
             slot = self._new_slot()
             self._slots.append(slot)

@@ -27,11 +27,19 @@ def with_gpu(cpu: OnnxRuntimeBackend, model: Path, config: EngineConfig | None =
     """`cpu` itself, or a FallbackBackend in front of it where TensorRT and a GPU work; logs which, and why not."""
     try:
         gpu = TensorRTBackend(model, config, cpu.info)
-    except BackendError as error:
-        _log.info("the network runs on %s; TensorRT: %s", cpu.description, error)
+    except Exception as error:  # TensorRT is a bonus: a broken installation must not cost more than that
+        _log.info("the network runs on %s; TensorRT: %s", cpu.description, _reason(error))
         return cpu
     _log.info("the network runs on %s, with %s behind it", gpu.description, cpu.description)
     return FallbackBackend(gpu, cpu)
+
+
+def _reason(error: Exception) -> str:
+    """One line for diagnostics; what nobody expected leaves its traceback in the log."""
+    if isinstance(error, HFNetError):
+        return str(error)
+    _log.error("unexpected failure on the GPU", exc_info=error)
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 class EngineBuild:
@@ -106,11 +114,11 @@ class FallbackBackend:
             return self._cpu.infer(gray)
         try:
             return self._gpu.infer(gray)
-        except BackendError as error:
+        except Exception as error:  # whatever it is, the CPU can still answer
             if self._closed:
                 raise BackendError(f"model {self.info.name} is closed") from error
             outputs = self._cpu.infer(gray)  # raises too when it was the image's fault
-            self._degrade(str(error))
+            self._degrade(_reason(error))
             return outputs
 
     def close(self) -> None:
@@ -128,8 +136,8 @@ class FallbackBackend:
         with self._lock:
             try:
                 self._collect_build()
-            except HFNetError as error:
-                self._give_up(size, str(error))
+            except Exception as error:  # as above
+                self._give_up(size, _reason(error))
             if self._failure is not None or size in self._given_up:
                 return False
             if self._gpu.is_loaded(height, width):
@@ -138,8 +146,8 @@ class FallbackBackend:
                 if size not in self._missing and self._gpu.load_cached(height, width):
                     return True
                 self._order(size)
-            except (HFNetError, OSError) as error:
-                self._give_up(size, str(error))
+            except Exception as error:  # as above
+                self._give_up(size, _reason(error))
             return False
 
     def _order(self, size: tuple[int, int]) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import tiny_model
+from helpers import shared_data, tiny_model
 from typer.testing import CliRunner
 
 from hfnet_core.cli.engine import app
 from hfnet_core.errors import BackendError, ConfigError, DatasetError, ModelError
 from hfnet_core.features.architecture import NetworkSpec
+from hfnet_core.features.backend import DEFAULT_MODEL
 from hfnet_core.features.tensorrt import bench, calibration
 from hfnet_core.features.tensorrt.device import open_device, release_devices
 from hfnet_core.features.tensorrt.roofline import chip_of
@@ -106,6 +107,15 @@ def test_quantize(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     output = run("quantize", tmp_path / "any.mcap", "--model", model, "--output", tmp_path / "int8.onnx")
     assert "quantized by 8 images; on 2 others: cosine to the original" in output
     assert (tmp_path / "int8.onnx").stat().st_size > 1000
+
+
+def test_quantize_a_real_recording(tmp_path: Path) -> None:
+    """With few images and on kitchen pictures: what INT8 costs the shipped model."""
+    bag = shared_data("data", "bags", "redkitchen40_mcap")
+    report = calibration.quantized_by_bag(DEFAULT_MODEL, bag, tmp_path / "int8.onnx", 4)
+    assert (report.images, report.tested) == (4, 1)
+    assert report.local_mean > 0.99
+    assert report.global_low > 0.97
 
 
 def test_quantize_needs_a_bag_with_images(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,6 +203,10 @@ FAULTS: dict[str, tuple[Callable[[Any], None], str]] = {
         lambda gpu: gpu.driver.faults.update(cuEventSynchronize=gpu.driver.LaunchError("launch timed out")),
         "launch timed out",
     ),
+    "leaving": (
+        lambda gpu: gpu.driver.faults.update(pop=gpu.driver.LaunchError("an earlier launch failed")),
+        "lost its context: an earlier launch failed",
+    ),
     "execution": (lambda gpu: setattr(gpu.trt, "run_fails", True), "did not run"),
 }
 
@@ -224,10 +228,36 @@ def test_a_gpu_that_fails_hands_over_to_the_cpu(
     assert backend.description.startswith("ONNX Runtime on the CPU: ")
     assert caplog.text.count("the GPU is given up") == 1
     assert not used_gpu(gpu, lambda: backend.infer(gray()))
+    assert gpu.driver.contexts_here() == 0, "pycuda would abort when this thread ends"
     backend.close()
     gpu.trt.run_fails = False
     gpu.driver._memory.clear()  # what a lost context takes with it
     gpu.driver._host.clear()
+
+
+def test_what_nobody_expected_hands_over_too_and_leaves_its_traceback(
+    gpu: Any, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_engine(model)
+    backend = opened(model)
+    expected = backend.infer(gray()).scores
+
+    def changed(*_: object) -> None:
+        raise TypeError("set_tensor_address(): incompatible function arguments")
+
+    monkeypatch.setattr(gpu.trt.IExecutionContext, "set_tensor_address", changed)
+    np.testing.assert_allclose(backend.infer(gray()).scores, expected, atol=1e-5)
+    assert backend.degraded_reason == "TypeError: set_tensor_address(): incompatible function arguments"
+    assert "Traceback" in caplog.text
+
+
+def test_a_broken_installation_costs_only_the_gpu(
+    gpu: Any, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(gpu.trt, "ILogger")
+    with caplog.at_level(logging.INFO):
+        assert isinstance(open_backend(model, "auto"), OnnxRuntimeBackend)
+    assert "TensorRT: AttributeError" in caplog.text
 
 
 def test_out_of_memory_while_loading(gpu: Any, model: Path) -> None:

@@ -126,6 +126,8 @@ class Context:
 
     @staticmethod
     def pop() -> None:
+        if "pop" in faults:
+            raise faults["pop"]  # and the context stays on the stack, as in pycuda
         if not _contexts():
             raise LogicError("context::pop failed: invalid device context - cannot pop non-current context")
         _contexts().pop()
