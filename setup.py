@@ -1,7 +1,6 @@
 """Packaging for colcon (ament_python) and pip alike."""
 
 import re
-from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -23,6 +22,12 @@ ROS_WHEELS = [  # rclpy and messages for machines without a ROS installation (x8
 EVALUATION = ["evo", "matplotlib"]
 TRAINING = ["torch>=2.2", "kornia>=0.9", "onnx>=1.15"]
 
+
+def files(pattern):
+    """Paths relative to this folder, as setuptools wants them."""
+    return sorted(str(path.relative_to(HERE)) for path in HERE.glob(pattern))
+
+
 setup(
     name=NAME,
     version=VERSION,
@@ -37,10 +42,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"share/{NAME}/config", sorted(glob("config/*.*"))),
-        (f"share/{NAME}/maps", sorted(glob("maps/*.md"))),
-        (f"lib/{NAME}", sorted(glob("hfnet_ros/executables/*"))),  # found by `ros2 run`, whoever installed us
+        (f"share/{NAME}/launch", files("launch/*.launch.py")),
+        (f"share/{NAME}/config", files("config/*.*")),
+        (f"share/{NAME}/maps", files("maps/*.md")),
+        (f"lib/{NAME}", files("hfnet_ros/executables/*")),  # found by `ros2 run`, whoever installed us
     ],
     python_requires=">=3.10",
     install_requires=[
@@ -53,6 +58,7 @@ setup(
         "rosbags>=0.10",
         "safetensors>=0.4",
         "PyYAML>=6.0",
+        "threadpoolctl>=3",
         "typer>=0.12",
         "rich>=13",
     ],

@@ -153,14 +153,14 @@ class LocalizerConfig(_Checked):
     min_coverage: float = setting(0.08, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
     ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
                                      minimum=0.1, maximum=1.0)  # fmt: skip
-    covariance_scale: float = setting(4.0, "factor on the first-order covariance, for errors that neighbouring landmarks "
+    covariance_scale: float = setting(4.0, "factor on the first-order covariance, for errors that landmarks close by "
                                       "share", minimum=1.0, maximum=1000.0)  # fmt: skip
     tracking: bool = setting(True, "use the last pose as a prior for the next image")
     tracking_radius_px: float = setting(24.0, "search radius around a projected landmark at 640 px width", unit="px",
                                         minimum=2.0, maximum=400.0)  # fmt: skip
     tracking_max_gap_s: float = setting(1.0, "longest time a prior stays useful without odometry", unit="s",
                                         minimum=0.0, maximum=60.0)  # fmt: skip
-    guided_landmarks: int = setting(800, "most landmarks matched around a known pose", minimum=50, maximum=100000)
+    guided_landmarks: int = setting(600, "most landmarks matched around a known pose", minimum=50, maximum=100000)
     global_check_every: int = setting(30, "tracked frames between two global checks; 0 for never", minimum=0)
 
 
@@ -244,22 +244,36 @@ class NodeConfig(_Checked):
 class TrainConfig(_Checked):
     """From a pool of photos to weights; the defaults are how the shipped model was trained."""
 
+    global_head: str = setting(
+        "local",
+        "what the global descriptor pools: the local descriptors, fitted in a minute; or layer 18, trained as well",
+        choices=("local", "layer_18"),
+    )
     local_minutes: float = setting(62.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
     warmup_minutes: float = setting(
-        3.0, "training time of layers 8-18 before the VLAD clusters are placed", unit="min", minimum=0.01
+        3.0, "layer_18: training time of layers 8-18 before the VLAD clusters are placed", unit="min", minimum=0.01
     )
-    global_minutes: float = setting(35.0, "training time of layers 8-18 and the global head", unit="min", minimum=0.01)
+    global_minutes: float = setting(
+        30.0, "layer_18: contrastive training time of layers 8-18 and the global head", unit="min", minimum=0.01
+    )
+    imitation_minutes: float = setting(
+        15.0, "layer_18: training time of the same to imitate a VLAD of the local descriptors", unit="min", minimum=0.01
+    )
     local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
     global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
+    imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)
     crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)
     pairs: int = setting(8, "photos per batch of the local stage, two crops each", minimum=1, maximum=1024)
+    regression_batches: int = setting(
+        40, "batches the final layer is fitted to the imitated descriptors on, before training it", minimum=1
+    )
     view_px: int = setting(336, "width of the global stage's views", unit="px", minimum=64, maximum=2048)
     places: int = setting(10, "places per batch of the global stage", minimum=2, maximum=1024)
     views: int = setting(4, "views per place, an even number", minimum=2, maximum=64)
     local_dim: int = setting(128, "channels of the local descriptor", minimum=1)
     global_dim: int = setting(512, "size of the global descriptor", minimum=1)
     clusters: int = setting(32, "VLAD clusters", minimum=1)
-    intermediate_dim: int = setting(64, "channels of the projection before VLAD; 0 for none", minimum=0)
+    intermediate_dim: int = setting(64, "layer_18: channels of the projection before VLAD; 0 for none", minimum=0)
     seed: int = setting(0, "seed of weights, crops and noise", minimum=0)
     threads: int = setting(0, "CPU threads of the trainer; 0 leaves it to torch", minimum=0, maximum=256)
     workers: int = setting(1, "processes that prepare batches", minimum=0, maximum=64)

@@ -24,7 +24,7 @@ from hfnet_core.types import Camera, Features, Float32, Localization, Localized,
 __all__ = ["Localizer", "with_timings"]
 
 _SAME_PLACE_M, _SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
-_GUIDED_RADIUS_PX = {Mode.GLOBAL: 12.0, Mode.TRACKING: 6.0}  # second matching pass around a solved pose
+_GUIDED_RADIUS_PX = 12.0  # second matching pass around a solved pose
 _GUIDED_RATIO = 0.95
 _OVERWHELMING = 2.0  # times what acceptance needs
 _FIRST_LOOK = 4  # keyframes of a place looked at before all of it
@@ -160,7 +160,7 @@ class Localizer:
     def _match_place(self, query: _Query, keyframes: Sequence[int]) -> Matches:
         landmarks = covisibility.landmarks_seen_by(self.map, keyframes)
         descriptors = self._descriptors[landmarks].astype(np.float32)
-        return matching.match_all(query.features.descriptors, descriptors, landmarks, self.config.ratio)
+        return matching.match_all(query.features.descriptors, descriptors, landmarks, self.config.ratio, mutual=False)
 
     def _match_near(self, query: _Query, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float) -> Matches:
         landmarks = covisibility.landmarks_seen_by(self.map, keyframes)
@@ -185,11 +185,16 @@ class Localizer:
         return _Hypothesis(mode, solution, matches, keyframes, evidence, int(matches.unguided.sum()))
 
     def _refine(self, query: _Query, first: _Hypothesis) -> _Hypothesis:
-        """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more."""
+        """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.
+
+        A pose found near a prior was matched that way already.
+        """
+        if first.mode is Mode.TRACKING:
+            return first
         found = first.solution.map_from_camera
         near = covisibility.nearby_keyframes(self.map, found, self.config.cluster_size)
         keyframes = tuple(dict.fromkeys(first.keyframes + near))
-        matches = self._match_near(query, found, keyframes, _GUIDED_RADIUS_PX[first.mode])
+        matches = self._match_near(query, found, keyframes, _GUIDED_RADIUS_PX)
         keypoints = query.features.keypoints_px[matches.keypoints]
         points = self.map.landmarks_xyz[matches.landmarks]
         solution = pose.polish(keypoints, points, query.camera, found, self.config)

@@ -37,12 +37,15 @@ class Matches:
         return len(self.keypoints)
 
 
-def match_all(descriptors: Float32, landmark_descriptors: Float32, landmarks: Int32, ratio: float) -> Matches:
-    """Mutual nearest neighbours of keypoints and landmarks that pass the ratio test.
+def match_all(
+    descriptors: Float32, landmark_descriptors: Float32, landmarks: Int32, ratio: float, mutual: bool = True
+) -> Matches:
+    """Nearest neighbours of keypoints among landmarks that pass the ratio test, one to one.
 
     descriptors: [K, D] of the image; landmark_descriptors: [R, D], row r describing landmark landmarks[r]; a landmark
     may own several neighbouring rows (landmarks is sorted). The ratio test compares with the best row of *another*
-    landmark.
+    landmark. mutual: also ask that no other keypoint resembles the landmark more; without it only keypoints that
+    passed the ratio test compete for a landmark, which is faster.
     """
     if len(descriptors) == 0 or len(landmarks) == 0:
         return _empty()
@@ -54,10 +57,12 @@ def match_all(descriptors: Float32, landmark_descriptors: Float32, landmarks: In
     rows = np.arange(len(descriptors))
     best = np.argmax(similarity, axis=1)
     first = similarity[rows, best]
-    mutual = np.argmax(similarity, axis=0)[best] == rows
+    wanted = np.argmax(similarity, axis=0)[best] == rows if mutual else np.ones(len(rows), bool)
     similarity[rows, best] = -2.0
     second = similarity.max(axis=1) if len(starts) > 1 else np.full_like(first, -1.0)
-    kept = np.flatnonzero(mutual & _passes(first, second, ratio))
+    kept = np.flatnonzero(wanted & _passes(first, second, ratio))
+    kept = kept[np.argsort(-first[kept], kind="stable")]
+    kept = np.sort(kept[np.unique(best[kept], return_index=True)[1]])
     return Matches(kept, owners[best[kept]], first[kept], np.ones(len(kept), bool))
 
 

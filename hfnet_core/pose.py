@@ -19,7 +19,6 @@ __all__ = ["REFERENCE_WIDTH", "Solution", "colmap_camera", "coverage", "polish",
 
 REFERENCE_WIDTH = 640.0  # settings in pixels hold for this image width and scale with it
 _GRID = (6, 8)  # rows, columns of the coverage grid
-_POLISHING_ROUNDS = 2
 _MIN_POINTS = 4  # three for P3P and one to choose among its solutions
 
 
@@ -57,7 +56,8 @@ def solve(
     options = pycolmap.AbsolutePoseEstimationOptions()
     options.ransac.max_error = config.reprojection_error_px * pixel_scale(camera)
     options.ransac.max_num_trials = config.ransac_iterations
-    options.ransac.min_num_trials = min(50, config.ransac_iterations)
+    options.ransac.min_num_trials = min(30, config.ransac_iterations)
+    options.ransac.dyn_num_trials_multiplier = 1.0
     options.ransac.confidence = 0.9999
     options.ransac.min_inlier_ratio = 0.02
     options.ransac.random_seed = 0
@@ -79,24 +79,21 @@ def polish(
     map_from_camera: Pose,
     config: LocalizerConfig,
 ) -> Solution | None:
-    """Refine a pose on all correspondences that agree with it, and then on those that agree with the result."""
+    """Refine a pose on all correspondences that agree with it; None where they do not determine one."""
     points, limit_px = np.asarray(points_map, np.float64), config.reprojection_error_px * pixel_scale(camera)
-    solution = Solution(map_from_camera, _agreeing(keypoints_px, points, camera, map_from_camera, limit_px))
-    for _ in range(_POLISHING_ROUNDS):
-        if solution.count < _MIN_POINTS:
-            return None
-        inverse = solution.map_from_camera.inverse()
-        answer = pycolmap.refine_absolute_pose(
-            pycolmap.Rigid3d(inverse.matrix()[:3]), np.asarray(keypoints_px, np.float64), points, solution.inliers,
-            colmap_camera(camera),
-        )  # fmt: skip
-        if answer is None:
-            return None
-        refined = Pose.from_matrix(answer["cam_from_world"].matrix()).inverse()
-        if not refined.is_finite():
-            return None
-        solution = Solution(refined, _agreeing(keypoints_px, points, camera, refined, limit_px))
-    return solution
+    inliers = _agreeing(keypoints_px, points, camera, map_from_camera, limit_px)
+    if inliers.sum() < _MIN_POINTS:
+        return None
+    camera_from_map = pycolmap.Rigid3d(map_from_camera.inverse().matrix()[:3])
+    answer = pycolmap.refine_absolute_pose(
+        camera_from_map, np.asarray(keypoints_px, np.float64), points, inliers, colmap_camera(camera)
+    )
+    if answer is None:
+        return None
+    refined = Pose.from_matrix(answer["cam_from_world"].matrix()).inverse()
+    if not refined.is_finite():
+        return None
+    return Solution(refined, _agreeing(keypoints_px, points, camera, refined, limit_px))
 
 
 def _agreeing(

@@ -138,8 +138,8 @@ class Localized:
     and a small rotation in radians about the map's axes, applied on the left, as geometry_msgs defines it.
     matches, inliers: correspondences found without knowing the pose, and how many of them agree with it. keypoints_px:
     [N, 2], landmarks: [N], the correspondences that made the final pose, guided ones included. keyframes: map images
-    that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1. reprojection_px: root
-    mean square over them. timings_s: stage name -> seconds.
+    that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1.
+    reprojection_px: root mean square over them. timings_s: stage name -> seconds.
     """
 
     map_from_camera: Pose

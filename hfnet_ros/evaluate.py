@@ -145,6 +145,11 @@ class Run:
     score: Score
     status: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def dropped(self) -> int:
+        """Images that the node passed over because a newer one was there, as it reports itself."""
+        return int(self.status.get("images dropped", "0"))
+
 
 def run(
     query: Query, *, map_file: Path | None, rate_hz: float | None = None, config: EvaluationConfig | None = None,
@@ -245,8 +250,9 @@ def report(done: Run, query: Query, output: Path, *, title: str, config: Evaluat
     write_tum(output / "poses_tum.txt", found)
     pictures = thumbnails(query.path, done.samples, config, query.options)
     landmark_map = load_map(map_file) if map_file is not None else None
-    draw(output / "evaluation.png", done.samples, config, landmark_map, pictures, title)
-    print_score(done.score, title, config)
+    notes = [("images passed over for a newer one", str(done.dropped))]
+    draw(output / "evaluation.png", done.samples, config, landmark_map, pictures, title, notes)
+    print_score(done.score, title, config, notes)
     print(f"picture: {output / 'evaluation.png'}   numbers: {output / 'evaluation.json'}")
 
 

@@ -26,6 +26,7 @@ from std_srvs.srv import Empty, SetBool, Trigger
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
+from hfnet_core.threads import one_blas_thread
 from hfnet_ros.diagnostics import Health, Level
 from hfnet_ros.engine import Engine
 from hfnet_ros.frames import Frames, open_frames
@@ -341,6 +342,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is asked to end; returns the exit status."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # importing pycolmap makes it a crash with a stack trace
     sys.setswitchinterval(_SWITCH_S)
+    one_blas_thread()
     rclpy.init(args=args)
     logging.getLogger("hfnet_core").addHandler(_ToRos())
     logging.getLogger("hfnet_core").setLevel(logging.INFO)

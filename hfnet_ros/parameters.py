@@ -35,10 +35,18 @@ GROUPS: dict[str, type[Any]] = {
     "": NodeConfig, "engine.": EngineConfig, "extractor.": ExtractorConfig, "localizer.": LocalizerConfig,
 }  # fmt: skip
 _STAGES = ("extractor.", "localizer.")  # may change at any time
-ANYTIME = frozenset({
-    "image_timeout_s", "max_image_lead_s", "odom_timeout_s", "tf_broadcast", "transform_tolerance",
-    "correction_timeout_s", "path_length", "diagnostics_period_s",
-})  # fmt: skip  the node settings that may change while it is configured; those of the stages always may
+ANYTIME = frozenset(
+    {
+        "image_timeout_s",
+        "max_image_lead_s",
+        "odom_timeout_s",
+        "tf_broadcast",
+        "transform_tolerance",
+        "correction_timeout_s",
+        "path_length",
+        "diagnostics_period_s",
+    }
+)  # fmt: skip  the node settings that may change while it is configured; those of the stages always may
 _READ_ONLY = frozenset({"autostart"})
 _INT64 = 2**63 - 1
 _DOUBLE = 1.7976931348623157e308

@@ -50,8 +50,7 @@ PARAMETERS = {
 
 def generate_launch_description():
     declared = [
-        DeclareLaunchArgument(name, default_value=value, description=text)
-        for name, (value, text) in ARGUMENTS.items()
+        DeclareLaunchArgument(name, default_value=value, description=text) for name, (value, text) in ARGUMENTS.items()
     ]
     view = Node(
         package="rviz2",

@@ -28,8 +28,7 @@ ARGUMENTS = {
 
 def generate_launch_description():
     declared = [
-        DeclareLaunchArgument(name, default_value=value, description=text)
-        for name, (value, text) in ARGUMENTS.items()
+        DeclareLaunchArgument(name, default_value=value, description=text) for name, (value, text) in ARGUMENTS.items()
     ]
     given = {name: LaunchConfiguration(name) for name in ARGUMENTS}
     localization = IncludeLaunchDescription(

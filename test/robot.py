@@ -186,7 +186,6 @@ class Robot:
     def wait_active(self) -> None:
         """Until the node listens to everything that `show` publishes."""
 
-
         def listening() -> bool:
             assert "cannot configure" not in self.log
             assert self.process.poll() is None

@@ -68,7 +68,7 @@ def localize(
     keypoints: Annotated[int, typer.Option(min=10, help="Keypoints per query image.")] = 1000,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
 ) -> None:
-    """Recall, errors, wrong poses, calibration and time by stage; other front ends and an hloc-style baseline beside."""
+    """Recall, errors, wrong poses, calibration, time by stage; other front ends and an hloc-style baseline beside."""
     console = Console()
     network = Extractor(open_backend(model), ExtractorConfig(max_keypoints=keypoints))
     mapping_config = ExtractorConfig(max_keypoints=MapBuildConfig().max_keypoints)

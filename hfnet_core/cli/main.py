@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import typer
 
 from hfnet_core import __version__
 from hfnet_core.errors import HFNetError
+from hfnet_core.threads import one_blas_thread
 
 __all__ = ["app", "main"]
 
@@ -59,6 +61,8 @@ _mount()
 
 def main() -> None:
     """Run the command line. Exits with status 2 and one line for an expected error, 130 for ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pycolmap's import makes it a crash with a stack trace
+    one_blas_thread()
     try:
         app()
     except HFNetError as error:

@@ -27,7 +27,9 @@ def train(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of the run; repeat the command to resume.")],
     teacher_weights: Annotated[Path, typer.Option(help="ALIKED weights (aliked-n16.pth).")],
     local_minutes: Annotated[float, typer.Option(help="Minutes for the local heads.")] = _DEFAULTS.local_minutes,
-    global_minutes: Annotated[float, typer.Option(help="Minutes for the global head.")] = _DEFAULTS.global_minutes,
+    global_head: Annotated[
+        str, typer.Option(help="What the global descriptor pools: local (descriptors) or layer_18 (longer training).")
+    ] = _DEFAULTS.global_head,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = _DEFAULTS.seed,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.")] = _DEFAULTS.threads,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = _DEFAULTS.device,
@@ -37,7 +39,7 @@ def train(
         TrainConfig,
         {
             "local_minutes": local_minutes,
-            "global_minutes": global_minutes,
+            "global_head": global_head,
             "seed": seed,
             "threads": threads,
             "device": device,

@@ -21,7 +21,7 @@ def evaluate_bag(
     localizer: OfflineLocalizer, path: Path, options: BagOptions | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Sample]:  # fmt: skip
-    """One sample per image of a bag with ground truth, in order.
+    """One sample per image of a bag with ground truth, in order; damaged images have no pose and no latency.
 
     Latency is the time of extraction and localization. progress: called with (images done, all images). Raises
     DatasetError when the bag holds no poses.
@@ -35,6 +35,11 @@ def evaluate_bag(
             result = _localize(localizer, tracker, frame)
             samples.append(_sample(frame.stamp_ns, frame.map_from_camera, result, time.perf_counter() - started_s))
             progress(len(samples), len(bag))
+        if bag.broken:
+            answered = {sample.stamp_ns for sample in samples}
+            damaged = [item for item in bag.timeline() if item.stamp_ns not in answered]
+            samples += [Sample(item.stamp_ns, item.map_from_camera, reason="damaged image") for item in damaged]
+            samples.sort(key=lambda sample: sample.stamp_ns)
     return samples
 
 

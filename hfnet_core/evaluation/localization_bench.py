@@ -1,4 +1,4 @@
-"""Localization measured from all sides in one run: modes, front ends, strangers, kidnapping, a baseline, time by stage."""
+"""Localization measured from all sides in one run: modes, front ends, strangers, kidnapping, a baseline, time."""
 
 from __future__ import annotations
 

@@ -55,10 +55,11 @@ def thumbnails(
 def _choose(samples: Sequence[Sample], config: EvaluationConfig) -> list[int]:
     """Indices, ascending, at most _THUMBNAILS."""
     verdicts = [judge(sample, config) for sample in samples]
-    special: list[int] = []
-    for wanted in ("wrong", "silent"):
-        found = [index for index, verdict in enumerate(verdicts) if verdict == wanted]
-        special += [found[len(found) // 2]] if found else []
+    blind = [index for index, sample in enumerate(samples) if sample.blind]
+    wrong, silent = (
+        [index for index, verdict in enumerate(verdicts) if verdict == word] for word in ("wrong", "silent")
+    )
+    special = [found[len(found) // 2] for found in (wrong, blind or silent) if found]
     errors = [sample.error[0] if sample.error is not None else -1.0 for sample in samples]
     if max(errors, default=-1.0) >= 0:
         special.append(int(np.argmax(errors)))
@@ -71,8 +72,12 @@ def _choose(samples: Sequence[Sample], config: EvaluationConfig) -> list[int]:
 def draw(
     path: Path, samples: Sequence[Sample], config: EvaluationConfig | None = None,
     landmark_map: LandmarkMap | None = None, pictures: Sequence[Thumbnail] = (), title: str = "Localization",
+    notes: Sequence[tuple[str, str]] = (),
 ) -> None:  # fmt: skip
-    """Write a PNG. Raises ConfigError without matplotlib, DatasetError when there is nothing to draw or to write to."""
+    """Write a PNG. notes: further lines beside the score's.
+
+    Raises ConfigError without matplotlib, DatasetError when there is nothing to draw or it cannot be written.
+    """
     config = config or EvaluationConfig()
     try:
         import matplotlib
@@ -84,7 +89,7 @@ def draw(
                                 "ytick.color": _FAINT, "axes.edgecolor": _PANEL, "font.size": 10}):  # fmt: skip
         figure = Figure(figsize=(16, 10), facecolor=_PAPER)
         grid = figure.add_gridspec(
-            5, 4, width_ratios=(1, 1, 0.72, 0.72), height_ratios=(1, 1, 1, 0.5, 0.5), left=0.035, right=0.985, top=0.93,
+            5, 4, width_ratios=(1, 1, 0.56, 0.56), height_ratios=(1, 1, 1, 0.5, 0.5), left=0.035, right=0.985, top=0.93,
             bottom=0.055, hspace=0.28, wspace=0.09,
         )  # fmt: skip
         figure.text(0.035, 0.955, title, fontsize=19, weight="bold")
@@ -93,7 +98,7 @@ def draw(
             axes = figure.add_subplot(grid[index // 2, 2 + index % 2])
             _draw_thumbnail(axes, pictures[index] if index < len(pictures) else None, config)
         _draw_errors(figure.add_subplot(grid[4, :2]), samples, config)
-        _draw_numbers(figure.add_subplot(grid[3:, 2:]), rows(result, config))
+        _draw_numbers(figure.add_subplot(grid[3:, 2:]), [*rows(result, config), *notes])
         with whole_file(path) as temporary:
             figure.savefig(temporary, dpi=100, facecolor=_PAPER, format="png")
 
@@ -141,7 +146,7 @@ def _draw_plan(
     axes.plot(*truth.T, "-", color="white", linewidth=1.0, alpha=0.9, zorder=3, label="true path")
     silent = [item.truth.translation for item in samples if item.truth is not None and item.estimate is None]
     if silent:
-        axes.plot(*(np.array(silent) @ plane.T).T, "x", color=_COLORS["silent"], markersize=5, zorder=4,
+        axes.plot(*(np.array(silent) @ plane.T).T, "x", color=_COLORS["silent"], markersize=3, alpha=0.7, zorder=4,
                   label=f"{len(silent)} images without a pose")  # fmt: skip
     found = [(item.estimate.translation, 100 * item.error[0], judge(item, config)) for item in samples
              if item.estimate is not None and item.error is not None]  # fmt: skip

@@ -54,13 +54,14 @@ def _pair(spread: Spread, factor: float, unit: str) -> str:
 
 
 def print_score(
-    score: Score, title: str, config: EvaluationConfig | None = None, console: Console | None = None
-) -> None:
-    """Print the table."""
+    score: Score, title: str, config: EvaluationConfig | None = None, notes: Sequence[tuple[str, str]] = (),
+    console: Console | None = None,
+) -> None:  # fmt: skip
+    """Print the table. notes: further lines."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, value in rows(score, config):
+    for name, value in [*rows(score, config), *notes]:
         bad = name.startswith("wrong") and score.wrong > 0
         table.add_row(name, value, style="bold red" if bad else None)
     (console or Console()).print(table)

@@ -64,6 +64,8 @@ class NetworkSpec:
     global_dim: size of the global descriptor (released: 4096).
     clusters: number of VLAD clusters.
     intermediate_dim: channels of a 1x1 projection with bias between layer 18 and VLAD; 0 for none (released: 0).
+    pool_local: False pools layer 18, as released. True pools the local descriptors, weighted by the probability of a
+        keypoint: there are no layers 8-18, and words take the place of learned memberships.
     corner_aligned: True samples descriptors as the released model does, at x * (Wc - 1) / (W - 1); False at the
         geometric cell centres, (x - 3.5) / 8.
     """
@@ -73,9 +75,12 @@ class NetworkSpec:
     clusters: int = 32
     intermediate_dim: int = 0
     corner_aligned: bool = True
+    pool_local: bool = False
 
     @property
     def vlad_dim(self) -> int:
+        if self.pool_local:
+            return self.local_dim
         return self.intermediate_dim or LAYERS[-1].outputs
 
 
@@ -92,7 +97,7 @@ def variable_shapes(spec: NetworkSpec, global_head: bool = True) -> dict[str, tu
     """
     shapes: dict[str, tuple[int, ...]] = {"MobilenetV2/Conv/weights": (3, 3, 1, STEM_CHANNELS)}
     shapes |= _batch_norm("MobilenetV2/Conv", STEM_CHANNELS)
-    for block in LAYERS if global_head else LAYERS[:LOCAL_LAYER]:
+    for block in LAYERS if global_head and not spec.pool_local else LAYERS[:LOCAL_LAYER]:
         if block.has_expand:
             shapes[f"{block.scope}/expand/weights"] = (1, 1, block.inputs, block.expanded)
             shapes |= _batch_norm(f"{block.scope}/expand", block.expanded)
@@ -109,12 +114,21 @@ def variable_shapes(spec: NetworkSpec, global_head: bool = True) -> dict[str, tu
         shapes[f"local_head/{head}/Conv_1/biases"] = (outputs,)
     if not global_head:
         return shapes
+    if spec.pool_local:
+        shapes["global_head/local_vlad/words"] = (spec.clusters, spec.local_dim)
+        return shapes | _reduction(spec)
     if spec.intermediate_dim:
         shapes["global_head/intermediate_proj/weights"] = (1, 1, LAYERS[-1].outputs, spec.intermediate_dim)
         shapes["global_head/intermediate_proj/biases"] = (spec.intermediate_dim,)
     shapes["global_head/vlad/memberships/weights"] = (1, 1, spec.vlad_dim, spec.clusters)
     shapes |= _batch_norm("global_head/vlad/memberships", spec.clusters, gamma=False)
     shapes["global_head/vlad/clusters"] = (1, 1, 1, spec.clusters, spec.vlad_dim)
-    shapes["global_head/dimensionality_reduction/weights"] = (spec.clusters * spec.vlad_dim, spec.global_dim)
-    shapes["global_head/dimensionality_reduction/biases"] = (spec.global_dim,)
-    return shapes
+    return shapes | _reduction(spec)
+
+
+def _reduction(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
+    scope = "global_head/dimensionality_reduction"
+    return {
+        f"{scope}/weights": (spec.clusters * spec.vlad_dim, spec.global_dim),
+        f"{scope}/biases": (spec.global_dim,),
+    }

@@ -80,6 +80,8 @@ class ModelInfo:
 def _spec(values: Any) -> NetworkSpec:
     """A spec from JSON; ValueError for missing, unknown or misfit fields."""
     types: dict[str, type] = {item.name: type(item.default) for item in fields(NetworkSpec)}
+    if isinstance(values, dict):
+        values = {"pool_local": False, **values}  # files written before there was a choice pool layer 18
     if not isinstance(values, dict) or values.keys() != types.keys():
         raise ValueError(f"spec {values!r}")
     for name, kind in types.items():

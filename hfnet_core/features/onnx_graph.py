@@ -62,9 +62,12 @@ def build_onnx(
         raise ModelError(f"static shape {static_shape} is not made of positive multiples of {DETECTOR_CELL}")
     graph = _Graph(variables)
     features = graph.backbone(_stem(graph), LAYERS[:LOCAL_LAYER])
-    _detector_head(graph, features, with_logits)
+    classes = _detector_head(graph, features, with_logits)
     _descriptor_head(graph, features)
-    _global_head(graph, graph.backbone(features, LAYERS[LOCAL_LAYER:]), spec)
+    if spec.pool_local:
+        _local_vlad(graph, classes, spec)
+    else:
+        _global_head(graph, graph.backbone(features, LAYERS[LOCAL_LAYER:]), spec)
     info = ModelInfo(name, version, hash_variables(variables, spec), spec, licence, subpixel)
     return _model(graph, info, static_shape, with_logits)
 
@@ -180,7 +183,8 @@ def _stem(graph: _Graph) -> str:
     return graph.convolution(centred, "MobilenetV2/Conv", stride=2, input_scale=1 / 128)
 
 
-def _detector_head(graph: _Graph, features: str, with_logits: bool) -> None:
+def _detector_head(graph: _Graph, features: str, with_logits: bool) -> str:
+    """Makes `scores`; returns the probabilities of the 65 classes [1, 65, H/8, W/8]."""
     scope = "local_head/detector"
     logits = graph.convolution(graph.convolution(features, f"{scope}/Conv"), f"{scope}/Conv_1", relu=False)
     if with_logits:
@@ -191,6 +195,7 @@ def _detector_head(graph: _Graph, features: str, with_logits: bool) -> None:
     pixels = graph.node("Slice", [classes, *bounds], f"{scope}/without_dustbin")
     image = graph.node("DepthToSpace", [pixels], f"{scope}/image", blocksize=DETECTOR_CELL, mode="DCR")
     graph.node("Squeeze", [image, bounds[2]], "scores")
+    return classes
 
 
 def _descriptor_head(graph: _Graph, features: str) -> None:
@@ -215,7 +220,43 @@ def _global_head(graph: _Graph, x: str, spec: NetworkSpec) -> None:
     own = graph.node("Mul", [mass, centres], f"{scope}/mass_times_centre")
     residuals = graph.node("Sub", [own, graph.node("MatMul", [weights, points], f"{scope}/sum")], f"{scope}/residuals")
     vlad = graph.reshape(graph.unit_length(residuals, 1, f"{scope}/intra"), [1, clusters * dim], f"{scope}/flat")
-    vlad = graph.unit_length(vlad, 1, f"{scope}/unit")
+    _reduce(graph, graph.unit_length(vlad, 1, f"{scope}/unit"))
+
+
+def _local_vlad(graph: _Graph, classes: str, spec: NetworkSpec) -> None:
+    """VLAD of the local descriptors: each belongs to its nearest word, weighted by the probability of a keypoint.
+
+    Residuals are summed per word, square-rooted with their sign, and each word's part gets unit length.
+    """
+    scope, words = "global_head/local_vlad", graph.variable("global_head/local_vlad/words")
+    bounds = [graph.constant(f"{scope}/{key}", [value], np.int64)
+              for key, value in (("start", DETECTOR_CELL**2), ("end", DETECTOR_CELL**2 + 1), ("axis", 1))]  # fmt: skip
+    dustbin = graph.node("Slice", [classes, *bounds], f"{scope}/dustbin")
+    keypoint = graph.node("Sub", [graph.constant(f"{scope}/one", 1.0), dustbin], f"{scope}/keypoint")
+    weights = graph.reshape(keypoint, [1, -1, 1], f"{scope}/weights")  # [1, P, 1]
+    points = graph.reshape("descriptors", [1, -1, spec.local_dim], f"{scope}/points")  # [1, P, D]
+    product = graph.node("MatMul", [points, graph.constant(f"{scope}/words_transposed", words.T)], f"{scope}/product")
+    offset = graph.constant(f"{scope}/offset", 0.5 * (words**2).sum(axis=1))
+    affinity = graph.node("Sub", [product, offset], f"{scope}/affinity")  # [1, P, K]
+    best = graph.node("ReduceMax", [affinity], f"{scope}/best", axes=[2], keepdims=1)
+    nearest = graph.node("Equal", [affinity, best], f"{scope}/nearest")
+    nearest = graph.node("Cast", [nearest], f"{scope}/nearest_word", to=TensorProto.FLOAT)
+    assigned = graph.node("Mul", [nearest, weights], f"{scope}/assigned")
+    axis = graph.constant(f"{scope}/point_axis", [1], np.int64)
+    mass = graph.node("ReduceSum", [assigned, axis], f"{scope}/mass", keepdims=0)  # [1, K]
+    mass = graph.reshape(mass, [1, spec.clusters, 1], f"{scope}/mass_column")
+    assigned = graph.node("Transpose", [assigned], f"{scope}/assigned_by_word", perm=[0, 2, 1])
+    own = graph.node("Mul", [mass, graph.constant(f"{scope}/words", words[None])], f"{scope}/mass_times_word")
+    sums = graph.node("MatMul", [assigned, points], f"{scope}/sum")
+    residuals = graph.node("Sub", [sums, own], f"{scope}/residuals")  # [1, K, D]
+    root = graph.node("Sqrt", [graph.node("Abs", [residuals], f"{scope}/abs")], f"{scope}/sqrt")
+    root = graph.node("Mul", [graph.node("Sign", [residuals], f"{scope}/sign"), root], f"{scope}/root")
+    flat = [1, spec.clusters * spec.local_dim]
+    vlad = graph.reshape(graph.unit_length(root, 2, f"{scope}/intra"), flat, f"{scope}/flat")
+    _reduce(graph, graph.unit_length(vlad, 1, f"{scope}/unit"))
+
+
+def _reduce(graph: _Graph, vlad: str) -> None:
     scope = "global_head/dimensionality_reduction"
     parameters = [
         graph.constant(f"{scope}/{leaf}", graph.variable(f"{scope}/{leaf}")) for leaf in ("weights", "biases")

@@ -90,9 +90,7 @@ class BagWriter:
         """The calibration. Raises DatasetError for a camera that ROS cannot express."""
         model, k, d = camera_info_fields(camera)
         p = [k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0]
-        roi = self.type("sensor_msgs/msg/RegionOfInterest")(
-            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-        )
+        roi = self.type("sensor_msgs/msg/RegionOfInterest")(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
         arrays = {"d": d, "k": k, "r": np.eye(3).reshape(-1), "p": p}
         named = {name.upper() if self._ros1 else name: np.array(value) for name, value in arrays.items()}
         self.write(

@@ -3,7 +3,7 @@
     hfnet train POOL OUTPUT --teacher-weights aliked-n16.pth
 
 retrains the shipped weights from a pool of photos (see `pool.py` for its layout): keypoints of a teacher, then layers
-1-7 with the local heads, then layers 8-18 with the global head (see `recipe.py`). The budget is in minutes and the
+1-7 with the local heads, then the global head (see `recipe.py`). The budget is in minutes and the
 learning rate follows the share that is spent, so the command ends in time on any machine; repeated after a kill, it
 goes on from the last checkpoint. `hfnet export CHECKPOINT MODEL` writes a checkpoint as ONNX.
 """

@@ -13,7 +13,7 @@ from hfnet_core.errors import ModelError
 from hfnet_core.features.architecture import NetworkSpec
 from hfnet_core.training.network import HFNet
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "save_network"]
 
 _FORMAT = "hfnet-training-1"
 
@@ -62,3 +62,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"{path} is not a checkpoint of this version ({_FORMAT}): train again or export elsewhere")
     del values["format"]
     return Checkpoint(**(values | {"spec": NetworkSpec(**values["spec"])}))
+
+
+def save_network(network: HFNet, path: Path) -> None:
+    """A checkpoint of a finished network: only its weights matter, no run goes on from it."""
+    nothing = torch.zeros(0)
+    save_checkpoint(path, Checkpoint("finished", 0, 0.0, network.spec, network.state_dict(), {}, nothing, nothing))

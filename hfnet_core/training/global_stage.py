@@ -2,6 +2,7 @@
 
 Views of one place attract in proportion to their overlap and repel those of other places and those of the same photo
 that see something else. A dense InfoNCE on the projected features makes the pooled features themselves repeatable.
+With a teacher, descriptors also imitate its own of the same view.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from hfnet_core.training.global_data import GlobalBatch, GlobalBatches, GlobalDataSettings
 from hfnet_core.training.losses import info_nce, overlap_info_nce
-from hfnet_core.training.network import HFNet, l2_normalize
+from hfnet_core.training.network import HFNet, LocalVladHead, l2_normalize
 from hfnet_core.training.pool import Pool
 
-__all__ = ["GlobalLossSettings", "GlobalStage", "initialize_clusters"]
+__all__ = ["GlobalLossSettings", "GlobalStage", "initialize_clusters", "solve_reduction"]
 
 _STRIDE = 32  # pixels per feature of layer 18
 _MEMORY_WARMUP = 100  # steps before remembered descriptors are worth repelling
@@ -28,12 +29,14 @@ _MEMORY_WARMUP = 100  # steps before remembered descriptors are worth repelling
 class GlobalLossSettings:
     """Weights and bounds of the global stage's losses.
 
-    place_weight: of the descriptors' InfoNCE; positive, negative: overlaps from which two views attract, and below
-    which they repel; dense_weight, dense_scale: weight and 1 / temperature of the InfoNCE on projected features;
-    memory: descriptors of former batches kept as negatives; near: two features of one view closer than this many
-    grid cells are no negatives of each other.
+    imitation_weight: of the distance to the teacher's descriptors, if there is a teacher; place_weight: of the
+    descriptors' InfoNCE; dense_weight, dense_scale: weight and 1 / temperature of the InfoNCE on projected features;
+    positive, negative: overlaps from which two views attract, and below which they repel; memory: descriptors of
+    former batches kept as negatives; near: two features of one view closer than this many grid cells are no
+    negatives of each other.
     """
 
+    imitation_weight: float = 0.0
     place_weight: float = 1.0
     positive: float = 0.4
     negative: float = 0.15
@@ -51,9 +54,10 @@ class GlobalStage:
         pool: Pool,
         data: GlobalDataSettings | None = None,
         weights: GlobalLossSettings | None = None,
+        teacher: LocalVladHead | None = None,
         name: str = "global",
     ) -> None:
-        self.pool, self.name = pool, name
+        self.pool, self.teacher, self.name = pool, teacher, name
         self.data = data or GlobalDataSettings()
         self.weights = weights or GlobalLossSettings()
         self._memory: list[tuple[Tensor, Tensor]] = []
@@ -63,7 +67,7 @@ class GlobalStage:
         network.eval()
         network.requires_grad_(False)
         trained: list[nn.Parameter] = []
-        for module in (network.deep, network.global_head):
+        for module in (network.deep, network.deep_head):
             module.train()
             trained.extend(module.requires_grad_(True).parameters())
         return trained
@@ -75,20 +79,32 @@ class GlobalStage:
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             layer_7 = network.layer_7(images)
-        features = network.global_head.features(network.layer_18(layer_7))
-        descriptors = network.global_head.pool(features)
+        features = network.deep_head.features(network.layer_18(layer_7))
+        descriptors = network.deep_head.pool(features)
         with torch.autocast(images.device.type, enabled=False):
             similarity = scale * (descriptors @ descriptors.t())
             memory = self._recall(descriptors, batch.group, scale)
             place = overlap_info_nce(similarity, batch.overlap, self.weights.positive, self.weights.negative, memory)
             dense = self._dense(features.float(), batch)
+            imitation = self._imitation(network, layer_7.float(), descriptors)
         self._remember(descriptors.detach(), batch.group)
-        return self.weights.place_weight * place + self.weights.dense_weight * dense, {
+        weights = self.weights
+        total = weights.place_weight * place + weights.dense_weight * dense + weights.imitation_weight * imitation
+        return total, {
+            "imitation": float(imitation.detach()),
             "place": float(place.detach()),
             "dense": float(dense.detach()),
             "recall": _recall_at_1(similarity.detach(), batch.overlap, self.weights),
             "scale": float(scale.detach()),
         }
+
+    def _imitation(self, network: HFNet, layer_7: Tensor, descriptors: Tensor) -> Tensor:
+        """Half the squared distance to the teacher's descriptor of the same view, its mean."""
+        if self.teacher is None or self.weights.imitation_weight == 0:
+            return descriptors.sum() * 0.0
+        with torch.no_grad():
+            targets: Tensor = self.teacher(network.local_heads(layer_7))
+        return (1 - (targets * descriptors).sum(dim=1)).mean()
 
     def _dense(self, features: Tensor, batch: GlobalBatch) -> Tensor:
         if len(batch.a_view) == 0:
@@ -156,14 +172,14 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
     The memberships are the scaled direction of each centre, so that a feature belongs to the nearest one.
     Source: Arandjelovic et al., "NetVLAD: CNN architecture for weakly supervised place recognition", CVPR 2016.
     """
-    training, device = network.training, network.global_head.clusters.device
+    training, device = network.training, network.deep_head.clusters.device
     network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = DataLoader(stage.batches(seed, batches), batch_size=None)
     collected = []
     for batch in loader:
         images = batch.images.to(device).float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
-            features = network.global_head.features(network.layer_18(network.layer_7(images)))
+            features = network.deep_head.features(network.layer_18(network.layer_7(images)))
         collected.append(features.float().permute(0, 2, 3, 1).flatten(0, 2))
     samples = torch.cat(collected)
     generator = torch.Generator().manual_seed(seed)
@@ -175,8 +191,36 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
             members = samples[assigned == number]
             if len(members):
                 centres[number] = members.mean(dim=0)
-    head = network.global_head
+    head = network.deep_head
     head.clusters.copy_(centres)
     directions = functional.normalize(centres - samples.mean(dim=0), dim=1)
     head.memberships.weight.copy_(directions[:, :, None, None])
     network.train(training)
+
+
+@torch.no_grad()
+def solve_reduction(
+    network: HFNet, stage: GlobalStage, teacher: LocalVladHead, seed: int, batches: int = 60, ridge: float = 0.02
+) -> None:
+    """The final layer by ridge regression of the teacher's descriptors from VLAD, over the views of some batches.
+
+    ridge: regularisation, relative to the mean eigenvalue of the inputs' covariance.
+    """
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = network.deep_head.clusters.device
+    inputs, targets = [], []
+    for batch in DataLoader(stage.batches(seed + 1, batches), batch_size=None):
+        images = batch.images.to(device).float().contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            layer_7 = network.layer_7(images)
+            features = network.deep_head.features(network.layer_18(layer_7))
+        inputs.append(network.deep_head.vlad(features.float()))
+        targets.append(teacher(network.local_heads(layer_7.float())))
+    x, y = torch.cat(inputs).double(), torch.cat(targets).double()
+    x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
+    x, y = x - x_mean, y - y_mean
+    gram = x.t() @ x
+    gram.diagonal().add_(ridge * float(gram.diagonal().mean()) * len(gram) / min(len(x), len(gram)))
+    weight = torch.linalg.solve(gram, x.t() @ y)
+    network.deep_head.reduction.weight.copy_(weight.t())
+    network.deep_head.reduction.bias.copy_(y_mean - x_mean @ weight)

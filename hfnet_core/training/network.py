@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hfnet_core.errors import ModelError
+from hfnet_core.errors import ConfigError, ModelError
 from hfnet_core.features.architecture import (
     BATCH_NORM_EPSILON,
     DETECTOR_CELL,
@@ -30,7 +30,7 @@ from hfnet_core.features.architecture import (
     variable_shapes,
 )
 
-__all__ = ["GlobalHead", "HFNet", "LocalMaps", "l2_normalize", "sample_descriptors"]
+__all__ = ["GlobalHead", "HFNet", "LocalMaps", "LocalVladHead", "l2_normalize", "sample_descriptors"]
 
 _BATCH_NORM_MOMENTUM = 0.03  # torch's sense: weight of the new batch; the release used 0.003, far longer training
 _SHARPNESS = 3.0  # gamma of the memberships at the start; 1 leaves assignments almost uniform over 32 clusters
@@ -155,26 +155,64 @@ class GlobalHead(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """Unit descriptors [N, global_dim] of `features`."""
+        return l2_normalize(self.reduction(self.vlad(x)), dim=1)
+
+    def vlad(self, x: Tensor) -> Tensor:
+        """Unit VLAD vectors [N, clusters * vlad_dim], cluster-major, of `features`."""
         weights = self.norm(self.memberships(x)).float().softmax(dim=1).flatten(2)  # [N, K, P]
         x = x.float().flatten(2)  # [N, D, P]
         residuals = weights.sum(2)[:, :, None] * self.clusters - weights @ x.transpose(1, 2)  # [N, K, D]
-        vlad = l2_normalize(l2_normalize(residuals, dim=1).flatten(1), dim=1)
-        return l2_normalize(self.reduction(vlad), dim=1)
+        return l2_normalize(l2_normalize(residuals, dim=1).flatten(1), dim=1)
+
+
+class LocalVladHead(nn.Module):
+    """VLAD pooling of the local descriptors and a projection: unit descriptors [N, global_dim].
+
+    Each descriptor belongs to its nearest word, weighted by the cell's probability to hold a keypoint; residuals are
+    summed per word, square-rooted with their sign, and each word's part gets unit length.
+    """
+
+    words: Tensor  # [K, D]
+
+    def __init__(self, local_dim: int, words: int, global_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("words", l2_normalize(torch.randn(words, local_dim), dim=1))
+        self.reduction = nn.Linear(words * local_dim, global_dim)
+
+    @staticmethod
+    def points(maps: LocalMaps) -> tuple[Tensor, Tensor]:
+        """Descriptors [N, P, D] and weights [N, P] of all cells."""
+        return maps.descriptors.flatten(2).transpose(1, 2), 1 - maps.logits.softmax(dim=1)[:, -1].flatten(1)
+
+    def vlad(self, descriptors: Tensor, weights: Tensor) -> Tensor:
+        """Unit VLAD vectors [N, K * D], word-major."""
+        affinity = descriptors @ self.words.t() - 0.5 * self.words.square().sum(dim=1)
+        nearest = (affinity == affinity.amax(dim=2, keepdim=True)).to(weights.dtype)
+        assigned = (nearest * weights[:, :, None]).transpose(1, 2)
+        residuals = assigned @ descriptors - assigned.sum(dim=2)[:, :, None] * self.words
+        rooted = residuals.sign() * residuals.abs().sqrt()
+        return l2_normalize(l2_normalize(rooted, dim=2).flatten(1), dim=1)
+
+    def forward(self, maps: LocalMaps) -> Tensor:
+        return l2_normalize(self.reduction(self.vlad(*self.points(maps))), dim=1)
 
 
 class HFNet(nn.Module):
-    """The whole network; `local` and `global_descriptor` run only the layers they need."""
+    """The whole network; `local` runs only the layers it needs."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
         self.stem = _ConvNorm(1, STEM_CHANNELS, 3, 2)
         self.shallow = nn.ModuleList(_InvertedResidual(block) for block in LAYERS[:LOCAL_LAYER])
-        self.deep = nn.ModuleList(_InvertedResidual(block) for block in LAYERS[LOCAL_LAYER:])
+        deep = () if spec.pool_local else LAYERS[LOCAL_LAYER:]
+        self.deep = nn.ModuleList(_InvertedResidual(block) for block in deep)
         local_inputs = LAYERS[LOCAL_LAYER - 1].outputs
         self.descriptor = _ConvHead(local_inputs, spec.local_dim, spec.local_dim)
         self.detector = _ConvHead(local_inputs, DETECTOR_CHANNELS, DETECTOR_CLASSES)
-        self.global_head = GlobalHead(spec)
+        self.global_head: GlobalHead | LocalVladHead = (
+            LocalVladHead(spec.local_dim, spec.clusters, spec.global_dim) if spec.pool_local else GlobalHead(spec)
+        )
 
     def layer_7(self, image: Tensor) -> Tensor:
         """[N, 96, H/8, W/8] of gray images [N, 1, H, W], 0..255."""
@@ -189,19 +227,26 @@ class HFNet(nn.Module):
             layer_7 = block(layer_7)
         return layer_7
 
-    def local(self, image: Tensor) -> LocalMaps:
-        features = self.layer_7(image)
-        return LocalMaps(self.detector(features).float(), l2_normalize(self.descriptor(features), dim=1))
+    def local_heads(self, layer_7: Tensor) -> LocalMaps:
+        """The maps of layer 7."""
+        return LocalMaps(self.detector(layer_7).float(), l2_normalize(self.descriptor(layer_7), dim=1))
 
-    def global_descriptor(self, image: Tensor) -> Tensor:
-        result: Tensor = self.global_head(self.layer_18(self.layer_7(image)))
-        return result
+    def local(self, image: Tensor) -> LocalMaps:
+        return self.local_heads(self.layer_7(image))
 
     def forward(self, image: Tensor) -> tuple[LocalMaps, Tensor]:
         """Local maps and the unit global descriptor [N, global_dim]."""
         features = self.layer_7(image)
-        maps = LocalMaps(self.detector(features).float(), l2_normalize(self.descriptor(features), dim=1))
-        return maps, self.global_head(self.layer_18(features))
+        maps = self.local_heads(features)
+        head = self.global_head
+        return maps, head(maps) if isinstance(head, LocalVladHead) else head(self.layer_18(features))
+
+    @property
+    def deep_head(self) -> GlobalHead:
+        """The global head on layer 18. Raises ConfigError for a network that has none."""
+        if not isinstance(self.global_head, GlobalHead):
+            raise ConfigError("this network pools its local descriptors: it has no layers 8-18 to train")
+        return self.global_head
 
     def variables(self) -> dict[str, NDArray[np.float32]]:
         """Every variable by its released name, in TensorFlow's layout, float32.
@@ -212,9 +257,10 @@ class HFNet(nn.Module):
             name: np.array(_to_tensorflow(name, tensor.detach().float().cpu()).numpy(), order="C")
             for name, tensor in _named_tensors(self)
         }
-        gamma = self.global_head.norm.weight.detach().float().cpu().numpy()
-        result["global_head/vlad/memberships/weights"] *= gamma
-        result["global_head/vlad/memberships/BatchNorm/moving_mean"] *= gamma
+        if isinstance(self.global_head, GlobalHead):
+            gamma = self.global_head.norm.weight.detach().float().cpu().numpy()
+            result["global_head/vlad/memberships/weights"] *= gamma
+            result["global_head/vlad/memberships/BatchNorm/moving_mean"] *= gamma
         return result
 
     def load_variables(self, variables: Mapping[str, NDArray[np.float32]]) -> None:
@@ -225,7 +271,8 @@ class HFNet(nn.Module):
             for name, tensor in _named_tensors(self):
                 value = torch.from_numpy(np.array(variables[name], dtype=np.float32))
                 tensor.copy_(_from_tensorflow(name, value).reshape(tensor.shape))
-            self.global_head.norm.weight.fill_(1.0)
+            if isinstance(self.global_head, GlobalHead):
+                self.global_head.norm.weight.fill_(1.0)
 
 
 def _check_variables(variables: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -274,7 +321,8 @@ def _conv_norm_tensors(scope: str, module: _ConvNorm, leaf: str = "weights") -> 
 
 def _named_tensors(network: HFNet) -> Iterator[tuple[str, Tensor]]:
     yield from _conv_norm_tensors("MobilenetV2/Conv", network.stem)
-    for block, module in zip(LAYERS, [*network.shallow, *network.deep], strict=True):
+    # Without layers 8-18 there are fewer modules than rows of the table.
+    for block, module in zip(LAYERS, [*network.shallow, *network.deep], strict=False):
         assert isinstance(module, _InvertedResidual)
         if module.expand is not None:
             yield from _conv_norm_tensors(f"{block.scope}/expand", module.expand)
@@ -285,14 +333,21 @@ def _named_tensors(network: HFNet) -> Iterator[tuple[str, Tensor]]:
         yield f"{scope}/Conv_1/weights", head.output.weight
         yield f"{scope}/Conv_1/biases", _bias(head.output)
     head_module = network.global_head
-    if head_module.projection is not None:
-        yield "global_head/intermediate_proj/weights", head_module.projection.weight
-        yield "global_head/intermediate_proj/biases", _bias(head_module.projection)
-    yield "global_head/vlad/memberships/weights", head_module.memberships.weight
-    yield from _norm_tensors("global_head/vlad/memberships", head_module.norm, gamma=False)
-    yield "global_head/vlad/clusters", head_module.clusters
+    if isinstance(head_module, LocalVladHead):
+        yield "global_head/local_vlad/words", head_module.words
+    else:
+        yield from _deep_head_tensors(head_module)
     yield "global_head/dimensionality_reduction/weights", head_module.reduction.weight
     yield "global_head/dimensionality_reduction/biases", _bias(head_module.reduction)
+
+
+def _deep_head_tensors(head: GlobalHead) -> Iterator[tuple[str, Tensor]]:
+    if head.projection is not None:
+        yield "global_head/intermediate_proj/weights", head.projection.weight
+        yield "global_head/intermediate_proj/biases", _bias(head.projection)
+    yield "global_head/vlad/memberships/weights", head.memberships.weight
+    yield from _norm_tensors("global_head/vlad/memberships", head.norm, gamma=False)
+    yield "global_head/vlad/clusters", head.clusters
 
 
 def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:

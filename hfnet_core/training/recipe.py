@@ -1,10 +1,17 @@
 """The whole recipe, from a pool of photos to an ONNX file: what `hfnet train` does.
 
-    teacher   keypoints of every photo                          OUTPUT/teacher/*.npz
-    local     layers 1-7 and the local heads                    OUTPUT/local/{checkpoint.pt, log.csv}
-    warmup    layers 8-18, dense loss only; then k-means        OUTPUT/warmup/
-    global    layers 8-18 and the global head                   OUTPUT/global/
-    export    named variables and the network                   OUTPUT/variables.npz, OUTPUT/hfnet.onnx
+    teacher    keypoints of every photo                         OUTPUT/teacher/*.npz
+    local      layers 1-7 and the local heads                   OUTPUT/local/{checkpoint.pt, log.csv}
+    global     a VLAD of the local descriptors, fitted to the pool
+    export     the network, as checkpoint, variables and ONNX   OUTPUT/{trained.pt, variables.npz, hfnet.onnx}
+
+With `global_head="layer_18"` the global descriptor pools layer 18, as the released network does:
+
+    warmup     layers 8-18, dense loss only; then k-means       OUTPUT/warmup/
+    global     layers 8-18 and the global head, contrastive     OUTPUT/global/
+    imitation  the same, imitating a VLAD of local descriptors  OUTPUT/imitation/
+
+On the pool of 1,426 photos that was not nearly as good at finding places.
 
 Every part goes on where it was interrupted when the same call is repeated.
 """
@@ -19,18 +26,21 @@ import torch
 
 from hfnet_core.config import TrainConfig
 from hfnet_core.features.architecture import NetworkSpec
+from hfnet_core.training.checkpoint import save_network
 from hfnet_core.training.export import export_checkpoint, save_variables
 from hfnet_core.training.global_data import GlobalDataSettings
-from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, initialize_clusters
+from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, initialize_clusters, solve_reduction
 from hfnet_core.training.local_data import LocalDataSettings
 from hfnet_core.training.local_stage import LocalStage
-from hfnet_core.training.network import HFNet
+from hfnet_core.training.local_vlad import fit_local_vlad
+from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.pool import Pool
 from hfnet_core.training.teachers import Teacher, run_teacher
-from hfnet_core.training.train import RunSettings, run_stage
+from hfnet_core.training.train import CHECKPOINT_NAME, RunSettings, run_stage
 
 __all__ = ["spec_of", "train_network", "view_sizes"]
 
+_IMITATION = GlobalLossSettings(imitation_weight=10.0, place_weight=0.25, dense_weight=0.25)
 _BLANK_REPORTS = 50  # photos between two lines about the teacher
 
 
@@ -65,19 +75,31 @@ def train_network(
     crops = LocalDataSettings(pairs=config.pairs, crop_px=config.crop_px)
     stage = LocalStage(pool, output / "teacher", crops)
     run_stage(stage, network, local, output / "local", config.device, report)
-    _train_global(pool, network, output, config, report)
+    if isinstance(network.global_head, LocalVladHead):
+        network.global_head.load_state_dict(_fitted(network, pool, config).state_dict())
+    else:
+        _train_global(pool, network, output, config, report)
 
+    save_network(network, output / "trained.pt")
     save_variables(network.variables(), output / "variables.npz")
-    checkpoint, model = output / "global" / "checkpoint.pt", output / "hfnet.onnx"
-    parity = export_checkpoint(checkpoint, model, name="hfnet-trained", version=version, licence="Apache-2.0")
+    model = output / "hfnet.onnx"
+    parity = export_checkpoint(
+        output / "trained.pt", model, name="hfnet-trained", version=version, licence="Apache-2.0"
+    )
     report(f"wrote {model}; largest difference to torch {parity.worst:.1e}")
     return network
 
 
 def spec_of(config: TrainConfig) -> NetworkSpec:
     """The sizes of the network a configuration asks for; trained networks sample at the geometric cell centres."""
+    pool_local = config.global_head == "local"
     return NetworkSpec(
-        config.local_dim, config.global_dim, config.clusters, config.intermediate_dim, corner_aligned=False
+        local_dim=config.local_dim,
+        global_dim=config.global_dim,
+        clusters=config.clusters,
+        intermediate_dim=0 if pool_local else config.intermediate_dim,
+        corner_aligned=False,
+        pool_local=pool_local,
     )
 
 
@@ -89,16 +111,39 @@ def view_sizes(width_px: int) -> tuple[tuple[int, int], ...]:
 
 
 def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
-    def settings(minutes: float) -> RunSettings:
-        rate = config.global_learning_rate
-        return RunSettings(minutes=minutes, learning_rate=rate, seed=config.seed, workers=config.workers)
+    def settings(minutes: float, rate: float, seed: int) -> RunSettings:
+        return RunSettings(minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers)
 
-    views = GlobalDataSettings(places=config.places, views=config.views, sizes=view_sizes(config.view_px))
+    def run(stage: GlobalStage, run_settings: RunSettings, prepare: Callable[[], None]) -> None:
+        folder = output / stage.name
+        if not (folder / CHECKPOINT_NAME).is_file():
+            prepare()
+        run_stage(stage, network, run_settings, folder, config.device, report)
+
+    rate, views = config.global_learning_rate, _view_settings(config)
     warmup = GlobalStage(pool, views, weights=GlobalLossSettings(place_weight=0.0), name="warmup")
-    run_stage(warmup, network, settings(config.warmup_minutes), output / "warmup", config.device, report)
-    stage = GlobalStage(pool, views)
-    initialize_clusters(network, stage, config.seed)  # repeated on resume, then replaced by the checkpoint's
-    run_stage(stage, network, settings(config.global_minutes), output / "global", config.device, report)
+    run(warmup, settings(config.warmup_minutes, rate, config.seed), lambda: None)
+    contrastive = GlobalStage(pool, views)
+    run(
+        contrastive,
+        settings(config.global_minutes, rate, config.seed),
+        lambda: initialize_clusters(network, contrastive, config.seed),
+    )
+    teacher = _fitted(network, pool, config)
+    imitation = GlobalStage(pool, views, _IMITATION, teacher, "imitation")
+    run(
+        imitation,
+        settings(config.imitation_minutes, config.imitation_learning_rate, config.seed + 1),
+        lambda: solve_reduction(network, imitation, teacher, config.seed, config.regression_batches),
+    )
+
+
+def _view_settings(config: TrainConfig) -> GlobalDataSettings:
+    return GlobalDataSettings(places=config.places, views=config.views, sizes=view_sizes(config.view_px))
+
+
+def _fitted(network: HFNet, pool: Pool, config: TrainConfig) -> LocalVladHead:
+    return fit_local_vlad(network, pool, words=config.clusters, global_dim=config.global_dim, seed=config.seed)
 
 
 def _teacher_report(report: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -7,6 +7,7 @@ the centre of the top-left one, and `scores` [K] float32, larger is better.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -85,7 +86,7 @@ def read_keypoints(folder: Path, name: str) -> TeacherKeypoints:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return TeacherKeypoints(stored["keypoints"], stored["scores"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} is damaged ({error}): delete it and run the teacher again") from error
 
 

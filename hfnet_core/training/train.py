@@ -25,7 +25,9 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hfnet_core.training.network import HFNet
 
-__all__ = ["RunSettings", "Stage", "run_stage"]
+__all__ = ["CHECKPOINT_NAME", "RunSettings", "Stage", "run_stage"]
+
+CHECKPOINT_NAME = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class _Run:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
-        self.checkpoint_path = folder / "checkpoint.pt"
+        self.checkpoint_path = folder / CHECKPOINT_NAME
         self.step, self.elapsed_s = 0, 0.0
 
     @property

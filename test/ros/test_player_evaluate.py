@@ -242,8 +242,11 @@ def test_the_demo_does_not_end_well_with_a_bad_result(tmp_path):
     with pytest.raises(DemoError, match="1 wrong"):
         check(Run(wrong, score(wrong)))
     few = [truth[0], *silent[1:]]
-    with pytest.raises(DemoError, match="only 33 %"):
+    with pytest.raises(DemoError, match="only 1 of 3"):
         check(Run(few, score(few)))
+    busy = Run(few, score(few), {"images dropped": "2"})
+    assert busy.dropped == 2
+    check(busy)
 
 
 def test_executables_are_what_ros2_run_starts():

@@ -7,7 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from wall import wall_bag, wall_files
+from wall import CAMERA, map_from_camera, view, wall_bag, wall_files
 
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
@@ -68,12 +68,24 @@ def test_picture_of_a_run_without_map_or_poses(samples, tmp_path):
 def test_bag_without_poses_is_refused(world, tmp_path):
     model, map_file, _ = world
     with open_writer(tmp_path / "bare", "mcap") as writer:
-        from wall import CAMERA, view
-
         writer.camera_info(10**9, CAMERA)
         writer.image(10**9, view(0))
     with pytest.raises(DatasetError, match="poses"):
         evaluate_bag(OfflineLocalizer(map_file, model), tmp_path / "bare")
+
+
+def test_a_damaged_image_counts_as_one_without_a_pose(world, tmp_path):
+    model, map_file, _ = world
+    with open_writer(tmp_path / "bag", "mcap") as writer:
+        for index, data in enumerate((cv2.imencode(".png", view(0))[1].tobytes(), b"no image at all")):
+            stamp_ns = (index + 1) * 10**8
+            writer.camera_info(stamp_ns, CAMERA)
+            writer.compressed(stamp_ns, data, "png")
+            writer.pose(stamp_ns, map_from_camera(0))
+    found = evaluate_bag(OfflineLocalizer(map_file, model), tmp_path / "bag")
+    assert [sample.estimate is None for sample in found] == [False, True]
+    assert found[1].reason == "damaged image"
+    assert score(found).published_share == 0.5
 
 
 def test_command_prints_a_table_and_writes_numbers(world, tmp_path, capsys):

@@ -21,7 +21,8 @@ from hfnet_core.training.recipe import train_network, view_sizes
 from hfnet_core.training.teachers import Aliked, Teacher, TeacherKeypoints
 
 TINY = TrainConfig(
-    local_minutes=0.01, warmup_minutes=0.01, global_minutes=0.01, crop_px=64, pairs=2, view_px=96, places=3, views=2,
+    local_minutes=0.01, warmup_minutes=0.01, global_minutes=0.01, imitation_minutes=0.01, regression_batches=3,
+    crop_px=64, pairs=2, view_px=96, places=3, views=2,
     local_dim=16, global_dim=24, clusters=4, intermediate_dim=8, workers=0,
 )  # fmt: skip
 
@@ -37,19 +38,21 @@ def no_teacher() -> Teacher:
     raise AssertionError("the teacher is asked again")
 
 
-def test_pool_to_model_and_again(pool_folder: Path, tmp_path: Path) -> None:
-    output, lines = tmp_path / "run", []
-    first = train_network(pool_folder, output, TINY, lambda: middle_teacher, version="1.2", report=lines.append)
+@pytest.mark.parametrize("global_head", ["local", "layer_18"])
+def test_pool_to_model_and_again(global_head: str, pool_folder: Path, tmp_path: Path) -> None:
+    output, lines, config = tmp_path / "run", [], dataclasses.replace(TINY, global_head=global_head)
+    first = train_network(pool_folder, output, config, lambda: middle_teacher, version="1.2", report=lines.append)
 
     assert "pool: 4 photos under CC0-1.0" in lines
     backend = open_backend(output / "hfnet.onnx")
     assert backend.info.spec.local_dim == 16
+    assert backend.info.spec.pool_local == (global_head == "local")
     assert backend.info.version == "1.2"
     assert backend.infer(np.zeros((48, 64), np.float32)).descriptors.shape == (6, 8, 16)
     stored = np.load(output / "variables.npz")
     assert stored.files
 
-    second = train_network(pool_folder, output, TINY, no_teacher, version="1.2", report=lines.append)
+    second = train_network(pool_folder, output, config, no_teacher, version="1.2", report=lines.append)
     for name, value in first.variables().items():
         np.testing.assert_array_equal(second.variables()[name], value, err_msg=name)
 
