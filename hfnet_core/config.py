@@ -204,8 +204,11 @@ class NodeConfig(_Checked):
     autostart: bool = setting(False, "configure and activate at start, without a lifecycle manager")
     image_topic: str = setting("image", "image topic; with compressed transport `/compressed` is appended")
     image_transport: str = setting("raw", "sensor_msgs/Image or CompressedImage", choices=("raw", "compressed"))
-    image_reliability: str = setting("best_effort", "quality of service of the image subscription; reliable loses no "
-                                     "large images but waits for them", choices=("best_effort", "reliable"))  # fmt: skip
+    image_reliability: str = setting(
+        "best_effort",
+        "quality of service of the image subscription; reliable loses no large images but waits for them",
+        choices=("best_effort", "reliable"),
+    )
     camera_info_topic: str = setting("camera_info", "calibration topic")
     image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
     image_timeout_s: float = setting(
