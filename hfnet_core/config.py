@@ -153,7 +153,7 @@ class LocalizerConfig(_Checked):
     min_coverage: float = setting(0.08, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
     ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
                                      minimum=0.1, maximum=1.0)  # fmt: skip
-    covariance_scale: float = setting(4.0, "factor on the first-order covariance, for errors that landmarks close by "
+    covariance_scale: float = setting(2.0, "factor on the first-order covariance, for errors that landmarks close by "
                                       "share", minimum=1.0, maximum=1000.0)  # fmt: skip
     tracking: bool = setting(True, "use the last pose as a prior for the next image")
     tracking_radius_px: float = setting(24.0, "search radius around a projected landmark at 640 px width", unit="px",

@@ -231,8 +231,10 @@ class Robot:
         found = self.statuses()
         return str(found[-1].message) if found else ""
 
-    def until_says(self, text: str, timeout_s: float = 10.0, again: Callable[[], Any] | None = None) -> Any:
-        """Wait for a diagnostics message with this text, repeating `again` each second; returns the status."""
+    def until_says(
+        self, text: str, timeout_s: float = 10.0, again: Callable[[], Any] | None = None, level: bytes | None = None
+    ) -> Any:
+        """Wait for a diagnostics message with this text (and level), repeating `again` each second; returns it."""
         known = len(self.statuses())
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -241,7 +243,7 @@ class Robot:
             end = time.monotonic() + 1.0
             while time.monotonic() < end:
                 for status in self.statuses()[known:]:
-                    if text in status.message:
+                    if text in status.message and level in (None, status.level):
                         return status
                 time.sleep(0.02)
         raise AssertionError(f"diagnostics never said {text!r}, but {self.said()!r}")

@@ -83,8 +83,8 @@ def test_known_image_gives_pose_covariance_tf_and_diagnostics(robot):
 def test_noise_is_not_answered(robot):
     robot.pose_of(view(SHIFT))
     before = published(robot)
-    status = robot.until_says("not localized: ", again=lambda: robot.show(noise_image()))
-    assert status.level == DiagnosticStatus.WARN
+    # On a busy machine "the camera is silent", an error, may come first; then this is a warning of its own.
+    status = robot.until_says("not localized: ", again=lambda: robot.show(noise_image()), level=DiagnosticStatus.WARN)
     values = {item.key: item.value for item in status.values}
     assert values["localized"] == "false"
     assert values["reason code"]
