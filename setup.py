@@ -36,7 +36,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     maintainer="hfnet_ros developers",
-    maintainer_email="maintainers@hfnet-ros.dev",
+    maintainer_email="maintainers@example.org",
     packages=find_packages(include=["hfnet_core", "hfnet_core.*", "hfnet_ros", "hfnet_ros.*"]),
     package_data={"hfnet_core": ["py.typed", "models/*.onnx", "models/*.md"]},
     data_files=[
