@@ -150,7 +150,7 @@ class LocalizerConfig(_Checked):
     ransac_iterations: int = setting(5000, "most RANSAC iterations", minimum=10, maximum=1000000)
     min_inliers: int = setting(20, "fewest inliers of an accepted pose", minimum=6, maximum=10000)
     min_inlier_ratio: float = setting(0.1, "lowest share of inliers of an accepted pose", minimum=0.0, maximum=1.0)
-    min_coverage: float = setting(0.08, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
+    min_coverage: float = setting(0.12, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
     ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
                                      minimum=0.1, maximum=1.0)  # fmt: skip
     covariance_scale: float = setting(2.0, "factor on the first-order covariance, for errors that landmarks close by "
