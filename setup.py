@@ -69,7 +69,16 @@ setup(
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
         "import": ["onnx>=1.15"],
-        "dev": ["pytest>=8", "pytest-xdist", "pytest-timeout", "hypothesis", "onnx>=1.15", "ruff", "mypy"],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist",
+            "pytest-timeout",
+            "pytest-rerunfailures",
+            "hypothesis",
+            "onnx>=1.15",
+            "ruff",
+            "mypy",
+        ],  # fmt: skip
     },
     entry_points={
         "console_scripts": ["hfnet = hfnet_core.cli.main:main"],

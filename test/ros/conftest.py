@@ -31,3 +31,13 @@ def ros():
     client = Client()
     yield client
     client.close()
+
+
+def pytest_collection_modifyitems(items):
+    """Processes that find each other over DDS on a busy machine may do so late: such a test gets a second chance.
+
+    One that fails twice is broken. Reruns are counted in pytest's last line.
+    """
+    for item in items:
+        if "ros" in item.nodeid.split("/")[:2]:
+            item.add_marker(pytest.mark.flaky(reruns=1))
