@@ -78,7 +78,7 @@ setup(
             "onnx>=1.15",
             "ruff",
             "mypy",
-        ],  # fmt: skip
+        ],
     },
     entry_points={
         "console_scripts": ["hfnet = hfnet_core.cli.main:main"],
