@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,22 +110,15 @@ class BagReader:
 
         Messages of a rosbag1 are converted to today's definitions.
         """
-        wanted = [connection for connection in self._reader.connections if connection.topic in names]
-        if not wanted:
-            return
-        with self._readable():
-            iterator = self._reader.messages(connections=wanted)
-        while True:
-            with self._readable():
-                item = next(iterator, None)
-                if item is None:
-                    return
-                connection, recorded_ns, raw = item
-                data = raw if self._reader.is2 else _ROS2.ros1_to_cdr(raw, connection.msgtype)
-            yield connection.topic, recorded_ns, bytes(data)
+        return self._read(
+            names, lambda raw, msgtype: bytes(raw if self._reader.is2 else _ROS2.ros1_to_cdr(raw, msgtype))
+        )
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, int, Any]]:
         """(topic name, time of recording in ns, message) of the named topics, in order of recording."""
+        return self._read(names, self._reader.deserialize)
+
+    def _read(self, names: Collection[str], decode: Callable[[Any, str], Any]) -> Iterator[tuple[str, int, Any]]:
         wanted = [connection for connection in self._reader.connections if connection.topic in names]
         if not wanted:
             return
@@ -137,7 +130,7 @@ class BagReader:
                 if item is None:
                     return
                 connection, recorded_ns, raw = item
-                message = self._reader.deserialize(raw, connection.msgtype)
+                message = decode(raw, connection.msgtype)
             yield connection.topic, recorded_ns, message
 
 
