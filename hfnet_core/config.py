@@ -47,7 +47,11 @@ class Setting:
         """The value, converted from int to float where that is exact. Raises ConfigError."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if type(value) is not self.type:
+        if self.type == tuple[str, ...]:
+            value = tuple(value) if isinstance(value, list | tuple) else value
+            if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
+                raise ConfigError(f"{self.name}: {value!r} is not a list of texts")
+        elif type(value) is not self.type:
             raise ConfigError(f"{self.name}: {value!r} is not of type {self.type.__name__}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name}: {value!r} is not one of {', '.join(self.choices)}")
@@ -160,6 +164,18 @@ class LocalizerConfig(_Checked):
                                         minimum=2.0, maximum=400.0)  # fmt: skip
     tracking_max_gap_s: float = setting(1.0, "longest time a prior stays useful without odometry", unit="s",
                                         minimum=0.0, maximum=60.0)  # fmt: skip
+    gate_chi2: float = setting(22.5, "largest squared Mahalanobis distance of a pose from its prediction; one true "
+                               "pose in 1,000 lies beyond 22.5", minimum=1.0, maximum=1e6)  # fmt: skip
+    gate_images: int = setting(2, "images that must agree on a pose beyond that before it is believed; 1 for no gate",
+                               minimum=1, maximum=100)  # fmt: skip
+    odom_sigma: float = setting(0.05, "drift of odometry (standard deviation): share of the way and of the angle",
+                                minimum=0.0, maximum=10.0)  # fmt: skip
+    odom_sigma_deg_per_m: float = setting(1.0, "drift of its heading with the way", unit="deg/m", minimum=0.0,
+                                          maximum=360.0)  # fmt: skip
+    odom_sigma_m_per_s: float = setting(0.01, "drift of its position with time", unit="m/s", minimum=0.0,
+                                        maximum=100.0)  # fmt: skip
+    odom_sigma_deg_per_s: float = setting(0.1, "drift of its orientation with time", unit="deg/s", minimum=0.0,
+                                          maximum=360.0)  # fmt: skip
     guided_landmarks: int = setting(600, "most landmarks matched around a known pose", minimum=50, maximum=100000)
     global_check_every: int = setting(30, "tracked frames between two global checks; 0 for never", minimum=0)
 
@@ -170,6 +186,19 @@ class MapBuildConfig(_Checked):
 
     keyframe_distance_m: float = setting(0.1, "a new keyframe after this motion", unit="m", minimum=0.0, maximum=100.0)
     keyframe_angle_deg: float = setting(7.0, "or after this rotation", unit="deg", minimum=0.0, maximum=180.0)
+    keyframe_motion: float = setting(0.1, "without poses, a new keyframe after the image has moved by this share of its "
+                                     "width", minimum=0.005, maximum=1.0)  # fmt: skip
+    pose_mode: str = setting(
+        "auto", "where poses come from: given ones, odometry that drifts, or images alone; auto takes the best there is",
+        choices=("auto", "given", "drifting", "images"),
+    )  # fmt: skip
+    known_distance: str = setting("", "images alone: distance between the cameras of two images, `A B METRES`; A and B "
+                                  "are image numbers, from 0, or RECORDING/NUMBER")  # fmt: skip
+    scale_free: bool = setting(False, "images alone: accept a map whose metres are arbitrary")
+    unknown_cameras: str = setting(
+        "auto", "without a calibration: one camera took all images of a recording, or each image has its own; auto says "
+        "each where image sizes differ", choices=("auto", "shared", "each"),
+    )  # fmt: skip
     max_keypoints: int = setting(2000, "strongest keypoints kept per keyframe", minimum=50, maximum=20000)
     pairs_per_keyframe: int = setting(20, "most keyframes each one is matched with", minimum=1, maximum=1000)
     match_ratio: float = setting(0.9, "ratio test between keyframes (distance), after the mutual check",
@@ -185,6 +214,7 @@ class MapBuildConfig(_Checked):
     pose_prior_sigma_m: float = setting(0.05, "trust in given positions (standard deviation)", unit="m", minimum=1e-4)
     pose_prior_sigma_deg: float = setting(1.0, "trust in given orientations (standard deviation)", unit="deg",
                                           minimum=1e-3, maximum=180.0)  # fmt: skip
+    descriptor_dtype: str = setting("int8", "how local descriptors are stored", choices=("int8", "float16"))
     max_pose_gap_s: float = setting(0.25, "poses further apart than this are not interpolated between", unit="s",
                                     minimum=0.0, maximum=60.0)  # fmt: skip
 
@@ -194,6 +224,9 @@ class NodeConfig(_Checked):
     """The ROS node: what it loads, listens to and publishes. Names that nav2_amcl has mean the same here."""
 
     map_file: str = setting("", "map made by `hfnet map build`")
+    map_memory_mib: int = setting(512, "maps up to this size are read into memory; larger ones stay mapped from "
+                                  "their file, which must not be overwritten in place then", unit="MiB",
+                                  minimum=0, maximum=1048576)  # fmt: skip
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
         "auto",
@@ -210,6 +243,13 @@ class NodeConfig(_Checked):
         choices=("best_effort", "reliable"),
     )
     camera_info_topic: str = setting("camera_info", "calibration topic")
+    cameras: tuple[str, ...] = setting(("",), "names of one to four cameras; NAME/ comes before the topics of each")
+    camera_mode: str = setting("rig", "several cameras: images of one time solved together, or each image alone",
+                               choices=("rig", "independent"))  # fmt: skip
+    rig_tolerance_s: float = setting(0.01, "images whose stamps differ by no more are of one time", unit="s",
+                                     minimum=0.0, maximum=1.0)  # fmt: skip
+    rig_timeout_s: float = setting(0.05, "after this time a rig goes on without the images that are missing", unit="s",
+                                   minimum=0.005, maximum=10.0)  # fmt: skip
     image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
     image_timeout_s: float = setting(
         1.0, "diagnostics report a silent camera after this time", unit="s", minimum=0.1, maximum=3600.0
@@ -222,8 +262,8 @@ class NodeConfig(_Checked):
     odom_topic: str = setting("", "nav_msgs/Odometry topic from odom_frame_id to base_frame_id; empty takes it from TF")
     odom_timeout_s: float = setting(0.1, "longest wait for odometry at an image's stamp, beyond the time of extraction",
                                     unit="s", minimum=0.0, maximum=5.0)  # fmt: skip
-    base_from_camera: str = setting("", "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; empty takes "
-                                    "it from TF")  # fmt: skip
+    base_from_camera: str = setting("", "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; of several "
+                                    "cameras all, with ; between them; empty takes it from TF")  # fmt: skip
     tf_broadcast: bool = setting(True, "broadcast the transform from global_frame_id")
     transform_tolerance: float = setting(
         0.5, "map->odom is post-dated by this time to bridge to the next image", unit="s", minimum=0.0, maximum=10.0
@@ -253,6 +293,10 @@ class TrainConfig(_Checked):
         choices=("local", "layer_18"),
     )
     local_minutes: float = setting(62.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
+    polish_minutes: float = setting(
+        100.0, "training time of the same with overlapping photos and learned weights of the losses", unit="min",
+        minimum=0.01,
+    )  # fmt: skip
     warmup_minutes: float = setting(
         3.0, "layer_18: training time of layers 8-18 before the VLAD clusters are placed", unit="min", minimum=0.01
     )
@@ -263,6 +307,7 @@ class TrainConfig(_Checked):
         15.0, "layer_18: training time of the same to imitate a VLAD of the local descriptors", unit="min", minimum=0.01
     )
     local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
+    polish_learning_rate: float = setting(1.5e-3, "peak learning rate of the polish stage", minimum=1e-6, maximum=1.0)
     global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
     imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)
     crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)

@@ -27,6 +27,9 @@ def train(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of the run; repeat the command to resume.")],
     teacher_weights: Annotated[Path, typer.Option(help="ALIKED weights (aliked-n16.pth).")],
     local_minutes: Annotated[float, typer.Option(help="Minutes for the local heads.")] = _DEFAULTS.local_minutes,
+    polish_minutes: Annotated[
+        float, typer.Option(help="Minutes for the same with overlapping photos.")
+    ] = _DEFAULTS.polish_minutes,
     global_head: Annotated[
         str, typer.Option(help="What the global descriptor pools: local (descriptors) or layer_18 (longer training).")
     ] = _DEFAULTS.global_head,
@@ -39,6 +42,7 @@ def train(
         TrainConfig,
         {
             "local_minutes": local_minutes,
+            "polish_minutes": polish_minutes,
             "global_head": global_head,
             "seed": seed,
             "threads": threads,

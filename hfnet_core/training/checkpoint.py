@@ -15,14 +15,15 @@ from hfnet_core.training.network import HFNet
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "save_network"]
 
-_FORMAT = "hfnet-training-1"
+_FORMAT = "hfnet-training-2"
 
 
 @dataclass
 class Checkpoint:
     """State of a run after `step` steps and `elapsed_s` seconds of training.
 
-    network, optimizer: state dicts; scale: logarithm of the InfoNCE scale; random: torch's generator state.
+    network, optimizer: state dicts; scale: logarithm of the InfoNCE scale; log_variances: of the tasks whose weights
+    are learned; random: torch's generator state.
     """
 
     stage: str
@@ -32,6 +33,7 @@ class Checkpoint:
     network: dict[str, Any]
     optimizer: dict[str, Any]
     scale: torch.Tensor
+    log_variances: torch.Tensor
     random: torch.Tensor
 
     def build_network(self) -> HFNet:
@@ -66,5 +68,5 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def save_network(network: HFNet, path: Path) -> None:
     """A checkpoint of a finished network: only its weights matter, no run goes on from it."""
-    nothing = torch.zeros(0)
-    save_checkpoint(path, Checkpoint("finished", 0, 0.0, network.spec, network.state_dict(), {}, nothing, nothing))
+    no_run: tuple[Any, ...] = ({}, *[torch.zeros(0)] * 3)
+    save_checkpoint(path, Checkpoint("finished", 0, 0.0, network.spec, network.state_dict(), *no_run))

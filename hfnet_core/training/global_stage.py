@@ -18,6 +18,7 @@ from hfnet_core.training.global_data import GlobalBatch, GlobalBatches, GlobalDa
 from hfnet_core.training.losses import info_nce, overlap_info_nce
 from hfnet_core.training.network import HFNet, LocalVladHead, l2_normalize
 from hfnet_core.training.pool import Pool
+from hfnet_core.training.train import Learned
 
 __all__ = ["GlobalLossSettings", "GlobalStage", "initialize_clusters", "solve_reduction"]
 
@@ -63,6 +64,8 @@ class GlobalStage:
         self._memory: list[tuple[Tensor, Tensor]] = []
         self._steps = 0
 
+    tasks = 0  # its weights are fixed
+
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
         network.eval()
         network.requires_grad_(False)
@@ -75,7 +78,8 @@ class GlobalStage:
     def batches(self, seed: int, length: int) -> Dataset[GlobalBatch]:
         return GlobalBatches(self.pool, self.data, seed, length)
 
-    def loss(self, network: HFNet, scale: Tensor, batch: GlobalBatch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, network: HFNet, learned: Learned, batch: GlobalBatch) -> tuple[Tensor, dict[str, float]]:
+        scale = learned.scale
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             layer_7 = network.layer_7(images)

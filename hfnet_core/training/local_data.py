@@ -1,10 +1,12 @@
-"""Batches for the local stage: pairs of homography crops of one photo with detector targets and corresponding points.
+"""Batches for the local stage: pairs of crops of one photo, or of two overlapping ones, with detector targets and
+corresponding points.
 
 Batch number k is a pure function of (seed, k): a resumed run sees exactly the batches it would have seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +24,12 @@ from hfnet_core.training.augmentation import (
     CropRange,
     crop_pair,
     photometric,
+    random_homography,
     warp_image,
     warp_points,
 )
 from hfnet_core.training.labels import cell_validity, soft_labels
+from hfnet_core.training.pair_matches import PairMatches
 from hfnet_core.training.pool import Pool, read_gray, select_keypoints
 from hfnet_core.training.teachers import cache_file, read_keypoints
 
@@ -38,8 +42,9 @@ class LocalDataSettings:
 
     pairs: photos per batch, two crops each; crop_px: side of the square crops, a multiple of 8; points: most
     correspondences per pair; shift: largest distance of the crops' middles, in crop sides; clean: share of crops
-    without photometric noise; budget, min_score, radius_px: which teacher keypoints become labels (see
-    `select_keypoints`).
+    without photometric noise; overlapping: share of pairs that are two overlapping photos instead of one (where the
+    pool has any), with smaller distortions `gentle`; budget, min_score, radius_px: which teacher keypoints become
+    labels (see `select_keypoints`).
     """
 
     pairs: int = 8
@@ -47,10 +52,14 @@ class LocalDataSettings:
     points: int = 128
     shift: float = 0.3
     clean: float = 0.15
+    overlapping: float = 0.3
     budget: int = 1200
     min_score: float = 0.15
     radius_px: float = 3.0
     crops: CropRange = field(default_factory=CropRange)
+    gentle: CropRange = field(
+        default_factory=lambda: CropRange(scale=(0.8, 1.4), rotation_deg=15.0, perspective=0.06, tilt=1.3)
+    )
 
     def __post_init__(self) -> None:
         if self.crop_px % DETECTOR_CELL:
@@ -58,11 +67,10 @@ class LocalDataSettings:
 
 
 class LocalBatch(NamedTuple):
-    """Crops 2i and 2i+1 are the two views of photo i.
+    """Crops 2i and 2i+1 are the two views of pair i.
 
     images: [2B, 1, H, W] uint8; targets: [2B, 65, H/8, W/8]; valid: [2B, H/8, W/8] bool, cells that show the photo;
-    pair: [M] the photo i of each correspondence; first, second: [M, 2] its pixel in crop 2i and in crop 2i+1;
-    relative: [B, 3, 3] homography crop 2i -> crop 2i+1.
+    pair: [M] the pair i of each correspondence; first, second: [M, 2] its pixel in crop 2i and in crop 2i+1.
     """
 
     images: Tensor
@@ -71,15 +79,22 @@ class LocalBatch(NamedTuple):
     pair: Tensor
     first: Tensor
     second: Tensor
-    relative: Tensor
 
 
 class LocalBatches(Dataset[LocalBatch]):
     """Map-style dataset of whole batches; index = step."""
 
-    def __init__(self, pool: Pool, teacher_folder: Path, settings: LocalDataSettings, seed: int, length: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        teacher_folder: Path,
+        settings: LocalDataSettings,
+        seed: int,
+        length: int,
+        matches: Sequence[PairMatches] = (),
+    ) -> None:
         self.pool, self.teacher_folder, self.settings = pool, teacher_folder, settings
-        self.seed, self.length = seed, length
+        self.seed, self.length, self.matches = seed, length, matches
         self._keypoints: dict[int, NDArray[np.float32]] = {}
         for photo in pool.photos:
             if not cache_file(teacher_folder, photo.name).is_file():
@@ -98,8 +113,7 @@ class LocalBatches(Dataset[LocalBatch]):
             int(np.random.default_rng((self.seed, 7, place // count)).permutation(count)[place % count])
             for place in places
         ]
-        views = [self._pair(rng, photo) for photo in chosen]
-        return _collate(views)
+        return _collate([self._pair(rng, photo) for photo in chosen])
 
     def keypoints(self, photo: int) -> NDArray[np.float32]:
         """The label keypoints [K, 2] of a photo, in its pixels."""
@@ -113,21 +127,44 @@ class LocalBatches(Dataset[LocalBatch]):
         return self._keypoints[photo]
 
     def _pair(self, rng: np.random.Generator, photo: int) -> _View:
+        if self.matches and rng.random() < self.settings.overlapping:
+            return self._overlapping(rng, self.matches[int(rng.integers(len(self.matches)))])
         image, keypoints = read_gray(self.pool.photos[photo].path), self.keypoints(photo)
         size = (self.settings.crop_px, self.settings.crop_px)
         homographies = crop_pair(rng, (image.shape[1], image.shape[0]), size, self.settings.crops, self.settings.shift)
+        return self._view(rng, (photo, photo), homographies, (keypoints, keypoints))
+
+    def _overlapping(self, rng: np.random.Generator, matches: PairMatches) -> _View:
+        """Crops of two photos around one of their common points."""
+        size = (self.settings.crop_px, self.settings.crop_px)
+        centre = int(rng.integers(len(matches.first)))
+        offset = rng.uniform(-self.settings.shift, self.settings.shift, 2) * np.array(size) / 2
+        homographies = tuple(
+            random_homography(rng, (float(x), float(y)), size, self.settings.gentle)
+            for x, y in (matches.first[centre], matches.second[centre] + offset)
+        )
+        return self._view(rng, matches.photos, homographies, (matches.first, matches.second))
+
+    def _view(
+        self,
+        rng: np.random.Generator,
+        photos: tuple[int, int],
+        homographies: Sequence[NDArray[np.float64]],
+        common: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> _View:
+        """Two crops, their labels, and some of the points that `common` [M, 2] each names in both photos."""
+        size = (self.settings.crop_px, self.settings.crop_px)
         crops, targets, valid, places = [], [], [], []
-        for homography in homographies:
+        for photo, homography, points in zip(photos, homographies, common, strict=True):
+            image = read_gray(self.pool.photos[photo].path)
             crop, inside = warp_image(image, homography, size, border=int(rng.integers(256)))
-            xy = warp_points(homography, keypoints)
             crops.append(crop if rng.random() < self.settings.clean else photometric(rng, crop))
-            targets.append(soft_labels(xy, size))
+            targets.append(soft_labels(warp_points(homography, self.keypoints(photo)), size))
             valid.append(cell_validity(inside))
-            places.append(xy)
+            places.append(warp_points(homography, points))
         both = np.flatnonzero(_within(places[0], size) & _within(places[1], size))
         both = rng.permutation(both)[: self.settings.points]
-        relative = homographies[1] @ np.linalg.inv(homographies[0])
-        return _View(crops, targets, valid, places[0][both], places[1][both], relative)
+        return _View(crops, targets, valid, places[0][both], places[1][both])
 
 
 class _View(NamedTuple):
@@ -136,7 +173,6 @@ class _View(NamedTuple):
     valid: list[NDArray[np.bool_]]
     first: NDArray[np.float32]
     second: NDArray[np.float32]
-    relative: NDArray[np.float64]
 
 
 def _within(xy: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -155,5 +191,4 @@ def _collate(views: list[_View]) -> LocalBatch:
         pair=torch.from_numpy(np.repeat(np.arange(len(views)), [len(view.first) for view in views])),
         first=torch.from_numpy(np.concatenate([view.first for view in views])),
         second=torch.from_numpy(np.concatenate([view.second for view in views])),
-        relative=torch.from_numpy(np.stack([view.relative for view in views]).astype(np.float32)),
     )

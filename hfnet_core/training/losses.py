@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["detector_loss", "info_nce", "overlap_info_nce", "point_info_nce"]
+from hfnet_core.features.architecture import DETECTOR_CELL
+
+__all__ = ["detector_loss", "info_nce", "overlap_info_nce", "point_info_nce", "refinement_loss", "weigh_by_uncertainty"]
+
+_WINDOW = 2  # pixels each way, as the extractor refines keypoints
 
 
 def detector_loss(logits: Tensor, targets: Tensor, valid: Tensor, location_weight: float) -> Tensor:
@@ -22,6 +26,35 @@ def detector_loss(logits: Tensor, targets: Tensor, valid: Tensor, location_weigh
     location = -(targets[:, :-1] * logits[:, :-1].log_softmax(dim=1)).sum(dim=1)
     weight = valid.to(logits.dtype)
     return ((existence + location_weight * location) * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def refinement_loss(logits: Tensor, image: Tensor, xy: Tensor, jitter: Tensor) -> Tensor:
+    """How far the extractor's refinement ends from the true keypoints, mean smooth L1 in pixels.
+
+    logits: [N, 65, h, w]; image, xy: the image [M] and pixel [M, 2] of each keypoint; jitter: [M, 2] integers added to
+    the pixel the 5x5 window is centred on, since a maximum may lie beside the true place. The window's score-weighted
+    centre is differentiable in the scores (as in ALIKE, Zhao et al. 2022).
+    """
+    if len(xy) == 0:
+        return logits.sum() * 0.0
+    scores = functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], DETECTOR_CELL)[:, 0]
+    limit = torch.tensor([scores.shape[2] - 1, scores.shape[1] - 1], device=xy.device)
+    pixel = torch.minimum((xy.round() + jitter).long().clamp_min(0), limit)
+    steps = torch.arange(-_WINDOW, _WINDOW + 1, device=xy.device)
+    rows = pixel[:, 1, None, None] + _WINDOW + steps[None, :, None]
+    columns = pixel[:, 0, None, None] + _WINDOW + steps[None, None, :]
+    window = functional.pad(scores, (_WINDOW,) * 4)[image[:, None, None], rows, columns]
+    total = window.sum(dim=(1, 2)).clamp_min(1e-6)
+    shift = torch.stack([window.sum(dim=1) @ steps.float(), window.sum(dim=2) @ steps.float()], dim=1) / total[:, None]
+    return functional.smooth_l1_loss(pixel + shift, xy, beta=0.5)
+
+
+def weigh_by_uncertainty(losses: Tensor, log_variances: Tensor) -> Tensor:
+    """Sum of exp(-w) loss + w over the losses [T] with learned w [T].
+
+    Source: Kendall et al., "Multi-task learning using uncertainty to weigh losses", CVPR 2018, as HF-Net uses it.
+    """
+    return (torch.exp(-log_variances) * losses + log_variances).sum()
 
 
 def info_nce(similarity: Tensor, ignore: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
 """The whole recipe, from a pool of photos to an ONNX file: what `hfnet train` does.
 
-    teacher    keypoints of every photo                         OUTPUT/teacher/*.npz
-    local      layers 1-7 and the local heads                   OUTPUT/local/{checkpoint.pt, log.csv}
+    teacher    keypoints of every photo, matches of every pair  OUTPUT/{teacher, matches}/*.npz
+    local      layers 1-7 and the local heads, crops of single  OUTPUT/local/{checkpoint.pt, log.csv}
+               photos, fixed weights of the losses
+    polish     the same, overlapping photos among them, learned OUTPUT/polish/
+               weights, keypoints exact below the pixel
     global     a VLAD of the local descriptors, fitted to the pool
     export     the network, as checkpoint, variables and ONNX   OUTPUT/{trained.pt, variables.npz, hfnet.onnx}
 
@@ -31,9 +34,10 @@ from hfnet_core.training.export import export_checkpoint, save_variables
 from hfnet_core.training.global_data import GlobalDataSettings
 from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, initialize_clusters, solve_reduction
 from hfnet_core.training.local_data import LocalDataSettings
-from hfnet_core.training.local_stage import LocalStage
+from hfnet_core.training.local_stage import LocalLossSettings, LocalStage
 from hfnet_core.training.local_vlad import fit_local_vlad
 from hfnet_core.training.network import HFNet, LocalVladHead
+from hfnet_core.training.pair_matches import match_pairs, read_pair_matches
 from hfnet_core.training.pool import Pool
 from hfnet_core.training.teachers import Teacher, run_teacher
 from hfnet_core.training.train import CHECKPOINT_NAME, RunSettings, run_stage
@@ -62,19 +66,12 @@ def train_network(
     pool = Pool.read(pool_folder)
     for name, count in sorted(Counter(photo.license for photo in pool.photos).items()):
         report(f"pool: {count} photos under {name}")
-    run_teacher(make_teacher, pool, output / "teacher", _teacher_report(report))
+    run_teacher(make_teacher, pool, output / "teacher", _teacher_report(report, "photos"))
+    match_pairs(make_teacher, pool, output / "matches", _teacher_report(report, "pairs"))
 
     torch.manual_seed(config.seed)
     network = HFNet(spec_of(config))
-    local = RunSettings(
-        minutes=config.local_minutes,
-        learning_rate=config.local_learning_rate,
-        seed=config.seed,
-        workers=config.workers,
-    )
-    crops = LocalDataSettings(pairs=config.pairs, crop_px=config.crop_px)
-    stage = LocalStage(pool, output / "teacher", crops)
-    run_stage(stage, network, local, output / "local", config.device, report)
+    _train_local(pool, network, output, config, report)
     if isinstance(network.global_head, LocalVladHead):
         network.global_head.load_state_dict(_fitted(network, pool, config).state_dict())
     else:
@@ -108,6 +105,20 @@ def view_sizes(width_px: int) -> tuple[tuple[int, int], ...]:
     wide = [(width_px * share / 48, width_px * share / 64) for share in (40, 48, 56)]
     sizes = [*wide, wide[1][::-1]]
     return tuple((round(width / 8) * 8, round(height / 8) * 8) for width, height in sizes)
+
+
+def _train_local(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
+    def run(stage: LocalStage, minutes: float, rate: float, seed: int) -> None:
+        settings = RunSettings(minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers)
+        run_stage(stage, network, settings, output / stage.name, config.device, report)
+
+    crops = LocalDataSettings(pairs=config.pairs, crop_px=config.crop_px)
+    teacher = output / "teacher"
+    run(LocalStage(pool, teacher, crops), config.local_minutes, config.local_learning_rate, config.seed)
+    matches = read_pair_matches(pool, output / "matches")
+    report(f"polish: {len(matches)} of {len(pool.pairs)} pairs of photos are of use")
+    polish = LocalStage(pool, teacher, crops, LocalLossSettings(learned=True), matches, "polish")
+    run(polish, config.polish_minutes, config.polish_learning_rate, config.seed + 1)
 
 
 def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
@@ -146,9 +157,9 @@ def _fitted(network: HFNet, pool: Pool, config: TrainConfig) -> LocalVladHead:
     return fit_local_vlad(network, pool, words=config.clusters, global_dim=config.global_dim, seed=config.seed)
 
 
-def _teacher_report(report: Callable[[str], None]) -> Callable[[int, int], None]:
+def _teacher_report(report: Callable[[str], None], what: str) -> Callable[[int, int], None]:
     def every_few(done: int, total: int) -> None:
         if done % _BLANK_REPORTS == 0 or done == total:
-            report(f"teacher: {done} of {total} photos")
+            report(f"teacher: {done} of {total} {what}")
 
     return every_few

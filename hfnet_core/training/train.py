@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hfnet_core.training.network import HFNet
 
-__all__ = ["CHECKPOINT_NAME", "RunSettings", "Stage", "run_stage"]
+__all__ = ["CHECKPOINT_NAME", "Learned", "RunSettings", "Stage", "run_stage"]
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
@@ -58,10 +58,19 @@ class RunSettings:
             raise ConfigError(f"minutes={self.minutes}, steps={self.steps}: the budget must be positive")
 
 
+class Learned(NamedTuple):
+    """What a run learns beside the network. scale: of InfoNCE, 1 / temperature; log_variances: [T], one per task whose
+    weight is learned."""
+
+    scale: Tensor
+    log_variances: Tensor
+
+
 class Stage(Protocol):
-    """What differs between the stages."""
+    """What differs between the stages. tasks: number of losses whose weights are learned."""
 
     name: str
+    tasks: int
 
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
         """Set train/eval modes, freeze what stays, and return what is trained."""
@@ -69,8 +78,8 @@ class Stage(Protocol):
 
     def batches(self, seed: int, length: int) -> Dataset[Any]: ...
 
-    def loss(self, network: HFNet, scale: Tensor, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        """Total loss, and its parts for the log. `scale`: the learned InfoNCE scale (1 / temperature)."""
+    def loss(self, network: HFNet, learned: Learned, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        """Total loss, and its parts for the log."""
         ...
 
 
@@ -105,7 +114,8 @@ class _Run:
         self.stage, self.settings, self.device = stage, settings, device
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(math.log(22.0), device=device))
-        self.parameters = [*stage.prepare(network), self.log_scale]
+        self.log_variances = nn.Parameter(torch.zeros(stage.tasks, device=device))
+        self.parameters = [*stage.prepare(network), self.log_scale, self.log_variances]
         decayed = [p for p in self.parameters if p.ndim > 1]
         others = [p for p in self.parameters if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
@@ -131,6 +141,9 @@ class _Run:
             return self.settings.learning_rate * max(progress / warmup, 0.02)
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
+    def learned(self) -> Learned:
+        return Learned(self.log_scale.exp().clamp_max(100.0), self.log_variances)
+
     def save(self) -> None:
         save_checkpoint(
             self.checkpoint_path,
@@ -142,6 +155,7 @@ class _Run:
                 self.network.state_dict(),
                 self.optimizer.state_dict(),
                 self.log_scale.detach(),
+                self.log_variances.detach(),
                 torch.get_rng_state(),
             ),
         )
@@ -156,6 +170,7 @@ class _Run:
         self.optimizer.load_state_dict(saved.optimizer)
         with torch.no_grad():
             self.log_scale.copy_(saved.scale)
+            self.log_variances.copy_(saved.log_variances)
         torch.set_rng_state(saved.random)
         self.step, self.elapsed_s = saved.step, saved.elapsed_s
 
@@ -211,7 +226,7 @@ def _step(run: _Run, batch: Any) -> dict[str, float]:
         group["lr"] = run.learning_rate()
     batch = type(batch)(*(value.to(run.device) for value in batch))
     with torch.autocast(run.device.split(":")[0], torch.bfloat16, enabled=run.progress < run.settings.bf16_until):
-        loss, parts = run.stage.loss(run.network, run.log_scale.exp().clamp_max(100.0), batch)
+        loss, parts = run.stage.loss(run.network, run.learned(), batch)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.gradient_norm)
@@ -229,4 +244,5 @@ def _loader(run: _Run) -> DataLoader[Any]:
         sampler=range(run.step, length),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # its own: a resumed run must find torch's generator as the killed one left it
     )

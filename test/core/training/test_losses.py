@@ -9,7 +9,14 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from torch.nn import functional
 
-from hfnet_core.training.losses import detector_loss, info_nce, overlap_info_nce, point_info_nce
+from hfnet_core.training.losses import (
+    detector_loss,
+    info_nce,
+    overlap_info_nce,
+    point_info_nce,
+    refinement_loss,
+    weigh_by_uncertainty,
+)
 
 
 def test_detector_loss_is_the_plain_cross_entropy_at_weight_one() -> None:
@@ -66,3 +73,37 @@ def test_overlap_info_nce_without_negatives_is_finite() -> None:
     loss = overlap_info_nce(similarity * 1.0, torch.ones(2, 2), 0.4, 0.15)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(similarity.grad).all()
+
+
+def test_refinement_loss_is_what_the_extractor_would_be_off() -> None:
+    """A keypoint split over its pixels refines to its true place, and the loss of a wrong place falls by descent."""
+    from hfnet_core.features.detection import refine
+    from hfnet_core.training.labels import soft_labels
+
+    xy = torch.tensor([[10.3, 20.6], [0.0, 31.0]])
+    targets = torch.from_numpy(soft_labels(xy.numpy(), (40, 32)))[None]
+    logits = (targets + 1e-6).log()
+    image, still = torch.zeros(2, dtype=torch.long), torch.zeros(2, 2, dtype=torch.long)
+    assert refinement_loss(logits, image, xy, still) < 1e-4
+    assert refinement_loss(logits, image, xy, still + 1) < 1e-4  # the window still holds the keypoint
+
+    moved = xy + torch.tensor([0.8, -0.5])
+    scores = functional.pixel_shuffle(logits.softmax(1)[:, :-1], 8)[0, 0]
+    places = torch.from_numpy(refine(scores.numpy(), moved.round().int().numpy()))
+    expected = functional.smooth_l1_loss(places, moved, beta=0.5)
+    torch.testing.assert_close(refinement_loss(logits, image, moved, still), expected, rtol=1e-4, atol=1e-5)
+
+    learned = logits.clone().requires_grad_(True)
+    before = refinement_loss(learned, image, moved, still)
+    (gradient,) = torch.autograd.grad(before, learned)
+    assert refinement_loss(logits - 5.0 * gradient, image, moved, still) < 0.95 * before
+
+
+def test_learned_weights_settle_at_the_logarithm_of_the_losses() -> None:
+    losses, weights = torch.tensor([0.5, 2.0]), torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.SGD([weights], lr=0.2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        weigh_by_uncertainty(losses, weights).backward()
+        optimizer.step()
+    torch.testing.assert_close(weights.detach(), losses.log(), rtol=1e-3, atol=1e-3)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -18,8 +19,9 @@ from hfnet_core.training.export import export_checkpoint
 from hfnet_core.training.global_data import GlobalDataSettings
 from hfnet_core.training.global_stage import GlobalStage
 from hfnet_core.training.local_data import LocalDataSettings
-from hfnet_core.training.local_stage import LocalStage
+from hfnet_core.training.local_stage import LocalLossSettings, LocalStage
 from hfnet_core.training.network import HFNet
+from hfnet_core.training.pair_matches import PairMatches
 from hfnet_core.training.pool import Pool
 from hfnet_core.training.train import RunSettings, Stage, run_stage
 
@@ -38,7 +40,12 @@ def network() -> HFNet:
 
 
 def stage(name: str, pool: Pool, teacher_folder: Path) -> Stage:
-    return LocalStage(pool, teacher_folder, LOCAL_DATA) if name == "local" else GlobalStage(pool, GLOBAL_DATA)
+    if name == "global":
+        return GlobalStage(pool, GLOBAL_DATA)
+    weights = LocalLossSettings(learned=name == "polish")
+    points = np.random.default_rng(0).uniform(10, 150, (50, 2)).astype(np.float32)
+    matches = [PairMatches((0, 1), points, points)] if name == "polish" else []
+    return LocalStage(pool, teacher_folder, LOCAL_DATA, weights, matches, name)
 
 
 def losses(folder: Path) -> list[float]:
@@ -54,7 +61,7 @@ def test_the_loss_falls(name: str, pool: Pool, teacher_folder: Path, tmp_path: P
     assert sum(found[-3:]) < 0.9 * sum(found[:3])
 
 
-@pytest.mark.parametrize("name", ["local", "global"])
+@pytest.mark.parametrize("name", ["local", "polish", "global"])
 def test_a_killed_run_ends_in_the_same_place(name: str, pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
     whole = run_stage(stage(name, pool, teacher_folder), network(), settings(6), tmp_path / "whole")
     run_stage(stage(name, pool, teacher_folder), network(), settings(6), tmp_path / "killed", stop_after=3)
