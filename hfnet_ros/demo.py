@@ -38,7 +38,8 @@ __all__ = ["DemoError", "check", "main"]
 _LEAST_SHARE = 0.5  # of the images that show something and were not passed over for a newer one
 _LEAST_POSES = 20  # however slow the machine
 _KEYFRAME_DISTANCE_M = 0.2  # in a yard of ten metres, more keyframes add time rather than accuracy
-_OWN = ("map_pass", "query_pass", "courtyard.hfmap", "logs", "evaluation.json", "evaluation.png", "poses_tum.txt")
+_OWN = ("map_pass", "query_pass", "courtyard.hfmap", "logs", "evaluation.json", "evaluation.png", "evaluation.html",
+        "poses_tum.txt")  # fmt: skip
 _DOMAINS = 100
 
 

@@ -28,6 +28,7 @@ from std_msgs.msg import String
 
 from hfnet_core.config import EvaluationConfig, from_mapping
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.evaluation.html_report import worst_frames, write_html
 from hfnet_core.evaluation.metrics import Sample, Score, score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
@@ -239,12 +240,13 @@ def _follow(listener: Listener, config: EvaluationConfig) -> None:
 
 
 def report(done: Run, query: Query, output: Path, *, title: str, config: EvaluationConfig | None = None,
-           map_file: Path | None = None, evo: bool = False) -> None:  # fmt: skip
-    """Print the table; write evaluation.json, evaluation.png and the poses (TUM) into a folder, which is created."""
+           map_file: Path | None = None) -> None:  # fmt: skip
+    """Print the table; write evaluation.{json,png,html} and the poses (TUM) into a folder, which is created."""
     config = config or EvaluationConfig()
     output.mkdir(parents=True, exist_ok=True)
     details: dict[str, Any] = {"bag": str(query.path), "map": str(map_file) if map_file else "", "node": done.status}
-    details["evo"] = evo_statistics(done.samples) if evo else {}
+    statistics = evo_statistics(done.samples)
+    details["evo"] = statistics
     write_json(output / "evaluation.json", done.score, done.samples, config, details)
     found = [(item.stamp_ns, item.estimate) for item in done.samples if item.estimate is not None]
     write_tum(output / "poses_tum.txt", found)
@@ -252,8 +254,10 @@ def report(done: Run, query: Query, output: Path, *, title: str, config: Evaluat
     landmark_map = load_map(map_file) if map_file is not None else None
     notes = [("images passed over for a newer one", str(done.dropped))]
     draw(output / "evaluation.png", done.samples, config, landmark_map, pictures, title, notes)
+    frames = worst_frames(query.path, done.samples, config, query.options)
+    write_html(output / "evaluation.html", done.samples, config, landmark_map, frames, title, notes, statistics)
     print_score(done.score, title, config, notes)
-    print(f"picture: {output / 'evaluation.png'}   numbers: {output / 'evaluation.json'}")
+    print(f"report: {output / 'evaluation.html'}   numbers: {output / 'evaluation.json'}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -270,7 +274,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--node", default="/localization", help="name of the node that is judged")
     parser.add_argument("--param", nargs="*", default=[], metavar="NAME:=VALUE", help="parameters of the node started")
     parser.add_argument("--levels", choices=("near", "far"), default=defaults.recall_levels, help="bounds of recall")
-    parser.add_argument("--evo", action="store_true", help="add evo's APE and RPE to the numbers")
     return parser
 
 
@@ -282,7 +285,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     done = run(query, map_file=arguments.map, rate_hz=arguments.rate, config=config, parameters=parameters,
                topics=arguments.play, localizer=arguments.node)  # fmt: skip
     title = f"{arguments.bag.name} in {arguments.map.name if arguments.map else arguments.node}"
-    report(done, query, arguments.output, title=title, config=config, map_file=arguments.map, evo=arguments.evo)
+    report(done, query, arguments.output, title=title, config=config, map_file=arguments.map)
 
 
 def main(args: Sequence[str] | None = None) -> int:

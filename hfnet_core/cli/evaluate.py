@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from hfnet_core.config import EvaluationConfig, LocalizerConfig, from_mapping
-from hfnet_core.evaluation.bag import evaluate_bag
+from hfnet_core.evaluation.bag import evaluate_bag, map_from_bag
+from hfnet_core.evaluation.html_report import worst_frames, write_html
 from hfnet_core.evaluation.metrics import score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
 from hfnet_core.mapping.bags import BagOptions
 from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.offline import OfflineLocalizer
+from hfnet_core.mapping.storage import MAP_SUFFIX
+from hfnet_core.offline import OfflineLocalizer, is_bag
 
 __all__ = ["eval_bag"]
 
 
 def eval_bag(
-    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`.")],
+    map_or_bag: Annotated[
+        Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`, or a recording to make one of first.")
+    ],
     bag: Annotated[Path, typer.Argument(metavar="BAG", help="A recording with poses of the same place.")],
     image_topic: Annotated[str | None, typer.Option(help="Image topic, if the bag has several.")] = None,
     pose_topic: Annotated[str | None, typer.Option(help="Topic of the true poses, or /tf.")] = None,
@@ -35,21 +40,39 @@ def eval_bag(
     levels: Annotated[str, typer.Option(help="Bounds of recall: near or far.")] = EvaluationConfig.recall_levels,
     json: Annotated[Path | None, typer.Option(help="Write all numbers here.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw map, paths and errors here (PNG).")] = None,
-    evo: Annotated[bool, typer.Option(help="Add evo's APE and RPE to the JSON.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write curves, time lines and the worst images here (one HTML file).")
+    ] = None,
+    evo: Annotated[bool, typer.Option(help="Add evo's APE and RPE to the JSON (the report has them anyway).")] = False,
 ) -> None:
     """How well does a map localize a recording? Compares with the recording's own poses."""
     config = from_mapping(EvaluationConfig, {"recall_levels": levels})
-    localizer = OfflineLocalizer(map_file, model, localizer=from_mapping(LocalizerConfig, {"tracking": tracking}))
     options = BagOptions(image_topic, calibration=calibration, poses=PoseOptions(pose_topic=pose_topic, poses=poses))
-    with Progress(transient=True) as bar:
+    settings = from_mapping(LocalizerConfig, {"tracking": tracking})
+    with TemporaryDirectory() as folder, Progress(transient=True) as bar:
+        map_file = map_or_bag
+        if is_bag(map_or_bag):
+            map_file = Path(folder) / f"{map_or_bag.stem}{MAP_SUFFIX}"
+            tasks: dict[str, TaskID] = {}
+
+            def show(stage: str, done: int, total: int) -> None:
+                tasks[stage] = tasks[stage] if stage in tasks else bar.add_task(stage)
+                bar.update(tasks[stage], completed=done, total=total)
+
+            map_from_bag(map_or_bag, map_file, model, show)
+        localizer = OfflineLocalizer(map_file, model, localizer=settings)
         task = bar.add_task("localizing", total=None)
         samples = evaluate_bag(
             localizer, bag, options, lambda done, total: bar.update(task, completed=done, total=total)
         )
     result = score(samples, config)
-    print_score(result, f"{bag.name} in {map_file.name}", config)
+    title = f"{bag.name} in {map_file.name}"
+    print_score(result, title, config)
+    statistics = evo_statistics(samples) if evo or report is not None else {}
     if json is not None:
-        details = {"map": str(map_file), "bag": str(bag), "evo": evo_statistics(samples) if evo else {}}
-        write_json(json, result, samples, config, details)
+        write_json(json, result, samples, config, {"map": str(map_file), "bag": str(bag), "evo": statistics})
+    if report is not None:
+        frames = worst_frames(bag, samples, config, options)
+        write_html(report, samples, config, localizer.map, frames, title, evo=statistics)
     if picture is not None:
         draw(picture, samples, config, localizer.map, thumbnails(bag, samples, config, options))

@@ -6,15 +6,30 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.metrics import Sample
+from hfnet_core.features.backend import open_backend
+from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bags import Bag, BagFrame, BagOptions
+from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.storage import save_map
 from hfnet_core.offline import OfflineLocalizer
 from hfnet_core.tracking import Tracker
-from hfnet_core.types import Localization, NotLocalized, Reason
+from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
 
-__all__ = ["evaluate_bag"]
+__all__ = ["evaluate_bag", "map_from_bag"]
+
+
+def map_from_bag(
+    path: Path, output: Path, model: Path | None = None,
+    progress: Callable[[str, int, int], object] = lambda stage, done, total: None,
+) -> None:  # fmt: skip
+    """Build a map of a recording with the default settings and save it. Raises DatasetError as `build_map` does."""
+    config = MapBuildConfig()
+    extractor = Extractor(open_backend(model), ExtractorConfig(max_keypoints=config.max_keypoints))
+    save_map(build_map([path], extractor, config, progress=progress), output)
 
 
 def evaluate_bag(
@@ -43,7 +58,7 @@ def evaluate_bag(
     return samples
 
 
-def _localize(localizer: OfflineLocalizer, tracker: Tracker, frame: BagFrame) -> Localization:
+def _localize(localizer: OfflineLocalizer, tracker: Tracker[Features, Camera], frame: BagFrame) -> Localization:
     try:
         features = localizer.extractor.extract(frame.image)
     except DatasetError as error:
@@ -53,5 +68,5 @@ def _localize(localizer: OfflineLocalizer, tracker: Tracker, frame: BagFrame) ->
 
 def _sample(stamp_ns: int, truth: Pose | None, result: Localization, latency_s: float) -> Sample:
     if isinstance(result, NotLocalized):
-        return Sample(stamp_ns, truth, latency_s=latency_s, reason=str(result))
-    return Sample(stamp_ns, truth, result.map_from_camera, result.covariance, latency_s)
+        return Sample(stamp_ns, truth, latency_s=latency_s, reason=str(result), result=result)
+    return Sample(stamp_ns, truth, result.map_from_camera, result.covariance, latency_s, result=result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.types import Localization, Localized
 
-__all__ = ["RECALL_LEVELS", "Recall", "Sample", "Score", "Spread", "judge", "nees", "score"]
+__all__ = ["RECALL_LEVELS", "Recall", "Sample", "Score", "Spread", "judge", "nees", "score", "state"]
 
 RECALL_LEVELS = {
     "near": ((0.05, 5.0), (0.10, 5.0), (0.25, 5.0)),
@@ -27,7 +28,8 @@ class Sample:
 
     truth, estimate: map_from_camera; None where unknown. covariance: [6, 6] as in Localized. latency_s: from the
     image's publication, or the start of its processing, to the pose. reason: why there is no estimate. blind: the image
-    shows nothing that could tell the place, so that no pose is the right answer.
+    shows nothing that could tell the place, so that no pose is the right answer. result: what the localizer said, where
+    it ran in this process.
     """
 
     stamp_ns: int
@@ -37,6 +39,7 @@ class Sample:
     latency_s: float | None = None
     reason: str = ""
     blind: bool = False
+    result: Localization | None = field(default=None, repr=False)
 
     @property
     def error(self) -> tuple[float, float] | None:
@@ -113,6 +116,15 @@ def judge(sample: Sample, config: EvaluationConfig) -> str:
         return "silent"
     metres, degrees = sample.error
     return "wrong" if metres > config.wrong_distance_m or degrees > config.wrong_angle_deg else "right"
+
+
+def state(sample: Sample) -> str:
+    """What the run was doing at this image: the mode that found the pose, or why there was none."""
+    if isinstance(sample.result, Localized):
+        return sample.result.mode.value
+    if sample.result is not None:
+        return sample.result.reason.value
+    return "pose" if sample.estimate is not None else sample.reason or "no pose"
 
 
 def nees(sample: Sample) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from hfnet_core.geometry import Array
 from hfnet_core.mapping.bags import Bag, BagOptions
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
-__all__ = ["Thumbnail", "draw", "thumbnails"]
+__all__ = ["Thumbnail", "as_uint8", "draw", "draw_errors", "draw_plan", "dressed", "thumbnails"]
 
-_PAPER, _PANEL, _INK, _FAINT = "#10151c", "#18202a", "#e8edf2", "#7d8b99"
-_COLORS = {"right": "#59d98c", "wrong": "#ff4d4d", "silent": "#f2b84b", "blind": "#8a97a6", "untested": "#8a97a6"}
+PAPER, PANEL, INK, FAINT = "#10151c", "#18202a", "#e8edf2", "#7d8b99"
+COLORS = {"right": "#59d98c", "wrong": "#ff4d4d", "silent": "#f2b84b", "blind": "#8a97a6", "untested": "#8a97a6"}
 _ERROR_RANGE_CM = (0.5, 50.0)
 _THUMBNAILS = 6
 
@@ -46,10 +47,29 @@ def thumbnails(
     with Bag(path, options) as bag:
         indices = [index for index, item in enumerate(bag.timeline()) if item.stamp_ns in by_stamp]
         for frame in bag.frames(indices):
-            image = frame.image if frame.image.dtype == np.uint8 else (frame.image >> 8).astype(np.uint8)
+            image = as_uint8(frame.image)
             time_s = (frame.stamp_ns - samples[0].stamp_ns) * 1e-9
             out.append(Thumbnail(by_stamp[frame.stamp_ns], time_s, image))
     return out
+
+
+def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """8-bit pixels of an 8 or 16 bit image."""
+    return np.asarray(image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))
+
+
+@contextmanager
+def dressed() -> Iterator[Any]:
+    """The class of figures, in the colours of all our pictures. Raises ConfigError without matplotlib."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(f"matplotlib cannot be imported ({error}): pip install 'hfnet_ros[eval]'") from error
+    colors = {"text.color": INK, "axes.labelcolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT,
+              "axes.edgecolor": PANEL, "axes.facecolor": PANEL, "figure.facecolor": PAPER, "font.size": 10}  # fmt: skip
+    with matplotlib.rc_context(colors):
+        yield Figure
 
 
 def _choose(samples: Sequence[Sample], config: EvaluationConfig) -> list[int]:
@@ -79,28 +99,22 @@ def draw(
     Raises ConfigError without matplotlib, DatasetError when there is nothing to draw or it cannot be written.
     """
     config = config or EvaluationConfig()
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f"matplotlib cannot be imported ({error}): pip install 'hfnet_ros[eval]'") from error
     result = score(samples, config)
-    with matplotlib.rc_context({"text.color": _INK, "axes.labelcolor": _FAINT, "xtick.color": _FAINT,
-                                "ytick.color": _FAINT, "axes.edgecolor": _PANEL, "font.size": 10}):  # fmt: skip
-        figure = Figure(figsize=(16, 10), facecolor=_PAPER)
+    with dressed() as Figure:
+        figure = Figure(figsize=(16, 10))
         grid = figure.add_gridspec(
             5, 4, width_ratios=(1, 1, 0.56, 0.56), height_ratios=(1, 1, 1, 0.5, 0.5), left=0.035, right=0.985, top=0.93,
             bottom=0.055, hspace=0.28, wspace=0.09,
         )  # fmt: skip
         figure.text(0.035, 0.955, title, fontsize=19, weight="bold")
-        _draw_plan(figure.add_subplot(grid[:4, :2]), samples, config, landmark_map)
+        draw_plan(figure.add_subplot(grid[:4, :2]), samples, config, landmark_map)
         for index in range(_THUMBNAILS):
             axes = figure.add_subplot(grid[index // 2, 2 + index % 2])
             _draw_thumbnail(axes, pictures[index] if index < len(pictures) else None, config)
-        _draw_errors(figure.add_subplot(grid[4, :2]), samples, config)
+        draw_errors(figure.add_subplot(grid[4, :2]), samples, config)
         _draw_numbers(figure.add_subplot(grid[3:, 2:]), [*rows(result, config), *notes])
         with whole_file(path) as temporary:
-            figure.savefig(temporary, dpi=100, facecolor=_PAPER, format="png")
+            figure.savefig(temporary, dpi=100, format="png")
 
 
 def _plane(samples: Sequence[Sample], landmark_map: LandmarkMap | None) -> Array:
@@ -119,14 +133,12 @@ def _plane(samples: Sequence[Sample], landmark_map: LandmarkMap | None) -> Array
     return np.stack([right, np.cross(up, right)])
 
 
-def _draw_plan(
-    axes: Any, samples: Sequence[Sample], config: EvaluationConfig, landmark_map: LandmarkMap | None
-) -> None:
+def draw_plan(axes: Any, samples: Sequence[Sample], config: EvaluationConfig, landmark_map: LandmarkMap | None) -> None:
     from matplotlib.colors import LogNorm
 
     plane = _plane(samples, landmark_map)
     up = np.cross(plane[0], plane[1])
-    axes.set_facecolor(_PAPER)
+    axes.set_facecolor(PAPER)
     axes.set_aspect("equal")
     poses = [pose for sample in samples for pose in (sample.truth, sample.estimate) if pose is not None]
     around = np.array([pose.translation for pose in poses]).reshape(-1, 3) @ plane.T
@@ -146,7 +158,7 @@ def _draw_plan(
     axes.plot(*truth.T, "-", color="white", linewidth=1.0, alpha=0.9, zorder=3, label="true path")
     silent = [item.truth.translation for item in samples if item.truth is not None and item.estimate is None]
     if silent:
-        axes.plot(*(np.array(silent) @ plane.T).T, "x", color=_COLORS["silent"], markersize=3, alpha=0.7, zorder=4,
+        axes.plot(*(np.array(silent) @ plane.T).T, "x", color=COLORS["silent"], markersize=3, alpha=0.7, zorder=4,
                   label=f"{len(silent)} images without a pose")  # fmt: skip
     found = [(item.estimate.translation, 100 * item.error[0], judge(item, config)) for item in samples
              if item.estimate is not None and item.error is not None]  # fmt: skip
@@ -161,54 +173,54 @@ def _draw_plan(
         wrong = at[[verdict == "wrong" for _, _, verdict in found]]
         if len(wrong):
             axes.plot(
-                *wrong.T, "o", color=_COLORS["wrong"], fillstyle="none", markersize=13, label="wrong poses", zorder=6
+                *wrong.T, "o", color=COLORS["wrong"], fillstyle="none", markersize=13, label="wrong poses", zorder=6
             )
     if len(around):
         margin = 0.06 * float(np.ptp(around, axis=0).max()) + 0.2
         axes.set_xlim(around[:, 0].min() - margin, around[:, 0].max() + margin)
         axes.set_ylim(around[:, 1].min() - margin, around[:, 1].max() + margin)
-    axes.legend(loc="upper left", fontsize=9, facecolor=_PANEL, edgecolor=_PANEL, labelcolor=_INK, framealpha=0.8)
-    axes.set_title("seen from above, metres", loc="left", fontsize=10, color=_FAINT)
+    axes.legend(loc="upper left", fontsize=9, facecolor=PANEL, edgecolor=PANEL, labelcolor=INK, framealpha=0.8)
+    axes.set_title("seen from above, metres", loc="left", fontsize=10, color=FAINT)
 
 
 def _draw_thumbnail(axes: Any, item: Thumbnail | None, config: EvaluationConfig) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_facecolor(_PANEL)
+    axes.set_facecolor(PANEL)
     if item is None:
         axes.set_visible(False)
         return
     axes.imshow(item.image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     verdict = "blind" if item.sample.blind and item.sample.estimate is None else judge(item.sample, config)
     for side in axes.spines.values():
-        side.set_color(_COLORS[verdict])
+        side.set_color(COLORS[verdict])
         side.set_linewidth(2.5)
     error = item.sample.error
     said = f"{100 * error[0]:.1f} cm, {error[1]:.2f} deg" if error is not None else "no pose"
     if verdict == "blind":
         said += ": nothing to see"
-    axes.set_title(f"{item.time_s:.1f} s: {said}", fontsize=9, color=_COLORS[verdict], loc="left", pad=3)
+    axes.set_title(f"{item.time_s:.1f} s: {said}", fontsize=9, color=COLORS[verdict], loc="left", pad=3)
 
 
-def _draw_errors(axes: Any, samples: Sequence[Sample], config: EvaluationConfig) -> None:
-    axes.set_facecolor(_PANEL)
+def draw_errors(axes: Any, samples: Sequence[Sample], config: EvaluationConfig) -> None:
+    axes.set_facecolor(PANEL)
     start_ns = min(sample.stamp_ns for sample in samples)
     times = np.array([(sample.stamp_ns - start_ns) * 1e-9 for sample in samples])
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
     for time_s, sample in zip(times, samples, strict=True):
         if sample.truth is not None and sample.estimate is None:
-            color = _COLORS["blind"] if sample.blind else _COLORS["silent"]
+            color = COLORS["blind"] if sample.blind else COLORS["silent"]
             axes.axvspan(time_s - step / 2, time_s + step / 2, color=color, alpha=0.35, linewidth=0)
     found = [(time_s, 100 * max(item.error[0], 1e-4)) for time_s, item in zip(times, samples, strict=True)
              if item.error is not None]  # fmt: skip
     if found:
-        axes.plot(*np.array(found).T, ".", color=_COLORS["right"], markersize=4)
-    axes.axhline(100 * config.wrong_distance_m, color=_COLORS["wrong"], linewidth=1, linestyle="--")
+        axes.plot(*np.array(found).T, ".", color=COLORS["right"], markersize=4)
+    axes.axhline(100 * config.wrong_distance_m, color=COLORS["wrong"], linewidth=1, linestyle="--")
     axes.set_yscale("log")
     axes.set_ylim(0.1, max(300 * config.wrong_distance_m, 100.0))
     axes.set_xlim(times[0] - step, times[-1] + step)
     axes.set_title(
-        "position error, cm, over time, s (bands: no pose; dashed: wrong)", loc="left", fontsize=10, color=_FAINT
+        "position error, cm, over time, s (bands: no pose; dashed: wrong)", loc="left", fontsize=10, color=FAINT
     )
 
 
@@ -216,12 +228,12 @@ def _draw_numbers(axes: Any, lines: Sequence[tuple[str, str]]) -> None:
     axes.set_axis_off()
     for index, (name, value) in enumerate(lines):
         height = 1.0 - (index + 0.5) / max(len(lines), 1)
-        axes.text(0.0, height, name, color=_FAINT, fontsize=10.5, va="center", transform=axes.transAxes)
+        axes.text(0.0, height, name, color=FAINT, fontsize=10.5, va="center", transform=axes.transAxes)
         axes.text(
             1.0,
             height,
             value,
-            color=_INK,
+            color=INK,
             fontsize=11,
             va="center",
             ha="right",

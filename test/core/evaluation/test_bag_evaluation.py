@@ -12,9 +12,12 @@ from wall import CAMERA, map_from_camera, view, wall_bag, wall_files
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.bag import evaluate_bag
-from hfnet_core.evaluation.metrics import score
+from hfnet_core.evaluation.html_report import worst_frames, write_html
+from hfnet_core.evaluation.metrics import Sample, score
 from hfnet_core.evaluation.picture import draw, thumbnails
+from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bag_writer import open_writer
+from hfnet_core.mapping.bags import Bag
 from hfnet_core.offline import OfflineLocalizer
 
 SHIFTS = (0, 16, 32, None, 64, 80, 96)
@@ -86,6 +89,38 @@ def test_a_damaged_image_counts_as_one_without_a_pose(world, tmp_path):
     assert [sample.estimate is None for sample in found] == [False, True]
     assert found[1].reason == "damaged image"
     assert score(found).published_share == 0.5
+
+
+def test_report_shows_states_and_the_worst_frames(world, samples, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'hfnet_ros[eval]'")
+    model, map_file, bag = world
+    config = EvaluationConfig()
+    frames = worst_frames(bag, samples, config)
+    assert any(frame.sample is samples[3] for frame in frames)
+    assert all(frame.image.shape[:2] == view(0).shape[:2] for frame in frames)
+    found = next(frame for frame in frames if frame.sample.estimate is not None)
+    assert (np.ptp(found.image.astype(int), axis=2) > 50).any()  # matches are drawn in colour
+    evo = {"ape_translation_m": {"rmse": 0.0123, "mean": 0.01, "median": 0.01, "max": 0.02}}
+    landmark_map = OfflineLocalizer(map_file, model).map
+    write_html(tmp_path / "run.html", samples, config, landmark_map, frames, "The <wall>", [("note", "7")], evo)
+    page = (tmp_path / "run.html").read_text()
+    for said in ("The &lt;wall&gt;", "States over time", "Latency", "Recall", "0.0123", "Worst frames", "note"):
+        assert said in page, said
+    assert page.count("data:image/png") == 5
+    assert page.count("data:image/jpeg") == len(frames)
+    assert "http" not in page  # nothing is fetched from anywhere
+
+
+def test_worst_frames_are_the_wrong_then_the_silent_then_the_far(world):
+    _, _, bag = world
+    truth = map_from_camera(0)
+    off = [Pose(truth.rotation, truth.translation + np.array([x, 0, 0])) for x in (0.0, 3.0, 0.2, 0.1)]
+    with Bag(bag) as opened:
+        stamps = [item.stamp_ns for item in opened.timeline()]
+    estimates = [off[0], off[1], None, off[2], off[3]]
+    made = [Sample(stamp, truth, pose) for stamp, pose in zip(stamps, estimates, strict=False)]
+    found = [made.index(frame.sample) for frame in worst_frames(bag, made, EvaluationConfig())]
+    assert found == [1, 2, 3, 4, 0]
 
 
 def test_command_prints_a_table_and_writes_numbers(world, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -10,9 +12,27 @@ from numpy.typing import NDArray
 
 from hfnet_core.types import Features, Localization, Localized
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_shot"]
 
 _KEYPOINT, _INLIER, _LOST = (150, 150, 150), (40, 220, 60), (235, 60, 50)  # RGB
+
+
+def draw_shot(
+    images: Sequence[NDArray[Any]], features: Sequence[Features | None], result: Localization
+) -> NDArray[np.uint8]:
+    """`draw` of all images of one time, side by side."""
+    drawn = []
+    for view, (pixels, found) in enumerate(zip(images, features, strict=True)):
+        own = result
+        if isinstance(result, Localized) and len(result.views):
+            own = replace(result, keypoints_px=result.keypoints_px[result.views == view])
+        drawn.append(draw(pixels, found, own))
+    canvas = np.zeros((max(image.shape[0] for image in drawn), sum(image.shape[1] for image in drawn), 3), np.uint8)
+    left = 0
+    for image in drawn:
+        canvas[: image.shape[0], left : left + image.shape[1]] = image
+        left += image.shape[1]
+    return canvas
 
 
 def draw(pixels: NDArray[Any], features: Features | None, result: Localization) -> NDArray[np.uint8]:
