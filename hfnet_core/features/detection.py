@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.types import Float32
 
-__all__ = ["detect", "refine", "suppress"]
+__all__ = ["detect", "gather", "refine", "suppress"]
 
 _ROUNDS = 2  # of adding maxima that appear once the neighbours of the first ones are removed, as released
 _REFINE_RADIUS = 2
@@ -29,6 +29,15 @@ def suppress(scores: Float32, radius: int) -> NDArray[np.bool_]:
         rest = np.where(covered, np.float32(0), scores)
         keep |= (rest == cv2.dilate(rest, kernel)) & ~covered
     return keep
+
+
+def gather(scores: Float32) -> Float32:
+    """Scores [H, W] with those of the neighbours added by half, so that a keypoint between pixels counts in full.
+
+    Networks trained on sub-pixel labels split each keypoint over the four pixels around it.
+    """
+    kernel = np.array([0.5, 1.0, 0.5], np.float32)
+    return np.asarray(cv2.sepFilter2D(scores, -1, kernel, kernel, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
 def detect(scores: Float32, radius: int, threshold: float, count: int) -> tuple[NDArray[np.int32], Float32]:

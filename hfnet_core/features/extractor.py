@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig
-from hfnet_core.errors import DatasetError
+from hfnet_core.errors import BackendError, DatasetError
 from hfnet_core.features.architecture import DETECTOR_CELL
 from hfnet_core.features.backend import Backend, DenseOutputs
-from hfnet_core.features.detection import detect, refine
+from hfnet_core.features.detection import detect, gather, refine
 from hfnet_core.features.model_info import ModelInfo
 from hfnet_core.features.sampling import sample_descriptors
 from hfnet_core.image import PixelMap, reduce_to, to_gray
 from hfnet_core.types import Features, Float32
 
-__all__ = ["MIN_SIDE_PX", "Extractor"]
+__all__ = ["MAX_PIXELS", "MIN_SIDE_PX", "Extractor"]
 
+MAX_PIXELS = 2**24  # the network takes 200 MB of memory for a million of them
 MIN_SIDE_PX = 16  # two cells: below this there is nothing to interpolate descriptors between
 
 
@@ -37,7 +38,7 @@ class Extractor:
         """Features of an image (see `to_gray` for the kinds taken), keypoints in its own pixels.
 
         Raises DatasetError when the image cannot be used (empty, NaN, wrong dimensions or type, a side below
-        MIN_SIDE_PX), BackendError when the network fails.
+        MIN_SIDE_PX, more than MAX_PIXELS), BackendError when the network fails.
         """
         image = np.asarray(image)
         gray, pixel_map = self.prepare(image)
@@ -50,14 +51,20 @@ class Extractor:
         if min(height, width) < MIN_SIDE_PX:
             raise DatasetError(f"image is {width}x{height} px as the network sees it; both sides must be at least "
                                f"{MIN_SIDE_PX} px")  # fmt: skip
+        if height * width > MAX_PIXELS:
+            raise DatasetError(f"image is {width}x{height} px as the network sees it, more than {MAX_PIXELS} pixels: "
+                               "set max_side_px")  # fmt: skip
         height, width = (side - side % DETECTOR_CELL for side in (height, width))
         return np.ascontiguousarray(gray[:height, :width]), pixel_map
 
     def select(self, dense: DenseOutputs, pixel_map: PixelMap, width: int, height: int) -> Features:
         """The strongest keypoints of the network's outputs, for an original image of `width` x `height`."""
         config = self.config
-        pixels, scores = detect(dense.scores, config.nms_radius_px, config.detection_threshold, config.max_keypoints)
+        ranked = gather(dense.scores) if self.info.subpixel else dense.scores
+        pixels, scores = detect(ranked, config.nms_radius_px, config.detection_threshold, config.max_keypoints)
         exact = config.subpixel and self.info.subpixel
         keypoints = refine(dense.scores, pixels) if exact else pixels.astype(np.float32)
         descriptors = sample_descriptors(dense.descriptors, keypoints, self.info.spec.corner_aligned)
+        if not (np.isfinite(descriptors).all() and np.isfinite(dense.global_descriptor).all()):
+            raise BackendError("the network's descriptors are not finite numbers: is the model damaged?")
         return Features(pixel_map.to_original(keypoints), scores, descriptors, dense.global_descriptor, width, height)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from hfnet_core.features.detection import detect, refine, suppress
+from hfnet_core.features.detection import detect, gather, refine, suppress
 
 # Few distinct values, so that ties and plateaus are common.
 SCORES = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=18),
@@ -92,3 +92,13 @@ def test_refine_stays_close_and_inside(scores: np.ndarray) -> None:
     assert np.abs(refined - pixels).max() <= 2 + 1e-5
     assert refined.min() >= -1e-5
     assert refined.max() <= 8 + 1e-5
+
+
+def test_a_keypoint_between_pixels_outranks_a_weaker_one_on_a_pixel():
+    scores = np.zeros((16, 24), np.float32)
+    scores[4:6, 4:6] = [[0.22, 0.2], [0.2, 0.2]]  # one keypoint of 0.82, between four pixels
+    scores[10, 18] = 0.4
+    pixels, values = detect(gather(scores), 2, 0.005, 2)
+    assert values[0] == pytest.approx(0.22 + 0.2 * (0.5 + 0.5 + 0.25))
+    assert values[1] == pytest.approx(0.4)
+    np.testing.assert_allclose(refine(scores, pixels), [[4.5, 4.5], [18, 10]], atol=0.02)
