@@ -20,6 +20,7 @@ __all__ = [
     "ExtractorConfig",
     "LocalizerConfig",
     "MapBuildConfig",
+    "MapCareConfig",
     "NodeConfig",
     "Setting",
     "Settings",
@@ -153,12 +154,10 @@ class LocalizerConfig(_Checked):
                                            "the image", unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
     ransac_iterations: int = setting(5000, "most RANSAC iterations", minimum=10, maximum=1000000)
     min_inliers: int = setting(20, "fewest inliers of an accepted pose", minimum=6, maximum=10000)
-    min_inlier_ratio: float = setting(0.1, "lowest share of inliers of an accepted pose", minimum=0.0, maximum=1.0)
+    min_inlier_ratio: float = setting(0.2, "lowest share of inliers of an accepted pose", minimum=0.0, maximum=1.0)
     min_coverage: float = setting(0.12, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
     ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
                                      minimum=0.1, maximum=1.0)  # fmt: skip
-    covariance_scale: float = setting(2.0, "factor on the first-order covariance, for errors that landmarks close by "
-                                      "share", minimum=1.0, maximum=1000.0)  # fmt: skip
     tracking: bool = setting(True, "use the last pose as a prior for the next image")
     tracking_radius_px: float = setting(24.0, "search radius around a projected landmark at 640 px width", unit="px",
                                         minimum=2.0, maximum=400.0)  # fmt: skip
@@ -186,20 +185,22 @@ class MapBuildConfig(_Checked):
 
     keyframe_distance_m: float = setting(0.1, "a new keyframe after this motion", unit="m", minimum=0.0, maximum=100.0)
     keyframe_angle_deg: float = setting(7.0, "or after this rotation", unit="deg", minimum=0.0, maximum=180.0)
-    keyframe_motion: float = setting(0.1, "without poses, a new keyframe after the image has moved by this share of its "
+    keyframe_motion: float = setting(0.1, "without poses, a new keyframe after the image moved by this share of its "
                                      "width", minimum=0.005, maximum=1.0)  # fmt: skip
     pose_mode: str = setting(
-        "auto", "where poses come from: given ones, odometry that drifts, or images alone; auto takes the best there is",
+        "auto", "where poses come from: given, odometry that drifts, or images alone; auto takes the best there is",
         choices=("auto", "given", "drifting", "images"),
     )  # fmt: skip
     known_distance: str = setting("", "images alone: distance between the cameras of two images, `A B METRES`; A and B "
                                   "are image numbers, from 0, or RECORDING/NUMBER")  # fmt: skip
     scale_free: bool = setting(False, "images alone: accept a map whose metres are arbitrary")
     unknown_cameras: str = setting(
-        "auto", "without a calibration: one camera took all images of a recording, or each image has its own; auto says "
-        "each where image sizes differ", choices=("auto", "shared", "each"),
+        "auto", "without a calibration: one camera took all images of a recording, or each has its own; auto says each "
+        "where image sizes differ", choices=("auto", "shared", "each"),
     )  # fmt: skip
     max_keypoints: int = setting(2000, "strongest keypoints kept per keyframe", minimum=50, maximum=20000)
+    max_side_px: int = setting(1600, "images with a longer side are reduced to it for features; 0 keeps the size",
+                               unit="px", minimum=0)  # fmt: skip
     pairs_per_keyframe: int = setting(20, "most keyframes each one is matched with", minimum=1, maximum=1000)
     match_ratio: float = setting(0.9, "ratio test between keyframes (distance), after the mutual check",
                                  minimum=0.1, maximum=1.0)  # fmt: skip
@@ -215,8 +216,23 @@ class MapBuildConfig(_Checked):
     pose_prior_sigma_deg: float = setting(1.0, "trust in given orientations (standard deviation)", unit="deg",
                                           minimum=1e-3, maximum=180.0)  # fmt: skip
     descriptor_dtype: str = setting("int8", "how local descriptors are stored", choices=("int8", "float16"))
+    odometry_sigma_ratio: float = setting(0.03, "drift of odometry by the distance driven (standard deviation)",
+                                          minimum=1e-4, maximum=1.0)  # fmt: skip
+    odometry_sigma_deg_per_m: float = setting(1.0, "turn of odometry by the distance driven (standard deviation)",
+                                              unit="deg/m", minimum=1e-3, maximum=90.0)  # fmt: skip
     max_pose_gap_s: float = setting(0.25, "poses further apart than this are not interpolated between", unit="s",
                                     minimum=0.0, maximum=60.0)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MapCareConfig(_Checked):
+    """Aligning and pruning maps."""
+
+    align_error_m: float = setting(0.1, "a known position further off than this is taken for wrong", unit="m",
+                                   minimum=1e-3, maximum=1000.0)  # fmt: skip
+    floor_error_m: float = setting(0.03, "landmarks this close to the floor lie on it", unit="m", minimum=1e-3,
+                                   maximum=10.0)  # fmt: skip
+    min_per_keyframe: int = setting(100, "landmarks that pruning leaves to each keyframe", minimum=20, maximum=10000)
 
 
 @dataclass(frozen=True)
@@ -235,6 +251,8 @@ class NodeConfig(_Checked):
     )
     threads: int = setting(0, "CPU threads of the network; 0 for one per core", minimum=0, maximum=256)
     autostart: bool = setting(False, "configure and activate at start, without a lifecycle manager")
+    bond_heartbeat_period: float = setting(0.1, "time between two signs of life for nav2_lifecycle_manager; 0 for none",
+                                           unit="s", minimum=0.0, maximum=10.0)  # fmt: skip
     image_topic: str = setting("image", "image topic; with compressed transport `/compressed` is appended")
     image_transport: str = setting("raw", "sensor_msgs/Image or CompressedImage", choices=("raw", "compressed"))
     image_reliability: str = setting(
@@ -320,7 +338,7 @@ class TrainConfig(_Checked):
     views: int = setting(4, "views per place, an even number", minimum=2, maximum=64)
     local_dim: int = setting(128, "channels of the local descriptor", minimum=1)
     global_dim: int = setting(512, "size of the global descriptor", minimum=1)
-    clusters: int = setting(32, "VLAD clusters", minimum=1)
+    clusters: int = setting(64, "VLAD clusters", minimum=1)
     intermediate_dim: int = setting(64, "layer_18: channels of the projection before VLAD; 0 for none", minimum=0)
     seed: int = setting(0, "seed of weights, crops and noise", minimum=0)
     threads: int = setting(0, "CPU threads of the trainer; 0 leaves it to torch", minimum=0, maximum=256)

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
 __all__ = ["cluster", "grow", "landmarks_seen_by", "nearby_keyframes"]
+
+_ASKED = 8  # times the keyframes wanted: how many of the nearest are looked at first
+_DAMAGED = "the map points to landmarks that it does not have: it is damaged, `hfnet map check` tells where"
 
 
 def cluster(landmark_map: LandmarkMap, keyframes: Sequence[int], similarity: Sequence[float]) -> list[tuple[int, ...]]:
@@ -21,19 +23,17 @@ def cluster(landmark_map: LandmarkMap, keyframes: Sequence[int], similarity: Seq
     keyframes: retrieved map images, best first; similarity: theirs. Components come in the order of their summed
     similarity, largest first, keyframes inside one in retrieval order.
     """
-    position = {keyframe: index for index, keyframe in enumerate(keyframes)}
-    edges = [
-        (index, position[int(other)])
-        for keyframe, index in position.items()
-        for other in landmark_map.covisible_with(keyframe)[0]
-        if int(other) in position
-    ]
-    rows, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(position), len(position)))
-    count, labels = connected_components(graph, directed=False)
-    evidence = np.bincount(labels, weights=np.asarray(similarity), minlength=count)
-    order = sorted(range(count), key=lambda label: -evidence[label])
-    return [tuple(keyframe for keyframe, index in position.items() if labels[index] == label) for label in order]
+    labels = {keyframe: number for number, keyframe in enumerate(keyframes)}
+    for keyframe in keyframes:  # a graph of ten nodes: sets are faster than any library's matrices
+        others = labels.keys() & set(landmark_map.covisible_with(keyframe)[0].tolist())
+        shared = {labels[keyframe]} | {labels[other] for other in others}
+        lowest = min(shared)
+        labels = {k: lowest if label in shared else label for k, label in labels.items()}
+    evidence: dict[int, float] = {}
+    for keyframe, value in zip(keyframes, similarity, strict=True):
+        evidence[labels[keyframe]] = evidence.get(labels[keyframe], 0.0) + value
+    order = sorted(evidence, key=lambda label: -evidence[label])
+    return [tuple(keyframe for keyframe in keyframes if labels[keyframe] == label) for label in order]
 
 
 def grow(landmark_map: LandmarkMap, keyframes: Sequence[int], size: int) -> tuple[int, ...]:
@@ -51,17 +51,28 @@ def grow(landmark_map: LandmarkMap, keyframes: Sequence[int], size: int) -> tupl
 
 def nearby_keyframes(landmark_map: LandmarkMap, map_from_camera: Pose, count: int) -> tuple[int, ...]:
     """Keyframes that look from about where `map_from_camera` is in about its direction, nearest first."""
-    poses = landmark_map.keyframe_poses
-    distance_m = np.linalg.norm(poses[:, :, 3] - map_from_camera.translation, axis=1)
-    cosine = poses[:, :, 2] @ map_from_camera.rotation[:, 2]
-    # A turn by 60 degrees weighs like one metre: both leave about half of a room-sized view in common.
-    cost = distance_m + 2.0 * (1.0 - cosine)
-    best = np.argsort(cost, kind="stable")[:count]
-    return tuple(int(k) for k in best if cosine[k] > 0.0)
+    asked = min(_ASKED * count, landmark_map.keyframes)
+    while asked:  # the cost is at least the distance: beyond the last of the nearest, nobody can be better
+        reached_m, found = landmark_map.keyframe_tree.query(map_from_camera.translation, k=asked)
+        found = np.sort(np.atleast_1d(found))
+        poses = landmark_map.keyframe_poses[found]
+        distance_m = np.linalg.norm(poses[:, :, 3] - map_from_camera.translation, axis=1)
+        cosine = poses[:, :, 2] @ map_from_camera.rotation[:, 2]
+        # A turn by 60 degrees weighs like one metre: both leave about half of a room-sized view in common.
+        cost = distance_m + 2.0 * (1.0 - cosine)
+        best = np.argsort(cost, kind="stable")[:count]
+        if asked == landmark_map.keyframes or cost[best[-1]] < np.max(reached_m):
+            return tuple(int(found[k]) for k in best if cosine[k] > 0.0)
+        asked = min(2 * asked, landmark_map.keyframes)
+    return ()
 
 
 def landmarks_seen_by(landmark_map: LandmarkMap, keyframes: Sequence[int]) -> NDArray[np.int32]:
     """Sorted unique landmarks of several keyframes."""
     if not keyframes:
         return np.zeros(0, np.int32)
-    return np.unique(np.concatenate([landmark_map.landmarks_of(keyframe) for keyframe in keyframes]))
+    found: NDArray[np.int32] = np.sort(np.concatenate([landmark_map.landmarks_of(keyframe) for keyframe in keyframes]))
+    found = found[np.append(True, found[1:] != found[:-1])[: len(found)]]  # numpy's unique takes five times as long
+    if len(found) and not 0 <= found[0] <= found[-1] < landmark_map.landmarks:
+        raise MapError(_DAMAGED)
+    return found

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-__all__ = ["Pose", "pose_error", "skew"]
+__all__ = ["Pose", "moved_covariance", "pose_error", "skew"]
 
 Array = NDArray[np.float64]
 
@@ -80,6 +80,18 @@ def pose_error(a_from_b: Pose, other_a_from_b: Pose) -> tuple[float, float]:
     relative = a_from_b.rotation.T @ other_a_from_b.rotation
     angle = float(np.linalg.norm(Rotation.from_matrix(relative).as_rotvec()))
     return distance, float(np.degrees(angle))
+
+
+def moved_covariance(covariance: Array, arm: Array) -> Array:
+    """Covariance [6, 6] (position, then rotation, about fixed axes) of another point of the same rigid body.
+
+    arm: [3] from the first point to the other, along the same axes. A small rotation dr moves the other point by
+    dr x arm = -[arm]x dr.
+    """
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = -skew(arm)
+    moved: Array = jacobian @ covariance @ jacobian.T
+    return moved
 
 
 def skew(vector: Sequence[float] | Array) -> Array:

@@ -11,27 +11,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_core import covisibility, matching, pose
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.errors import ConfigError
+from hfnet_core.descriptors import unit
+from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.matching import Matches
 from hfnet_core.retrieval import Retriever
-from hfnet_core.types import Camera, Features, Float32, Localization, Localized, Mode, NotLocalized, Reason
+from hfnet_core.types import Camera, Features, Float32, Int32, Localization, Localized, Mode, NotLocalized, Reason
 
-__all__ = ["Localizer", "with_timings"]
+__all__ = ["Localizer", "Query", "calibrated", "weakness", "with_timings"]
 
-_SAME_PLACE_M, _SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
-_GUIDED_RADIUS_PX = 12.0  # second matching pass around a solved pose
+SAME_PLACE_M, SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
+GUIDED_RADIUS_PX = 12.0  # second matching pass around a solved pose
 _GUIDED_RATIO = 0.95
-_OVERWHELMING = 2.0  # times what acceptance needs
-_FIRST_LOOK = 4  # keyframes of a place looked at before all of it
+OVERWHELMING = 2.0  # times what acceptance needs
+_FIRST_LOOK, _FIRST_LANDMARKS = 4, 600  # keyframes of a place, and landmarks of them, looked at before all of it
 
 
 @dataclass(frozen=True, eq=False)
-class _Query:
+class Query:
     """The image asked about, and the seconds spent on it by stage."""
 
     features: Features
@@ -43,6 +45,26 @@ class _Query:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started[0]
         self.started[0] = now
+
+    def check(self, landmark_map: LandmarkMap) -> None:
+        """Raises ConfigError where image and calibration or the features among themselves do not fit, MapError where
+        the features are of another model than the map's."""
+        features, camera = self.features, self.camera
+        if (features.width, features.height) != (camera.width, camera.height):
+            raise ConfigError(
+                f"the image is {features.width}x{features.height}, but its camera {camera.width}x{camera.height}: "
+                "give the calibration of this image size"
+            )
+        count, size = len(features), landmark_map.observation_descriptors.shape[1]
+        if features.keypoints_px.shape != (count, 2) or features.descriptors.shape[:-1] != (count,):
+            raise ConfigError(f"keypoints {features.keypoints_px.shape} and descriptors {features.descriptors.shape} "
+                              "are not of one image")  # fmt: skip
+        if count and landmark_map.landmarks and features.descriptors.shape[1] != size:
+            raise MapError(f"the query's descriptors have {features.descriptors.shape[1]} values, the map's {size}: "
+                           "use the model that made the map")  # fmt: skip
+        parts = (features.keypoints_px, features.descriptors, features.global_descriptor)
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ConfigError("the features of the image are not finite numbers: is the model damaged?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +100,9 @@ class Localizer:
 
         prior: expected map_from_camera; with it only landmarks near their expected place are matched and no other
         place is considered. Without it the whole map is searched. Raises ConfigError if features and camera differ in
-        size, MapError if the descriptors are of another model.
+        size or something is not finite, MapError if the descriptors are of another model.
         """
-        query = _Query(features, self.map.calibration_for(camera))
+        query = Query(features, self.map.calibration_for(camera))
         refusal = self._refuse_input(query)
         if refusal is not None:
             return refusal
@@ -90,20 +112,15 @@ class Localizer:
         refined = self._refine(query, found)
         return self._judge(query, refined)
 
-    def _refuse_input(self, query: _Query) -> NotLocalized | None:
-        features, camera = query.features, query.camera
-        if (features.width, features.height) != (camera.width, camera.height):
-            raise ConfigError(
-                f"the image is {features.width}x{features.height}, but its camera {camera.width}x{camera.height}: "
-                "give the calibration of this image size"
-            )
+    def _refuse_input(self, query: Query) -> NotLocalized | None:
+        query.check(self.map)
         if self.map.landmarks == 0 or self.map.keyframes == 0:
             return NotLocalized(Reason.EMPTY_MAP)
-        if len(features) < self.config.min_inliers:
-            return NotLocalized(Reason.TOO_FEW_KEYPOINTS, f"{len(features)}, need {self.config.min_inliers}")
+        if len(query.features) < self.config.min_inliers:
+            return NotLocalized(Reason.TOO_FEW_KEYPOINTS, f"{len(query.features)}, need {self.config.min_inliers}")
         return None
 
-    def _search_map(self, query: _Query) -> _Hypothesis | NotLocalized:
+    def _search_map(self, query: Query) -> _Hypothesis | NotLocalized:
         """The place of the map with the most evidence, if no other place has nearly as much."""
         hypotheses: list[_Hypothesis] = []
         most_matches = 0
@@ -116,7 +133,7 @@ class Localizer:
             if hypothesis is None:
                 continue
             hypotheses.append(hypothesis)
-            if not has_double and self._weakness(query, hypothesis, _OVERWHELMING) is None:
+            if not has_double and self._weakness(query, hypothesis, OVERWHELMING) is None:
                 break
         if not hypotheses:
             reason = Reason.NO_CONSENSUS if most_matches >= self.config.min_inliers else Reason.TOO_FEW_MATCHES
@@ -128,8 +145,10 @@ class Localizer:
             return _refused(query, Reason.AMBIGUOUS, detail, best)
         return best
 
-    def _search_near(self, query: _Query, prior: Pose) -> _Hypothesis | NotLocalized:
+    def _search_near(self, query: Query, prior: Pose) -> _Hypothesis | NotLocalized:
         """A pose near the prior."""
+        if not prior.is_finite():
+            raise ConfigError("the expected pose is not finite")
         keyframes = covisibility.nearby_keyframes(self.map, prior, self.config.cluster_size)
         matches = self._match_near(query, prior, keyframes, self.config.tracking_radius_px)
         query.lap("matching")
@@ -141,7 +160,7 @@ class Localizer:
         reason = Reason.TOO_FEW_MATCHES if few else Reason.NO_CONSENSUS
         return NotLocalized(reason, f"{len(matches)} matches near the prior", len(matches), timings_s=query.seconds)
 
-    def _places(self, query: _Query) -> Iterator[tuple[tuple[int, ...], bool]]:
+    def _places(self, query: Query) -> Iterator[tuple[tuple[int, ...], bool]]:
         """Keyframes to look at together, and whether another place resembles the query as much: perhaps a double."""
         config = self.config
         found, similarity = self._retriever.query(query.features.global_descriptor, config.retrieved)
@@ -157,26 +176,34 @@ class Localizer:
                 yield place[:_FIRST_LOOK], has_double
             yield covisibility.grow(self.map, place, config.cluster_size), has_double
 
-    def _match_place(self, query: _Query, keyframes: Sequence[int]) -> Matches:
+    def _match_place(self, query: Query, keyframes: Sequence[int]) -> Matches:
+        """Matches to the landmarks of keyframes; of a few keyframes only to those that are seen most often."""
         landmarks = covisibility.landmarks_seen_by(self.map, keyframes)
-        descriptors = self._descriptors[landmarks].astype(np.float32)
+        if len(keyframes) <= _FIRST_LOOK:
+            landmarks = landmarks[self._seen_most(landmarks, _FIRST_LANDMARKS)]
+        descriptors = unit(self._descriptors[landmarks])
         return matching.match_all(query.features.descriptors, descriptors, landmarks, self.config.ratio, mutual=False)
 
-    def _match_near(self, query: _Query, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float) -> Matches:
+    def _match_near(self, query: Query, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float) -> Matches:
         landmarks = covisibility.landmarks_seen_by(self.map, keyframes)
         projections, visible = pose.project(self.map.landmarks_xyz[landmarks], map_from_camera, query.camera)
         landmarks, projections = landmarks[visible], projections[visible]
-        if len(landmarks) > self.config.guided_landmarks:  # the ones seen most often are found most easily
-            seen = self.map.landmark_offsets[landmarks + 1] - self.map.landmark_offsets[landmarks]
-            often = np.sort(np.argsort(-seen, kind="stable")[: self.config.guided_landmarks])
-            landmarks, projections = landmarks[often], projections[often]
-        descriptors = self._descriptors[landmarks].astype(np.float32)
+        often = self._seen_most(landmarks, self.config.guided_landmarks)
+        landmarks, projections = landmarks[often], projections[often]
+        descriptors = unit(self._descriptors[landmarks])
         features, radius_px = query.features, radius_px * pose.pixel_scale(query.camera)
         return matching.match_guided(
             features.keypoints_px, features.descriptors, projections, descriptors, landmarks, radius_px, _GUIDED_RATIO
         )
 
-    def _solve(self, query: _Query, matches: Matches, keyframes: tuple[int, ...], mode: Mode) -> _Hypothesis | None:
+    def _seen_most(self, landmarks: Int32, count: int) -> NDArray[np.int64]:
+        """Rows of the `count` landmarks that are seen most often, in order: these are found most easily."""
+        if len(landmarks) <= count:
+            return np.arange(len(landmarks))
+        seen = self.map.landmark_offsets[landmarks + 1] - self.map.landmark_offsets[landmarks]
+        return np.sort(np.argsort(-seen, kind="stable")[:count])
+
+    def _solve(self, query: Query, matches: Matches, keyframes: tuple[int, ...], mode: Mode) -> _Hypothesis | None:
         keypoints = query.features.keypoints_px[matches.keypoints]
         solution = pose.solve(keypoints, self.map.landmarks_xyz[matches.landmarks], query.camera, self.config)
         if solution is None:
@@ -184,48 +211,46 @@ class Localizer:
         evidence = keypoints[solution.inliers & matches.unguided]
         return _Hypothesis(mode, solution, matches, keyframes, evidence, int(matches.unguided.sum()))
 
-    def _refine(self, query: _Query, first: _Hypothesis) -> _Hypothesis:
+    def _refine(self, query: Query, first: _Hypothesis) -> _Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.
 
-        A pose found near a prior was matched that way already.
+        A pose found near a prior was matched that way already, and is only polished. Evidence must hold both ways: the
+        first pass asked for the landmarks that keypoints resemble most, this one for the keypoints that landmarks do.
         """
         if first.mode is Mode.TRACKING:
-            return first
+            return self._polish(query, first, first.matches)
         found = first.solution.map_from_camera
         near = covisibility.nearby_keyframes(self.map, found, self.config.cluster_size)
         keyframes = tuple(dict.fromkeys(first.keyframes + near))
-        matches = self._match_near(query, found, keyframes, _GUIDED_RADIUS_PX)
-        keypoints = query.features.keypoints_px[matches.keypoints]
-        points = self.map.landmarks_xyz[matches.landmarks]
-        solution = pose.polish(keypoints, points, query.camera, found, self.config)
+        refined = self._polish(query, first, self._match_near(query, found, keyframes, GUIDED_RADIUS_PX))
+        if refined.solution.count < first.solution.count:
+            return self._polish(query, first, first.matches)
+        mutual = refined.matches.keypoints[refined.solution.inliers & refined.matches.unguided]
+        evidence_px = query.features.keypoints_px[mutual] if len(mutual) < first.inliers else first.evidence_px
+        return replace(refined, keyframes=keyframes, evidence_px=evidence_px)
+
+    def _polish(self, query: Query, first: _Hypothesis, matches: Matches) -> _Hypothesis:
+        """The hypothesis at the minimum of the reprojection errors of `matches`, or as it was where there is none."""
+        keypoints, points = query.features.keypoints_px[matches.keypoints], self.map.landmarks_xyz[matches.landmarks]
+        solution = pose.polish(keypoints, points, query.camera, first.solution.map_from_camera, self.config)
         query.lap("refinement")
-        if solution is None or solution.count < first.solution.count:
-            return first
-        return replace(first, solution=solution, matches=matches, keyframes=keyframes)
+        return first if solution is None else replace(first, solution=solution, matches=matches)
 
     def _rival(self, best: _Hypothesis, others: Sequence[_Hypothesis]) -> _Hypothesis | None:
         """Another hypothesis at another place with nearly as many inliers."""
         for other in others:
             metres, degrees = pose_error(best.solution.map_from_camera, other.solution.map_from_camera)
-            elsewhere = metres > _SAME_PLACE_M or degrees > _SAME_PLACE_DEG
+            elsewhere = metres > SAME_PLACE_M or degrees > SAME_PLACE_DEG
             if elsewhere and other.inliers >= self.config.ambiguity_ratio * best.inliers:
                 return other
         return None
 
-    def _weakness(self, query: _Query, hypothesis: _Hypothesis, factor: float = 1.0) -> str | None:
+    def _weakness(self, query: Query, hypothesis: _Hypothesis, factor: float = 1.0) -> str | None:
         """What is missing for acceptance (with a factor above 1: for overwhelming evidence), or None."""
-        config = self.config
-        inliers, ratio = hypothesis.inliers, hypothesis.inliers / max(hypothesis.evidence_matches, 1)
         covered = pose.coverage(hypothesis.evidence_px, query.camera)
-        if inliers < factor * config.min_inliers:
-            return f"{inliers} inliers, need {config.min_inliers}"
-        if ratio < min(factor * config.min_inlier_ratio, 0.9):
-            return f"inlier ratio {ratio:.2f}, need {config.min_inlier_ratio:.2f}"
-        if covered < min(factor * config.min_coverage, 0.9):
-            return f"inliers cover {covered:.2f} of the image, need {config.min_coverage:.2f}"
-        return None
+        return weakness(self.config, hypothesis.inliers, hypothesis.evidence_matches, covered, factor)
 
-    def _judge(self, query: _Query, hypothesis: _Hypothesis) -> Localization:
+    def _judge(self, query: Query, hypothesis: _Hypothesis) -> Localization:
         weakness = self._weakness(query, hypothesis)
         if weakness is not None:
             return _refused(query, Reason.WEAK_EVIDENCE, weakness, hypothesis)
@@ -241,7 +266,7 @@ class Localizer:
             return _refused(query, Reason.WEAK_EVIDENCE, detail, hypothesis)
         return Localized(
             map_from_camera=map_from_camera,
-            covariance=self._calibrated(covariance),
+            covariance=calibrated(covariance, self.map),
             mode=hypothesis.mode,
             inliers=hypothesis.inliers,
             matches=hypothesis.evidence_matches,
@@ -251,12 +276,30 @@ class Localizer:
             coverage=pose.coverage(keypoints, query.camera),
             reprojection_px=rms_px,
             timings_s=query.seconds,
+            unused_px=query.features.keypoints_px[hypothesis.matches.keypoints[~chosen]],
         )
 
-    def _calibrated(self, covariance: Array) -> Array:
-        """First-order covariance plus what it cannot see: correlated errors of the map, and of the map's frame."""
-        floor = np.repeat([self.map.pose_sigma_m**2, self.map.pose_sigma_rad**2], 3)
-        return covariance * self.config.covariance_scale + np.diag(floor)
+
+def weakness(config: LocalizerConfig, inliers: int, matches: int, covered: float, factor: float = 1.0) -> str | None:
+    """What evidence lacks for acceptance (with a factor above 1: for being overwhelming), or None.
+
+    matches: found without knowing the pose; inliers: those of them that agree with it; covered: their share of the
+    image's cells.
+    """
+    ratio = inliers / max(matches, 1)
+    if inliers < factor * config.min_inliers:
+        return f"{inliers} inliers, need {config.min_inliers}"
+    if ratio < min(factor * config.min_inlier_ratio, 0.9):
+        return f"inlier ratio {ratio:.2f}, need {config.min_inlier_ratio:.2f}"
+    if covered < min(factor * config.min_coverage, 0.9):
+        return f"inliers cover {covered:.2f} of the image, need {config.min_coverage:.2f}"
+    return None
+
+
+def calibrated(covariance: Array, landmark_map: LandmarkMap) -> Array:
+    """Covariance of a pose among the landmarks plus what these cannot show: errors of the map's frame."""
+    floor = np.repeat([landmark_map.pose_sigma_m**2, landmark_map.pose_sigma_rad**2], 3)
+    return covariance + np.diag(floor)
 
 
 def with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localization:
@@ -267,5 +310,8 @@ def with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localiza
     return replace(result, timings_s=merged)
 
 
-def _refused(query: _Query, reason: Reason, detail: str, best: _Hypothesis) -> NotLocalized:
-    return NotLocalized(reason, detail, best.evidence_matches, best.inliers, best.keyframes, query.seconds)
+def _refused(query: Query, reason: Reason, detail: str, best: _Hypothesis) -> NotLocalized:
+    matched = query.features.keypoints_px[best.matches.keypoints]
+    return NotLocalized(
+        reason, detail, best.evidence_matches, best.inliers, best.keyframes, query.seconds, unused_px=matched
+    )

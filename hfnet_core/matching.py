@@ -17,6 +17,7 @@ __all__ = ["Matches", "match_all", "match_guided"]
 
 _ROUNDING = 1e-6  # cosines of float32 unit vectors are not more exact
 _GUIDED_NEIGHBOURS = 24  # keypoints considered around one projected landmark
+_CLAIM_RATIO = 0.95  # ratio test between keypoints that claim the same landmark
 _DISTINCT = 2.5  # standard deviations above its mean similarity to this image that a landmark's match must have
 
 
@@ -45,7 +46,7 @@ def match_all(
     descriptors: [K, D] of the image; landmark_descriptors: [R, D], row r describing landmark landmarks[r]; a landmark
     may own several neighbouring rows (landmarks is sorted). The ratio test compares with the best row of *another*
     landmark. mutual: also ask that no other keypoint resembles the landmark more; without it only keypoints that
-    passed the ratio test compete for a landmark, which is faster.
+    passed the ratio test compete for a landmark, which is faster, and must win clearly.
     """
     if len(descriptors) == 0 or len(landmarks) == 0:
         return _empty()
@@ -61,8 +62,8 @@ def match_all(
     similarity[rows, best] = -2.0
     second = similarity.max(axis=1) if len(starts) > 1 else np.full_like(first, -1.0)
     kept = np.flatnonzero(wanted & _passes(first, second, ratio))
-    kept = kept[np.argsort(-first[kept], kind="stable")]
-    kept = np.sort(kept[np.unique(best[kept], return_index=True)[1]])
+    if not mutual:
+        kept = _clear_claims(kept, best, first)
     return Matches(kept, owners[best[kept]], first[kept], np.ones(len(kept), bool))
 
 
@@ -87,38 +88,48 @@ def match_guided(
     neighbours = min(_GUIDED_NEIGHBOURS, len(keypoints_px))
     _, near = cKDTree(keypoints_px).query(projections_px, k=neighbours, distance_upper_bound=radius_px)
     near = near.reshape(len(projections_px), neighbours)
-    present = near < len(keypoints_px)
-    candidates = np.where(present, near, 0)
-    everywhere = landmark_descriptors @ descriptors.T  # cheaper than gathering the few pairs
-    similarity = np.where(present, np.take_along_axis(everywhere, candidates, axis=1), -2.0)
-    rows = np.arange(len(landmarks))
+    rows, columns = np.nonzero(near < len(keypoints_px))
+    similarity = np.full(near.shape, -2.0, np.float32)
+    pairs = (landmark_descriptors[rows], descriptors[near[rows, columns]])
+    similarity[rows, columns] = np.einsum("ij,ij->i", *pairs)
+    everyone = np.arange(len(landmarks))
     best = np.argmax(similarity, axis=1)
-    first = similarity[rows, best].astype(np.float32)
-    similarity[rows, best] = -2.0
-    second = np.maximum(similarity.max(axis=1), -1.0).astype(np.float32)
-    distinct = first >= _chance_level(descriptors, landmark_descriptors)
-    kept = np.flatnonzero(distinct & _passes(first, second, ratio))
+    first = similarity[everyone, best]
+    similarity[everyone, best] = -2.0
+    second = np.maximum(similarity.max(axis=1), -1.0)
+    kept = np.flatnonzero((first > -2.0) & _passes(first, second, ratio))
     kept = kept[np.argsort(-first[kept], kind="stable")]
-    chosen = candidates[kept, best[kept]]
+    chosen = near[kept, best[kept]]
+    everywhere = landmark_descriptors[kept] @ descriptors.T
+    mean = everywhere.mean(axis=1)
+    variance = np.einsum("ij,ij->i", everywhere, everywhere) / len(descriptors) - mean**2
+    distinct = first[kept] >= mean + _DISTINCT * np.sqrt(np.maximum(variance, 0.0))
+    unguided = everywhere.max(axis=1) <= first[kept] + _ROUNDING
+    kept, chosen, unguided = kept[distinct], chosen[distinct], unguided[distinct]
     _, unique = np.unique(chosen, return_index=True)
-    kept, chosen = kept[unique], chosen[unique]
-    unguided = everywhere[kept].max(axis=1) <= first[kept]
-    return Matches(chosen.astype(np.int64), landmarks[kept], first[kept], unguided)
+    return Matches(chosen[unique].astype(np.int64), landmarks[kept[unique]], first[kept[unique]], unguided[unique])
+
+
+def _clear_claims(
+    keypoints: NDArray[np.int64], landmarks: NDArray[np.int64], similarity: Float32
+) -> NDArray[np.int64]:  # fmt: skip
+    """Of several keypoints that claim one landmark the most similar, unless another resembles it about as much.
+
+    keypoints: rows of landmarks [K] and similarity [K]. Images of repeated structure are full of such doubles.
+    """
+    order = keypoints[np.lexsort((-similarity[keypoints], landmarks[keypoints]))]
+    if len(order) < 2:
+        return order
+    same = landmarks[order[1:]] == landmarks[order[:-1]]
+    leads = np.append(True, ~same)
+    doubtful = np.append(same & ~_passes(similarity[order[:-1]], similarity[order[1:]], _CLAIM_RATIO), False)
+    return np.sort(order[leads & ~doubtful])
 
 
 def _passes(first: Float32, second: Float32, ratio: float) -> NDArray[np.bool_]:
     """The ratio test on cosines. Two equally perfect neighbours fail it: neither can be preferred."""
     passed: NDArray[np.bool_] = np.maximum(1.0 - first, _ROUNDING) < ratio**2 * np.maximum(1.0 - second, _ROUNDING)
     return passed
-
-
-def _chance_level(descriptors: Float32, landmark_descriptors: Float32) -> Float32:
-    """[L] similarity that few unrelated keypoints of this image reach with a landmark."""
-    mean = landmark_descriptors @ descriptors.mean(axis=0)
-    moment = descriptors.T @ descriptors / np.float32(len(descriptors))
-    variance = np.einsum("ij,ij->i", landmark_descriptors @ moment, landmark_descriptors) - mean**2
-    level: Float32 = mean + np.float32(_DISTINCT) * np.sqrt(np.maximum(variance, 0.0))
-    return level
 
 
 def _empty() -> Matches:

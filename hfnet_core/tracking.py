@@ -3,66 +3,80 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.localizer import Localizer, with_timings
-from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
+from hfnet_core.config import LocalizerConfig
+from hfnet_core.consistency import UNKNOWN_PRIOR, Belief, Consistency, Odometer, Sighting, distance2
+from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.localizer import with_timings
+from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Tracker"]
+__all__ = ["Localizes", "Tracker"]
 
 _HISTORY = 30  # accepted images over which the usual number of inliers is kept
 _SURPRISE = 0.4  # fewer than this share of the usual inliers asks for a global search
-_JUMP_M, _JUMP_DEG = 0.5, 20.0  # further than this from the prediction is a jump
-_SPEED_M_S, _SPEED_DEG_S = 3.0, 180.0  # what a camera may do between two images, beyond the prediction
+_ELSEWHERE_M, _ELSEWHERE_DEG = 0.5, 20.0  # further apart than this two poses of one image are different answers
+_OUT_OF_ORDER_S = 0.1  # images of several cameras may come in another order than they were taken
 _CLEAR_WIN = 1.5  # a global pose elsewhere needs this many times the inliers of the tracked one
 
 
-@dataclass(frozen=True)
-class _State:
-    """An accepted pose. odom_from_camera: at the same stamp, if known."""
-
-    stamp_s: float
-    map_from_camera: Pose
-    odom_from_camera: Pose | None
+F_contra = TypeVar("F_contra", contravariant=True)
+C_contra = TypeVar("C_contra", contravariant=True)
 
 
-class Tracker:
-    """Localizes a stream of images from one camera.
+class Localizes(Protocol[F_contra, C_contra]):
+    """A Localizer, of the features F of an image and its camera C; or a RigLocalizer, of several images and a rig."""
+
+    config: LocalizerConfig
+
+    def localize(self, features: F_contra, camera: C_contra, prior: Pose | None = None, /) -> Localization: ...
+
+
+class Tracker(Generic[F_contra, C_contra]):
+    """Localizes a stream of images from one camera, or of shots from one rig (whose pose then is "the camera's").
 
     The last pose, moved on by odometry (or by constant velocity), is the prior of the next image. Whenever it does not
-    hold, and every `global_check_every` images, the whole map is searched with the same features. A pose far from a
-    fresh prediction is held back until a second image agrees with it. Not thread-safe: one tracker per camera.
+    hold, and every `global_check_every` images, the whole map is searched with the same features. A pose beyond the
+    gate around its prediction (see consistency.py) is held back until `gate_images` images agree on it: a wrong one
+    rarely comes twice, a robot that was carried away keeps seeing where it is. Not thread-safe: one tracker per camera.
     """
 
-    def __init__(self, localizer: Localizer) -> None:
+    def __init__(self, localizer: Localizes[F_contra, C_contra]) -> None:
         self.localizer = localizer
         self.reset()
 
     def reset(self) -> None:
         """Forget everything about the past: the next image is searched for in the whole map."""
-        self._last: _State | None = None
-        self._before: _State | None = None
-        self._pending: _State | None = None
+        self._last: Sighting | None = None
+        self._before: Sighting | None = None
+        self._pending: Sighting | None = None
         self._usual: deque[int] = deque(maxlen=_HISTORY)
         self._since_check = 0
+        self._odometer = Odometer()
+        self.consistency = Consistency()
 
-    def set_prior(self, map_from_camera: Pose, stamp_s: float) -> None:
-        """Start from a pose that somebody else gives. It is a hint: evidence alone makes the next pose."""
+    def set_prior(self, map_from_camera: Pose, stamp_s: float, covariance: Array = UNKNOWN_PRIOR) -> None:
+        """Start from a pose that somebody else gives, with its covariance [6, 6] (see Localized).
+
+        It is a hint: evidence alone makes the next pose.
+        """
         self.reset()
-        self._last = _State(stamp_s, map_from_camera, None)
+        self._last = Sighting(stamp_s, map_from_camera, covariance)
 
     def process(
-        self, features: Features, camera: Camera, stamp_s: float, odom_from_camera: Pose | None = None
+        self, features: F_contra, camera: C_contra, stamp_s: float, odom_from_camera: Pose | None = None
     ) -> Localization:
         """The pose of the next image.
 
         stamp_s: when it was taken, any epoch. odom_from_camera: the camera in a frame that drifts slowly and never
-        jumps.
+        jumps; one that is not finite is ignored.
         """
+        if odom_from_camera is not None and not odom_from_camera.is_finite():
+            odom_from_camera = None
+        self._odometer.add(odom_from_camera)
         predicted = self._predict(stamp_s, odom_from_camera)
         result: Localization | None = None
         if predicted is not None and self.localizer.config.tracking:
@@ -75,17 +89,22 @@ class Tracker:
             result = self.localizer.localize(features, camera)
             self._since_check = 0
         if isinstance(result, NotLocalized):
+            belief = Belief.SEARCHING if self._last is None else Belief.LOST
+            self.consistency = Consistency(belief, None, self.consistency.agreeing)
             return result
-        return self._accept(result, predicted, _State(stamp_s, result.map_from_camera, odom_from_camera))
+        seen = Sighting(stamp_s, result.map_from_camera, result.covariance, odom_from_camera, self._odometer.way_m,
+                        self._odometer.turned_rad)  # fmt: skip
+        return self._accept(result, predicted, seen)
 
     def _predict(self, stamp_s: float, odom_from_camera: Pose | None) -> Pose | None:
         last = self._last
         if last is None:
             return None
-        if odom_from_camera is not None and last.odom_from_camera is not None:
-            return last.map_from_camera @ last.odom_from_camera.inverse() @ odom_from_camera
+        moved = last.moved_to(odom_from_camera)
+        if moved is not None:
+            return moved
         gap_s = stamp_s - last.stamp_s
-        if not 0.0 <= gap_s <= self.localizer.config.tracking_max_gap_s:
+        if not -_OUT_OF_ORDER_S <= gap_s <= self.localizer.config.tracking_max_gap_s:
             return None
         before = self._before
         if before is None or not 0.0 < last.stamp_s - before.stamp_s <= self.localizer.config.tracking_max_gap_s:
@@ -100,40 +119,41 @@ class Tracker:
             return True
         return bool(self._usual) and tracked.inliers < _SURPRISE * float(np.median(self._usual))
 
-    def _accept(self, result: Localized, predicted: Pose | None, state: _State) -> Localization:
-        if predicted is not None and self._is_jump(predicted, state) and not self._confirmed(state):
-            self._pending = state
-            metres, degrees = pose_error(predicted, state.map_from_camera)
-            detail = f"{metres:.2f} m and {degrees:.0f} deg from the prediction, waiting for a second image to agree"
-            return NotLocalized(Reason.INCONSISTENT, detail, result.matches, result.inliers, result.keyframes,
-                                result.timings_s)  # fmt: skip
-        jumped = self._pending is not None and self._confirmed(state)
+    def _accept(self, result: Localized, predicted: Pose | None, seen: Sighting) -> Localization:
+        config, last = self.localizer.config, self._last
+        distance, agreeing = None, 0
+        if last is not None and predicted is not None:
+            distance = float(np.sqrt(distance2(last, predicted, seen, config)))
+            if distance**2 > config.gate_chi2:
+                agreeing = self.consistency.agreeing + 1 if self._agrees(seen) else 1
+                if agreeing < config.gate_images:
+                    self._pending = seen
+                    self.consistency = Consistency(Belief.DOUBTING, distance, agreeing)
+                    return _doubted(result, pose_error(predicted, seen.map_from_camera), distance, config)
+        self.consistency = Consistency(Belief.TRACKING, distance)
         self._pending = None
-        self._before = None if jumped else self._last
-        self._last = state
+        self._before = None if agreeing else last  # a jump is no velocity
+        self._last = seen
         self._usual.append(result.inliers)
         return result
 
-    def _is_jump(self, predicted: Pose, state: _State) -> bool:
-        """Whether a camera that was at the last pose can hardly be here now."""
-        last = self._last
-        gap_s = state.stamp_s - last.stamp_s if last is not None else 0.0
-        with_odometry = last is not None and last.odom_from_camera is not None and state.odom_from_camera is not None
-        slack_s = 0.1 * gap_s if with_odometry else gap_s  # odometry drifts by a tenth of what free motion allows
-        metres, degrees = pose_error(predicted, state.map_from_camera)
-        return metres > _JUMP_M + _SPEED_M_S * slack_s or degrees > _JUMP_DEG + _SPEED_DEG_S * slack_s
-
-    def _confirmed(self, state: _State) -> bool:
-        """Whether the pose held back agrees with this one, given the motion in between."""
-        held = self._pending
+    def _agrees(self, seen: Sighting) -> bool:
+        """Whether the pose held back and this one fit together, given the motion in between."""
+        held, config = self._pending, self.localizer.config
         if held is None:
             return False
-        expected = held.map_from_camera
-        if held.odom_from_camera is not None and state.odom_from_camera is not None:
-            expected = expected @ held.odom_from_camera.inverse() @ state.odom_from_camera
-        gap_s = max(state.stamp_s - held.stamp_s, 0.0)
-        metres, degrees = pose_error(expected, state.map_from_camera)
-        return metres <= _JUMP_M + _SPEED_M_S * gap_s and degrees <= _JUMP_DEG + _SPEED_DEG_S * gap_s
+        expected = held.moved_to(seen.odom_from_camera) or held.map_from_camera
+        return distance2(held, expected, seen, config) <= config.gate_chi2
+
+
+def _doubted(result: Localized, off: tuple[float, float], distance: float, config: LocalizerConfig) -> NotLocalized:
+    detail = (f"{off[0]:.2f} m and {off[1]:.0f} deg off, Mahalanobis distance {distance:.1f} of "
+              f"{config.gate_chi2**0.5:.1f}: waiting for {config.gate_images} images to agree")  # fmt: skip
+    matched = result.keypoints_px if not len(result.views) else result.unused_px
+    return NotLocalized(
+        Reason.INCONSISTENT, detail, result.matches, result.inliers, result.keyframes, result.timings_s,
+        unused_px=matched,
+    )  # fmt: skip
 
 
 def _better(tracked: Localization, found: Localization) -> Localization:
@@ -144,7 +164,7 @@ def _better(tracked: Localization, found: Localization) -> Localization:
             chosen = found
         else:
             metres, degrees = pose_error(tracked.map_from_camera, found.map_from_camera)
-            elsewhere = metres > _JUMP_M or degrees > _JUMP_DEG
+            elsewhere = metres > _ELSEWHERE_M or degrees > _ELSEWHERE_DEG
             if elsewhere and found.inliers > _CLEAR_WIN * tracked.inliers:
                 chosen = found
     elif isinstance(tracked, NotLocalized):
@@ -153,7 +173,7 @@ def _better(tracked: Localization, found: Localization) -> Localization:
     return with_timings(chosen, dict(other.timings_s))
 
 
-def _extrapolate(before: _State, last: _State, gap_s: float) -> Pose:
+def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
     """Constant velocity in the camera's frame."""
     before_from_last = before.map_from_camera.inverse() @ last.map_from_camera
     share = gap_s / (last.stamp_s - before.stamp_s)

@@ -119,7 +119,7 @@ class Reason(Enum):
     NO_CONSENSUS = "the matches agree on no pose"
     WEAK_EVIDENCE = "a pose was found, but the evidence for it is too weak"
     AMBIGUOUS = "two places explain the image about equally well"
-    INCONSISTENT = "the pose contradicts the odometry"
+    INCONSISTENT = "the pose contradicts what the ones before predict"
     BACKEND_FAILED = "the network failed on this image"
 
 
@@ -139,7 +139,10 @@ class Localized:
     matches, inliers: correspondences found without knowing the pose, and how many of them agree with it. keypoints_px:
     [N, 2], landmarks: [N], the correspondences that made the final pose, guided ones included. keyframes: map images
     that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1.
-    reprojection_px: root mean square over them. timings_s: stage name -> seconds.
+    reprojection_px: root mean square over them. timings_s: stage name -> seconds. Of a rig, map_from_camera is the
+    rig's pose, reprojection_px is at 640 px width, cells of all images count, and views: [N] is the camera of each
+    correspondence, counted from 0; it is empty where there is one camera.
+    unused_px: [M, 2] keypoints that were matched and disagree (not told of rigs).
     """
 
     map_from_camera: Pose
@@ -153,6 +156,8 @@ class Localized:
     coverage: float
     reprojection_px: float
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
     @property
     def inlier_ratio(self) -> float:
@@ -161,7 +166,10 @@ class Localized:
 
 @dataclass(frozen=True, eq=False)
 class NotLocalized:
-    """No pose, and why. There is deliberately no pose field."""
+    """No pose, and why. There is deliberately no pose field.
+
+    unused_px: [M, 2] keypoints that were matched, as far as it came to that (not told of rigs).
+    """
 
     reason: Reason
     detail: str = ""
@@ -169,6 +177,7 @@ class NotLocalized:
     inliers: int = 0
     keyframes: tuple[int, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value

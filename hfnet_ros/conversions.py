@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -16,18 +16,22 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
+from hfnet_core.consistency import UNKNOWN_PRIOR
 from hfnet_core.errors import ConfigError
-from hfnet_core.geometry import Array, Pose, skew
+from hfnet_core.geometry import Array, Pose, moved_covariance
 from hfnet_core.mapping.calibration import camera_from_info
 from hfnet_core.mapping.image_messages import decode_compressed_image, decode_raw_image
 from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.types import Camera
 
 __all__ = [
     "array_to_image",
     "camera_from_info",
+    "covariance_from_msg",
     "covariance_of_base",
     "decode_compressed_image",
     "decode_raw_image",
+    "frustums_to_marker",
     "keyframes_to_marker",
     "landmarks_to_cloud",
     "path_to_msg",
@@ -38,12 +42,15 @@ __all__ = [
     "pose_to_stamped",
     "pose_to_stamped_with_covariance",
     "pose_to_transform",
+    "poses_from_text",
     "stamp_from_ns",
     "stamp_to_ns",
+    "topic_of",
 ]
 
 NS_PER_S = 1_000_000_000
 _DRAWN_KEYFRAMES = 2000  # about: rviz does not need more, and messages with many points are slow to fill
+_DRAWN_LANDMARKS = 500_000  # likewise
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -89,6 +96,21 @@ def pose_from_text(text: str, name: str) -> Pose | None:
     return pose
 
 
+def poses_from_text(text: str, count: int, name: str) -> list[Pose | None]:
+    """`count` poses with ; between them, each None for an empty text. Raises ConfigError naming the parameter."""
+    parts = text.split(";") if text.strip() else [""] * count
+    if len(parts) != count:
+        raise ConfigError(
+            f"{name}: has {len(parts)} poses for {count} cameras; write one for each, with ; between them"
+        )
+    return [pose_from_text(part, name) for part in parts]
+
+
+def topic_of(camera: str, topic: str) -> str:
+    """A topic of a camera that has a name, or of the only one."""
+    return f"{camera}/{topic}" if camera else topic
+
+
 def pose_to_msg(pose: Pose) -> PoseMsg:
     message = PoseMsg()
     message.position.x, message.position.y, message.position.z = pose.translation.tolist()
@@ -118,16 +140,24 @@ def pose_to_transform(parent_from_child: Pose, parent: str, child: str, stamp_ns
     return message
 
 
-def covariance_of_base(covariance: Array, map_from_camera: Pose, base_from_camera: Pose) -> Array:
-    """Move a camera's covariance [6, 6] (position, then rotation about the map's axes) to the robot's base.
+def covariance_from_msg(values: Sequence[float]) -> Array:
+    """[6, 6] of a PoseWithCovariance; variances of zero, as rviz gives for what a 2D robot lacks, mean unknown.
 
-    The base sits at an arm from the camera, so the camera's rotation error moves the base: dp_base = dp - arm x dr.
+    Raises ValueError when it is no covariance.
     """
-    arm = map_from_camera.rotation @ base_from_camera.inverse().translation
-    jacobian = np.eye(6)
-    jacobian[:3, 3:] = -skew(arm)
-    moved: Array = jacobian @ covariance @ jacobian.T
-    return moved
+    covariance = np.asarray(values, np.float64).reshape(6, 6)
+    if not np.isfinite(covariance).all() or not np.allclose(covariance, covariance.T):
+        raise ValueError("its covariance is not finite or not symmetric")
+    unknown = np.diag(covariance) == 0.0
+    covariance = np.where(unknown[:, None] | unknown[None, :], UNKNOWN_PRIOR, covariance)
+    if np.linalg.eigvalsh(covariance)[0] <= 0.0:
+        raise ValueError("its covariance is not positive")
+    return covariance
+
+
+def covariance_of_base(covariance: Array, map_from_camera: Pose, base_from_camera: Pose) -> Array:
+    """Move a camera's covariance [6, 6] (position, then rotation about the map's axes) to the robot's base."""
+    return moved_covariance(covariance, map_from_camera.rotation @ base_from_camera.inverse().translation)
 
 
 def array_to_image(pixels: NDArray[np.uint8], frame_id: str, stamp_ns: int) -> Image:
@@ -149,10 +179,12 @@ def path_to_msg(poses: Sequence[PoseStamped], frame_id: str, stamp_ns: int) -> P
 
 
 def landmarks_to_cloud(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int) -> PointCloud2:
-    """All landmarks with the number of their observations as intensity."""
-    points = np.empty((landmark_map.landmarks, 4), np.float32)
-    points[:, :3] = landmark_map.landmarks_xyz
-    points[:, 3] = np.diff(landmark_map.landmark_offsets)
+    """Landmarks (thinned out in large maps) with the number of their observations as intensity."""
+    step = 1 + landmark_map.landmarks // _DRAWN_LANDMARKS
+    xyz, ends = landmark_map.landmarks_xyz[::step], landmark_map.landmark_offsets
+    points = np.empty((len(xyz), 4), np.float32)
+    points[:, :3] = xyz
+    points[:, 3] = ends[1::step] - ends[:-1:step]
     names = ("x", "y", "z", "intensity")
     return PointCloud2(
         header=header(frame_id, stamp_ns), height=1, width=len(points), point_step=16, row_step=16 * len(points),
@@ -163,17 +195,28 @@ def landmarks_to_cloud(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int) 
 
 def keyframes_to_marker(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int, depth_m: float = 0.1) -> Marker:
     """Keyframes (thinned out in large maps) as the outline of its viewing frustum, `depth_m` deep."""
-    marker = Marker(header=header(frame_id, stamp_ns), ns="keyframes", type=Marker.LINE_LIST, action=Marker.ADD)
+    views = (
+        (landmark_map.map_from_camera(keyframe), landmark_map.cameras[int(landmark_map.keyframe_cameras[keyframe])])
+        for keyframe in range(0, landmark_map.keyframes, 1 + landmark_map.keyframes // _DRAWN_KEYFRAMES)
+    )
+    return frustums_to_marker(views, frame_id, stamp_ns, "keyframes", (0.1, 0.6, 1.0), depth_m)
+
+
+def frustums_to_marker(
+    views: Iterable[tuple[Pose, Camera]], frame_id: str, stamp_ns: int, name: str, rgb: tuple[float, float, float],
+    depth_m: float,
+) -> Marker:  # fmt: skip
+    """Outlines of what cameras see, `depth_m` deep; views: map_from_camera and camera. Without views it is deleted."""
+    marker = Marker(header=header(frame_id, stamp_ns), ns=name, type=Marker.LINE_LIST)
     marker.scale.x = 0.05 * depth_m
-    marker.color = ColorRGBA(r=0.1, g=0.6, b=1.0, a=0.8)
+    marker.color = ColorRGBA(r=rgb[0], g=rgb[1], b=rgb[2], a=0.8)
     marker.pose.orientation.w = 1.0
     edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)]
     points = []
-    for keyframe in range(0, landmark_map.keyframes, 1 + landmark_map.keyframes // _DRAWN_KEYFRAMES):
-        camera = landmark_map.cameras[int(landmark_map.keyframe_cameras[keyframe])]
+    for map_from_camera, camera in views:
         x, y = 0.5 * np.array([camera.width, camera.height]) / camera.focal_length
         corners = depth_m * np.array([[0, 0, 0], [-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]])
-        moved = landmark_map.map_from_camera(keyframe).apply(corners).tolist()
+        moved = map_from_camera.apply(corners).tolist()
         points += [Point(x=px, y=py, z=pz) for edge in edges for px, py, pz in (moved[edge[0]], moved[edge[1]])]
-    marker.points = points
+    marker.points, marker.action = points, Marker.ADD if points else Marker.DELETE
     return marker

@@ -97,7 +97,7 @@ def _render_both(folder: Path, show: Callable[[str, int, int], None]) -> list[in
 
 def _build(folder: Path, model: Path | None, show: Callable[[str, int, int], None]) -> Path:
     config = MapBuildConfig(keyframe_distance_m=_KEYFRAME_DISTANCE_M)
-    extractor = Extractor(open_backend(model), ExtractorConfig(max_keypoints=config.max_keypoints))
+    extractor = Extractor(open_backend(model), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px))
     built = build_map([folder / "map_pass"], extractor, config, progress=show)
     path = folder / "courtyard.hfmap"
     save_map(built, path)

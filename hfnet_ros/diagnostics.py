@@ -11,10 +11,11 @@ from threading import Lock
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from hfnet_core.consistency import Consistency
 from hfnet_core.types import Localization, Localized
 from hfnet_ros.conversions import stamp_from_ns
 
-__all__ = ["Health", "Level"]
+__all__ = ["Health", "Level", "Rate"]
 
 _WINDOW = 200  # images over which latencies are summarised
 _RATE_WINDOW_S = 5.0
@@ -28,7 +29,7 @@ class Level(IntEnum):
     ERROR = 2
 
 
-class _Rate:
+class Rate:
     """Events per second over the last seconds."""
 
     def __init__(self) -> None:
@@ -67,12 +68,11 @@ class Health:
     def restart(self) -> None:
         """Forget results and counts (at every activation); problems of configuration stay."""
         with self._lock:
-            self._received, self._processed, self._published = _Rate(), _Rate(), _Rate()
+            self._received, self._processed, self._published = Rate(), Rate(), Rate()
             self._counts = {"dropped": 0, "refused": 0, "localized": 0, "not localized": 0}
             self._stages: dict[str, deque[float]] = {}
             self._result: Localization | None = None
-            self._last_received_s: float | None = None
-            self._since_s = time.monotonic()
+            self._consistency = Consistency()
             self._problems = {name: value for name, value in self._problems.items() if name == "configuration"}
 
     def state(self, name: str) -> None:
@@ -103,25 +103,20 @@ class Health:
 
     def received(self) -> None:
         with self._lock:
-            self._last_received_s = time.monotonic()
-            self._received.tick(self._last_received_s)
+            self._received.tick(time.monotonic())
 
-    def count(self, name: str) -> None:
-        """An image that was `dropped` (a newer one came, or paused) or `refused` (it cannot be used)."""
+    def count(self, name: str, images: int = 1) -> None:
+        """Images that were `dropped` (a newer one came, or paused) or `refused` (they cannot be used)."""
         with self._lock:
-            self._counts[name] += 1
+            self._counts[name] += images
 
-    def silent_s(self) -> float:
-        """Time since the last image, or since activation."""
-        with self._lock:
-            last_s = self._last_received_s if self._last_received_s is not None else self._since_s
-            return time.monotonic() - last_s
-
-    def finished(self, result: Localization, timings_s: Mapping[str, float]) -> None:
+    def finished(
+        self, result: Localization, timings_s: Mapping[str, float], consistency: Consistency | None = None
+    ) -> None:
         """An image went through all stages."""
         now = time.monotonic()
         with self._lock:
-            self._result = result
+            self._result, self._consistency = result, consistency or Consistency()
             self._processed.tick(now)
             localized = isinstance(result, Localized)
             self._counts["localized" if localized else "not localized"] += 1
@@ -131,7 +126,7 @@ class Health:
     def forget_result(self) -> None:
         """The last result is of the past: nothing is known now."""
         with self._lock:
-            self._result = None
+            self._result, self._consistency = None, Consistency()
 
     def published(self) -> None:
         with self._lock:
@@ -174,9 +169,15 @@ class Health:
     def _result_values(self) -> dict[str, str]:
         result = self._result
         if result is None:
-            return {"localized": "false", "reason": "no image that can be used"}
+            code = max(self._problems, key=lambda name: self._problems[name][0], default="no image")
+            return {"localized": "false", "reason": "no image that can be used",
+                    "reason code": code.upper().replace(" ", "_")}  # fmt: skip
         ratio = result.inliers / max(result.matches, 1)
-        values = {"inliers": str(result.inliers), "matches": str(result.matches), "inlier ratio": f"{ratio:.3f}"}
+        values = self._consistency_values() | {
+            "inliers": str(result.inliers),
+            "matches": str(result.matches),
+            "inlier ratio": f"{ratio:.3f}",
+        }
         if not isinstance(result, Localized):
             return {"localized": "false", "reason": str(result), "reason code": result.reason.name, **values}
         sigma = np.sqrt(np.clip(np.diag(result.covariance), 0.0, None))
@@ -186,6 +187,12 @@ class Health:
             "position sigma [m]": f"{np.linalg.norm(sigma[:3]):.4f}",
             "orientation sigma [deg]": f"{np.degrees(np.linalg.norm(sigma[3:])):.3f}",
         }  # fmt: skip
+
+    def _consistency_values(self) -> dict[str, str]:
+        known = self._consistency
+        distance = "" if known.distance is None else f"{known.distance:.2f}"
+        return {"tracking state": known.belief.name, "distance from prediction [sigma]": distance,
+                "images agreeing elsewhere": str(known.agreeing)}  # fmt: skip
 
     def _traffic_values(self) -> dict[str, str]:
         now = time.monotonic()

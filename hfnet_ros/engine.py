@@ -1,11 +1,11 @@
-"""Model, map and tracker of one camera: from pixels to a result. No ROS messages here."""
+"""Model, map and tracker of a camera or a rig: from pixels to a result. No ROS messages here."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
+from hfnet_core.consistency import Consistency
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.geometry import Pose
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.localizer import Localizer
-from hfnet_core.tracking import Tracker
+from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.rig import Rig, RigLocalizer
+from hfnet_core.tracking import Localizes, Tracker
 from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
 from hfnet_ros.map_component import SharedMap, shared_map
 
@@ -27,12 +30,16 @@ __all__ = ["Engine", "Outcome"]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of an image. features: None when it had none. odom_from_camera: None when it is not known."""
+    """What became of an image, or of several of one time.
+
+    features: of each image, None when it had none. odom_from_camera: None when it is not known.
+    """
 
     result: Localization
-    features: Features | None
+    features: Sequence[Features | None]
     odom_from_camera: Pose | None
     timings_s: dict[str, float]
+    consistency: Consistency = field(default_factory=Consistency)
 
 
 class Engine:
@@ -44,7 +51,7 @@ class Engine:
         """Load model and map. Raises HFNetError naming what is missing or does not fit."""
         if not config.map_file:
             raise ConfigError("map_file: is empty; give the file that `hfnet map build` wrote")
-        self._configs = extractor, localizer
+        self._configs, self._memory_mib = (extractor, localizer), config.map_memory_mib
         model = Path(config.model_file).expanduser() if config.model_file else None
         self.backend = open_backend(model, config.backend, config.threads, engine)
         try:
@@ -53,11 +60,15 @@ class Engine:
         except BaseException:
             self.backend.close()
             raise
-        self._tracker = Tracker(Localizer(self.map.landmark_map, localizer))
+        self._several = len(config.cameras) > 1
+        self._tracker: Tracker[Any, Any] = Tracker(self._localizer(self.map.landmark_map))
         self._commands: deque[Callable[[], None]] = deque()
 
     def _load(self, path: str) -> SharedMap:
-        return shared_map(Path(path).expanduser(), self.backend.info.model_hash)
+        return shared_map(Path(path).expanduser(), self.backend.info.model_hash, self._memory_mib)
+
+    def _localizer(self, landmark_map: LandmarkMap) -> Localizes[Any, Any]:
+        return (RigLocalizer if self._several else Localizer)(landmark_map, self._configs[1])
 
     @property
     def info(self) -> Any:
@@ -80,29 +91,41 @@ class Engine:
         camera = cameras[0] if cameras else Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))
         noise = np.random.default_rng(0).integers(0, 256, (camera.height, camera.width), dtype=np.uint8)
         features = self._extractor.extract(noise)
-        self._tracker.localizer.localize(features, camera)
+        rig = Rig((camera,), (Pose(),))
+        self._tracker.localizer.localize(*(([features], rig) if self._several else (features, camera)))
 
     def process(
-        self, image: NDArray[Any], camera: Camera, stamp_ns: int, odometry: Callable[[], Pose | None]
+        self, images: Sequence[NDArray[Any]], optics: Camera | Rig, stamp_ns: int, odometry: Callable[[], Pose | None]
     ) -> Outcome:
-        """Localize an image. `odometry` is asked after extraction, to give it time to arrive."""
+        """Localize the image of a camera or those of a rig. `odometry` is asked after extraction: it may yet come."""
         self.settle()
         timings: dict[str, float] = {}
         start = time.perf_counter()
-        try:
-            features = self._extractor.extract(image)
-        except DatasetError as error:
-            return Outcome(NotLocalized(Reason.BAD_IMAGE, str(error)), None, None, timings)
-        except BackendError as error:
-            return Outcome(NotLocalized(Reason.BACKEND_FAILED, str(error)), None, None, timings)
+        features: list[Features | None] = []
+        failure: NotLocalized | None = None
+        for image in images:
+            found = self._extract(image)
+            features.append(None if isinstance(found, NotLocalized) else found)
+            failure = found if isinstance(found, NotLocalized) else failure
+        if failure is not None and all(found is None for found in features):
+            return Outcome(failure, features, None, timings)
         timings["extraction"] = time.perf_counter() - start
         start = time.perf_counter()
         odom_from_camera = odometry()
         timings["odometry"] = time.perf_counter() - start
         start = time.perf_counter()
-        result = self._tracker.process(features, camera, stamp_ns * 1e-9, odom_from_camera)
+        seen = features if self._several else features[0]
+        result = self._tracker.process(seen, optics, stamp_ns * 1e-9, odom_from_camera)
         timings["localization"] = time.perf_counter() - start
-        return Outcome(result, features, odom_from_camera, timings)
+        return Outcome(result, features, odom_from_camera, timings, self._tracker.consistency)
+
+    def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:
+        try:
+            return self._extractor.extract(image)
+        except DatasetError as error:
+            return NotLocalized(Reason.BAD_IMAGE, str(error))
+        except BackendError as error:
+            return NotLocalized(Reason.BACKEND_FAILED, str(error))
 
     def configure(self, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
         """Other settings from the next image on."""
@@ -110,14 +133,14 @@ class Engine:
 
         def change() -> None:
             self._extractor = Extractor(self.backend, extractor)
-            self._tracker.localizer = Localizer(self._tracker.localizer.map, localizer)
+            self._tracker.localizer = self._localizer(self.map.landmark_map)
 
         self._commands.append(change)
 
     def prepare_map(self, path: str) -> SharedMap:
         """Load another map beside the current one, which stays in use. Raises MapError."""
         loaded = self._load(path)
-        Localizer(loaded.landmark_map, self._configs[1])  # what it derives from the map is kept there
+        self._localizer(loaded.landmark_map)  # what it derives from the map is kept there
         return loaded
 
     def use_map(self, loaded: SharedMap) -> None:
@@ -125,7 +148,7 @@ class Engine:
 
         def change() -> None:
             self.map = loaded
-            self._tracker = Tracker(Localizer(loaded.landmark_map, self._configs[1]))
+            self._tracker = Tracker(self._localizer(loaded.landmark_map))
 
         self._commands.append(change)
 
@@ -138,9 +161,9 @@ class Engine:
         """Search the whole map for the next image."""
         self._commands.append(lambda: self._tracker.reset())  # noqa: PLW0108  the tracker of then
 
-    def set_prior(self, map_from_camera: Pose, stamp_ns: int) -> None:
+    def set_prior(self, map_from_camera: Pose, covariance: Array, stamp_ns: int) -> None:
         """Start from a given pose."""
-        self._commands.append(lambda: self._tracker.set_prior(map_from_camera, stamp_ns * 1e-9))
+        self._commands.append(lambda: self._tracker.set_prior(map_from_camera, stamp_ns * 1e-9, covariance))
 
     def close(self) -> None:
         self.backend.close()

@@ -22,6 +22,7 @@ from hfnet_ros.conversions import (
     decode_raw_image,
     pose_from_msg,
     stamp_to_ns,
+    topic_of,
 )
 from hfnet_ros.transform_buffer import TransformBuffer, TransformError
 
@@ -46,14 +47,14 @@ class ImageMessage:
 
 
 class ImageSubscription:
-    """Images, the newest only."""
+    """Images of a camera, the newest only."""
 
-    def __init__(self, node: Node, config: NodeConfig, receive: Callable[[ImageMessage], None]) -> None:
+    def __init__(self, node: Node, config: NodeConfig, camera: str, receive: Callable[[ImageMessage], None]) -> None:
         self._node = node
         compressed = config.image_transport == "compressed"
         reliability = ReliabilityPolicy[config.image_reliability.upper()]
         qos = QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
-        topic = config.image_topic + ("/compressed" if compressed else "")
+        topic = topic_of(camera, config.image_topic) + ("/compressed" if compressed else "")
 
         def callback(message: Any) -> None:
             receive(ImageMessage(message, compressed, time.perf_counter()))
@@ -70,16 +71,16 @@ class CalibrationError(HFNetError):
 
 
 class Calibration:
-    """The newest CameraInfo as a Camera."""
+    """The newest CameraInfo of a camera as a Camera."""
 
-    def __init__(self, node: Node, config: NodeConfig) -> None:
+    def __init__(self, node: Node, config: NodeConfig, camera: str) -> None:
         self._node, self._rectified = node, config.image_rectified
         self._key: object = None
         self._camera: Camera | None = None
         self._error = ""
         self.frame_id = ""
         self._subscription = node.create_subscription(
-            CameraInfo, config.camera_info_topic, self.receive, qos_profile_sensor_data
+            CameraInfo, topic_of(camera, config.camera_info_topic), self.receive, qos_profile_sensor_data
         )
         self.topic = self._subscription.topic_name
 

@@ -30,6 +30,7 @@ from hfnet_core.threads import one_blas_thread
 from hfnet_ros.diagnostics import Health, Level
 from hfnet_ros.engine import Engine
 from hfnet_ros.frames import Frames, open_frames
+from hfnet_ros.heartbeat import Heartbeat, open_heartbeat
 from hfnet_ros.map_component import MapView, SharedMap
 from hfnet_ros.outputs import Outputs
 from hfnet_ros.parameters import Configs, Parameters
@@ -92,6 +93,7 @@ class LocalizationNode(LifecycleNode):
         self.health = Health()
         self._loaded: _Loaded | None = None
         self._session: Session | None = None
+        self._heartbeat: Heartbeat | None = None
         self._news, self._reported_s = "", 0.0
         self._settings = Parameters(self, lambda: self._loaded is None, self._settings_changed)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -197,6 +199,7 @@ class LocalizationNode(LifecycleNode):
         loaded.engine.settle()
         loaded.outputs.forget()
         self._show_map(loaded.engine.map)
+        self._heartbeat = open_heartbeat(self, self._config.bond_heartbeat_period)
         self._session = Session(self, lambda: self._config, loaded.engine, loaded.frames, loaded.outputs, self.health,
                                 self._report_news)  # fmt: skip
         return result
@@ -238,6 +241,9 @@ class LocalizationNode(LifecycleNode):
         session, self._session = self._session, None
         if session is not None:
             session.close()
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat is not None:
+            heartbeat.close()
 
     def _release(self) -> None:
         """Give back whatever configure and activate took; harmless when there is nothing."""

@@ -24,33 +24,55 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reli
 _HASHED_BYTES = 1 << 20
 
 
+_Version = tuple[int, int, int]
+
+
+def _version(path: Path) -> _Version:
+    """What tells one content of a file from another. Raises OSError."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 @dataclass(frozen=True, eq=False)
 class SharedMap:
-    """A loaded map with where it came from. map_hash: short identity of the file."""
+    """A loaded map with where it came from. map_hash: short identity of the file. version: of that file then."""
 
     landmark_map: LandmarkMap
     path: Path
     map_hash: str
+    version: _Version
+
+    def change(self) -> str:
+        """What became of the file since it was loaded, empty if nothing."""
+        try:
+            version = _version(self.path)
+        except OSError as error:
+            return f"map file {self.path} is gone ({error.strerror}): the node goes on with what it has loaded"
+        if version != self.version:
+            return f"map file {self.path} has changed: call load_map to use it"
+        return ""
 
 
-_maps: WeakValueDictionary[tuple[str, int, int], SharedMap] = WeakValueDictionary()
+_maps: WeakValueDictionary[tuple[str, _Version], SharedMap] = WeakValueDictionary()
 _lock = Lock()
 
 
-def shared_map(path: Path, model_hash: str) -> SharedMap:
+def shared_map(path: Path, model_hash: str, memory_mib: int = 0) -> SharedMap:
     """The map in a file, loaded once as long as somebody keeps it.
 
-    A file that was replaced since is loaded again. Raises MapError when it is missing, damaged or of another model.
+    A file that was replaced since is loaded again. memory_mib: larger maps are mapped instead of read.
+    Raises MapError when it is missing, damaged or of another model.
     """
     try:
-        status = path.stat()
+        version = _version(path)
     except OSError as error:
         raise MapError(f"{path}: map cannot be read ({error.strerror}); build one with `hfnet map build`") from error
-    key = (str(path.resolve()), status.st_mtime_ns, status.st_size)
+    key = (str(path.resolve()), version)
     with _lock:
         found = _maps.get(key)
         if found is None or found.landmark_map.model_hash != model_hash:
-            found = SharedMap(load_map(path, model_hash), path, _identity(path))
+            loaded = load_map(path, model_hash, in_memory=version[2] <= memory_mib << 20)
+            found = SharedMap(loaded, path, _identity(path), version)
             _maps[key] = found
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -13,24 +14,28 @@ from nav_msgs.msg import Path
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
+from visualization_msgs.msg import Marker
 
 from hfnet_core.config import NodeConfig
+from hfnet_core.debug_image import draw_shot
 from hfnet_core.geometry import Pose
-from hfnet_core.types import Localized
+from hfnet_core.types import Camera, Localized, Mode
 from hfnet_ros.conversions import (
     array_to_image,
     covariance_of_base,
+    frustums_to_marker,
     path_to_msg,
     pose_to_stamped,
     pose_to_stamped_with_covariance,
 )
-from hfnet_ros.debug_image import draw
 from hfnet_ros.engine import Outcome
 from hfnet_ros.frames import Frames
 
 __all__ = ["Outputs", "Sight"]
 
 _QUEUE = 10
+_FRUSTUM_M, _FRUSTUM_S = 0.5, 2
+_TRACKED_RGB, _FOUND_RGB = (0.2, 0.9, 0.3), (1.0, 0.8, 0.1)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Outputs:
         )
         self._path = node.create_lifecycle_publisher(Path, "~/path", 1)
         self._picture = node.create_lifecycle_publisher(Image, "~/debug_image", qos_profile_sensor_data)
+        self._frustum = node.create_lifecycle_publisher(Marker, "~/frustum", 1)
         self._lock = Lock()
         self.forget()
 
@@ -76,7 +82,13 @@ class Outputs:
             self._poses: deque[PoseStamped] = deque()
             self._path_is_new = False
             self._correction: _Correction | None = None
+            self._doubted = False
             self._last_ns = 0
+
+    def doubt(self) -> None:
+        """An image contradicts the correction: repeat it no more until the next pose."""
+        with self._lock:
+            self._doubted = True
 
     def publish(self, found: Localized, base_from_camera: Pose | None, sight: Sight, path_length: int) -> Pose:
         """Publish a pose; returns it. base_from_camera: None to publish the camera's."""
@@ -104,11 +116,21 @@ class Outputs:
             self._path_is_new = False
             self._path.publish(path_to_msg(poses, global_frame, self._node.get_clock().now().nanoseconds))
 
-    def publish_picture(self, pixels: Any, outcome: Outcome, sight: Sight) -> None:
+    def publish_picture(self, images: Sequence[Any], outcome: Outcome, sight: Sight) -> None:
         """For somebody who looks; free otherwise."""
         if self._picture.get_subscription_count():
-            picture = draw(pixels, outcome.features, outcome.result)
+            picture = draw_shot(images, outcome.features, outcome.result)
             self._picture.publish(array_to_image(picture, sight.camera_frame, sight.stamp_ns))
+
+    def publish_frustum(self, views: Sequence[tuple[Pose, Camera]], mode: Mode | None, sight: Sight) -> None:
+        """What the cameras see now: green where the last pose guided the search, yellow where the whole map was
+        searched, gone without a pose. views: map_from_camera and camera."""
+        if self._frustum.get_subscription_count():
+            colour = _TRACKED_RGB if mode is Mode.TRACKING else _FOUND_RGB
+            frame, stamp_ns = sight.global_frame, sight.stamp_ns
+            marker = frustums_to_marker(views, frame, stamp_ns, "frustum", colour, _FRUSTUM_M)
+            marker.lifetime.sec = _FRUSTUM_S  # a camera that fell silent sees nothing any more
+            self._frustum.publish(marker)
 
     def broadcast(
         self, config: NodeConfig, found: Localized, map_from_target: Pose, odom_from_camera: Pose | None, sight: Sight
@@ -136,7 +158,7 @@ class Outputs:
 
     def _correct(self, correction: _Correction, now_ns: int, config: NodeConfig) -> None:
         with self._lock:
-            self._correction = correction
+            self._correction, self._doubted = correction, False
             self._last_ns = max(now_ns + int(config.transform_tolerance * 1e9), self._last_ns + 1)
             self._frames.broadcast(
                 correction.sight.global_frame, correction.odom_frame, correction.map_from_odom, self._last_ns
@@ -151,6 +173,8 @@ class Outputs:
         correction = self._correction
         if correction is None or not config.tf_broadcast:
             return ""
+        if self._doubted:
+            return "map->odom is frozen: the last image contradicts it"
         age_s = correction.age_s
         if age_s > config.correction_timeout_s:
             return f"map->odom is frozen: no pose for {int(age_s)} s"
@@ -160,5 +184,5 @@ class Outputs:
         return ""
 
     def close(self) -> None:
-        for publisher in (self._pose, self._with_covariance, self._path, self._picture):
+        for publisher in (self._pose, self._with_covariance, self._path, self._picture, self._frustum):
             self._node.destroy_lifecycle_publisher(publisher)

@@ -27,7 +27,7 @@ from hfnet_core.config import (
     settings_of,
 )
 from hfnet_core.errors import ConfigError
-from hfnet_ros.conversions import pose_from_text
+from hfnet_ros.conversions import poses_from_text, topic_of
 
 __all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_yaml", "parameter_names"]
 
@@ -47,6 +47,7 @@ ANYTIME = frozenset(
         "diagnostics_period_s",
     }
 )  # fmt: skip  the node settings that may change while it is configured; those of the stages always may
+MAX_CAMERAS = 4
 _READ_ONLY = frozenset({"autostart"})
 _INT64 = 2**63 - 1
 _DOUBLE = 1.7976931348623157e308
@@ -169,19 +170,33 @@ def _check_topic(name: str, topic: str) -> None:
 
 def _check_together(config: NodeConfig) -> None:
     """What single ranges cannot say. Raises ConfigError."""
-    for name in ("image_topic", "camera_info_topic", "odom_topic"):
-        topic = getattr(config, name)
-        if topic or name != "odom_topic":
-            _check_topic(name, topic)
+    _check_cameras(config)
+    if config.odom_topic:
+        _check_topic("odom_topic", config.odom_topic)
     for name in ("global_frame_id", "odom_frame_id", "base_frame_id"):
         if getattr(config, name).startswith("/"):
             raise ConfigError(f"{name}: {getattr(config, name)!r} begins with a slash, which TF does not know")
     if config.odom_topic and not config.odom_frame_id:
         raise ConfigError(f"odom_topic: {config.odom_topic!r} needs odom_frame_id, the frame of that odometry")
-    if pose_from_text(config.base_from_camera, "base_from_camera") is not None and not config.base_frame_id:
+    if config.base_from_camera.strip() and not config.base_frame_id:
         raise ConfigError("base_from_camera: needs base_frame_id, the frame it is measured in")
     if config.set_initial_pose and not config.base_frame_id:
         raise ConfigError("set_initial_pose: needs base_frame_id, the frame whose pose is given")
+
+
+def _check_cameras(config: NodeConfig) -> None:
+    """Raises ConfigError."""
+    names = config.cameras
+    if not 1 <= len(names) <= MAX_CAMERAS or len(set(names)) < len(names) or (len(names) > 1 and "" in names):
+        raise ConfigError(f"cameras: {list(names)} are not 1 to {MAX_CAMERAS} different names")
+    for name in names:
+        if name:
+            _check_topic("cameras", name)
+        for topic in ("image_topic", "camera_info_topic"):
+            _check_topic(topic, topic_of(name, getattr(config, topic)))
+    if len(names) > 1 and not config.base_frame_id:
+        raise ConfigError("cameras: several need base_frame_id, the frame that they have in common")
+    poses_from_text(config.base_from_camera, len(names), "base_from_camera")
 
 
 def example_yaml() -> str:

@@ -12,15 +12,17 @@ from rclpy.node import Node
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import NodeConfig
-from hfnet_core.errors import HFNetError
-from hfnet_core.geometry import Pose
-from hfnet_core.types import Localized
-from hfnet_ros.conversions import pose_from_msg, pose_from_text
+from hfnet_core.consistency import UNKNOWN_PRIOR
+from hfnet_core.geometry import Array, Pose, moved_covariance
+from hfnet_core.types import Localized, NotLocalized, Reason
+from hfnet_ros.cameras import Cameras, rig_of
+from hfnet_ros.conversions import covariance_from_msg, pose_from_msg
 from hfnet_ros.diagnostics import Health, Level
 from hfnet_ros.engine import Engine
 from hfnet_ros.frames import Frames, TransformError, wait_for
-from hfnet_ros.inputs import Calibration, CalibrationError, ImageMessage, ImageSubscription, OdometryInput, StampJudge
+from hfnet_ros.inputs import OdometryInput
 from hfnet_ros.outputs import Outputs, Sight
+from hfnet_ros.shots import Shot
 from hfnet_ros.worker import Worker
 
 __all__ = ["Session"]
@@ -40,16 +42,17 @@ class Session:
         self._log = node.get_logger()
         self.camera_frame = ""
         self.paused = False
-        self._silent = False
-        self._stamps = StampJudge()
-        self._prior = _initial_pose(config())  # map_from_base, until an image tells the camera's frame and stamp
-        self._worker: Worker[ImageMessage] = Worker(self._work, f"{node.get_name()}-worker")
-        self._calibration = Calibration(node, config())
+        self._free_s = (
+            0.0  # when the worker was done with the image before: what waited until then, waited for that one
+        )
+        # map_from_base and its covariance, until an image tells the camera's frame and stamp
+        self._prior: tuple[Pose, Array] | None = _initial_pose(config())
+        self._worker: Worker[Shot] = Worker(self._work, f"{node.get_name()}-worker")
         self._odometry = OdometryInput(node, config()) if config().odom_topic else None
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
-        self._images = ImageSubscription(node, config(), self._receive)
+        self._cameras = Cameras(node, config, frames, health, self._refuse, self._start_over, self._receive)
         self._worker.start()
-        self._log.info(f"active: listening to {self._images.topic} and {self._calibration.topic}")
+        self._log.info(f"active: listening to {' and '.join(self._cameras.topics)}")
 
     @property
     def global_frame(self) -> str:
@@ -57,10 +60,9 @@ class Session:
 
     def close(self) -> None:
         """Stop listening and let the image at hand finish; it is not published any more."""
-        self._images.close()
+        self._cameras.close()
         if not self._worker.stop(_STOP_S):
             self._log.warning(f"the image at hand takes longer than {_STOP_S} s")
-        self._calibration.close()
         if self._odometry is not None:
             self._odometry.close()
         self._node.destroy_subscription(self._initial)
@@ -78,24 +80,11 @@ class Session:
             self._health.problem("correction", stale, Level.WARN)
         else:
             self._health.clear("correction")
+        self._note("map file", self._engine.map.change())
         self._health.fact("backend", self._engine.description)
-        degraded = self._engine.degraded_reason
-        if degraded:
-            self._complain("backend", degraded, Level.WARN)
-        else:
-            self._health.clear("backend")
-        silent_s = self._health.silent_s()
-        if self.paused or silent_s <= self._config().image_timeout_s:
-            self._health.clear("camera")
-            self._silent = False
-            return
-        publishers = self._node.count_publishers(self._images.topic)
-        text = f"no image on {self._images.topic} for {int(silent_s)} s ({publishers} publishers)"
-        self._health.problem("camera", text)
-        self._health.forget_result()
-        if not self._silent:
-            self._log.warning(text)
-        self._silent = True
+        self._note("backend", self._engine.degraded_reason)
+        if self._cameras.watch(self.paused):
+            self._health.forget_result()
 
     def pause(self, paused: bool) -> None:
         """Let images pass by, or go on."""
@@ -110,10 +99,10 @@ class Session:
         """At leisure: it is costly."""
         self._outputs.publish_path(self.global_frame)
 
-    def _receive(self, image: ImageMessage) -> None:
-        self._health.received()
-        if self.paused or self._worker.put(image):
-            self._health.count("dropped")
+    def _receive(self, shot: Shot, sender: int) -> None:
+        unused = shot if self.paused else self._worker.put(shot, sender)
+        if unused is not None:
+            self._health.count("dropped", len(unused.images))
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         frame, reason = message.header.frame_id, ""
@@ -123,7 +112,7 @@ class Session:
             reason = f"it is in frame {frame!r}, not {self.global_frame!r}"
         else:
             try:
-                self._prior = pose_from_msg(message.pose.pose)
+                self._prior = pose_from_msg(message.pose.pose), covariance_from_msg(message.pose.covariance)
             except ValueError as error:
                 reason = str(error)
         if reason:
@@ -131,67 +120,64 @@ class Session:
 
     # ---- in the worker's thread
 
-    def _work(self, image: ImageMessage) -> None:
+    def _work(self, shot: Shot) -> None:
+        try:
+            self._attempt(shot)
+            self._report()
+            self._free_s = time.perf_counter()
+        except Exception:
+            if self._node.context.ok():  # at shutdown publishers go first
+                raise
+
+    def _attempt(self, shot: Shot) -> None:
         """The node outlives whatever an image does to it."""
         try:
-            self._localize(image)
+            self._localize(shot)
         except Exception as error:
             if not self._node.context.ok():
-                return  # at shutdown publishers go first
+                return
             self._log.error(f"an image failed unexpectedly:\n{traceback.format_exc()}", throttle_duration_sec=_LOG_S)
             self._health.problem("internal", f"unexpected {type(error).__name__}: {error}")
         else:
             self._health.clear("internal")
-        self._report()
 
-    def _localize(self, image: ImageMessage) -> None:
+    def _localize(self, shot: Shot) -> None:
         """Convert, call, publish."""
         started = time.perf_counter()
-        stamp_ns = image.stamp_ns
-        if not self._accept_stamp(stamp_ns):
+        stamp_ns = shot.stamp_ns
+        views = self._cameras.views(shot)
+        if not views:
             return
-        try:
-            pixels = image.decode()
-            camera = self._calibration.camera_for(pixels.shape[1], pixels.shape[0])
-        except CalibrationError as error:
-            self._refuse("calibration", str(error))
-            return
-        except HFNetError as error:
-            self._refuse("image", str(error))
-            return
-        self._health.clear("calibration")
-        self._health.clear("image")
-        self.camera_frame = image.message.header.frame_id or self._calibration.frame_id
-        sight = Sight(stamp_ns, image.received_s, self.camera_frame, self.global_frame)
+        several = self._cameras.several
+        self.camera_frame = self._config().base_frame_id if several else views[0].frame_id
+        sight = Sight(stamp_ns, shot.received_s, self.camera_frame, self.global_frame)
         decoded = time.perf_counter()
         self._apply_prior(stamp_ns)
-        outcome = self._engine.process(pixels, camera, stamp_ns, lambda: self._odom_from_camera(stamp_ns))
+        images, optics = [view.pixels for view in views], rig_of(views) if several else views[0].camera
+        outcome = self._engine.process(images, optics, stamp_ns, lambda: self._odom_from_camera(stamp_ns))
         processed = time.perf_counter()
         if isinstance(outcome.result, Localized) and not self._worker.stopping:
             self._publish(outcome.result, outcome.odom_from_camera, sight)
-        total = time.perf_counter() - image.received_s
+        if isinstance(outcome.result, NotLocalized) and outcome.result.reason is Reason.INCONSISTENT:
+            self._outputs.doubt()
+        total = time.perf_counter() - shot.received_s
         self._health.finished(outcome.result, {
-            **outcome.timings_s, **outcome.result.timings_s, "waiting": started - image.received_s,
-            "decoding": decoded - started, "publishing": image.received_s + total - processed, "total": total,
-            "overhead": total - sum(outcome.timings_s.values()),
-        })  # fmt: skip
-        self._outputs.publish_picture(pixels, outcome, sight)
+            **outcome.timings_s, **outcome.result.timings_s, "waiting": started - shot.received_s,
+            "decoding": decoded - started, "publishing": shot.received_s + total - processed, "total": total,
+            "overhead": total - sum(outcome.timings_s.values()) - max(0.0, self._free_s - shot.received_s),
+        }, outcome.consistency)  # fmt: skip
+        self._outputs.publish_picture(images, outcome, sight)
+        found = outcome.result if isinstance(outcome.result, Localized) else None
+        cameras = [(found.map_from_camera @ (view.base_from_camera or Pose()), view.camera) for view in views if found]
+        self._outputs.publish_frustum(cameras, found.mode if found else None, sight)
 
-    def _accept_stamp(self, stamp_ns: int) -> bool:
-        if self._stamps.restarted(stamp_ns):
-            self._log.warning("image stamps went back: starting over")
-            self._engine.forget()
-            self._outputs.forget()
-            self._frames.clear()
-            if self._odometry is not None:
-                self._odometry.clear()
-        now_ns = self._node.get_clock().now().nanoseconds
-        refusal = self._stamps.refusal(stamp_ns, now_ns, self._config().max_image_lead_s)
-        if refusal:
-            self._refuse("stamp", refusal, Level.WARN)
-            return False
-        self._health.clear("stamp")
-        return True
+    def _start_over(self) -> None:
+        self._log.warning("image stamps went back: starting over")
+        self._engine.forget()
+        self._outputs.forget()
+        self._frames.clear()
+        if self._odometry is not None:
+            self._odometry.clear()
 
     def _refuse(self, name: str, text: str, level: Level = Level.ERROR) -> None:
         self._health.count("refused")
@@ -199,15 +185,16 @@ class Session:
             self._health.forget_result()
         self._complain(name, text, level)
 
+    def _note(self, name: str, trouble: str | None) -> None:
+        """Warn of trouble, or that there is none any more."""
+        if trouble:
+            self._complain(name, trouble, Level.WARN)
+        else:
+            self._health.clear(name)
+
     def _complain(self, name: str, text: str, level: Level = Level.ERROR) -> None:
         if self._health.problem(name, text, level):
             self._log.warning(text, throttle_duration_sec=_LOG_S)
-
-    def _base_from_camera(self, stamp_ns: int) -> Pose:
-        """Raises TransformError."""
-        config = self._config()
-        given = pose_from_text(config.base_from_camera, "base_from_camera")
-        return given or self._frames.lookup(config.base_frame_id, self.camera_frame, stamp_ns)
 
     def _odom_from_camera(self, stamp_ns: int) -> Pose | None:
         """Where the odometry puts the camera, None when it does not say."""
@@ -235,14 +222,14 @@ class Session:
         else:
             return self._frames.lookup(config.odom_frame_id, self.camera_frame, stamp_ns)
         if child == config.base_frame_id:
-            return odom_from_child @ self._base_from_camera(stamp_ns)
+            return odom_from_child @ self._cameras.base_from_camera(stamp_ns)
         return odom_from_child @ self._frames.lookup(child, self.camera_frame, stamp_ns)
 
     def _publish(self, found: Localized, odom_from_camera: Pose | None, sight: Sight) -> None:
         config, base_from_camera = self._config(), None
         if config.base_frame_id:
             try:
-                base_from_camera = self._base_from_camera(sight.stamp_ns)
+                base_from_camera = self._cameras.base_from_camera(sight.stamp_ns)
             except TransformError as error:
                 self._complain("base", f"no transform from the camera to the base, nothing is published: {error}")
                 return
@@ -252,27 +239,27 @@ class Session:
         refusal = ""
         if config.tf_broadcast:
             refusal = self._outputs.broadcast(config, found, pose, odom_from_camera, sight)
-        if refusal:
-            self._complain("tf", refusal, Level.WARN)
-        else:
-            self._health.clear("tf")
+        self._note("tf", refusal)
 
     def _apply_prior(self, stamp_ns: int) -> None:
         """Hand an initial pose to the tracker as soon as it can be told for the camera."""
         prior = self._prior
         if prior is None:
             return
+        map_from_base, covariance = prior
         try:
-            self._engine.set_prior(prior @ self._base_from_camera(stamp_ns), stamp_ns)
+            base_from_camera = self._cameras.base_from_camera(stamp_ns)
         except TransformError as error:
             self._log.warning(f"the initial pose waits: {error}", throttle_duration_sec=_LOG_S)
             return
+        covariance = moved_covariance(covariance, map_from_base.rotation @ base_from_camera.translation)
+        self._engine.set_prior(map_from_base @ base_from_camera, covariance, stamp_ns)
         self._prior = None
 
 
-def _initial_pose(config: NodeConfig) -> Pose | None:
-    """map_from_base of the initial_pose parameters, if they are to be used."""
+def _initial_pose(config: NodeConfig) -> tuple[Pose, Array] | None:
+    """map_from_base and its covariance, of the initial_pose parameters, if they are to be used."""
     if not config.set_initial_pose:
         return None
     heading = Rotation.from_euler("z", config.initial_pose_yaw).as_matrix()
-    return Pose(heading, np.array([config.initial_pose_x, config.initial_pose_y, config.initial_pose_z]))
+    return Pose(heading, np.array([config.initial_pose_x, config.initial_pose_y, config.initial_pose_z])), UNKNOWN_PRIOR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 __all__ = ["Mailbox", "Worker"]
@@ -12,27 +12,26 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """One slot: what is not taken in time is replaced."""
+    """One slot for each sender: what is not taken in time is replaced; who waits longest comes first."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._item: T | None = None
+        self._items: dict[Hashable, T] = {}  # in the order of waiting, which replacing does not change
         self._closed = False
 
-    def put(self, item: T) -> bool:
-        """Leave an item; True when it replaced another."""
+    def put(self, item: T, sender: Hashable = None) -> T | None:
+        """Leave an item; returns the one that it replaced."""
         with self._condition:
-            replaced = self._item is not None
-            self._item = item
+            replaced = self._items.get(sender)
+            self._items[sender] = item
             self._condition.notify()
             return replaced
 
     def take(self) -> T | None:
         """Wait for an item; None once the box is closed."""
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed)
-            item, self._item = self._item, None
-            return None if self._closed else item
+            self._condition.wait_for(lambda: self._items or self._closed)
+            return None if self._closed else self._items.pop(next(iter(self._items)))
 
     def close(self) -> None:
         with self._condition:
@@ -41,7 +40,7 @@ class Mailbox(Generic[T]):
 
 
 class Worker(Generic[T]):
-    """Calls `work` in its own thread with the newest item put into it."""
+    """Calls `work` in its own thread with the newest item of each sender, in turn."""
 
     def __init__(self, work: Callable[[T], None], name: str) -> None:
         self._work, self._mailbox = work, Mailbox[T]()
@@ -51,9 +50,9 @@ class Worker(Generic[T]):
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, item: T) -> bool:
-        """Hand over an item; True when it replaced one that was not begun."""
-        return self._mailbox.put(item)
+    def put(self, item: T, sender: Hashable = None) -> T | None:
+        """Hand over an item; returns the one of this sender that it replaced before it was begun."""
+        return self._mailbox.put(item, sender)
 
     def stop(self, timeout_s: float) -> bool:
         """Finish the item at hand and end; False if that takes longer."""

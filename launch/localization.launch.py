@@ -6,7 +6,6 @@ otherwise the node starts by itself unless `autostart:=false`.
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.substitutions import FindPackageShare
@@ -35,6 +34,7 @@ ARGUMENTS = {
     "log_level": ("info", "debug, info, warn or error"),
     "rviz": ("false", "show map and pose in rviz2"),
 }
+SHOWN = ("map_cloud", "keyframes", "path", "pose", "pose_with_covariance", "frustum", "debug_image")  # in rviz
 PARAMETERS = {
     "map": "map_file",
     "model": "model_file",
@@ -52,13 +52,7 @@ def generate_launch_description():
     declared = [
         DeclareLaunchArgument(name, default_value=value, description=text) for name, (value, text) in ARGUMENTS.items()
     ]
-    view = Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", PathJoinSubstitution([SHARE, "config", "localization.rviz"])],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    return LaunchDescription([*declared, OpaqueFunction(function=localization), view])
+    return LaunchDescription([*declared, OpaqueFunction(function=localization), OpaqueFunction(function=view)])
 
 
 def localization(context):
@@ -93,6 +87,22 @@ def localization(context):
         output="screen",
     )  # fmt: skip
     return [node, manager]
+
+
+def view(context):
+    """rviz, if asked for. Its configuration names topics without a namespace; they are remapped into the node's."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if given["rviz"].lower() != "true":
+        return []
+    namespace = given["namespace"].strip("/")
+    topics = [f"/{NODE}/{name}" for name in SHOWN] + ["/initialpose"]
+    return [Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", PathJoinSubstitution([SHARE, "config", "localization.rviz"])],
+        parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
+        remappings=[(topic, f"/{namespace}{topic}") for topic in topics] if namespace else [],
+    )]  # fmt: skip
 
 
 def overridden(given):

@@ -58,10 +58,12 @@ def image_msg(pixels: np.ndarray, stamp_ns: int, encoding: str = "mono8", frame_
     return message
 
 
-def info_msg(width: int = CAMERA.width, height: int = CAMERA.height, calibrated: bool = True) -> CameraInfo:
+def info_msg(
+    width: int = CAMERA.width, height: int = CAMERA.height, calibrated: bool = True, frame_id: str = "camera"
+) -> CameraInfo:
     fx, fy, cx, cy = CAMERA.params
     message = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
-    message.header.frame_id = "camera"
+    message.header.frame_id = frame_id
     if calibrated:
         message.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
     return message

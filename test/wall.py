@@ -24,6 +24,8 @@ from hfnet_core.types import Camera
 
 CAMERA = Camera("PINHOLE", 320, 240, (260.0, 260.0, 159.5, 119.5))
 DISTANCE_M = 2.0
+RIG_SHIFTS = (-16, 48)  # of two cameras side by side on a base, from where it is
+PIXEL_M = DISTANCE_M / CAMERA.params[0]  # of the texture
 SHIFTS = (0, 32, 64, 96, 128, 160)  # multiples of the network's stride: the same features, moved
 WALL_PX = (240, 640)
 # The wall's frame is the camera's at shift 0; the map is z up and somewhere else.
@@ -46,7 +48,17 @@ def view(shift: int, wall: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]
 
 def map_from_camera(shift: int) -> Pose:
     """Where the camera is at a shift."""
-    return MAP_FROM_WALL @ Pose(translation=np.array([shift * DISTANCE_M / CAMERA.params[0], 0.0, 0.0]))
+    return MAP_FROM_WALL @ Pose(translation=np.array([shift * PIXEL_M, 0.0, 0.0]))
+
+
+def base_from_camera(shift: int) -> Pose:
+    """Where a camera sits on a robot that looks at the wall along its x axis and slides to its right."""
+    return Pose(_FORWARD_X, np.array([0.1, 0.0, 0.4])) @ Pose(translation=np.array([shift * PIXEL_M, 0.0, 0.0]))
+
+
+def map_from_base(shift: int) -> Pose:
+    """Where that robot is when a camera in its middle would be at a shift."""
+    return map_from_camera(shift) @ base_from_camera(0).inverse()
 
 
 def noise_image(seed: int = 0) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -35,16 +37,28 @@ def test_a_descriptor_of_another_length_is_refused() -> None:
         Retriever(descriptors(5)).query(np.ones(17, np.float32), 3)
 
 
-def test_the_index_for_large_maps_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_map_is_searched_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("faiss", reason="faiss is not installed: pip install faiss-cpu")
-    rows = descriptors(3000)
+    rows = descriptors(3000, 64)
     exact = Retriever(rows)
-    monkeypatch.setattr(retrieval, "EXACT_LIMIT", 1000)
-    indexed = Retriever(rows)
-    rng = np.random.default_rng(1)
-    agree = 0
-    for index in rng.choice(3000, 50, replace=False):
-        query = rows[index] + 0.1 * rng.normal(size=16).astype(np.float32)
-        query /= np.linalg.norm(query)
-        agree += int(exact.query(query, 1)[0][0] == indexed.query(query, 1)[0][0])
-    assert agree >= 45
+    monkeypatch.setattr(retrieval, "SCAN_LIMIT", 1000)
+    rounded = Retriever(rows)
+    monkeypatch.setattr(retrieval, "_SHORTLIST", 5)
+    monkeypatch.setattr(retrieval, "_SHORTLIST_LEAST", 1)
+    for drawn in descriptors(40, 64)[20:] + 0.1 * descriptors(3000, 64)[-20:]:
+        query = drawn / np.linalg.norm(drawn)
+        for count in (1, 10):
+            expected, similarity = exact.query(query, count)
+            found, measured = rounded.query(query, count)
+            assert list(found) == list(expected)
+            np.testing.assert_allclose(measured, similarity, atol=1e-6)
+
+
+def test_without_faiss_a_large_map_is_scanned(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(retrieval, "SCAN_LIMIT", 10)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    rows = descriptors(50)
+    assert Retriever(rows).query(rows[17], 1)[0][0] == 17
+    assert "pip install faiss-cpu" in caplog.text

@@ -8,8 +8,10 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 from geometry_msgs.msg import Pose as PoseMsg
 from hypothesis import given
 from hypothesis import strategies as st
+from scene import Scene, walk
 from scipy.spatial.transform import Rotation
 
+from hfnet_core.consistency import UNKNOWN_PRIOR
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_ros import conversions
@@ -88,3 +90,31 @@ def test_keyframes_are_drawn_where_they_are(wall_world):
         assert np.allclose(local[0], 0, atol=1e-9)
         assert set(np.round(local[:, 2], 6)) == {0.0, 0.2}
         assert local[:, 0].max() == pytest.approx(0.2 * 160 / 260)
+
+
+def test_covariances_of_initial_poses():
+    """rviz gives x, y and yaw; what it leaves at zero is not certain but unknown."""
+    known = np.zeros((6, 6))
+    known[0, 0], known[1, 1], known[0, 1], known[1, 0], known[5, 5] = 0.25, 0.2, 0.1, 0.1, 0.07
+    found = conversions.covariance_from_msg(known.ravel())
+    assert np.array_equal(found[:2, :2], known[:2, :2])
+    assert found[5, 5] == 0.07
+    assert np.array_equal(np.diag(found)[2:5], np.diag(UNKNOWN_PRIOR)[2:5])
+    for bad in (np.full((6, 6), np.nan), np.diag([-1.0] * 6), np.arange(36.0).reshape(6, 6)):
+        with pytest.raises(ValueError, match="covariance"):
+            conversions.covariance_from_msg(bad.ravel())
+
+
+def test_large_maps_are_drawn_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Scene.make(points=1500).build_map(walk(12))
+    seen = np.diff(found.landmark_offsets)
+
+    def drawn() -> np.ndarray:
+        cloud = conversions.landmarks_to_cloud(found, "map", 0)
+        return np.frombuffer(bytes(cloud.data), np.float32).reshape(cloud.width, 4)
+
+    np.testing.assert_array_equal(drawn(), np.column_stack([found.landmarks_xyz, seen]))
+    monkeypatch.setattr(conversions, "_DRAWN_LANDMARKS", found.landmarks // 3)
+    np.testing.assert_array_equal(
+        drawn(), np.column_stack([found.landmarks_xyz, seen])[:: 1 + found.landmarks // (found.landmarks // 3)]
+    )

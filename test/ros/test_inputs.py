@@ -30,7 +30,7 @@ def test_stamps():
 
 @pytest.fixture
 def calibration(ros):
-    calibration = Calibration(ros.node, NodeConfig(camera_info_topic="calibration_under_test"))
+    calibration = Calibration(ros.node, NodeConfig(camera_info_topic="calibration_under_test"), "")
     yield calibration
     calibration.close()
 
@@ -56,7 +56,7 @@ def test_calibration_changes_in_flight(calibration):
 
 
 def test_rectified_images_use_p(ros):
-    calibration = Calibration(ros.node, NodeConfig(camera_info_topic="rectified_under_test", image_rectified=True))
+    calibration = Calibration(ros.node, NodeConfig(camera_info_topic="rectified_under_test", image_rectified=True), "")
     info = info_msg()
     info.d = array("d", [0.1, 0.2, 0.0, 0.0, 0.0])
     info.p = [200.0, 0, 150, 0, 0, 201.0, 110, 0, 0, 0, 1, 0]

@@ -41,7 +41,6 @@ def stand_ins(monkeypatch):
     provided = {
         "launch": ("LaunchDescription",),
         "launch.actions": ("DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction", "Shutdown"),
-        "launch.conditions": ("IfCondition",),
         "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
         "launch.substitutions": ("PathJoinSubstitution",),
         "launch_ros": (),
@@ -124,10 +123,22 @@ def test_loads_with_launch(path):
     assert isinstance(runpy.run_path(str(path))["generate_launch_description"](), LaunchDescription)
 
 
-def test_rviz_shows_topics_that_the_node_publishes():
-    view = yaml.safe_load((REPOSITORY / "config/localization.rviz").read_text())["Visualization Manager"]
-    topics = {entry["Topic"]["Value"] for entry in view["Displays"] if "Topic" in entry}
+def test_rviz_shows_topics_that_the_node_publishes(launch_file):
+    config = yaml.safe_load((REPOSITORY / "config/localization.rviz").read_text())["Visualization Manager"]
+    shown = {entry["Topic"]["Value"] for entry in config["Displays"] if "Topic" in entry and entry["Enabled"]}
     sources = "".join(path.read_text() for path in (REPOSITORY / "hfnet_ros").glob("*.py"))
     published = {f"/localization/{name}" for name in re.findall(r'"~/(\w+)"', sources)}
-    assert topics - {"/image"} <= published
-    assert {"/localization/map_cloud", "/localization/pose", "/localization/path"} <= topics
+    assert shown <= published
+    assert shown == {f"/localization/{name}" for name in launch_file["SHOWN"]}
+
+
+def test_rviz_follows_the_node_into_its_namespace(launch_file):
+    defaults = {name: value for name, (value, _) in launch_file["ARGUMENTS"].items()}
+    assert launch_file["view"](defaults) == []
+    (plain,) = launch_file["view"]({**defaults, "rviz": "true"})
+    assert plain.kwargs["remappings"] == []
+    (node,) = launch_file["view"]({**defaults, "rviz": "true", "namespace": "robot1"})
+    remapped = dict(node.kwargs["remappings"])
+    assert remapped["/localization/pose"] == "/robot1/localization/pose"
+    assert remapped["/initialpose"] == "/robot1/initialpose"
+    assert len(remapped) == len(launch_file["SHOWN"]) + 1

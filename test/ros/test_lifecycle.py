@@ -67,7 +67,8 @@ def test_impossible_requests_are_answered_and_survived(robot):
 
 
 def test_cleanup_frees_the_map(robot, wall_world):
-    """The map is memory-mapped: the process has the file open until cleanup."""
+    """A large map is memory-mapped: the process has the file open until cleanup."""
+    assert robot.set("map_memory_mib", 0).successful
 
     def mapped():
         return wall_world[1].name in Path(f"/proc/{robot.process.pid}/maps").read_text()
@@ -78,6 +79,25 @@ def test_cleanup_frees_the_map(robot, wall_world):
     assert not mapped()
     status = robot.until_says("unconfigured")
     assert "map hash" not in {item.key for item in status.values}
+
+
+def test_signs_of_life_for_nav2s_lifecycle_manager(robot):
+    """From activate to deactivate, on the topic and under the name that nav2 expects; the last one is a farewell."""
+    messages = pytest.importorskip("bond.msg", reason="bond_core's messages are not installed")
+    beats = robot.listen(messages.Status, "bond")
+    assert robot.transition("configure")
+    time.sleep(0.3)
+    assert not beats
+    assert robot.transition("activate")
+    until(lambda: len(beats) >= 10, 5.0)
+    assert {beat.id for beat in beats} == {"localization"}
+    assert len({beat.instance_id for beat in beats}) == 1
+    assert all(beat.active and 0.0 < beat.heartbeat_period <= 0.1 + 1e-6 for beat in beats)
+    assert robot.transition("deactivate")
+    until(lambda: not beats[-1].active)
+    known = len(beats)
+    time.sleep(0.3)
+    assert len(beats) == known
 
 
 def test_configure_names_what_is_wrong_and_can_be_repeated(ros, wall_world, tmp_path):

@@ -11,15 +11,16 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path
 from nav_msgs.srv import LoadMap
 from rclpy.qos import qos_profile_sensor_data
-from robot import LATCHED, Robot, assert_at, image_msg, info_msg, stamp_of, transforms, until
-from sensor_msgs.msg import Image, PointCloud2
+from robot import LATCHED, Robot, assert_at, stamp_of, transforms, until
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
-from wall import SHIFTS, noise_image, view, wall_image
+from wall import SHIFTS, map_from_camera, noise_image, view, wall_image
 
 from hfnet_core.mapping.storage import load_map
 from hfnet_ros.conversions import pose_from_msg, pose_from_transform
@@ -93,67 +94,11 @@ def test_noise_is_not_answered(robot):
     robot.pose_of(view(SHIFT))  # and it finds back
 
 
-def test_uncalibrated_camera_is_named_and_gives_no_pose(robot):
-    before = len(robot.poses)
-    status = robot.until_says("uncalibrated", again=lambda: robot.show(view(SHIFT), info=info_msg(calibrated=False)))
-    assert status.level == DiagnosticStatus.ERROR
-    assert "camera_info" in status.message
-    assert {item.key: item.value for item in status.values}["localized"] == "false"
-    assert len(robot.poses) == before
-    assert_at(pose_from_msg(robot.pose_of(view(SHIFT)).pose), SHIFT)
-
-
-def test_calibration_of_another_size_is_refused(robot):
-    before = len(robot.poses)
-    status = robot.until_says("is for images of 640x480, got 320x240",
-                              again=lambda: robot.show(view(SHIFT), info=info_msg(640, 480)))  # fmt: skip
-    assert status.level == DiagnosticStatus.ERROR
-    assert len(robot.poses) == before
-    robot.pose_of(view(SHIFT))
-
-
 def test_colour_and_16_bit_images(robot):
     gray = view(SHIFT)
     colour = np.repeat(gray[:, :, None], 3, axis=2)
     assert_at(pose_from_msg(robot.pose_of(colour, encoding="bgr8").pose), SHIFT)
     assert_at(pose_from_msg(robot.pose_of(gray.astype(np.uint16) * 257, encoding="mono16").pose), SHIFT)
-
-
-def test_encoding_that_changes_in_flight_is_named_and_forgiven(robot):
-    robot.pose_of(view(SHIFT))
-    status = robot.until_says("no_such_encoding", again=lambda: robot.show(view(SHIFT), encoding="no_such_encoding"))
-    assert status.level == DiagnosticStatus.ERROR
-    robot.pose_of(view(SHIFT))
-
-
-@pytest.mark.parametrize(("offset_s", "text"), [(None, "no stamp"), (60, "ahead of the clock")])
-def test_impossible_stamps_are_refused(robot, offset_s, text):
-    before = len(robot.poses)
-
-    def send():
-        robot.show(view(SHIFT), 0 if offset_s is None else robot.stamp() + offset_s * 10**9)
-
-    robot.until_says(text, again=send)
-    assert len(robot.poses) == before
-    robot.pose_of(view(SHIFT))
-
-
-def test_recording_that_starts_over(robot):
-    past = robot.stamp() - 10**12
-    until(lambda: robot.show(view(SHIFT), past + robot.stamp() % 10**10) and "went back" in robot.log, 10)
-    stamp = past + 20 * 10**9
-    until(lambda: robot.show(view(SHIFT), stamp + robot.stamp() % 10**10)
-          and [p for p in robot.poses if stamp <= stamp_of(p) < stamp + 10**10], 15)  # fmt: skip
-    robot.pose_of(view(SHIFT))
-
-
-def test_silent_camera_is_reported_within_a_second_of_the_timeout(robot):
-    robot.pose_of(view(SHIFT))
-    start = time.monotonic()
-    status = robot.until_says("no image on ", timeout_s=5)
-    assert time.monotonic() - start < 2.5
-    assert status.level == DiagnosticStatus.ERROR
-    robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
 
 
 def test_parameters_are_refused_with_a_reason_or_apply(robot):
@@ -171,6 +116,13 @@ def test_parameters_are_refused_with_a_reason_or_apply(robot):
     finally:
         assert robot.set("localizer.min_inliers", 20).successful
     robot.pose_of(view(SHIFT))
+
+
+def test_relocalize_forgets_the_prior(robot):
+    until(lambda: robot.show(view(SHIFT)) and "(tracking)" in robot.said())
+    assert robot.call(Trigger, "localization/relocalize").success
+    assert robot.pose_of(view(SHIFT))  # one image
+    robot.until_says("localized (global)", 3.0)
 
 
 def test_pause_and_resume(robot):
@@ -225,23 +177,8 @@ def test_load_map_keeps_the_old_one_until_the_new_is_ready(robot, wall_world, tm
     copy.write_bytes(wall_world[1].read_bytes())
     response = robot.call(LoadMap, "localization/load_map", LoadMap.Request(map_url=str(copy)))
     assert response.result == LoadMap.Response.RESULT_SUCCESS
-    copy.unlink()  # the map in memory does not care
-    robot.pose_of(view(SHIFT))
     status = robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
     assert {item.key: item.value for item in status.values}["map"] == str(copy)
-
-
-def test_flood_leaves_no_backlog(robot):
-    robot.pose_of(view(SHIFT))
-    for _ in range(100):
-        robot.images.publish(image_msg(view(SHIFT), robot.stamp()))
-        time.sleep(0.005)
-    last = robot.show(view(SHIFT))
-    until(lambda: [pose for pose in robot.poses if stamp_of(pose) >= last - 5 * 10**7], 2, "the newest image's pose")
-    time.sleep(0.5)
-    values = {item.key: item.value for item in robot.until_says("", 3).values}
-    done = sum(int(values[f"images {name}"]) for name in ("dropped", "refused", "localized", "not localized"))
-    assert done == int(values["images received"])  # nothing is left waiting
 
 
 def test_other_walls_are_not_mistaken_for_this_one(robot):
@@ -250,3 +187,33 @@ def test_other_walls_are_not_mistaken_for_this_one(robot):
         robot.until_says("not localized", again=lambda seed=seed: robot.show(view(SHIFT, wall_image(seed))))
         robot.call(Trigger, "localization/relocalize")
     assert len(robot.poses) == before
+
+
+def test_frustum_while_it_knows_where_it_is(robot):
+    markers = robot.listen(Marker, "localization/frustum")
+    until(lambda: robot.pose_of(view(SHIFT)) and markers, 10)
+    assert markers[-1].action == Marker.ADD
+    apex = markers[-1].points[0]
+    assert np.allclose([apex.x, apex.y, apex.z], map_from_camera(SHIFT).translation, atol=0.01)
+    robot.until_says("not localized", again=lambda: robot.show(noise_image()))
+    until(lambda: markers[-1].action == Marker.DELETE)
+
+
+def test_names_can_be_remapped(ros, wall_world):
+    """Namespace, node name, inputs and outputs, as a robot with several of them does it."""
+    model, map_file = wall_world
+    rules = ["__node:=front", "image:=front/image_raw", "camera_info:=front/info", "~/pose:=found"]
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True}, *rules)
+    try:
+        robot.images = robot.publisher(Image, "front/image_raw", qos_profile_sensor_data)
+        robot.infos = robot.publisher(CameraInfo, "front/info", qos_profile_sensor_data)
+        robot.poses = robot.listen(PoseStamped, "found")
+        robot.name = f"{robot.namespace}/front"
+        robot.wait_active()
+        assert_at(pose_from_msg(robot.pose_of(view(SHIFT)).pose), SHIFT)
+        robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
+        names = [name for name, _ in ros.node.get_topic_names_and_types() if name.startswith(robot.namespace)]
+        assert f"{robot.namespace}/front/pose_with_covariance" in names
+        assert robot.call(Trigger, "front/relocalize").success
+    finally:
+        robot.close()

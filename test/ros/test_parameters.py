@@ -75,7 +75,9 @@ def test_amcl_names():
     [("localizer.min_inliers", 5), ("localizer.ratio", 1.5), ("extractor.max_keypoints", 0), ("threads", -1),
      ("backend", "abacus"), ("image_transport", "theora"), ("transform_tolerance", -0.1), ("base_from_camera", "1 2"),
      ("odom_topic", "odom"), ("image_topic", "my image"), ("image_topic", ""), ("base_frame_id", "/base"),
-     ("set_initial_pose", True), ("localizer.ratio", float("nan")), ("autostart", True)],
+     ("set_initial_pose", True), ("localizer.ratio", float("nan")), ("autostart", True),
+     ("cameras", ["left", "right"]), ("cameras", ["left", "left"]), ("cameras", ["left", ""]), ("cameras", ["my eye"]),
+     ("cameras", list("abcde")), ("camera_mode", "both"), ("rig_tolerance_s", -0.1)],
 )  # fmt: skip
 def test_refused_with_the_name_and_nothing_applied(owner, name, value):
     before = owner.node.get_parameter(name).value
@@ -113,6 +115,16 @@ def test_atomic_sets_are_judged_together(owner):
     assert owner.parameters.configs.node.odom_topic == "odom"
 
 
+def test_several_cameras_share_a_base_and_have_a_place_on_it_each(owner):
+    together = [Parameter("cameras", value=["left", "right"]), Parameter("base_frame_id", value="base")]
+    assert owner.node.set_parameters_atomically(together).successful
+    assert owner.parameters.configs.node.cameras == ("left", "right")
+    result = owner.set("base_from_camera", "0 0 0 0 0 0 1")
+    assert not result.successful
+    assert "has 1 poses for 2 cameras" in result.reason
+    assert owner.set("base_from_camera", "0 0 0 0 0 0 1; 1 0 0 0 0 0 1").successful
+
+
 def test_yaml_is_generated_and_equals_the_defaults():
     text = CONFIG.read_text()
     assert text == example_yaml(), "run `python -m hfnet_ros.parameters > config/localization.yaml`"
@@ -122,4 +134,4 @@ def test_yaml_is_generated_and_equals_the_defaults():
     values = yaml.safe_load(uncommented)["/**"]["ros__parameters"]
     for name, _, item in parameter_names():
         group, _, leaf = name.rpartition(".")
-        assert (values[group] if group else values)[leaf] == item.default
+        assert item.check((values[group] if group else values)[leaf]) == item.default
