@@ -38,7 +38,7 @@ setup(
     maintainer="hfnet_ros developers",
     maintainer_email="maintainers@example.org",
     packages=find_packages(include=["hfnet_core", "hfnet_core.*", "hfnet_ros", "hfnet_ros.*"]),
-    package_data={"hfnet_core": ["py.typed", "models/*.onnx", "models/*.md"]},
+    package_data={"hfnet_core": ["py.typed", "mapping/viewer.html", "models/*.onnx", "models/*.md"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -55,6 +55,7 @@ setup(
         "opencv-python-headless>=4.8",
         "onnxruntime>=1.17",
         "pycolmap>=4.0",
+        "pyceres>=2.5",  # the solver pycolmap is built with, for priors on poses
         "rosbags>=0.10",
         "safetensors>=0.4",
         "PyYAML>=6.0",
@@ -65,7 +66,8 @@ setup(
     extras_require={
         "ros": ROS_WHEELS,
         "eval": EVALUATION,
-        "large": ["faiss-cpu"],
+        "large": ["faiss-cpu>=1.9"],
+        "distributed": ["dask>=2024.1", "distributed>=2024.1"],
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
         "import": ["onnx>=1.15"],

@@ -53,15 +53,15 @@ def nearby_keyframes(landmark_map: LandmarkMap, map_from_camera: Pose, count: in
     """Keyframes that look from about where `map_from_camera` is in about its direction, nearest first."""
     asked = min(_ASKED * count, landmark_map.keyframes)
     while asked:  # the cost is at least the distance: beyond the last of the nearest, nobody can be better
-        reached_m, found = landmark_map.keyframe_tree.query(map_from_camera.translation, k=asked)
-        found = np.sort(np.atleast_1d(found))
+        reached_m, found = landmark_map.keyframe_tree.query(map_from_camera.translation, k=range(1, asked + 1))
+        found = np.sort(found[np.isfinite(reached_m)])  # damage can put a keyframe infinitely far away
         poses = landmark_map.keyframe_poses[found]
         distance_m = np.linalg.norm(poses[:, :, 3] - map_from_camera.translation, axis=1)
         cosine = poses[:, :, 2] @ map_from_camera.rotation[:, 2]
         # A turn by 60 degrees weighs like one metre: both leave about half of a room-sized view in common.
         cost = distance_m + 2.0 * (1.0 - cosine)
         best = np.argsort(cost, kind="stable")[:count]
-        if asked == landmark_map.keyframes or cost[best[-1]] < np.max(reached_m):
+        if asked == landmark_map.keyframes or (len(best) and cost[best[-1]] < np.max(reached_m)):
             return tuple(int(found[k]) for k in best if cosine[k] > 0.0)
         asked = min(2 * asked, landmark_map.keyframes)
     return ()

@@ -28,6 +28,7 @@ __all__ = ["Localizer", "Query", "calibrated", "weakness", "with_timings"]
 SAME_PLACE_M, SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
 GUIDED_RADIUS_PX = 12.0  # second matching pass around a solved pose
 _GUIDED_RATIO = 0.95
+NEAR_ROUNDS, WELL_WITHIN = 3, 0.5  # searches around a prior; share of their radius that inliers may have moved
 OVERWHELMING = 2.0  # times what acceptance needs
 _FIRST_LOOK, _FIRST_LANDMARKS = 4, 600  # keyframes of a place, and landmarks of them, looked at before all of it
 
@@ -146,19 +147,39 @@ class Localizer:
         return best
 
     def _search_near(self, query: Query, prior: Pose) -> _Hypothesis | NotLocalized:
-        """A pose near the prior."""
+        """A pose near the prior.
+
+        Where it explains the image only at the edge of the search windows, these may have cut off what contradicts it:
+        then once more around the pose found, until both agree.
+        """
         if not prior.is_finite():
             raise ConfigError("the expected pose is not finite")
-        keyframes = covisibility.nearby_keyframes(self.map, prior, self.config.cluster_size)
-        matches = self._match_near(query, prior, keyframes, self.config.tracking_radius_px)
-        query.lap("matching")
-        hypothesis = self._solve(query, matches, keyframes, Mode.TRACKING)
-        query.lap("pose")
-        if hypothesis is not None:
-            return hypothesis
-        few = len(matches) < self.config.min_inliers
-        reason = Reason.TOO_FEW_MATCHES if few else Reason.NO_CONSENSUS
-        return NotLocalized(reason, f"{len(matches)} matches near the prior", len(matches), timings_s=query.seconds)
+        count = 0
+        for _ in range(NEAR_ROUNDS):
+            keyframes = covisibility.nearby_keyframes(self.map, prior, self.config.cluster_size)
+            matches = self._match_near(query, prior, keyframes, self.config.tracking_radius_px)
+            count = len(matches)
+            query.lap("matching")
+            hypothesis = self._solve(query, matches, keyframes, Mode.TRACKING)
+            query.lap("pose")
+            if hypothesis is None:
+                break
+            if self._moved_px(query, hypothesis, prior) <= WELL_WITHIN * self.config.tracking_radius_px:
+                return hypothesis
+            prior = hypothesis.solution.map_from_camera
+        reason = Reason.TOO_FEW_MATCHES if count < self.config.min_inliers else Reason.NO_CONSENSUS
+        return NotLocalized(reason, f"{count} matches near the prior", count, timings_s=query.seconds)
+
+    def _moved_px(self, query: Query, hypothesis: _Hypothesis, prior: Pose) -> float:
+        """How far the image shows the inliers from where the prior expected them, median at 640 px width."""
+        rows = hypothesis.solution.inliers
+        landmarks = hypothesis.matches.landmarks[rows]
+        expected, visible = pose.project(self.map.landmarks_xyz[landmarks], prior, query.camera)
+        shown = query.features.keypoints_px[hypothesis.matches.keypoints[rows]]
+        if not visible.any():
+            return float("inf")
+        moved = np.linalg.norm(expected[visible] - shown[visible], axis=1)
+        return float(np.median(moved)) / pose.pixel_scale(query.camera)
 
     def _places(self, query: Query) -> Iterator[tuple[tuple[int, ...], bool]]:
         """Keyframes to look at together, and whether another place resembles the query as much: perhaps a double."""

@@ -17,9 +17,11 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localizer import (
     GUIDED_RADIUS_PX,
+    NEAR_ROUNDS,
     OVERWHELMING,
     SAME_PLACE_DEG,
     SAME_PLACE_M,
+    WELL_WITHIN,
     Localizer,
     Query,
     calibrated,
@@ -33,8 +35,6 @@ from hfnet_core.types import Features, Localization, Localized, Mode, NotLocaliz
 
 __all__ = ["Rig", "RigLocalizer"]
 
-_CLIPPED = 0.5  # of the search radius: beyond, those that were found are perhaps not those that tell the truth
-_STEPS = 3  # from a prior to a pose
 
 Places = Iterator[tuple[tuple[int, ...], bool]]
 
@@ -163,7 +163,7 @@ class RigLocalizer:
 
     def _search_near(self, shot: _Shot, prior: Pose) -> _Hypothesis | NotLocalized:
         """A pose near the prior; where the first answer is not quite there, a pose near that, until both agree."""
-        for _ in range(_STEPS):
+        for _ in range(NEAR_ROUNDS):
             found, keyframes = self._match_near(shot, prior, self.config.tracking_radius_px)
             shot.lap("matching")
             hypothesis = self._solve(shot, found, keyframes, Mode.TRACKING)
@@ -171,7 +171,7 @@ class RigLocalizer:
                 break
             support = found.where(hypothesis.solution.inliers)
             moved_px = float(np.median(rig_pose.errors_px(support, shot.rig, prior)))
-            if moved_px <= _CLIPPED * self.config.tracking_radius_px:
+            if moved_px <= WELL_WITHIN * self.config.tracking_radius_px:
                 return hypothesis
             prior = hypothesis.map_from_rig
         return self._nothing(shot, [found], " near the prior")

@@ -39,6 +39,14 @@ class OnnxRuntimeBackend:
     def __init__(self, model: Path, threads: int = 0) -> None:
         if not model.is_file():
             raise ModelError(f"{model}: no such model file; train one with `hfnet train` or give the path of another")
+        self._path = model
+        self._load(str(model), str(model), threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process: the same network on one thread, wherever its file is."""
+        return _sent, (self._path.read_bytes(), str(self._path))
+
+    def _load(self, model: str | bytes, source: str, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # failures reach the caller as exceptions
         options.intra_op_num_threads = threads or available_cores()
@@ -46,11 +54,11 @@ class OnnxRuntimeBackend:
         # Idle worker threads would otherwise spin for the next image and starve the rest of the robot.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _FAILURES as error:
-            raise ModelError(f"{model}: not a readable ONNX model ({_first_line(error)}); export it again") from error
-        self._info = ModelInfo.from_metadata(session.get_modelmeta().custom_metadata_map, str(model))
-        _check_signature(session, self._info, str(model))
+            raise ModelError(f"{source}: not a readable ONNX model ({_first_line(error)}); export it again") from error
+        self._info = ModelInfo.from_metadata(session.get_modelmeta().custom_metadata_map, source)
+        _check_signature(session, self._info, source)
         self._session: Any = session
         self._threads = options.intra_op_num_threads
 
@@ -79,6 +87,13 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         self._session = None
+
+
+def _sent(model: bytes, source: str) -> OnnxRuntimeBackend:
+    backend = OnnxRuntimeBackend.__new__(OnnxRuntimeBackend)
+    backend._path = Path(source)
+    backend._load(model, source, threads=1)
+    return backend
 
 
 def available_cores() -> int:

@@ -9,6 +9,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.descriptors import DTYPES, compact
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, Features
@@ -33,23 +35,25 @@ def assemble_map(
     model_hash: str,
     frame_id: str,
     provenance: Mapping[str, Any],
+    descriptor_dtype: str = MapBuildConfig.descriptor_dtype,
 ) -> LandmarkMap:
     """A map of all keyframes (M, aligned sequences) and points [L, 3].
 
     rows: [O, 3] landmark, keyframe, keypoint of each observation; every landmark has at least one. pose_sigma: metres
-    and radians, see LandmarkMap.
+    and radians, see LandmarkMap. descriptor_dtype: see MapBuildConfig.
     """
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     landmarks, keyframes, keypoints = rows.T
     count, total = len(names), len(points)
     pixels = np.zeros((len(rows), 2), dtype=np.float32)
     size = features[0].descriptors.shape[1] if features else 0
-    descriptors = np.zeros((len(rows), size), dtype=np.float16)
+    dtype = DTYPES[descriptor_dtype]
+    descriptors = np.zeros((len(rows), size), dtype=dtype)
     order, offsets = group_by(keyframes, count)
     for index in range(count):
         mine = order[offsets[index] : offsets[index + 1]]
         pixels[mine] = features[index].keypoints_px[keypoints[mine]]
-        descriptors[mine] = features[index].descriptors[keypoints[mine]]
+        descriptors[mine] = compact(features[index].descriptors[keypoints[mine]], dtype)
     covisible = covisibility(landmarks, keyframes, total, count)
     return LandmarkMap(
         cameras=tuple(cameras), keyframe_names=tuple(names),

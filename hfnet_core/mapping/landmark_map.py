@@ -6,21 +6,23 @@ D and G the lengths of local and global descriptors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from hfnet_core.descriptors import Stored, compact, unit
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.types import Camera
 
 __all__ = ["LandmarkMap"]
 
-_CHUNK = 65536  # landmarks averaged at a time
+_CHUNK = 65536  # rows looked at or averaged at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +37,15 @@ class LandmarkMap:
     cameras: C calibrated cameras. keyframe_names: M. keyframe_cameras: [M] int32. keyframe_stamps_ns: [M] int64,
     -1 if unknown. keyframe_poses: [M, 3, 4] float64, map_from_camera. global_descriptors: [M, G] float32, unit length.
     landmarks_xyz: [L, 3] float32, metres, map frame. landmark_offsets: [L + 1] int64. observation_keyframes: [O] int32.
-    observation_px: [O, 2] float32. observation_descriptors: [O, D] float16, unit length.
+    observation_px: [O, 2] float32. observation_descriptors: [O, D] float16 or int8, see `descriptors.unit`.
     keyframe_offsets: [M + 1] int64. keyframe_observations: [O] int64. covisible_offsets: [M + 1] int64.
     covisible_keyframes, covisible_weights: int32.
     given_cameras: C, the calibrations that `cameras` refine, or empty where they were taken as given.
     model_hash: of the network that made the descriptors. frame_id: name of the map frame. pose_sigma_m, pose_sigma_rad:
     how well the refined keyframes agree with the poses they were given (root mean square per axis; 0 if nothing was
     refined): the uncertainty of the map's own frame, a floor for that of every pose in it. provenance: how it was made.
-    Raises MapError when sizes, ranges or orders do not fit.
+    Opening a map costs the same whatever its size: the constructor compares shapes (MapError), `check` looks at every
+    value, and what is derived from the arrays is computed when it is first asked for, unless it was stored (`adopt`).
     """
 
     cameras: tuple[Camera, ...]
@@ -55,7 +58,7 @@ class LandmarkMap:
     landmark_offsets: NDArray[np.int64]
     observation_keyframes: NDArray[np.int32]
     observation_px: NDArray[np.float32]
-    observation_descriptors: NDArray[np.float16]
+    observation_descriptors: Stored
     keyframe_offsets: NDArray[np.int64]
     keyframe_observations: NDArray[np.int64]
     covisible_offsets: NDArray[np.int64]
@@ -93,8 +96,28 @@ class LandmarkMap:
     def _check_offsets(self, name: str, rows: int, total: int) -> None:
         self._check_shape(name, (rows + 1,))
         offsets = getattr(self, name)
-        if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+        if offsets[0] != 0 or offsets[-1] != total:
             raise MapError(f"map array {name} does not partition {total} rows: the map is damaged, rebuild it")
+
+    def check(self) -> None:
+        """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""
+        for name in ("landmark_offsets", "keyframe_offsets", "covisible_offsets"):
+            offsets = getattr(self, name)
+            starts = range(0, len(offsets), _CHUNK)
+            if any((np.diff(offsets[start : start + _CHUNK + 1]) < 0).any() for start in starts):
+                raise MapError(f"map array {name} is not in order: the map is damaged, rebuild it")
+        self._check_range("keyframe_cameras", len(self.cameras))
+        for name in ("observation_keyframes", "covisible_keyframes"):
+            self._check_range(name, self.keyframes)
+        self._check_range("keyframe_observations", self.observations)
+        self._check_range("keyframe_landmarks", self.landmarks)
+        for name in ("keyframe_poses", "global_descriptors", "landmarks_xyz", "observation_px"):
+            if not all(np.isfinite(piece).all() for piece in _pieces(getattr(self, name))):
+                raise MapError(f"map array {name} holds values that are no numbers: the map is damaged, rebuild it")
+
+    def _check_range(self, name: str, end: int) -> None:
+        if any(piece.min() < 0 or piece.max() >= end for piece in _pieces(getattr(self, name))):
+            raise MapError(f"map array {name} points outside of 0..{end - 1}: the map is damaged, rebuild it")
 
     @property
     def keyframes(self) -> int:
@@ -114,16 +137,38 @@ class LandmarkMap:
         return np.repeat(np.arange(self.landmarks, dtype=np.int32), np.diff(self.landmark_offsets))
 
     @cached_property
-    def landmark_descriptors(self) -> NDArray[np.float16]:
-        """[L, D] mean of each landmark's observed descriptors, scaled to unit length."""
-        means = np.zeros((self.landmarks, self.observation_descriptors.shape[1]), np.float16)
+    def keyframe_landmarks(self) -> NDArray[np.int32]:
+        """[O] landmark of each row of keyframe_observations: what keyframe after keyframe sees."""
+        return self.observation_landmarks[self.keyframe_observations]
+
+    @cached_property
+    def landmark_descriptors(self) -> Stored:
+        """[L, D] direction of the mean of each landmark's observed descriptors, stored as they are."""
+        dtype = self.observation_descriptors.dtype
+        means = np.zeros((self.landmarks, self.observation_descriptors.shape[1]), dtype)
         for start in range(0, self.landmarks, _CHUNK):
             stop = min(start + _CHUNK, self.landmarks)
             offsets = self.landmark_offsets[start : stop + 1]
-            rows = self.observation_descriptors[offsets[0] : offsets[-1]].astype(np.float32)
+            rows = unit(self.observation_descriptors[offsets[0] : offsets[-1]])
             sums = np.add.reduceat(rows, offsets[:-1] - offsets[0], axis=0)
-            means[start:stop] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+            sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+            means[start:stop] = compact(sums, dtype)
         return means
+
+    @cached_property
+    def keyframe_tree(self) -> cKDTree:
+        """Where the keyframes are, for nearest neighbours. Raises MapError where a pose is no number."""
+        centres = self.keyframe_poses[:, :, 3]
+        if not np.isfinite(centres).all():
+            raise MapError("map array keyframe_poses holds values that are no numbers: the map is damaged, rebuild it")
+        return cKDTree(centres)
+
+    def adopt(self, keyframe_landmarks: NDArray[np.int32], landmark_descriptors: Stored) -> None:
+        """Use stored arrays instead of deriving them. Raises MapError when their shapes do not fit."""
+        size = self.observation_descriptors.shape[-1]
+        if keyframe_landmarks.shape != (self.observations,) or landmark_descriptors.shape != (self.landmarks, size):
+            raise MapError("what the map stores beside its observations is of another size: it is damaged, rebuild it")
+        self.__dict__.update(keyframe_landmarks=keyframe_landmarks, landmark_descriptors=landmark_descriptors)
 
     def observations_of(self, keyframe: int) -> NDArray[np.int64]:
         """Rows of the observation arrays that belong to a keyframe."""
@@ -131,12 +176,15 @@ class LandmarkMap:
 
     def landmarks_of(self, keyframe: int) -> NDArray[np.int32]:
         """Landmarks seen by a keyframe."""
-        return self.observation_landmarks[self.observations_of(keyframe)]
+        return self.keyframe_landmarks[self.keyframe_offsets[keyframe] : self.keyframe_offsets[keyframe + 1]]
 
     def covisible_with(self, keyframe: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Keyframes that share landmarks with this one and how many they share, most first."""
         rows = slice(self.covisible_offsets[keyframe], self.covisible_offsets[keyframe + 1])
-        return self.covisible_keyframes[rows], self.covisible_weights[rows]
+        neighbours = self.covisible_keyframes[rows]
+        if len(neighbours) and not 0 <= neighbours.min() <= neighbours.max() < self.keyframes:
+            raise MapError("the map names keyframes that it does not have: it is damaged, rebuild it")
+        return neighbours, self.covisible_weights[rows]
 
     def map_from_camera(self, keyframe: int) -> Pose:
         return Pose.from_matrix(self.keyframe_poses[keyframe])
@@ -153,3 +201,7 @@ class LandmarkMap:
             ):
                 return refined.scaled(camera.width, camera.height)
         return camera
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return (array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK))

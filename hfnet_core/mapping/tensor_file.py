@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import struct
@@ -16,23 +17,24 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import MapError
 
-__all__ = ["TensorFile", "read_tensors", "write_tensors"]
+__all__ = ["UNFINISHED", "Pieces", "TensorFile", "read_tensors", "write_tensors"]
 
 _DTYPES: dict[str, np.dtype[Any]] = {
-    name: np.dtype(code)
-    for name, code in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}.items()
-}
+    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"), "I8": np.dtype("i1"), "U8": np.dtype("u1"),
+}  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_HEADER = 100_000_000  # the limit of the safetensors format
 _NO_HASH = "0" * 64
 _CHUNK = 1 << 20
+UNFINISHED = ".part"  # how the names of files end that are being written
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,25 +45,35 @@ class TensorFile:
     metadata: Mapping[str, str]
 
 
-def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """An array too large for the memory, made while it is written: consecutive rows that together have `shape`."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    rows: Iterable[NDArray[Any]]
+
+
+def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any] | Pieces], metadata: Mapping[str, str]) -> None:
     """Write a file complete or not at all: a temporary one beside it, synchronised, then renamed.
 
     The same content gives the same bytes. Raises MapError where the place cannot be written.
     """
     # Largest items first keeps every array aligned to its item size without gaps.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    stored = {name: np.ascontiguousarray(arrays[name], dtype=arrays[name].dtype.newbyteorder("<")) for name in names}
-    header = _header(stored, metadata)
+    stored = {name: arrays[name] for name in names}
+    header = _header(stored, dict.fromkeys(names, _NO_HASH), metadata)  # as long as the final one
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     except OSError as error:
         raise MapError(f"{path}: cannot be written ({error.strerror})") from error
     unfinished = Path(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
-            for name in names:
-                file.write(_bytes(stored[name]))
+            hashes = {name: _write(file, array) for name, array in stored.items()}
+            file.seek(8)
+            file.write(_header(stored, hashes, metadata))
             file.flush()
             os.fsync(file.fileno())
         unfinished.chmod(0o666 & ~_umask())
@@ -72,9 +84,23 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapp
         unfinished.unlink(missing_ok=True)
 
 
-def _bytes(array: NDArray[Any]) -> memoryview:
-    """The bytes of a contiguous array, without a copy."""
-    return array.reshape(-1).view(np.uint8).data
+def _write(file: BinaryIO, array: NDArray[Any] | Pieces) -> str:
+    """Write an array's bytes. Returns their hash."""
+    digest = hashlib.sha256()
+    rows = array.rows if isinstance(array, Pieces) else (array,)
+    written, dtype = 0, array.dtype.newbyteorder("<")
+    for piece in rows:
+        raw = np.ascontiguousarray(piece, dtype=dtype).reshape(-1).view(np.uint8).data
+        digest.update(raw)
+        file.write(raw)
+        written += len(raw)
+    if written != _bytes_of(array):
+        raise ValueError(f"pieces of {written} bytes for an array of {_bytes_of(array)}")
+    return digest.hexdigest()
+
+
+def _bytes_of(array: NDArray[Any] | Pieces) -> int:
+    return math.prod(array.shape) * array.dtype.itemsize
 
 
 def _umask() -> int:
@@ -83,15 +109,17 @@ def _umask() -> int:
     return mask
 
 
-def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    hashes = {name: hashlib.sha256(_bytes(array)).hexdigest() for name, array in arrays.items()}
+def _header(
+    arrays: Mapping[str, NDArray[Any] | Pieces], hashes: Mapping[str, str], metadata: Mapping[str, str]
+) -> bytes:
     content: dict[str, Any] = {
         "__metadata__": {**metadata, "sha256": json.dumps(hashes, sort_keys=True), "header_sha256": _NO_HASH}
     }
     end = 0
     for name, array in arrays.items():
-        begin, end = end, end + array.nbytes
-        content[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+        begin, end = end, end + _bytes_of(array)
+        dtype = _NAMES[array.dtype.newbyteorder("<")]
+        content[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=True).encode("ascii")
     text += b" " * (-(len(text)) % 8)
     return text.replace(_hash_entry(_NO_HASH), _hash_entry(hashlib.sha256(text).hexdigest()), 1)
@@ -101,11 +129,14 @@ def _hash_entry(value: str) -> bytes:
     return f'"header_sha256":"{value}"'.encode("ascii")
 
 
-def read_tensors(path: Path, *, verify: bool, accept: Callable[[Mapping[str, str]], None]) -> TensorFile:
+def read_tensors(
+    path: Path, *, verify: bool, accept: Callable[[Mapping[str, str]], None], in_memory: bool = False
+) -> TensorFile:
     """Open a file. Sizes are checked before anything is allocated; arrays are mapped, not read.
 
     accept: called with the metadata before the arrays are looked at, to refuse foreign files. verify: compare every
-    array with its hash (reads the whole file). Raises MapError naming the file and what is wrong.
+    array with its hash (reads the whole file). in_memory: read the file instead of mapping it: a mapped file
+    that somebody shortens ends the process. Raises MapError naming the file and what is wrong.
     """
     try:
         with path.open("rb") as file:
@@ -116,7 +147,7 @@ def read_tensors(path: Path, *, verify: bool, accept: Callable[[Mapping[str, str
             accept(metadata)
             start = 8 + len(raw)
             layout = _layout(path, content, size - start)
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped = _contents(file) if in_memory else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             if verify:
                 _verify(path, layout, metadata, file, start)
     except OSError as error:
@@ -129,6 +160,11 @@ def read_tensors(path: Path, *, verify: bool, accept: Callable[[Mapping[str, str
         arrays[name] = flat.reshape(entry.shape)
     shown = {name: value for name, value in metadata.items() if name not in ("sha256", "header_sha256")}
     return TensorFile(arrays, shown)
+
+
+def _contents(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""What a build has computed so far, on disk, so that a build that was killed resumes where it was."""
+"""What a build has computed so far, on disk, so that a build that was killed resumes where it was; and who computes."""
 
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, MapError
-from hfnet_core.mapping.tensor_file import read_tensors, write_tensors
+from hfnet_core.mapping.tensor_file import UNFINISHED, read_tensors, write_tensors
+from hfnet_core.mapping.workers import HERE, Workers
 from hfnet_core.types import Features
 
 __all__ = ["Workplace", "key_of", "open_workplace"]
@@ -35,13 +37,14 @@ def key_of(*parts: object) -> str:
 
 
 class Workplace:
-    """Results by name in a folder; without a folder it remembers nothing.
+    """Results by name in a folder; without a folder it remembers nothing. workers: who computes new ones.
 
     Entries are written complete or not at all and carry checksums: a damaged one is as good as none.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, workers: Workers = HERE) -> None:
         self._folder = folder
+        self.workers = workers
 
     def load(self, name: str) -> Arrays | None:
         """A stored result, or None."""
@@ -83,10 +86,11 @@ class Workplace:
 
 
 @contextmanager
-def open_workplace(output: Path) -> Iterator[Workplace]:
+def open_workplace(output: Path, workers: Workers = HERE) -> Iterator[Workplace]:
     """The workplace of the map that becomes `output`: a hidden folder beside it.
 
-    It outlives only a build that was killed; success, an error or ctrl-C remove it. Raises ConfigError while another
+    It outlives only a build that was killed; success, an error or ctrl-C remove it, and what a killed build left half
+    written beside it. Raises ConfigError while another
     build works for the same output.
     """
     folder = output.parent / f".{output.name}.work"
@@ -101,7 +105,9 @@ def open_workplace(output: Path) -> Iterator[Workplace]:
             raise ConfigError(
                 f"{output}: another build is writing this map; wait for it or choose another name"
             ) from error
+        for unfinished in output.parent.glob(f".{glob.escape(output.name)}.*{UNFINISHED}"):
+            unfinished.unlink(missing_ok=True)
         try:
-            yield Workplace(folder)
+            yield Workplace(folder, workers)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,13 +14,19 @@ from drive import INFO, drive
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
+from scene import CAMERA, Scene, looking, walk
 
 from hfnet_core.config import MapBuildConfig
+from hfnet_core.descriptors import unit
 from hfnet_core.errors import ConfigError, HFNetError, MapError
+from hfnet_core.geometry import Pose
+from hfnet_core.localizer import Localizer
 from hfnet_core.mapping import storage, tensor_file
 from hfnet_core.mapping.builder import build_from_keyframes
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.mapping.storage import load_map, save_map
+from hfnet_core.mapping.tensor_file import Pieces, write_tensors
+from hfnet_core.types import Features
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +186,113 @@ def test_lying_sizes_are_refused_before_anything_is_allocated(tmp_path: Path) ->
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * 16)
     with pytest.raises(MapError, match="does not fit its 16 bytes"):
         tensor_file.read_tensors(path, verify=False, accept=lambda metadata: None)
+
+
+def test_a_map_of_version_1_is_read(small_map: LandmarkMap, tmp_path: Path) -> None:
+    half = unit(small_map.observation_descriptors).astype(np.float16)
+    old = replace(small_map, observation_descriptors=half)
+    arrays = {name: getattr(old, name) for name in storage._DTYPES}
+    text = json.dumps(storage.describe(old), default=storage._plain)
+    write_tensors(tmp_path / "old.hfmap", arrays, {"format": "hfmap", "version": "1", "description": text})
+    found = load_map(tmp_path / "old.hfmap")
+    assert found.observation_descriptors.dtype == np.float16
+    assert np.array_equal(found.landmark_descriptors, old.landmark_descriptors)
+    for keyframe in range(found.keyframes):
+        assert np.array_equal(found.landmarks_of(keyframe), small_map.landmarks_of(keyframe))
+
+
+def test_opening_derives_nothing_and_looks_at_nothing(
+    small_map: LandmarkMap, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_map: LandmarkMap) -> None:
+        raise AssertionError("the whole map was looked at")
+
+    expected = np.array(small_map.landmark_descriptors)
+    monkeypatch.setattr(LandmarkMap, "check", refuse)
+    monkeypatch.setattr(storage, "VERIFY_UP_TO_BYTES", 0)
+    found = load_map(saved)
+    for name in ("landmark_descriptors", "keyframe_landmarks"):
+        assert not getattr(found, name).flags.owndata  # mapped
+    assert np.array_equal(found.landmark_descriptors, expected)
+    with pytest.raises(AssertionError):
+        load_map(saved, verify=True)
+
+
+def test_what_was_stored_is_not_kept_for_another_map(saved: Path) -> None:
+    found = load_map(saved)
+    turned = replace(found, observation_descriptors=-np.array(found.observation_descriptors))
+    assert np.array_equal(turned.landmark_descriptors, -np.array(found.landmark_descriptors))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keyframe_cameras", 1), ("observation_keyframes", -1), ("keyframe_observations", 10**9),
+        ("covisible_keyframes", 99), ("landmark_offsets", -5), ("landmarks_xyz", np.nan), ("keyframe_poses", np.inf),
+    ],
+)  # fmt: skip
+def test_values_that_make_no_sense_are_refused(small_map: LandmarkMap, tmp_path: Path, name: str, value: float) -> None:
+    changed = np.array(getattr(small_map, name))
+    changed.reshape(-1)[len(changed) // 2] = value
+    broken = replace(small_map, **{name: changed})
+    with pytest.raises(MapError, match=name):
+        save_map(broken, tmp_path / "b.hfmap")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pieces_make_the_same_file(tmp_path: Path) -> None:
+    rows = np.arange(60, dtype=np.float32).reshape(20, 3)
+    other = np.arange(5, dtype=np.int64)
+    write_tensors(tmp_path / "whole", {"a": rows, "b": other}, {"x": "y"})
+    pieces = Pieces(rows.dtype, rows.shape, (rows[start : start + 7] for start in range(0, 20, 7)))
+    write_tensors(tmp_path / "pieces", {"a": pieces, "b": other}, {"x": "y"})
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
+    with pytest.raises(ValueError, match="pieces of 228 bytes"):
+        write_tensors(tmp_path / "short", {"a": Pieces(rows.dtype, rows.shape, [rows[1:]])}, {})
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["pieces", "whole"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_map_that_was_not_verified_crashes_nothing(room: Room, tmp_path: Path, data: st.DataObject) -> None:
+    """Large maps are opened without their checksums; a query then gives an answer or an error of ours."""
+    original = room.file.read_bytes()
+    arrays = list(storage._DTYPES) + list(storage._DERIVED)
+    begin, end = room.places[data.draw(st.sampled_from(arrays))]
+    damaged = bytearray(original)
+    for _ in range(data.draw(st.integers(1, 30))):
+        damaged[data.draw(st.integers(begin, end - 1))] ^= data.draw(st.integers(1, 255))
+    path = tmp_path / "damaged.hfmap"
+    path.write_bytes(damaged)
+    try:
+        localizer = Localizer(load_map(path, verify=False))
+        localizer.localize(room.features, CAMERA)
+        localizer.localize(room.features, CAMERA, room.pose)
+    except MapError as error:
+        assert "\n" not in str(error)
+
+
+class Room(NamedTuple):
+    """A map file, where its arrays lie in it, and a query."""
+
+    file: Path
+    places: dict[str, tuple[int, int]]
+    features: Features
+    pose: Pose
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
+    scene = Scene.make(points=2500)
+    pose = looking(0.3, 0.2, 40)
+    path = tmp_path_factory.mktemp("room") / "room.hfmap"
+    save_map(scene.build_map(walk(16)), path)
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    del header["__metadata__"]
+    places = {name: tuple(start + offset for offset in entry["data_offsets"]) for name, entry in header.items()}
+    return Room(path, places, scene.view(pose, seed=5)[0], pose)
 
 
 def test_map_errors_are_expected_errors() -> None:

@@ -10,13 +10,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from bags import CAMERA, START, STEP
-from helpers import textured_image, tiny_model
+from bags import wall_drive
 
-from hfnet_core.config import MapBuildConfig
+from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bag_writer import open_writer
+from hfnet_core.features.backend import open_backend
+from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.storage import save_map
 from hfnet_core.mapping.workplace import Workplace, key_of, open_workplace
@@ -45,17 +44,7 @@ class Corners:
 
 @pytest.fixture
 def wall_bag(tmp_path: Path) -> Path:
-    """A camera that moves sideways along a textured wall 2 m away."""
-    wall = textured_image(600, 120, seed=3)
-    path = tmp_path / "wall"
-    pinhole = type(CAMERA)("PINHOLE", 160, 120, (100.0, 100.0, 79.5, 59.5))
-    with open_writer(path, "mcap") as writer:
-        for index in range(8):
-            stamp = START + index * STEP
-            writer.image(stamp, np.ascontiguousarray(wall[:, 8 * index : 8 * index + 160]))
-            writer.camera_info(stamp, pinhole)
-            writer.pose(stamp, Pose(np.eye(3), np.array([8 * index * 2 / 100, 0.0, 0.0])))
-    return path
+    return wall_drive(tmp_path / "wall")
 
 
 def test_keys_depend_on_everything() -> None:
@@ -118,29 +107,41 @@ def test_the_folder_goes_away_and_belongs_to_one_build(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGKILL])
-def test_a_real_process_interrupted_or_killed(wall_bag: Path, tmp_path: Path, interrupt: signal.Signals) -> None:
-    output, model = tmp_path / "a.hfmap", tiny_model(tmp_path)
-    command = [
-        sys.executable,
-        "-m",
-        "hfnet_core",
-        "map",
-        "build",
-        str(wall_bag),
-        "-o",
-        str(output),
-        "--model",
-        str(model),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        folder = tmp_path / ".a.hfmap.work"
+def command(bag: Path, output: Path) -> list[str]:
+    return [sys.executable, "-m", "hfnet_core", "map", "build", str(bag), "-o", str(output)]
+
+
+def interrupted(bag: Path, output: Path, interrupt: signal.Signals, entries: int) -> int | None:
+    """Start a build and interrupt it once its workplace holds so many entries. Returns its exit status."""
+    with subprocess.Popen(command(bag, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        folder = output.parent / f".{output.name}.work"
         deadline = time.monotonic() + 60
-        while not list(folder.glob("features-*")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        while len(list(folder.glob("[fm]*"))) < entries and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
         process.send_signal(interrupt)
         process.communicate(timeout=60)
-    assert not output.exists()
-    if interrupt == signal.SIGINT:
-        assert not folder.exists()
-        assert process.returncode in (2, 130)
+    return process.returncode
+
+
+def test_ctrl_c_leaves_nothing(wall_bag: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.hfmap"
+    assert interrupted(wall_bag, output, signal.SIGINT, 1) in (2, 130)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["wall"]
+
+
+def test_killed_builds_end_with_the_same_map(wall_bag: Path, tmp_path: Path) -> None:
+    """`test/bench/kill.py` does the same at random moments, ten times."""
+    backend = open_backend(None, "onnxruntime")
+    config = MapBuildConfig()
+    expected = tmp_path / "expected.hfmap"
+    extractor = Extractor(backend, ExtractorConfig(max_keypoints=config.max_keypoints))
+    save_map(build_map([wall_bag], extractor, config), expected)
+    output = tmp_path / "a.hfmap"
+    for entries in (3, 9):  # among the features, and among the matches
+        assert interrupted(wall_bag, output, signal.SIGKILL, entries) == -signal.SIGKILL
+        assert not output.exists()
+        assert (tmp_path / ".a.hfmap.work").is_dir()
+    (tmp_path / ".a.hfmap.1234abcd.part").write_bytes(b"killed while it wrote the map")
+    subprocess.run(command(wall_bag, output), check=True, capture_output=True, timeout=60)
+    assert output.read_bytes() == expected.read_bytes()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.hfmap", "expected.hfmap", "wall"]
