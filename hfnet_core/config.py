@@ -307,7 +307,7 @@ class TrainConfig(_Checked):
 
     global_head: str = setting(
         "local",
-        "what the global descriptor pools: the local descriptors, fitted in a minute; or layer 18, trained as well",
+        "what the global descriptor pools: the local descriptors, fitted in minutes; or layer 18, trained as well",
         choices=("local", "layer_18"),
     )
     local_minutes: float = setting(62.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)

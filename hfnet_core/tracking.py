@@ -131,8 +131,9 @@ class Tracker(Generic[F_contra, C_contra]):
                     self.consistency = Consistency(Belief.DOUBTING, distance, agreeing)
                     return _doubted(result, pose_error(predicted, seen.map_from_camera), distance, config)
         self.consistency = Consistency(Belief.TRACKING, distance)
+        moved_freely = bool(self._usual) and self._pending is None and not agreeing
+        self._before = last if moved_freely else None  # neither a jump nor a pose somebody gave tells a velocity
         self._pending = None
-        self._before = None if agreeing else last  # a jump is no velocity
         self._last = seen
         self._usual.append(result.inliers)
         return result

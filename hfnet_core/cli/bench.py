@@ -9,18 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.evaluation import feature_bench
-from hfnet_core.evaluation import localization_bench as bench
-from hfnet_core.evaluation.feature_metrics import load_depth_sequence, load_sequences
-from hfnet_core.evaluation.metrics import Spread
-from hfnet_core.evaluation.report import rows as score_rows
-from hfnet_core.features.backend import open_backend
-from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
-from hfnet_core.features.extractor import Extractor
-from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.evaluation import feature_bench, localization_suite
+from hfnet_core.evaluation.depth_sequence import load_depth_sequence, render_courtyard
+from hfnet_core.evaluation.feature_metrics import load_sequences
 from hfnet_core.offline import read_image
 
 __all__ = ["app"]
@@ -37,17 +29,23 @@ def features(
         Path | None, typer.Option(help="Folder with images/, depth/, poses_tum.txt, camera.json: relocalization.")
     ] = None,
     first_query: Annotated[int, typer.Option(help="Number of the first query frame of the depth sequence.")] = 500,
+    courtyard: Annotated[
+        bool, typer.Option("--courtyard", help="Instead of --depth: two rendered walks with exact depth.")
+    ] = False,
     distractors: Annotated[Path | None, typer.Option(help="Folder of unrelated images for retrieval.")] = None,
     keypoints: Annotated[int, typer.Option(min=10, help="Keypoints per image, for every front end.")] = 1000,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
     aliked: Annotated[Path | None, typer.Option(help="ALIKED weights (.pth); needs the `train` extra.")] = None,
 ) -> None:
     """Matching accuracy, repeatability, homographies, relocalization, retrieval and time of ours, SIFT, ORB, ALIKED."""
-    if planar is None and depth is None:
-        raise ConfigError("nothing to measure: give --planar FOLDER, --depth FOLDER or both")
+    if planar is None and depth is None and not courtyard:
+        raise ConfigError("nothing to measure: give --planar FOLDER, --depth FOLDER or --courtyard")
+    if depth is not None and courtyard:
+        raise ConfigError("--depth and --courtyard are two walks: give one of them")
     console = Console()
     sequences = load_sequences(planar) if planar is not None else []
     walk = load_depth_sequence(depth, first_query) if depth is not None else None
+    walk = render_courtyard() if courtyard else walk
     others = [read_image(path) for path in sorted(distractors.rglob("*.[jp][pn]g"))] if distractors is not None else []
     extractors = feature_bench.front_ends(model, keypoints, aliked)
     with console.status("measuring") as status:
@@ -62,68 +60,23 @@ def features(
 def localize(
     map_bag: Annotated[Path, typer.Argument(metavar="MAP_BAG", help="Recording with poses: becomes the map.")],
     query_bag: Annotated[Path, typer.Argument(metavar="QUERY_BAG", help="Recording with poses: the queries.")],
-    front_end: Annotated[list[str], typer.Option(help="hfnet, sift or orb; repeat for several.")] = ["hfnet"],  # noqa: B006
+    front_end: Annotated[list[str], typer.Option(help="hfnet, sift, orb or aliked; repeat for several.")] = ["hfnet"],  # noqa: B006
     strangers: Annotated[Path | None, typer.Option(help="Folder of images from elsewhere.")] = None,
     stranger_count: Annotated[int, typer.Option(min=1, help="How many of them.")] = 500,
     keypoints: Annotated[int, typer.Option(min=10, help="Keypoints per query image.")] = 1000,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
+    aliked: Annotated[Path | None, typer.Option(help="ALIKED weights (.pth); needs the `train` extra.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
 ) -> None:
     """Recall, errors, wrong poses, calibration, time by stage; other front ends and an hloc-style baseline beside."""
-    console = Console()
-    network = Extractor(open_backend(model), ExtractorConfig(max_keypoints=keypoints))
-    mapping_config = ExtractorConfig(max_keypoints=MapBuildConfig().max_keypoints)
-    mapping = Extractor(open_backend(model), mapping_config)
-    for name in front_end:
-        with console.status(f"{name}: map"):
-            found = build_map([map_bag], _front_end(name, mapping, mapping_config))
-        with console.status(f"{name}: queries"):
-            source = _front_end(name, network, network.config)
-            queries = bench.read_queries(query_bag, source)
-            runs = [
-                bench.measure("global", queries, bench.globally(found)),
-                bench.measure("tracking", queries, bench.tracking(found)),
-                bench.measure("hloc-style", queries, bench.hloc_style(found)),
-            ]
-            kidnapping = bench.evaluate_kidnapping(found, queries)
-        console.print(_runs_table(name, found, queries, runs))
-        console.print(f"cut into pieces: right within two images of {kidnapping.recovered} of {kidnapping.cuts} cuts, "
-                      f"{kidnapping.wrong} wrong poses")  # fmt: skip
-        if strangers is not None:
-            with console.status(f"{name}: strangers"):
-                images = bench.stranger_images(strangers, stranger_count, read_image)
-                seen = bench.evaluate_strangers(found, images, source, None)
-            console.print(f"images from elsewhere: {seen.accepted} of {seen.images} accepted")
-
-
-def _front_end(name: str, network: Extractor, config: ExtractorConfig) -> bench.FeatureSource:
-    """The named front end; the classical ones borrow the network's global descriptor to retrieve with."""
-    if name == "hfnet":
-        return network
-    classical = {"sift": SiftExtractor, "orb": OrbExtractor}
-    if name not in classical:
-        raise ConfigError(f"front end {name!r} is not known; choose hfnet, sift or orb")
-    return bench.BorrowedRetrieval(classical[name](config), network)
-
-
-def _runs_table(name: str, found: LandmarkMap, queries: list[bench.Query], runs: list[bench.Run]) -> Table:
-    extraction = Spread.of([query.extraction_s for query in queries])
-    title = f"{name}: {found.keyframes} keyframes, {found.landmarks} landmarks, {len(queries)} queries"
-    if extraction is not None:
-        title += f", features {extraction.p50 * 1e3:.0f} ms"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for run in runs:
-        table.add_column(run.name, justify="right")
-    labels = [label for label, _ in score_rows(runs[0].score)]
-    for label in labels:
-        table.add_row(label, *(dict(score_rows(run.score)).get(label, "-") for run in runs))
-    for stage in dict.fromkeys(stage for run in runs for stage in run.stages_s):
-        table.add_row(f"  {stage}, p50 / p95", *(_milliseconds(run.stages_s.get(stage)) for run in runs))
-    return table
-
-
-def _milliseconds(spread: Spread | None) -> str:
-    return "-" if spread is None else f"{spread.p50 * 1e3:.1f} / {spread.p95 * 1e3:.1f} ms"
+    console, found = Console(), []
+    options = localization_suite.Options(keypoints, model, aliked, strangers, stranger_count)
+    with console.status("measuring") as status:
+        for name in front_end:
+            found.append(localization_suite.run(name, map_bag, query_bag, options, status.update))
+            localization_suite.show(found[-1], console)
+    if json is not None:
+        localization_suite.write_json(json, found)
 
 
 def _planar_table(scores: list[feature_bench.FrontEndScores]) -> Table:
@@ -140,8 +93,13 @@ def _planar_table(scores: list[feature_bench.FrontEndScores]) -> Table:
 
 
 def _depth_table(scores: list[feature_bench.FrontEndScores]) -> Table:
-    table = Table(title="Relocalization with given landmarks, retrieval, extraction time")
-    for column in ("front end", "5cm/2°", "10cm/5°", "25cm/5°", "median", "R@1", "R@5", "chance", "median time"):
+    measured = [score.retrieval for score in scores if score.retrieval is not None]
+    caption = "SIFT retrieves with a VLAD of 32 words trained on the map frames"
+    if measured:
+        caption += (f"; {measured[0].queries} queries, by chance R@1 {measured[0].chance_1:.1%}; R+: among "
+                    f"{measured[0].distractors} distractors as well")  # fmt: skip
+    table = Table(title="Relocalization with given landmarks, retrieval, extraction time", caption=caption)
+    for column in ("front end", "5cm/2°", "10cm/5°", "25cm/5°", "median", "R@1", "R@5", "R+@1", "R+@5", "median time"):
         table.add_column(column, justify="left" if column == "front end" else "right")
     for score in scores:
         found, retrieved = score.relocalization, score.retrieval
@@ -149,8 +107,8 @@ def _depth_table(scores: list[feature_bench.FrontEndScores]) -> Table:
         if found is not None:
             relocalization = [f"{share:.1%}" for share in found.recall]
             relocalization.append(f"{found.median_m * 100:.1f} cm {found.median_deg:.2f}°")
-        retrieval = ["-"] * 3
-        if retrieved is not None:
-            retrieval = [f"{share:.1%}" for share in (retrieved.recall_1, retrieved.recall_5, retrieved.chance_1)]
+        recalls = (None, None) if retrieved is None else (retrieved.alone, retrieved.among)
+        retrieval = [f"{share:.1%}" for recall in recalls if recall for share in (recall.at_1, recall.at_5)]
+        retrieval += ["-"] * (4 - len(retrieval))
         table.add_row(score.name, *relocalization, *retrieval, f"{score.extraction_s * 1e3:.0f} ms")
     return table

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 
+from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import EvaluationConfig, LocalizerConfig, from_mapping
 from hfnet_core.evaluation.bag import evaluate_bag, map_from_bag
 from hfnet_core.evaluation.html_report import worst_frames, write_html
@@ -49,22 +49,13 @@ def eval_bag(
     config = from_mapping(EvaluationConfig, {"recall_levels": levels})
     options = BagOptions(image_topic, calibration=calibration, poses=PoseOptions(pose_topic=pose_topic, poses=poses))
     settings = from_mapping(LocalizerConfig, {"tracking": tracking})
-    with TemporaryDirectory() as folder, Progress(transient=True) as bar:
+    with TemporaryDirectory() as folder, progress_bars() as show:
         map_file = map_or_bag
         if is_bag(map_or_bag):
             map_file = Path(folder) / f"{map_or_bag.stem}{MAP_SUFFIX}"
-            tasks: dict[str, TaskID] = {}
-
-            def show(stage: str, done: int, total: int) -> None:
-                tasks[stage] = tasks[stage] if stage in tasks else bar.add_task(stage)
-                bar.update(tasks[stage], completed=done, total=total)
-
             map_from_bag(map_or_bag, map_file, model, show)
         localizer = OfflineLocalizer(map_file, model, localizer=settings)
-        task = bar.add_task("localizing", total=None)
-        samples = evaluate_bag(
-            localizer, bag, options, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        samples = evaluate_bag(localizer, bag, options, lambda done, total: show("localizing images", done, total))
     result = score(samples, config)
     title = f"{bag.name} in {map_file.name}"
     print_score(result, title, config)

@@ -14,6 +14,7 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bags import Bag, BagFrame, BagOptions
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.recording import Progress, silent
 from hfnet_core.mapping.storage import save_map
 from hfnet_core.offline import OfflineLocalizer
 from hfnet_core.tracking import Tracker
@@ -22,13 +23,10 @@ from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reaso
 __all__ = ["evaluate_bag", "map_from_bag"]
 
 
-def map_from_bag(
-    path: Path, output: Path, model: Path | None = None,
-    progress: Callable[[str, int, int], object] = lambda stage, done, total: None,
-) -> None:  # fmt: skip
+def map_from_bag(path: Path, output: Path, model: Path | None = None, progress: Progress = silent) -> None:
     """Build a map of a recording with the default settings and save it. Raises DatasetError as `build_map` does."""
     config = MapBuildConfig()
-    extractor = Extractor(open_backend(model), ExtractorConfig(max_keypoints=config.max_keypoints))
+    extractor = Extractor(open_backend(model), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px))
     save_map(build_map([path], extractor, config, progress=progress), output)
 
 

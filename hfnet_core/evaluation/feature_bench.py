@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig
+from hfnet_core.evaluation.depth_sequence import DepthSequence, overlaps
 from hfnet_core.evaluation.feature_metrics import (
-    DepthSequence,
     Extract,
     HomographyScores,
     PlanarSequence,
     RelocalizationScores,
-    RetrievalScores,
     evaluate_homographies,
     evaluate_relocalization,
-    evaluate_retrieval,
-    overlaps,
 )
+from hfnet_core.evaluation.retrieval_metrics import Describe, RetrievalScores, evaluate_retrieval, vlad_of_map
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
 from hfnet_core.features.extractor import Extractor
@@ -85,20 +83,29 @@ def run(
     distractors: Sequence[NDArray[Any]] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[FrontEndScores]:
-    """All scores of all front ends. Retrieval is measured only where there is a global descriptor."""
-    overlap = overlaps(depth) if depth is not None else np.zeros((0, 0))
+    """All scores of all front ends. Retrieval is measured where there is a global descriptor; SIFT, which has none,
+    retrieves with a VLAD of its own descriptors, trained on the map frames."""
+    overlap = None if depth is None else overlaps(depth)
     scores = []
     for name, extract in extractors.items():
         progress(name)
         timed = _Timed(extract)
         homographies = {sequence.name: evaluate_homographies(timed, sequence) for sequence in planar}
         relocalization = retrieval = None
-        if depth is not None:
-            relocalization = evaluate_relocalization(timed, depth, overlap)
-            if len(extract(depth.map_frames[0].image).global_descriptor):
-                retrieval = evaluate_retrieval(timed, depth, overlap, distractors)
+        if depth is not None and overlap is not None:
+            relocalization = evaluate_relocalization(timed, depth, overlap.confirmed)
+            describe = _describe(name, timed, depth)
+            retrieval = None if describe is None else evaluate_retrieval(describe, depth, overlap.possible, distractors)
         scores.append(FrontEndScores(name, homographies, relocalization, retrieval, timed.median_s()))
     return scores
+
+
+def _describe(name: str, extract: Extract, depth: DepthSequence) -> Describe | None:
+    """What a front end retrieves with."""
+    images = [frame.image for frame in depth.map_frames]
+    if len(extract(images[0]).global_descriptor):
+        return lambda image: extract(image).global_descriptor
+    return vlad_of_map(extract, images) if name == "SIFT" else None
 
 
 class _Timed:

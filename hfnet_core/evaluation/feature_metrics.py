@@ -1,4 +1,4 @@
-"""How good features are by themselves: matching under known homographies, relocalization and retrieval by known depth.
+"""How good local features are by themselves: matching under known homographies, relocalization by known depth.
 
 Protocols: HF-Net's evaluation of features (HPatches metrics: repeatability, localization error, matching accuracy,
 homography accuracy) after DeTone et al. 2018 and Mikolajczyk & Schmid 2005.
@@ -6,7 +6,6 @@ homography accuracy) after DeTone et al. 2018 and Mikolajczyk & Schmid 2005.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.evaluation.depth_sequence import DepthSequence, lift
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.matching import match_all
 from hfnet_core.offline import read_image
@@ -28,11 +28,8 @@ __all__ = [
     "Extract",
     "HomographyScores",
     "RelocalizationScores",
-    "RetrievalScores",
     "evaluate_homographies",
     "evaluate_relocalization",
-    "evaluate_retrieval",
-    "load_depth_sequence",
     "load_sequences",
 ]
 
@@ -42,7 +39,6 @@ RECALL_AT = ((0.05, 2.0), (0.10, 5.0), (0.25, 5.0))  # metres, degrees
 _CORNER_PX = 3.0
 _CANDIDATES = 6  # map frames given per query frame
 _PNP_ERROR_PX = 6.0
-_DEPTH_AGREEMENT = 0.1  # relative difference of depths up to which two views see the same surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +68,6 @@ class RelocalizationScores:
     recall: tuple[float, ...]
     median_m: float
     median_deg: float
-
-
-@dataclass(frozen=True)
-class RetrievalScores:
-    """Share of query frames with a positive among the first 1 and 5, and the expected share by chance at rank 1."""
-
-    queries: int
-    recall_1: float
-    recall_5: float
-    chance_1: float
 
 
 def load_sequences(folder: Path, side_px: int = 640) -> list[PlanarSequence]:
@@ -155,70 +141,15 @@ def _homography_is_correct(source: Float32, target: Float32, truth: Array, size:
     return float(error < _CORNER_PX)
 
 
-@dataclass(frozen=True, eq=False)
-class DepthFrame:
-    """A frame with known depth. depth_m: [H, W], 0 where unknown."""
-
-    image: NDArray[Any]
-    depth_m: Float32
-    map_from_camera: Pose
-
-
-@dataclass(frozen=True, eq=False)
-class DepthSequence:
-    """Frames with depth of one camera, split into a map pass and a query pass. camera: pycolmap's."""
-
-    camera: Any
-    map_frames: tuple[DepthFrame, ...]
-    query_frames: tuple[DepthFrame, ...]
-
-
-def load_depth_sequence(folder: Path, first_query: int) -> DepthSequence:
-    """A folder with images/NNNNNN.jpg, depth/NNNNNN.png (millimetres), poses_tum.txt with a frame column, camera.json.
-
-    Frames numbered from `first_query` on are queries. Raises DatasetError for what is missing.
-    """
-    try:
-        calibration = json.loads((folder / "camera.json").read_text())
-        table = (folder / "poses_tum.txt").read_text().splitlines()
-    except OSError as error:
-        raise DatasetError(
-            f"{error.filename}: missing; a depth sequence needs camera.json and poses_tum.txt"
-        ) from error
-    values = [calibration[name] for name in ("fx", "fy", "cx", "cy")]
-    camera = pycolmap.Camera(model="PINHOLE", width=calibration["width"], height=calibration["height"], params=values)
-    poses = {
-        row[8]: Pose.from_quat_xyzw([float(v) for v in row[4:8]], [float(v) for v in row[1:4]])
-        for row in (line.split() for line in table if not line.startswith("#"))
-    }
-    frames: dict[bool, list[DepthFrame]] = {False: [], True: []}
-    for path in sorted((folder / "depth").glob("*.png")):
-        if path.stem not in poses:
-            continue
-        depth = read_image(path).astype(np.float32)
-        depth[depth >= 65535] = 0.0
-        image = read_image(folder / "images" / f"{path.stem}.jpg")
-        frames[int(path.stem) >= first_query].append(DepthFrame(image, depth / 1000.0, poses[path.stem]))
-    if not frames[False] or not frames[True]:
-        raise DatasetError(f"{folder}: needs frames with depth before and after frame {first_query}")
-    return DepthSequence(camera, tuple(frames[False]), tuple(frames[True]))
-
-
-def overlaps(sequence: DepthSequence) -> Array:
-    """[Q, M]: for each query and map frame the smaller of the two shares of one's surface that the other sees."""
-    table = np.zeros((len(sequence.query_frames), len(sequence.map_frames)))
-    for row, query in enumerate(sequence.query_frames):
-        for column, frame in enumerate(sequence.map_frames):
-            table[row, column] = min(_seen(query, frame, sequence.camera), _seen(frame, query, sequence.camera))
-    return table
-
-
 def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: Array) -> RelocalizationScores:
-    """Pose recall with landmarks from depth and the best-overlapping map frames given: features alone decide."""
+    """Pose recall with landmarks from depth and the best-overlapping map frames given: features alone decide.
+
+    overlap: [Q, M], `Overlaps.confirmed`: landmarks need known depth.
+    """
     maps = []
     for frame in sequence.map_frames:
         features = extract(frame.image)
-        points, known = _lift(features.keypoints_px, frame, sequence.camera)
+        points, known = lift(features.keypoints_px, frame, sequence.camera)
         maps.append((features.descriptors[known], points[known]))
     errors: list[tuple[float, float]] = []
     for row, query in enumerate(sequence.query_frames):
@@ -243,52 +174,6 @@ def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: 
     metres, degrees = np.array(errors).T
     recall = tuple(float(((metres <= m) & (degrees <= d)).mean()) for m, d in RECALL_AT)
     return RelocalizationScores(len(errors), recall, float(np.median(metres)), float(np.median(degrees)))
-
-
-def evaluate_retrieval(
-    extract: Extract, sequence: DepthSequence, overlap: Array, distractors: Sequence[NDArray[Any]] = ()
-) -> RetrievalScores:
-    """Recall of global descriptors. Positive: each of the two views sees at least half of the other's surface."""
-    database = np.stack([extract(image).global_descriptor for image in [f.image for f in sequence.map_frames]])
-    others = [extract(image).global_descriptor for image in distractors]
-    everything = np.vstack([database, *([np.stack(others)] if others else [])])
-    positive = np.zeros((len(overlap), len(everything)), bool)
-    positive[:, : overlap.shape[1]] = overlap >= 0.5
-    asked = np.flatnonzero(positive.any(axis=1))
-    hits = []
-    for row in asked:
-        query = extract(sequence.query_frames[row].image).global_descriptor
-        order = np.argsort(-(everything @ query), kind="stable")[:5]
-        hits.append(positive[row, order])
-    found = np.array(hits)
-    return RetrievalScores(len(asked), float(found[:, 0].mean()), float(found.any(axis=1).mean()),
-                           float(positive[asked][:, : overlap.shape[1]].mean()))  # fmt: skip
-
-
-def _lift(pixels: Float32, frame: DepthFrame, camera: Any) -> tuple[Array, NDArray[np.bool_]]:
-    """Map points [N, 3] behind pixels [N, 2], and for which of them depth is known."""
-    column = np.clip(np.rint(pixels[:, 0]).astype(int), 0, frame.depth_m.shape[1] - 1)
-    row = np.clip(np.rint(pixels[:, 1]).astype(int), 0, frame.depth_m.shape[0] - 1)
-    depth = frame.depth_m[row, column].astype(np.float64)
-    rays = np.column_stack([camera.cam_from_img(pixels.astype(np.float64)), np.ones(len(pixels))])
-    return frame.map_from_camera.apply(rays * depth[:, None]), depth > 0
-
-
-def _seen(source: DepthFrame, target: DepthFrame, camera: Any) -> float:
-    """Share of the source's surface that the target sees, by depth, on a grid of every 16th pixel."""
-    height, width = source.depth_m.shape
-    grid = np.stack(np.meshgrid(np.arange(8, width, 16), np.arange(8, height, 16)), axis=-1).reshape(-1, 2)
-    points, known = _lift(grid.astype(np.float32), source, camera)
-    if not known.any():
-        return 0.0
-    points = target.map_from_camera.inverse().apply(points[known])
-    ahead = points[:, 2] > 0.05
-    pixels = np.rint(camera.img_from_cam(points[ahead])).astype(int)
-    inside = (pixels >= 0).all(axis=1) & (pixels < [width, height]).all(axis=1)
-    expected = points[ahead][inside, 2]
-    there = target.depth_m[pixels[inside, 1], pixels[inside, 0]]
-    same = (there > 0) & (np.abs(there - expected) <= _DEPTH_AGREEMENT * expected)
-    return float(same.sum() / known.sum())
 
 
 def _warp(points: NDArray[Any], homography: NDArray[Any]) -> Array:

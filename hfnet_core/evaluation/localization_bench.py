@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
-from hfnet_core import pose
 from hfnet_core.config import EvaluationConfig, LocalizerConfig
 from hfnet_core.errors import HFNetError
+from hfnet_core.evaluation.front_ends import FeatureSource
+from hfnet_core.evaluation.hloc_style import HlocStyle, MapImage, observed_only
 from hfnet_core.evaluation.metrics import Sample, Score, Spread, score
-from hfnet_core.features.model_info import ModelInfo
 from hfnet_core.geometry import Pose
 from hfnet_core.localizer import Localizer
 from hfnet_core.mapping.bags import Bag
 from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.matching import match_all
-from hfnet_core.retrieval import Retriever
 from hfnet_core.tracking import Tracker
-from hfnet_core.types import Camera, Features, Localization, Localized, Mode, NotLocalized, Reason
+from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized
 
 __all__ = [
-    "BorrowedRetrieval",
     "Kidnapping",
     "Query",
+    "Rate",
     "Run",
     "Strangers",
     "evaluate_kidnapping",
@@ -39,35 +37,9 @@ __all__ = [
     "measure",
     "read_queries",
     "stranger_images",
+    "sustained_rate",
     "tracking",
 ]
-
-Progress = Callable[[str], None]
-_BASELINE_ERROR_PX = 12.0  # hloc's
-
-
-class FeatureSource(Protocol):
-    """An extractor, ours or another."""
-
-    @property
-    def info(self) -> ModelInfo: ...
-
-    def extract(self, image: NDArray[Any]) -> Features: ...
-
-
-class BorrowedRetrieval:
-    """Local features of one front end with the global descriptor of another, so that both retrieve the same images."""
-
-    def __init__(self, local: FeatureSource, retrieval: FeatureSource) -> None:
-        self._local, self._retrieval = local, retrieval
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._local.info
-
-    def extract(self, image: NDArray[Any]) -> Features:
-        features = self._local.extract(image)
-        return replace(features, global_descriptor=self._retrieval.extract(image).global_descriptor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +55,16 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One way of localizing all queries. latency_s: after the features. stages_s: stage -> spread of seconds."""
+    """One way of localizing all queries.
+
+    latency_s: after the features. stages_s: stage -> spread of seconds. refusals: reason -> how many, most first.
+    """
 
     name: str
     score: Score
     latency_s: Spread | None
     stages_s: Mapping[str, Spread]
+    refusals: Mapping[str, int]
 
 
 def read_queries(bag: Path, extractor: FeatureSource) -> list[Query]:
@@ -116,7 +92,11 @@ def measure(name: str, queries: Sequence[Query], localize: Callable[[Query], Loc
             stages.setdefault(stage, []).append(seconds)
         samples.append(_sample(query, result, latencies[-1]))
     spreads = {stage: spread for stage, values in stages.items() if (spread := Spread.of(values)) is not None}
-    return Run(name, score(samples), Spread.of(latencies), spreads)
+    return Run(name, score(samples), Spread.of(latencies), spreads, _counted(sample.reason for sample in samples))
+
+
+def _counted(reasons: Iterable[str | None]) -> dict[str, int]:
+    return dict(Counter(reason for reason in reasons if reason).most_common())
 
 
 def globally(landmark_map: LandmarkMap, config: LocalizerConfig | None = None) -> Callable[[Query], Localization]:
@@ -131,54 +111,47 @@ def tracking(landmark_map: LandmarkMap, config: LocalizerConfig | None = None) -
     return lambda query: tracker.process(query.features, query.camera, query.stamp_ns * 1e-9)
 
 
-def hloc_style(landmark_map: LandmarkMap, config: LocalizerConfig | None = None) -> Callable[[Query], Localization]:
-    """The plain pipeline for comparison: mutual matching with each retrieved image by itself, PnP over all matches.
+def hloc_style(
+    landmark_map: LandmarkMap, images: Sequence[MapImage] | None = None, config: LocalizerConfig | None = None
+) -> Callable[[Query], Localization]:
+    """The plain pipeline for comparison. images: see `map_images`; without, only keypoints with a landmark."""
+    baseline = HlocStyle(landmark_map, observed_only(landmark_map) if images is None else images, config)
+    return lambda query: baseline.localize(query.features, query.camera)
 
-    After hloc's `localize_sfm` without clustering: every solved pose counts as an answer, whatever its support.
-    """
-    config = config or LocalizerConfig()
-    retriever = Retriever(landmark_map.global_descriptors)
 
-    def localize(query: Query) -> Localization:
-        pixels, points, used = [], [], []
-        found, _ = retriever.query(query.features.global_descriptor, config.retrieved)
-        for keyframe in found:
-            rows = landmark_map.observations_of(int(keyframe))
-            descriptors = landmark_map.observation_descriptors[rows].astype(np.float32)
-            owners = landmark_map.observation_landmarks[rows]
-            places = np.arange(len(rows), dtype=np.int32)
-            matches = match_all(query.features.descriptors, descriptors, places, ratio=np.inf)
-            pixels.append(query.features.keypoints_px[matches.keypoints])
-            points.append(landmark_map.landmarks_xyz[owners[matches.landmarks]])
-            used.append(owners[matches.landmarks])
-        scale = query.camera.width / pose.REFERENCE_WIDTH
-        options = pycolmap.AbsolutePoseEstimationOptions()
-        options.ransac.max_error = _BASELINE_ERROR_PX * scale
-        options.ransac.random_seed = 0
-        camera = landmark_map.calibration_for(query.camera)
-        keypoints, xyz = np.concatenate(pixels), np.concatenate(points)
-        answer = pycolmap.estimate_and_refine_absolute_pose(
-            keypoints.astype(np.float64), xyz.astype(np.float64), pose.colmap_camera(camera), options
-        )
-        if answer is None:
-            return NotLocalized(Reason.NO_CONSENSUS, matches=len(keypoints))
-        inliers = np.asarray(answer["inlier_mask"], bool)
-        return Localized(
-            map_from_camera=Pose.from_matrix(answer["cam_from_world"].matrix()).inverse(),
-            covariance=np.full((6, 6), np.nan), mode=Mode.GLOBAL, inliers=int(inliers.sum()), matches=len(keypoints),
-            keypoints_px=keypoints[inliers], landmarks=np.concatenate(used)[inliers], keyframes=tuple(map(int, found)),
-            coverage=pose.coverage(keypoints[inliers], camera), reprojection_px=float("nan"),
-        )  # fmt: skip
+@dataclass(frozen=True)
+class Rate:
+    """A recording from end to end, one image after the other: decoding, features, tracking."""
 
-    return localize
+    images: int
+    seconds: float
+
+    @property
+    def per_s(self) -> float:
+        return self.images / self.seconds
+
+
+def sustained_rate(
+    landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource, config: LocalizerConfig | None = None
+) -> Rate:
+    """How many images per second a robot could send. The first is not counted: it finds everything cold."""
+    tracker = Tracker(Localizer(landmark_map, config))
+    images, started = 0, 0.0
+    with Bag(bag) as recording:
+        for frame in recording.frames():
+            tracker.process(extractor.extract(frame.image), frame.camera, frame.stamp_ns * 1e-9)
+            started = started or time.perf_counter()
+            images += 1
+    return Rate(images - 1, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
 class Strangers:
-    """Images from elsewhere: how many, and how many of them got a pose all the same."""
+    """Images from elsewhere: how many, how many of them got a pose all the same, and why the others got none."""
 
     images: int
     accepted: int
+    refusals: Mapping[str, int]
 
 
 def evaluate_strangers(
@@ -189,7 +162,7 @@ def evaluate_strangers(
     Their cameras are unknown; a field of view of 60 degrees is assumed, as a careless user might.
     """
     localizer = Localizer(landmark_map, config)
-    count = accepted = 0
+    accepted, reasons = 0, []
     for image in images:
         height, width = image.shape[:2]
         focal = max(height, width) / (2 * np.tan(np.radians(30)))
@@ -198,9 +171,10 @@ def evaluate_strangers(
             features = extractor.extract(image)
         except HFNetError:
             continue
-        count += 1
-        accepted += isinstance(localizer.localize(features, camera), Localized)
-    return Strangers(count, accepted)
+        result = localizer.localize(features, camera)
+        accepted += isinstance(result, Localized)
+        reasons.append(result.reason.value if isinstance(result, NotLocalized) else None)
+    return Strangers(len(reasons), accepted, _counted(reasons))
 
 
 @dataclass(frozen=True)

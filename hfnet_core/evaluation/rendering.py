@@ -131,6 +131,22 @@ class Renderer:
 
     def render(self, world_from_camera: Pose) -> Image:
         """RGB uint8 [H, W, 3] of the world from a pose; black where there is nothing."""
+        seen, _, owner = self._hits(world_from_camera)
+        picture = np.zeros((*owner.shape, 3), np.uint8)
+        for index, item in enumerate(seen):
+            self._paint(picture, owner, index, item)
+        size = (self.camera.width, self.camera.height)
+        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def depth_m(self, world_from_camera: Pose) -> NDArray[np.float32]:
+        """[H, W] distance along the optical axis of what pixels show, metres; 0 where there is nothing."""
+        _, inverse, owner = self._hits(world_from_camera)
+        first, step = (self._factor - 1) // 2, self._factor
+        depth = np.where(owner >= 0, 1.0 / inverse, np.float32(0.0))
+        return np.ascontiguousarray(depth[first::step, first::step], np.float32)
+
+    def _hits(self, world_from_camera: Pose) -> tuple[list[_Seen], NDArray[np.float32], NDArray[np.int16]]:
+        """The quads in view, and per fine pixel the inverse depth of the nearest and its number (-1 for none)."""
         x, y = self._rays
         nearest = np.full(x.shape, 1e-6, np.float32)
         owner = np.full(x.shape, -1, np.int16)
@@ -146,11 +162,7 @@ class Renderer:
                 hit &= numerator < depth
             np.copyto(nearest[window], depth, where=hit)
             np.copyto(owner[window], np.int16(index), where=hit)
-        picture = np.zeros((*x.shape, 3), np.uint8)
-        for index, item in enumerate(seen):
-            self._paint(picture, owner, index, item)
-        size = (self.camera.width, self.camera.height)
-        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return seen, nearest, owner
 
     def _place(self, surface: _Surface, world_from_camera: Pose) -> _Seen | None:
         """Where and how a quad appears, or None when it is out of view or seen from behind."""

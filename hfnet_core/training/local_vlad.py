@@ -7,56 +7,88 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hfnet_core.features.architecture import DETECTOR_CELL
-from hfnet_core.training.network import HFNet, LocalVladHead
+from hfnet_core.training.augmentation import CropRange, photometric, random_homography, warp_image
+from hfnet_core.training.network import HFNet, LocalMaps, LocalVladHead
 from hfnet_core.training.pool import Pool, read_gray
 
 __all__ = ["fit_local_vlad"]
 
-_SAMPLES_PER_PHOTO = 60
+_SAMPLES_PER_VIEW = 60
 _ITERATIONS = 20
 _NOISE = 1e-3  # directions with a smaller share of the largest singular value are left out
 _WHITENING = 0.5  # power of the singular values divided out: 0 is plain PCA, 1 is full whitening
+_OTHER_VIEW = CropRange(scale=(0.8, 1.5), rotation_deg=15.0, perspective=0.12, tilt=1.5)
+_SHIFT = 0.25  # of the other view's middle, in image sides
 
 
 @torch.no_grad()
 def fit_local_vlad(network: HFNet, pool: Pool, *, words: int, global_dim: int, seed: int) -> LocalVladHead:
     """Words by k-means over descriptors of all photos of the pool, drawn by their probability of being a keypoint;
-    then PCA with partial whitening of the photos' VLADs."""
+    then PCA with partial whitening of the VLADs of the photos and of a warped, noisy view of each.
+
+    The other views teach the PCA which directions noise and viewpoint occupy. The projection is rounded to half
+    precision, in which a model file stores it.
+    """
     generator = torch.Generator().manual_seed(seed)
     stored, samples = [], []
-    for layer_7 in _features(network, pool):
-        maps = network.local_heads(layer_7)
+    for maps in _views(network, pool, seed):
         values, weights = LocalVladHead.points(maps)
-        chosen = torch.multinomial(weights[0].cpu(), _SAMPLES_PER_PHOTO, replacement=True, generator=generator)
+        chosen = torch.multinomial(weights[0].cpu(), _SAMPLES_PER_VIEW, replacement=True, generator=generator)
         samples.append(values[0, chosen.to(values.device)])
         stored.append((values.half(), weights.half()))
     head = LocalVladHead(network.spec.local_dim, words, global_dim).to(samples[0].device)
     head.words.copy_(_k_means(torch.cat(samples), words, generator))
     vlads = torch.cat([head.vlad(values.float(), weights.float()) for values, weights in stored])
     mean = vlads.mean(dim=0)
-    _, singular, directions = torch.linalg.svd(vlads - mean, full_matrices=False)
-    useful = singular[:global_dim] > _NOISE * singular[0]
-    projection = torch.zeros_like(head.reduction.weight)  # fewer photos than dimensions: zeros remain
-    kept = torch.nonzero(useful)[:, 0]
-    projection[kept] = directions[kept] * singular[kept, None] ** -_WHITENING
-    projection /= projection.norm(dim=1).max()
+    directions, singular = _principal(vlads - mean, global_dim)
+    projection = torch.zeros_like(head.reduction.weight)  # fewer views than dimensions: zeros remain
+    projection[: len(directions)] = directions * singular[:, None] ** -_WHITENING
+    projection = (projection / projection.norm(dim=1).max()).half().float()
     head.reduction.weight.copy_(projection)
     head.reduction.bias.copy_(-(projection @ mean))
     return head.eval()
 
 
-def _features(network: HFNet, pool: Pool) -> Iterator[Tensor]:
+def _views(network: HFNet, pool: Pool, seed: int) -> Iterator[LocalMaps]:
+    """Every photo, and after each another view of it."""
     network.eval()
     device = network.stem.conv.weight.device
-    for photo in pool.photos:
+    for number, photo in enumerate(pool.photos):
         image = read_gray(photo.path)
-        height, width = (side - side % DETECTOR_CELL for side in image.shape)
-        tensor = torch.from_numpy(image[:height, :width].copy())[None, None].to(device).float()
-        yield network.layer_7(tensor.contiguous(memory_format=torch.channels_last))
+        for view in (image, _other_view(np.random.default_rng((seed, number)), image)):
+            height, width = (side - side % DETECTOR_CELL for side in view.shape)
+            tensor = torch.from_numpy(view[:height, :width].copy())[None, None].to(device).float()
+            yield network.local(tensor.contiguous(memory_format=torch.channels_last))
+
+
+def _other_view(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    size = np.array(image.shape[::-1])
+    middle = (size - 1) / 2 + rng.uniform(-_SHIFT, _SHIFT, 2) * size
+    width, height = (int(side) for side in size)
+    homography = random_homography(rng, (float(middle[0]), float(middle[1])), (width, height), _OTHER_VIEW)
+    view, _ = warp_image(image, homography, (width, height), border=int(rng.integers(256)))
+    return photometric(rng, view)
+
+
+def _principal(centred: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Unit directions [C, D] and singular values [C] of rows [N, D], largest first, C <= count; noise is left out.
+
+    From the smaller of the two Gram matrices, in float64: far faster than a singular value decomposition.
+    """
+    rows = centred.double()
+    tall = len(rows) > rows.shape[1]
+    values, vectors = torch.linalg.eigh(rows.t() @ rows if tall else rows @ rows.t())
+    singular, vectors = values.flip(0)[:count].clamp_min(0).sqrt(), vectors.flip(1)[:, :count]
+    useful = singular > _NOISE * singular[0]
+    singular, vectors = singular[useful], vectors[:, useful]
+    directions = vectors.t() if tall else (rows.t() @ vectors / singular).t()
+    return directions.float(), singular.float()
 
 
 def _k_means(samples: Tensor, count: int, generator: torch.Generator) -> Tensor:

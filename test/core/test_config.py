@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from hfnet_core import config
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, from_mapping, settings_of
+from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig, from_mapping, settings_of
 from hfnet_core.errors import ConfigError
 
 CLASSES = [
@@ -25,6 +25,9 @@ def test_every_setting_is_documented_and_its_default_is_in_range(cls: type) -> N
     for item in settings:
         assert item.help
         assert item.check(item.default) == item.default
+        if "_per_" in item.name:
+            assert "/" in item.unit or item.type is int, f"{item.name}: unit missing"  # or a count of things per thing
+            continue
         assert not item.name.endswith("_s") or item.unit == "s", f"{item.name}: unit missing"
         assert not item.name.endswith("_px") or item.unit == "px", f"{item.name}: unit missing"
         assert not item.name.endswith("_m") or item.unit == "m", f"{item.name}: unit missing"
@@ -52,3 +55,10 @@ def test_a_refused_value_is_named_with_what_is_allowed(values: dict[str, object]
 
 def test_integers_are_accepted_where_a_number_is_asked_for() -> None:
     assert from_mapping(ExtractorConfig, {"detection_threshold": 1}).detection_threshold == 1.0
+
+
+def test_lists_of_texts_are_kept_unchangeable() -> None:
+    assert from_mapping(NodeConfig, {"cameras": ["left", "right"]}).cameras == ("left", "right")
+    for refused in ("left", ["left", 2], 3):
+        with pytest.raises(ConfigError, match=r"cameras: .* is not a list of texts"):
+            from_mapping(NodeConfig, {"cameras": refused})

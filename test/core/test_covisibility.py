@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scene import Scene, looking, walk
@@ -44,3 +46,22 @@ def test_nearby_keyframes_look_the_same_way(room: LandmarkMap) -> None:
 def test_landmarks_of_no_keyframe(room: LandmarkMap) -> None:
     assert len(covisibility.landmarks_seen_by(room, [])) == 0
     assert set(covisibility.landmarks_seen_by(room, [3])) == set(room.landmarks_of(3))
+
+
+def test_nearby_keyframes_are_the_best_of_all(room: LandmarkMap) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        pose = looking(rng.uniform(-9, 9), rng.uniform(-3, 3), rng.uniform(0, 360))
+        cosine = room.keyframe_poses[:, :, 2] @ pose.rotation[:, 2]
+        cost = np.linalg.norm(room.keyframe_poses[:, :, 3] - pose.translation, axis=1) + 2.0 * (1.0 - cosine)
+        for count in (1, 3, room.keyframes, 2 * room.keyframes):
+            expected = [int(k) for k in np.argsort(cost, kind="stable")[:count] if cosine[k] > 0.0]
+            assert list(covisibility.nearby_keyframes(room, pose, count)) == expected
+
+
+def test_a_keyframe_infinitely_far_away_is_not_near(room: LandmarkMap) -> None:
+    poses = np.array(room.keyframe_poses)
+    poses[3, :, 3] = 1e300  # as a damaged map has it that nobody verified
+    found = covisibility.nearby_keyframes(replace(room, keyframe_poses=poses), room.map_from_camera(4), room.keyframes)
+    assert found[0] == 4
+    assert 3 not in found

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scene import CAMERA, GLOBAL_DIM, LOCAL_DIM, Scene, assemble_map, looking, walk
 
-from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localizer import Localizer

@@ -80,3 +80,17 @@ def test_nothing_and_one(rng: np.random.Generator, keypoints: int, count: int) -
     places = np.zeros((keypoints, 2), np.float32)
     guided = match_guided(places, descriptors, np.zeros((count, 2)), owned, landmarks, radius_px=5.0, ratio=0.9)
     assert len(guided) == expected
+
+
+def test_a_landmark_that_two_keypoints_resemble_alike_is_dropped() -> None:
+    rng = np.random.default_rng(5)
+    landmarks = rng.normal(size=(50, 64)).astype(np.float32)
+    landmarks /= np.linalg.norm(landmarks, axis=1, keepdims=True)
+    near = landmarks[:10] + 0.05 * rng.normal(size=(10, 64)).astype(np.float32)
+    far = landmarks[:10] + 0.08 * rng.normal(size=(10, 64)).astype(np.float32)
+    keypoints = np.vstack([near, near[:5], far[5:]])  # five exact doubles, five that are clearly worse
+    keypoints /= np.linalg.norm(keypoints, axis=1, keepdims=True)
+    owners = np.arange(50, dtype=np.int32)
+    found = match_all(keypoints, landmarks, owners, ratio=0.9, mutual=False)
+    assert found.keypoints.tolist() == [5, 6, 7, 8, 9]
+    assert found.landmarks.tolist() == [5, 6, 7, 8, 9]

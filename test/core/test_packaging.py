@@ -68,7 +68,7 @@ def test_the_command_starts_without_torch_or_ros(tmp_path: Path) -> None:
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("script", ["localization_node", "player", "evaluate"])
+@pytest.mark.parametrize("script", ["localization_node", "player", "evaluate", "build_map"])
 def test_executables_for_ros2_run(script: str) -> None:
     path = ROOT / "hfnet_ros" / "executables" / script
     assert path.stat().st_mode & 0o111

@@ -91,11 +91,12 @@ def test_cameras_that_are_too_weak_alone_suffice_together(scene: Scene, room: La
 
 
 def test_a_camera_that_disagrees_does_not_count_against_the_others(scene: Scene, room: LandmarkMap) -> None:
-    """A look into another part of the room: hundreds of good matches, none of them to where this camera looks."""
-    images = [thinned(shot(scene, outliers=0.0)[0], 60), scene.view(looking(0.5, 0.5, 20.0), outliers=0.0)[0]]
-    result = RigLocalizer(room, LocalizerConfig(min_inlier_ratio=0.5)).localize(images, RIG, prior=HERE)
+    """It recognises hundreds of landmarks, none of them where it should be (a mirror, a poster, a wrong lens)."""
+    left, right = shot(scene, outliers=0.0)
+    scrambled = dataclasses.replace(right, keypoints_px=np.random.default_rng(0).permutation(right.keypoints_px))
+    result = RigLocalizer(room, LocalizerConfig(min_inlier_ratio=0.8)).localize([left, scrambled], RIG)
     assert_at(result, HERE)
-    assert result.inlier_ratio > 0.5
+    assert result.inlier_ratio > 0.8
 
 
 @pytest.mark.parametrize("seeing", [0, 1])

@@ -11,13 +11,12 @@ import pytest
 from helpers import textured_image
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.evaluation.depth_sequence import load_depth_sequence, overlaps
 from hfnet_core.evaluation.feature_metrics import (
     PlanarSequence,
     evaluate_homographies,
     evaluate_relocalization,
-    load_depth_sequence,
     load_sequences,
-    overlaps,
 )
 from hfnet_core.features.baselines import SiftExtractor
 
@@ -82,7 +81,7 @@ def test_relocalization_against_a_wall_of_known_depth(tmp_path: Path) -> None:
     (tmp_path / "camera.json").write_text(json.dumps(camera))
     sequence = load_depth_sequence(tmp_path, first_query=500)
     assert (len(sequence.map_frames), len(sequence.query_frames)) == (3, 2)
-    overlap = overlaps(sequence)
+    overlap = overlaps(sequence).confirmed
     assert overlap.min() > 0.8
     scores = evaluate_relocalization(SiftExtractor().extract, sequence, overlap)
     assert scores.recall == (1.0, 1.0, 1.0)

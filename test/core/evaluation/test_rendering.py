@@ -128,3 +128,15 @@ def test_normal_points_to_the_viewer_of_the_front():
 def test_other_camera_models_are_refused():
     with pytest.raises(ConfigError, match="OPENCV_FISHEYE"):
         Renderer(Camera("OPENCV_FISHEYE", 160, 120, (100.0, 100.0, 80.0, 60.0, 0, 0, 0, 0)), [plain(1)])
+
+
+@pytest.mark.parametrize("camera", [PINHOLE, DISTORTED], ids=["pinhole", "distorted"])
+def test_depth_is_the_distance_along_the_axis_of_the_nearest_surface(camera):
+    pose = Pose(Rotation.from_rotvec((0.0, 0.2, 0.0)).as_matrix(), (0.3, 0.0, 0.1))
+    near = plain(9, origin=np.array([-0.2, -0.2, 2.0]), right=np.array([0.4, 0, 0]), down=np.array([0, 0.4, 0]))
+    depth = Renderer(camera, [plain(200), near]).depth_m(pose)
+    assert depth.shape == (camera.height, camera.width)
+    for point in (plain(200).point(0.8, 0.3), near.point(0.55, 0.55)):
+        column, row = np.rint(project(camera, point[None], pose)[0]).astype(int)
+        assert depth[row, column] == pytest.approx(pose.inverse().apply(point[None])[0, 2], abs=0.02)
+    assert not Renderer(camera, [near]).depth_m(pose)[0].any()  # nothing there

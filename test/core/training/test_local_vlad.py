@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -16,10 +17,10 @@ from hfnet_core.training.checkpoint import save_network
 from hfnet_core.training.export import export_checkpoint
 from hfnet_core.training.global_data import GlobalDataSettings
 from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, solve_reduction
-from hfnet_core.training.local_vlad import fit_local_vlad
+from hfnet_core.training.local_vlad import _principal, _views, fit_local_vlad
 from hfnet_core.training.network import HFNet, LocalVladHead
-from hfnet_core.training.pool import Pool, read_gray
-from hfnet_core.training.train import RunSettings, run_stage
+from hfnet_core.training.pool import Pool
+from hfnet_core.training.train import Learned, RunSettings, run_stage
 
 SPEC = NetworkSpec(local_dim=16, global_dim=24, clusters=4, intermediate_dim=8, corner_aligned=False)
 VIEWS = GlobalDataSettings(places=3, views=2, sizes=((96, 64),), points=8)
@@ -64,23 +65,52 @@ def test_a_fitted_network_exports_and_comes_back(pool: Pool, tmp_path: Path) -> 
         tmp_path / "trained.pt", tmp_path / "model.onnx", name="tiny", version="0", licence="Apache-2.0"
     )
     assert parity.worst < 1e-4
+    stored = {constant.name: constant for constant in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    assert stored["global_head/dimensionality_reduction/weights"].data_type == onnx.TensorProto.FLOAT16
     with pytest.raises(ConfigError, match="no layers 8-18"):
         GlobalStage(pool, VIEWS).prepare(network)
 
 
-def test_fitted_words_are_centres_and_the_pool_is_centred(pool: Pool) -> None:
+def test_the_projection_is_centred_and_whitened_over_photos_and_their_other_views(pool: Pool) -> None:
     torch.manual_seed(0)
     network = HFNet(SPEC).eval()
     head = fit_local_vlad(network, pool, words=4, global_dim=24, seed=0)
     with torch.no_grad():
-        projected = [
-            head.reduction(head.vlad(*head.points(network.local(_whole_photo(number, pool))))) for number in range(4)
-        ]
-    torch.testing.assert_close(torch.cat(projected).mean(dim=0), torch.zeros(24), atol=1e-3, rtol=0)
+        projected = torch.cat([head.reduction(head.vlad(*head.points(maps))) for maps in _views(network, pool, 0)])
+    assert len(projected) == 2 * len(pool.photos)
+    torch.testing.assert_close(projected.mean(dim=0), torch.zeros(24), atol=1e-3, rtol=0)
+    directions, singular = _principal(projected, 24)
+    kept = len(singular)
+    assert 3 < kept < 8  # eight centred views span seven directions
+    assert not head.reduction.weight[kept:].any()
+    # Half whitened: singular value s becomes c s ** 0.5 through a weight of c s ** -0.5; their product is c * c.
+    weights = head.reduction.weight[:kept].detach().norm(dim=1)
+    torch.testing.assert_close(singular[:kept] * weights, torch.full((kept,), float(singular[0] * weights[0])),
+                               rtol=0.02, atol=0)  # fmt: skip
+    assert directions.shape == (kept, 24)
 
 
-def _whole_photo(number: int, pool: Pool) -> torch.Tensor:
-    return torch.from_numpy(read_gray(pool.photos[number].path).copy())[None, None].float()
+def test_the_other_view_is_another_one_and_repeats(pool: Pool) -> None:
+    network = HFNet(SPEC).eval()
+
+    def logits(seed: int) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return [maps.logits for maps in _views(network, pool, seed)]
+
+    first, again, other = logits(0), logits(0), logits(1)
+    assert not torch.allclose(first[0], first[1])
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert torch.equal(first[0], other[0])
+    assert not torch.equal(first[1], other[1])
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6)])
+def test_principal_directions_are_those_of_the_singular_value_decomposition(shape: tuple[int, int]) -> None:
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    directions, singular = _principal(rows, 4)
+    _, expected, right = torch.linalg.svd(rows, full_matrices=False)
+    torch.testing.assert_close(singular, expected[:4], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close((directions * right[:4]).sum(dim=1).abs(), torch.ones(4), rtol=1e-4, atol=1e-4)
 
 
 def test_regression_and_training_bring_the_head_closer_to_it(pool: Pool, tmp_path: Path) -> None:
@@ -94,8 +124,8 @@ def test_regression_and_training_bring_the_head_closer_to_it(pool: Pool, tmp_pat
         network.eval()
         with torch.no_grad():
             batches = [stage.batches(1, 4)[step] for step in range(4)]  # views that both have seen
-            scale = torch.tensor(1.0)
-            return sum(stage.loss(network, scale, batch)[1]["imitation"] for batch in batches) / 4
+            learned = Learned(torch.tensor(1.0), torch.zeros(stage.tasks))
+            return sum(stage.loss(network, learned, batch)[1]["imitation"] for batch in batches) / 4
 
     untrained = distance()
     solve_reduction(network, stage, teacher, seed=0, batches=10)

@@ -1,0 +1,138 @@
+"""Walks with known depth, and how much of one view another sees."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.evaluation import walk
+from hfnet_core.evaluation.courtyard import courtyard
+from hfnet_core.evaluation.rendering import Renderer
+from hfnet_core.geometry import Array, Pose
+from hfnet_core.image import to_gray
+from hfnet_core.offline import read_image
+from hfnet_core.types import Float32
+
+__all__ = ["DepthFrame", "DepthSequence", "Overlaps", "lift", "load_depth_sequence", "overlaps", "render_courtyard"]
+
+_AGREEMENT = 0.1  # relative difference of depths up to which two views see the same surface
+_GRID_PX = 16
+_NEAR_M = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class DepthFrame:
+    """A frame with known depth. depth_m: [H, W], 0 where unknown."""
+
+    image: NDArray[Any]
+    depth_m: Float32
+    map_from_camera: Pose
+
+
+@dataclass(frozen=True, eq=False)
+class DepthSequence:
+    """Frames with depth of one camera, split into a map pass and a query pass. camera: pycolmap's."""
+
+    camera: Any
+    map_frames: tuple[DepthFrame, ...]
+    query_frames: tuple[DepthFrame, ...]
+
+
+def load_depth_sequence(folder: Path, first_query: int) -> DepthSequence:
+    """A folder with images/NNNNNN.jpg, depth/NNNNNN.png (millimetres), poses_tum.txt with a frame column, camera.json.
+
+    Frames numbered from `first_query` on are queries. Raises DatasetError for what is missing.
+    """
+    try:
+        calibration = json.loads((folder / "camera.json").read_text())
+        table = (folder / "poses_tum.txt").read_text().splitlines()
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename}: missing; a depth sequence needs camera.json and poses_tum.txt"
+        ) from error
+    values = [calibration[name] for name in ("fx", "fy", "cx", "cy")]
+    camera = pycolmap.Camera(model="PINHOLE", width=calibration["width"], height=calibration["height"], params=values)
+    poses = {
+        row[8]: Pose.from_quat_xyzw([float(v) for v in row[4:8]], [float(v) for v in row[1:4]])
+        for row in (line.split() for line in table if not line.startswith("#"))
+    }
+    frames: dict[bool, list[DepthFrame]] = {False: [], True: []}
+    for path in sorted((folder / "depth").glob("*.png")):
+        if path.stem not in poses:
+            continue
+        depth = read_image(path).astype(np.float32)
+        depth[depth >= 65535] = 0.0
+        image = read_image(folder / "images" / f"{path.stem}.jpg")
+        frames[int(path.stem) >= first_query].append(DepthFrame(image, depth / 1000.0, poses[path.stem]))
+    if not frames[False] or not frames[True]:
+        raise DatasetError(f"{folder}: needs frames with depth before and after frame {first_query}")
+    return DepthSequence(camera, tuple(frames[False]), tuple(frames[True]))
+
+
+def render_courtyard(every: int = 5) -> DepthSequence:
+    """The rendered old town of `walk`: every n-th frame of both days, with exact depth; frames that show nothing are
+    left out."""
+    passes = []
+    for day in (walk.MAP_PASS, walk.QUERY_PASS):
+        renderer = Renderer(walk.CAMERA, courtyard(rearranged=day.rearranged))
+        shots = (shot for shot in walk.shots(day, every=every) if not shot.blind)
+        frames = (DepthFrame(to_gray(s.image), renderer.depth_m(s.map_from_camera), s.map_from_camera) for s in shots)
+        passes.append(tuple(frames))
+    size = {"width": walk.CAMERA.width, "height": walk.CAMERA.height}
+    camera = pycolmap.Camera(model=walk.CAMERA.model, params=list(walk.CAMERA.params), **size)
+    return DepthSequence(camera, *passes)
+
+
+class Overlaps(NamedTuple):
+    """[Q, M] each: for every query and map frame the smaller of the two shares of one's surface that the other sees.
+
+    possible: a point is seen where it falls into the other image and the depth there does not contradict it; an unknown
+    depth contradicts nothing. confirmed: where the depth there agrees; an unknown depth does not.
+    """
+
+    possible: Array
+    confirmed: Array
+
+
+def overlaps(sequence: DepthSequence) -> Overlaps:
+    """How much every query frame and every map frame see of each other, by depth."""
+    camera, tables = sequence.camera, np.zeros((2, len(sequence.query_frames), len(sequence.map_frames)))
+    for row, query in enumerate(sequence.query_frames):
+        for column, frame in enumerate(sequence.map_frames):
+            tables[:, row, column] = np.minimum(_seen(query, frame, camera), _seen(frame, query, camera))
+    return Overlaps(*tables)
+
+
+def lift(pixels: Float32, frame: DepthFrame, camera: Any) -> tuple[Array, NDArray[np.bool_]]:
+    """Map points [N, 3] behind pixels [N, 2], and for which of them depth is known."""
+    column = np.clip(np.rint(pixels[:, 0]).astype(int), 0, frame.depth_m.shape[1] - 1)
+    row = np.clip(np.rint(pixels[:, 1]).astype(int), 0, frame.depth_m.shape[0] - 1)
+    depth = frame.depth_m[row, column].astype(np.float64)
+    rays = np.column_stack([camera.cam_from_img(pixels.astype(np.float64)), np.ones(len(pixels))])
+    return frame.map_from_camera.apply(rays * depth[:, None]), depth > 0
+
+
+def _seen(source: DepthFrame, target: DepthFrame, camera: Any) -> tuple[float, float]:
+    """Shares of the source's surface, on a grid of pixels, that the target may see and that it sees for certain."""
+    height, width = source.depth_m.shape
+    first = _GRID_PX // 2
+    grid = np.stack(np.meshgrid(np.arange(first, width, _GRID_PX), np.arange(first, height, _GRID_PX)), axis=-1)
+    points, known = lift(grid.reshape(-1, 2).astype(np.float32), source, camera)
+    if not known.any():
+        return 0.0, 0.0
+    points = target.map_from_camera.inverse().apply(points[known])
+    points = points[points[:, 2] > _NEAR_M]
+    pixels = np.asarray(camera.img_from_cam(points))  # NaN where the lens model ends
+    inside = ((pixels > -0.5) & (pixels < [width - 0.5, height - 0.5])).all(axis=1)
+    column, row = np.rint(pixels[inside]).astype(int).T
+    expected, there = points[inside, 2], target.depth_m[row, column]
+    agrees = np.abs(there - expected) <= _AGREEMENT * expected
+    total = float(known.sum())
+    return float((agrees | (there <= 0)).sum()) / total, float((agrees & (there > 0)).sum()) / total
