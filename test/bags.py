@@ -44,6 +44,26 @@ def write_bag(
     return path
 
 
+def wall_drive(path: Path, frames: int = 8, *, odometry_in: str = "") -> Path:
+    """A camera that moves sideways, 16 cm an image, along a textured wall 2 m away: enough for a real map.
+
+    odometry_in: a frame in which odometry of the camera is recorded instead of its pose in the map.
+    """
+    wall = textured_image(544 + 8 * frames, 120, seed=3)
+    pinhole = Camera("PINHOLE", 160, 120, (100.0, 100.0, 79.5, 59.5))
+    with open_writer(path, "mcap") as writer:
+        for index in range(frames):
+            stamp = START + index * STEP
+            writer.image(stamp, np.ascontiguousarray(wall[:, 8 * index : 8 * index + 160]))
+            writer.camera_info(stamp, pinhole)
+            pose = Pose(np.eye(3), np.array([8 * index * 2 / 100, 0.0, 0.0]))
+            if odometry_in:
+                odometry(writer, "/odometry", stamp, odometry_in, "camera", pose)
+            else:
+                writer.pose(stamp, pose)
+    return path
+
+
 def transform(writer: BagWriter, parent: str, child: str, stamp_ns: int, pose: Pose) -> Any:
     """A TransformStamped."""
     kind, header = writer.type, writer.header(stamp_ns, parent)
@@ -72,6 +92,26 @@ def odometry(writer: BagWriter, topic: str, stamp_ns: int, parent: str, child: s
         twist=kind("geometry_msgs/msg/TwistWithCovariance")(
             twist=kind("geometry_msgs/msg/Twist")(linear=zero, angular=zero), covariance=np.zeros(36)
         ),
+    )  # fmt: skip
+
+
+def static_transform(writer: BagWriter, parent: str, child: str, stamp_ns: int, pose: Pose) -> None:
+    """Write a transform that always holds."""
+    writer.write("/tf_static", "tf2_msgs/msg/TFMessage", stamp_ns,
+                 transforms=[transform(writer, parent, child, stamp_ns, pose)])  # fmt: skip
+
+
+def imu(writer: BagWriter, topic: str, stamp_ns: int, frame: str, acceleration: tuple[float, float, float]) -> None:
+    """Write what an accelerometer measures."""
+    kind, unknown = writer.type, np.zeros(9)
+    vector = kind("geometry_msgs/msg/Vector3")
+    x, y, z = acceleration
+    writer.write(
+        topic, "sensor_msgs/msg/Imu", stamp_ns, header=writer.header(stamp_ns, frame),
+        orientation=kind("geometry_msgs/msg/Quaternion")(x=0.0, y=0.0, z=0.0, w=1.0),
+        orientation_covariance=unknown, angular_velocity=vector(x=0.0, y=0.0, z=0.0),
+        angular_velocity_covariance=unknown, linear_acceleration=vector(x=x, y=y, z=z),
+        linear_acceleration_covariance=unknown,
     )  # fmt: skip
 
 

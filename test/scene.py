@@ -85,6 +85,25 @@ class Scene:
             global_descriptors=[features.global_descriptor for features, _ in views], poses=poses, points=self.points,
         )  # fmt: skip
 
+    def build_double_map(self, poses: list[Pose]) -> LandmarkMap:
+        """The same room twice, 100 m apart and not covisible."""
+        shift = np.array([100.0, 0.0, 0.0])
+        views = [self.view(pose, seed=1000 + index) for index, pose in enumerate(poses)]
+        rows = sorted(
+            (int(point) + room * len(self.points), index + room * len(poses), row)
+            for room in (0, 1)
+            for index, (_, points) in enumerate(views)
+            for row, point in enumerate(points)
+            if point >= 0
+        )
+        return assemble_map(
+            rows, views_px=[features.keypoints_px for features, _ in views] * 2,
+            views_descriptors=[features.descriptors for features, _ in views] * 2,
+            global_descriptors=[features.global_descriptor for features, _ in views] * 2,
+            poses=[*poses, *(Pose(pose.rotation, pose.translation + shift) for pose in poses)],
+            points=np.vstack([self.points, self.points + shift]),
+        )  # fmt: skip
+
 
 def assemble_map(rows, views_px, views_descriptors, global_descriptors, poses, points) -> LandmarkMap:
     """A LandmarkMap from sorted (point, keyframe, keypoint) rows."""

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from hfnet_core.errors import DatasetError
 from hfnet_core.mapping.bag_writer import write_folder_bag
 from hfnet_core.mapping.calibration import camera_from_file
 from hfnet_core.mapping.image_folder import list_folder
@@ -40,14 +39,17 @@ def from_images(
     beside = folder / "poses_tum.txt"
     poses = poses or (beside if beside.is_file() else None)
     calibration = camera or folder / "camera.json"
-    if not calibration.is_file():
-        raise DatasetError(f"{calibration}: no such calibration; pass --camera FILE")
+    if camera is None and not calibration.is_file():
+        typer.echo(
+            f"{calibration}: not there, so the bag has no calibration (a map finds it from the images)", err=True
+        )
+    known = camera_from_file(calibration) if camera or calibration.is_file() else None
     output = output or Path(folder.resolve().name + (".bag" if storage == "rosbag1" else ""))
     frames = list_folder(folder, poses, rate_hz=rate, first=first, last=last, every=every)
     with Progress(transient=True) as progress:
         task = progress.add_task("writing", total=len(frames))
         count = write_folder_bag(
-            frames, camera_from_file(calibration), output, storage=storage, overwrite=overwrite,
+            frames, known, output, storage=storage, overwrite=overwrite,
             progress=lambda: progress.advance(task),
         )  # fmt: skip
     typer.echo(

@@ -7,21 +7,22 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressBars
 
+from hfnet_core.cli.map_care import add_commands
+from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import ExtractorConfig, MapBuildConfig, from_mapping
-from hfnet_core.errors import ConfigError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.mapping.bags import BagOptions
+from hfnet_core.mapping.bags import BagOptions, options_per_camera
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.check import check_map
-from hfnet_core.mapping.colmap import export_colmap, import_colmap
+from hfnet_core.mapping.colmap import export_colmap, export_ply, import_colmap
+from hfnet_core.mapping.foreign import import_foreign
 from hfnet_core.mapping.pose_sources import PoseOptions
 from hfnet_core.mapping.poses import parse_pose
-from hfnet_core.mapping.storage import MAP_SUFFIX, load_map, save_map
+from hfnet_core.mapping.storage import MAP_SUFFIX, check_output, load_map, save_map
 from hfnet_core.mapping.summary import summarize, summarize_check
+from hfnet_core.mapping.workers import open_workers
 from hfnet_core.mapping.workplace import open_workplace
 
 __all__ = ["app"]
@@ -32,48 +33,60 @@ _DEFAULTS = MapBuildConfig()
 
 @app.command("build")
 def build(
-    bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="Recordings with poses in one frame.")],
+    bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="Recordings.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The map, NAME{MAP_SUFFIX}.")],
-    image_topic: Annotated[str | None, typer.Option(help="Image topic, if there are several.")] = None,
-    camera_info_topic: Annotated[str | None, typer.Option(help="Its calibration, if not beside it.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Calibration file instead of camera_info.")] = None,
+    image_topic: Annotated[list[str] | None, typer.Option(help="Image topic; one for each of several cameras.")] = None,
+    camera_info_topic: Annotated[list[str] | None, typer.Option(help="Its calibration, if not beside it.")] = None,
+    calibration: Annotated[list[Path] | None, typer.Option(help="Calibration file instead of camera_info.")] = None,
     pose_topic: Annotated[str | None, typer.Option(help="Topic of poses, or /tf.")] = None,
     poses: Annotated[Path | None, typer.Option(help="Poses from a TUM file instead of a topic.")] = None,
     pose_frame: Annotated[str | None, typer.Option(help="Frame whose poses these are [default: camera]")] = None,
     map_frame: Annotated[str | None, typer.Option(help="Fixed frame of /tf [default: map, world or odom]")] = None,
-    base_from_camera: Annotated[str | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None,
+    base_from_camera: Annotated[list[str] | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX) [default: the one that ships]")] = None,
     keyframe_distance_m: Annotated[float, typer.Option(help="A keyframe after this motion.")] = (
         _DEFAULTS.keyframe_distance_m
     ),
     keyframe_angle_deg: Annotated[float, typer.Option(help="Or after this turn.")] = _DEFAULTS.keyframe_angle_deg,
     refine: Annotated[bool, typer.Option(help="Refine poses and calibration.")] = _DEFAULTS.refine_poses,
+    pose_mode: Annotated[str, typer.Option(help="Poses from: auto, given, drifting (odometry), or images alone.")] = (
+        _DEFAULTS.pose_mode
+    ),
+    known_distance: Annotated[str, typer.Option(help="Images alone: 'IMAGE_A IMAGE_B METRES', numbers from 0.")] = "",
+    scale_free: Annotated[bool, typer.Option("--scale-free", help="Images alone: metres may be arbitrary.")] = False,
+    descriptor_dtype: Annotated[str, typer.Option(help="Descriptors stored as int8 or float16.")] = (
+        _DEFAULTS.descriptor_dtype
+    ),
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers compute: tcp://HOST:8786.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Or this many processes of this machine, by Dask.")] = 0,
 ) -> None:
     """Build a map from bags."""
-    if output.suffix != MAP_SUFFIX:
-        raise ConfigError(f"{output}: a map's name ends in {MAP_SUFFIX}")
-    if not output.parent.is_dir():
-        raise ConfigError(f"{output.parent}: no such directory to write a map into")
+    check_output(output)
     config = from_mapping(
         MapBuildConfig,
-        {"keyframe_distance_m": keyframe_distance_m, "keyframe_angle_deg": keyframe_angle_deg, "refine_poses": refine},
+        {
+            "keyframe_distance_m": keyframe_distance_m, "keyframe_angle_deg": keyframe_angle_deg,
+            "refine_poses": refine, "pose_mode": pose_mode, "known_distance": known_distance, "scale_free": scale_free,
+            "descriptor_dtype": descriptor_dtype,
+        },
+    )  # fmt: skip
+    common = BagOptions(poses=PoseOptions(pose_topic, poses, pose_frame, map_frame))
+    mounts = [parse_pose(text) for text in base_from_camera or ()]
+    options = options_per_camera(common, image_topic or (), camera_info_topic or (), calibration or (), mounts)
+    kind = "onnxruntime" if scheduler or workers else "auto"
+    extractor = Extractor(
+        open_backend(model, kind), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px)
     )
-    given = parse_pose(base_from_camera) if base_from_camera is not None else None
-    options = BagOptions(image_topic, camera_info_topic, calibration,
-                         PoseOptions(pose_topic, poses, pose_frame, map_frame, given))  # fmt: skip
-    extractor = Extractor(open_backend(model), ExtractorConfig(max_keypoints=config.max_keypoints))
-    console = Console(stderr=True)
-    with ProgressBars(*_columns(), console=console) as bars:
-        tasks: dict[str, int] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            task = tasks.setdefault(stage, bars.add_task(stage, total=total) if stage not in tasks else 0)
-            bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
-
-        with open_workplace(output) as workplace:
-            built = build_map(bags, extractor, config, options, show, workplace)
-            save_map(built, output)
-    console.print(summarize(built, output))
+    with (
+        progress_bars() as show,
+        open_workers(scheduler, workers) as hands,
+        open_workplace(output, hands) as workplace,
+    ):
+        built = build_map(bags, extractor, config, options, show, workplace)
+        save_map(built, output)
+    Console(stderr=True).print(summarize(built, output))
 
 
 @app.command("info")
@@ -91,34 +104,55 @@ def check(
 ) -> None:
     """Verify a map's checksums, localize every keyframe without itself, and name weak places."""
     landmark_map = load_map(path, verify=True)
-    console = Console()
-    with ProgressBars(*_columns(), console=Console(stderr=True)) as bars:
-        task = bars.add_task("localizing keyframes", total=landmark_map.keyframes)
-        found = check_map(landmark_map, lambda done, total: bars.update(task, completed=done, total=total))
-    console.print(summarize_check(landmark_map, found, path))
+    with progress_bars() as show:
+        found = check_map(landmark_map, lambda done, total: show("localizing keyframes", done, total))
+    Console().print(summarize_check(landmark_map, found, path))
 
 
 @app.command("export")
 def export(
     path: Annotated[Path, typer.Argument(metavar="MAP", help="A map.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the COLMAP model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the COLMAP model, or NAME.ply.")],
     text: Annotated[bool, typer.Option("--text", help="Write text files instead of binary ones.")] = False,
 ) -> None:
-    """Write a map as a COLMAP model."""
-    export_colmap(load_map(path, verify=True), output, text=text)
+    """Write a map as a COLMAP model, or its landmarks as a PLY point cloud."""
+    landmark_map = load_map(path, verify=True)
+    if output.suffix.lower() == ".ply":
+        export_ply(landmark_map, output)
+    else:
+        export_colmap(landmark_map, output, text=text)
     typer.echo(f"{output}: written")
 
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A COLMAP model made by `hfnet map export`.")],
+    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A COLMAP model, binary or text.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The map, NAME{MAP_SUFFIX}.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of its images: describe them anew. Not for our own exports.")
+    ] = None,
+    frame: Annotated[str, typer.Option(help="With --images: name of the model's frame.")] = "map",
+    model: Annotated[Path | None, typer.Option(help="With --images: network (ONNX).")] = None,
 ) -> None:
-    """Make a map of an exported COLMAP model, for example after refining it there."""
-    imported = import_colmap(folder)
-    save_map(imported, output)
+    """Make a map of a COLMAP model: one exported by `hfnet map export`, or with --images anybody's."""
+    check_output(output)
+    if images is None:
+        imported = import_colmap(folder)
+        save_map(imported, output)
+    else:
+        config = MapBuildConfig()
+        extractor = Extractor(
+            open_backend(model), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px)
+        )
+        with progress_bars() as show, open_workplace(output) as workplace:
+            found = import_foreign(
+                folder, images, extractor, config, frame_id=frame, progress=show, workplace=workplace
+            )
+            imported = found.landmark_map
+            save_map(imported, output)
+        if found.missing:
+            typer.echo(f"{len(found.missing)} images of the model are not in {images}: {found.missing[0]}, ...")
     Console().print(summarize(imported, output))
 
 
-def _columns() -> tuple[ProgressColumn, ...]:
-    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+add_commands(app)

@@ -143,10 +143,12 @@ def open_writer(
 
 
 def write_folder_bag(
-    frames: Iterable[FolderFrame], camera: Camera, output: Path, *, storage: str, topics: WriterTopics | None = None,
-    overwrite: bool = False, progress: Callable[[], object] = lambda: None,
+    frames: Iterable[FolderFrame], camera: Camera | None, output: Path, *, storage: str,
+    topics: WriterTopics | None = None, overwrite: bool = False, progress: Callable[[], object] = lambda: None,
 ) -> int:  # fmt: skip
     """Write the frames of an image folder as a bag and return their number. Image bytes are kept as they are.
+
+    camera: None for images that nobody has calibrated.
 
     progress: called after each frame. Raises DatasetError for an image that cannot be read.
     """
@@ -158,7 +160,8 @@ def write_folder_bag(
             except OSError as error:
                 raise DatasetError(f"{frame.path}: cannot be read ({error.strerror})") from error
             writer.compressed(frame.stamp_ns, data, _FORMATS[frame.path.suffix.lower()])
-            writer.camera_info(frame.stamp_ns, camera)
+            if camera is not None:
+                writer.camera_info(frame.stamp_ns, camera)
             if frame.map_from_camera is not None:
                 writer.pose(frame.stamp_ns, frame.map_from_camera)
             count += 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import DatasetError
-from hfnet_core.geometry import Pose
+from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.mapping.bag_reader import BagReader, Topic, stamp_of
-from hfnet_core.mapping.calibration import camera_from_file, camera_from_info
+from hfnet_core.mapping.calibration import camera_from_file, camera_from_info, is_uncalibrated
+from hfnet_core.mapping.gravity import UpReader, read_up
+from hfnet_core.mapping.guessed_camera import guess_camera
 from hfnet_core.mapping.image_messages import decode_compressed_image, decode_raw_image
-from hfnet_core.mapping.pose_sources import PoseOptions, open_poses
+from hfnet_core.mapping.pose_sources import PoseOptions, open_poses, read_tree
 from hfnet_core.types import Camera
 
-__all__ = ["Bag", "BagFrame", "BagOptions", "BagStamp"]
+__all__ = ["Bag", "BagFrame", "BagOptions", "BagStamp", "open_cameras", "options_per_camera"]
 
 _RAW, _COMPRESSED, _INFO = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/CameraInfo"
 
@@ -30,7 +33,7 @@ class BagOptions:
     """What the user says about a bag; None leaves the choice to what is in it.
 
     calibration: a file that replaces camera_info. poses: see PoseOptions. max_pose_gap_s: poses further apart are not
-    interpolated between.
+    interpolated between. camera_optional: a recording without calibration is read with guessed cameras.
     """
 
     image_topic: str | None = None
@@ -38,6 +41,7 @@ class BagOptions:
     calibration: Path | None = None
     poses: PoseOptions = field(default_factory=PoseOptions)
     max_pose_gap_s: float = MapBuildConfig.max_pose_gap_s
+    camera_optional: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,8 @@ class BagFrame:
     """One image of a recording.
 
     index: its position among the images of the topic, from 0. image: [H, W] or [H, W, 3] RGB, uint8 or uint16.
-    map_from_camera: the recording's own pose, interpolated at the stamp, None where it has none.
+    map_from_camera: the recording's own pose, interpolated at the stamp, None where it has none. camera_guessed: nobody
+    has calibrated the camera.
     """
 
     index: int
@@ -53,6 +58,7 @@ class BagFrame:
     image: NDArray[Any]
     camera: Camera
     map_from_camera: Pose | None
+    camera_guessed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +113,43 @@ class Bag:
     @property
     def has_poses(self) -> bool:
         return self._poses is not None
+
+    @property
+    def poses_are_cameras(self) -> bool:
+        """Whether poses are taken for those of this very camera, not carried over from another frame."""
+        return self._poses is not None and self._poses.is_cameras
+
+    @property
+    def poses_drift(self) -> bool:
+        """Whether poses are odometry: good from one image to the next, worse the longer the drive."""
+        return self._poses is not None and self._poses.drifts
+
+    @property
+    def camera_unknown(self) -> bool:
+        """Whether there is no calibration; the cameras of `frames` are guesses then."""
+        return not self._infos
+
+    def mount(self, frame: str) -> Pose | None:
+        """frame_from_camera where /tf has the camera fixed to that frame; a given base_from_camera replaces it."""
+        if self.options.poses.base_from_camera is not None:
+            return self.options.poses.base_from_camera
+        tree = read_tree(self._reader)
+        if not tree.is_static(frame, self.camera_frame):
+            return None
+        return tree.lookup(frame, self.camera_frame, 0, self.options.max_pose_gap_s)
+
+    @cached_property
+    def _up(self) -> tuple[UpReader, str] | None:
+        return read_up(self._reader, read_tree(self._reader), self.camera_frame, self.options.max_pose_gap_s)
+
+    def up_at(self, stamp_ns: int) -> Array | None:
+        """Unit vector [3] away from gravity in the camera frame, None where no accelerometer tells."""
+        return None if self._up is None else self._up[0](stamp_ns)
+
+    @property
+    def up_source(self) -> str:
+        """What tells which way is up, for people; "" for nothing."""
+        return "" if self._up is None else self._up[1]
 
     @property
     def pose_source(self) -> str:
@@ -165,9 +208,13 @@ class Bag:
             path = self.options.calibration
             return [(0, self._fitting(camera_from_file(path), str(path)))], f"calibration file {path.name}"
         topic = self.info_topic = self._choose_info_topic()
+        if topic is None:
+            return [], "none, guessed"
         rectified = "rect" in _image_name(self.image_topic).rsplit("/", 1)[-1]
         out: list[tuple[int, Camera]] = []
         for name, recorded_ns, message in self._reader.messages([topic.name]):
+            if self.options.camera_optional and is_uncalibrated(message):
+                return [], f"none, guessed ({name} holds zeros)"
             try:
                 camera = camera_from_info(message, rectified=rectified)
             except DatasetError as error:
@@ -187,7 +234,7 @@ class Bag:
             )
         return camera
 
-    def _choose_info_topic(self) -> Topic:
+    def _choose_info_topic(self) -> Topic | None:
         if self.options.camera_info_topic is not None:
             topic = self._reader.topic(self.options.camera_info_topic)
             if topic.type != _INFO:
@@ -199,6 +246,8 @@ class Bag:
             beside = [topic for topic in found if topic.name == name]
             if beside:
                 return beside[0]
+        if not found and self.options.camera_optional:
+            return None
         if not found:
             raise DatasetError(
                 f"{self.path}: no {_INFO} for {self.image_topic.name}; pass --calibration FILE (camera_info YAML)"
@@ -231,17 +280,17 @@ class Bag:
             if wanted is not None and index not in wanted:
                 continue
             stamp_ns = stamp_of(message, recorded_ns)
-            camera = self._camera_at(stamp_ns)
             try:
                 image = self._decode(message)
             except DatasetError as error:
                 self.broken.append(f"image {index}: {error}")
                 continue
+            camera = self._camera_at(stamp_ns) if self._infos else self._guess(image, message)
             if image.shape[:2] != (camera.height, camera.width):
                 self.broken.append(f"image {index}: is {image.shape[1]}x{image.shape[0]}, not as calibrated")
                 continue
             pose = self._poses.at(stamp_ns) if self._poses is not None else None
-            yield BagFrame(index, stamp_ns, image, camera, pose)
+            yield BagFrame(index, stamp_ns, image, camera, pose, camera_guessed=self.camera_unknown)
 
     def timeline(self) -> list[BagStamp]:
         """Every image of `frames` in the same order, without decoding any."""
@@ -251,6 +300,10 @@ class Bag:
             pose = self._poses.at(stamp_ns) if self._poses is not None else None
             out.append(BagStamp(stamp_ns, recorded_ns, pose))
         return out
+
+    def _guess(self, image: NDArray[Any], message: Any) -> Camera:
+        encoded = b"" if self.image_topic.type == _RAW else np.asarray(message.data, dtype=np.uint8).tobytes()
+        return guess_camera(image.shape[1], image.shape[0], encoded)
 
     def _camera_at(self, stamp_ns: int) -> Camera:
         after = int(np.searchsorted([stamp for stamp, _ in self._infos], stamp_ns, side="right"))
@@ -264,3 +317,50 @@ def _image_name(topic: Topic) -> str:
     """The base name of an image topic: without its transport."""
     head, _, tail = topic.name.rpartition("/")
     return head if tail in _TRANSPORTS and head else topic.name
+
+
+def options_per_camera(
+    common: BagOptions, image_topics: Sequence[str], camera_info_topics: Sequence[str] = (),
+    calibrations: Sequence[Path] = (), bases_from_cameras: Sequence[Pose] = (),
+) -> tuple[BagOptions, ...]:  # fmt: skip
+    """The same options for each of several cameras, with what is its own; without image topics, for the only one.
+
+    Raises ConfigError where something is given for some of the cameras only.
+    """
+    cameras = max(len(image_topics), 1)
+    named: dict[str, Sequence[Any]] = {
+        "--image-topic": image_topics, "--camera-info-topic": camera_info_topics, "--calibration": calibrations,
+        "--base-from-camera": bases_from_cameras,
+    }  # fmt: skip
+    for name, given in named.items():
+        if given and len(given) != cameras:
+            raise ConfigError(f"{name}: {len(given)} given for {cameras} cameras; give one for each, or none")
+
+    def of(camera: int) -> BagOptions:
+        topic, info, calibration, base = (values[camera] if values else None for values in named.values())
+        return replace(
+            common, image_topic=topic, camera_info_topic=info, calibration=calibration,
+            poses=replace(common.poses, base_from_camera=base),
+        )  # fmt: skip
+
+    return tuple(of(camera) for camera in range(cameras))
+
+
+def open_cameras(paths: Sequence[Path], options: BagOptions | Sequence[BagOptions] | None = None) -> Iterator[Bag]:
+    """Each bag, once for each camera that options name; closed when the next one is asked for.
+
+    Raises DatasetError when a bag's poses would be taken for those of two cameras at once.
+    """
+    wanted: Sequence[BagOptions | None] = options if isinstance(options, Sequence) else (options,)
+    for path in paths:
+        owner = ""
+        for own in wanted:
+            with Bag(path, own) as bag:
+                if bag.poses_are_cameras and owner:
+                    raise DatasetError(
+                        f"{path}: {bag.pose_source} cannot be those of {owner} and of {bag.image_topic.name}; name the "
+                        "frame they are of with --pose-frame (/tf must connect it to the cameras) or pass a "
+                        "--base-from-camera for each"
+                    )
+                owner = bag.image_topic.name if bag.poses_are_cameras else owner
+                yield bag

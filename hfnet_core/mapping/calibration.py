@@ -13,7 +13,7 @@ import yaml
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.types import CAMERA_PARAMETERS, Camera
 
-__all__ = ["camera_from_calibration", "camera_from_file", "camera_from_info", "camera_info_fields"]
+__all__ = ["camera_from_calibration", "camera_from_file", "camera_from_info", "camera_info_fields", "is_uncalibrated"]
 
 _FISHEYE = ("equidistant", "fisheye", "kannala_brandt", "kannala_brandt4")
 _NO_MODEL = ("", "none", "pinhole")
@@ -84,6 +84,11 @@ def camera_from_info(message: Any, *, rectified: bool = False) -> Camera:
         k, d = _either(message, "k"), _either(message, "d")
         camera = camera_from_calibration(width, height, str(message.distortion_model), k, d)
     return _cropped(camera, message)
+
+
+def is_uncalibrated(message: Any) -> bool:
+    """Whether a CameraInfo holds zeros for K, as drivers publish without a calibration."""
+    return not np.any(np.asarray(_either(message, "k"), dtype=np.float64))
 
 
 def _either(message: Any, name: str) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hfnet_core.geometry import Array
 from hfnet_core.types import Camera
 
-__all__ = ["intrinsics", "project", "rays_of", "refinable", "to_pycolmap", "with_intrinsics"]
+__all__ = ["project", "rays_of", "refinable", "to_pycolmap"]
 
 
 def to_pycolmap(camera: Camera, camera_id: int = 1) -> pycolmap.Camera:
@@ -45,25 +45,3 @@ def refinable(camera: Camera) -> Camera:
         f, cx, cy = camera.params
         return Camera("OPENCV", camera.width, camera.height, (f, f, cx, cy, 0.0, 0.0, 0.0, 0.0))
     return camera
-
-
-def intrinsics(camera: Camera) -> Array:
-    """[3] logarithm of the focal length and the first two radial coefficients, 0 where the model has none."""
-    focals = _focals(camera)
-    radial = (*camera.params[focals + 2 :], 0.0, 0.0)[:2]
-    return np.array([np.log(camera.params[0]), *radial])
-
-
-def with_intrinsics(camera: Camera, values: Array) -> Camera:
-    """The camera with `intrinsics` replaced; the ratio of the focal lengths stays, as does what the model lacks."""
-    focals = _focals(camera)
-    params = list(camera.params)
-    factor = float(np.exp(values[0])) / params[0]
-    params[:focals] = [value * factor for value in params[:focals]]
-    for offset in range(min(2, len(params) - focals - 2)):
-        params[focals + 2 + offset] = float(values[1 + offset])
-    return Camera(camera.model, camera.width, camera.height, tuple(params))
-
-
-def _focals(camera: Camera) -> int:
-    return 1 if camera.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2

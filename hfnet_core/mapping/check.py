@@ -11,11 +11,12 @@ import scipy.sparse.csgraph
 from numpy.typing import NDArray
 
 from hfnet_core.config import LocalizerConfig
+from hfnet_core.descriptors import unit
 from hfnet_core.geometry import pose_error
 from hfnet_core.localizer import Localizer
 from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.subset import keep_keyframes
-from hfnet_core.types import Features, Localized
+from hfnet_core.mapping.subset import keep_keyframes, kept_landmarks
+from hfnet_core.types import Features, Localization, Localized
 
 __all__ = ["HeldBack", "MapCheck", "check_map", "features_of"]
 
@@ -25,21 +26,27 @@ WEAK_INLIERS = 50  # fewer make a place that a change of light or furniture may 
 
 @dataclass(frozen=True)
 class HeldBack:
-    """One keyframe localized without itself. Errors are against its pose in the map, None where it was not found."""
+    """One keyframe localized without itself. Errors are against its pose in the map, None where it was not found.
+
+    sigma_m: what the localization said of its own position (standard deviation, worst axis).
+    """
 
     keyframe: int
     error_m: float | None
     error_deg: float | None
     inliers: int
     reason: str
+    sigma_m: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class MapCheck:
-    """held_back: one for each keyframe. components: parts of the map that share no landmarks with each other."""
+    """held_back: one for each keyframe. components: parts of the map that share no landmarks with each other. hits:
+    [L] how many held-back keyframes found each landmark."""
 
     held_back: tuple[HeldBack, ...]
     components: int
+    hits: NDArray[np.int64]
 
     @property
     def localized(self) -> list[HeldBack]:
@@ -51,21 +58,34 @@ class MapCheck:
         return sorted((item for item in self.held_back if item.inliers < WEAK_INLIERS), key=lambda item: item.inliers)
 
 
-def check_map(landmark_map: LandmarkMap, progress: Callable[[int, int], None] = lambda done, total: None) -> MapCheck:
+def check_map(
+    landmark_map: LandmarkMap, progress: Callable[[int, int], None] = lambda done, total: None,
+    queries: LandmarkMap | None = None,
+) -> MapCheck:  # fmt: skip
     """Localize every keyframe in the map without it and its fold.
 
     The query is what the map stores of the keyframe: keypoints that became landmarks. A new image also has keypoints
     that never did, so this is the map's own consistency and coverage, an upper bound of what a new drive will see.
+    queries: another map in the same frame, whose keyframes are asked for instead; those of the same name are held back.
     """
-    count = landmark_map.keyframes
+    asked = landmark_map if queries is None else queries
+    count = asked.keyframes
     folds = np.arange(count) % min(_FOLDS, max(count, 1))
     results: list[HeldBack] = []
+    hits = np.zeros(landmark_map.landmarks, dtype=np.int64)
     for fold in np.unique(folds):
-        localizer = Localizer(keep_keyframes(landmark_map, folds != fold), LocalizerConfig(tracking=False))
+        absent = {asked.keyframe_names[index] for index in np.flatnonzero(folds == fold)}
+        kept = np.array([name not in absent for name in landmark_map.keyframe_names], dtype=bool)
+        localizer = Localizer(keep_keyframes(landmark_map, kept), LocalizerConfig(tracking=False))
+        original = np.flatnonzero(kept_landmarks(landmark_map, kept))
         for keyframe in np.flatnonzero(folds == fold):
-            results.append(_held_back(landmark_map, localizer, int(keyframe)))
+            camera = asked.cameras[asked.keyframe_cameras[keyframe]]
+            found = localizer.localize(features_of(asked, int(keyframe)), camera)
+            results.append(_judged(asked, int(keyframe), found))
+            if isinstance(found, Localized):
+                hits[original[found.landmarks]] += 1
             progress(len(results), count)
-    return MapCheck(tuple(sorted(results, key=lambda item: item.keyframe)), _components(landmark_map))
+    return MapCheck(tuple(sorted(results, key=lambda item: item.keyframe)), _components(landmark_map), hits)
 
 
 def features_of(landmark_map: LandmarkMap, keyframe: int) -> Features:
@@ -75,20 +95,19 @@ def features_of(landmark_map: LandmarkMap, keyframe: int) -> Features:
     return Features(
         np.array(landmark_map.observation_px[rows]),
         np.ones(len(rows), dtype=np.float32),
-        landmark_map.observation_descriptors[rows].astype(np.float32),
+        unit(landmark_map.observation_descriptors[rows]),
         np.array(landmark_map.global_descriptors[keyframe]),
         camera.width,
         camera.height,
     )
 
 
-def _held_back(landmark_map: LandmarkMap, localizer: Localizer, keyframe: int) -> HeldBack:
-    camera = landmark_map.cameras[landmark_map.keyframe_cameras[keyframe]]
-    found = localizer.localize(features_of(landmark_map, keyframe), camera)
+def _judged(asked: LandmarkMap, keyframe: int, found: Localization) -> HeldBack:
     if not isinstance(found, Localized):
         return HeldBack(keyframe, None, None, found.inliers, str(found))
-    metres, degrees = pose_error(found.map_from_camera, landmark_map.map_from_camera(keyframe))
-    return HeldBack(keyframe, metres, degrees, found.inliers, "")
+    metres, degrees = pose_error(found.map_from_camera, asked.map_from_camera(keyframe))
+    sigma_m = float(np.sqrt(np.linalg.eigvalsh(found.covariance[:3, :3])[-1]))
+    return HeldBack(keyframe, metres, degrees, found.inliers, "", sigma_m)
 
 
 def _components(landmark_map: LandmarkMap) -> int:

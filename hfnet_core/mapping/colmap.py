@@ -17,7 +17,9 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from hfnet_core.descriptors import unit
 from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.files import whole_file
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.assembly import assemble_map
 from hfnet_core.mapping.cameras import to_pycolmap
@@ -25,7 +27,7 @@ from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.mapping.tensor_file import TensorFile, read_tensors, write_tensors
 from hfnet_core.types import Camera, Features
 
-__all__ = ["export_colmap", "import_colmap"]
+__all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap", "read_model"]
 
 _SIDECAR = "hfmap.safetensors"
 _HALF_PIXEL = 0.5
@@ -52,6 +54,16 @@ def export_colmap(landmark_map: LandmarkMap, folder: Path, *, text: bool = False
         workplace.rename(folder)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def export_ply(landmark_map: LandmarkMap, path: Path) -> None:
+    """Write the landmarks as a point cloud, brighter the more keyframes see them; complete or not at all."""
+    reconstruction = _to_reconstruction(landmark_map)
+    for point in reconstruction.points3D.values():
+        value = min(255, 40 + 30 * point.track.length())
+        point.color = np.full(3, value, dtype=np.uint8)
+    with whole_file(path) as temporary:
+        reconstruction.export_PLY(temporary)
 
 
 def _shifted(camera: Camera, by: float) -> Camera:
@@ -119,13 +131,23 @@ def import_colmap(folder: Path) -> LandmarkMap:
         raise MapError(f"{folder}: no such COLMAP model")
     sidecar = folder / _SIDECAR
     if not sidecar.is_file():
-        raise MapError(f"{folder}: has no {_SIDECAR}: only models exported by `hfnet map export` can be imported")
+        raise MapError(
+            f"{folder}: has no {_SIDECAR}, so it was not exported by `hfnet map export`: give its images with "
+            "--images, to describe them with our features"
+        )
     stored = read_tensors(sidecar, verify=True, accept=lambda metadata: None)
+    model = read_model(folder)
+    return _from_reconstruction(model, stored, folder)
+
+
+def read_model(folder: Path) -> pycolmap.Reconstruction:
+    """A COLMAP model, binary or text. Raises MapError."""
+    if not folder.is_dir():
+        raise MapError(f"{folder}: no such COLMAP model")
     try:
-        model = pycolmap.Reconstruction(folder)
+        return pycolmap.Reconstruction(folder)
     except (ValueError, RuntimeError, OSError) as error:
         raise MapError(f"{folder}: is no COLMAP model that can be read ({type(error).__name__})") from error
-    return _from_reconstruction(model, stored, folder)
 
 
 def _from_reconstruction(model: pycolmap.Reconstruction, stored: TensorFile, folder: Path) -> LandmarkMap:
@@ -146,7 +168,7 @@ def _from_reconstruction(model: pycolmap.Reconstruction, stored: TensorFile, fol
         features.append(
             Features(
                 pixels.astype(np.float32), np.ones(len(pixels), np.float32),
-                stored.arrays["keypoint_descriptors"][rows].astype(np.float32),
+                unit(stored.arrays["keypoint_descriptors"][rows]),
                 stored.arrays["global_descriptors"][original], camera.width, camera.height,
             )
         )  # fmt: skip
@@ -162,15 +184,17 @@ def _from_reconstruction(model: pycolmap.Reconstruction, stored: TensorFile, fol
         stamps_ns=[int(stored.arrays["stamps_ns"][place[image.name]]) for image in images],
         view_cameras=[camera_ids.index(image.camera_id) for image in images],
         poses=[Pose.from_matrix(image.cam_from_world().inverse().matrix()) for image in images],
-        cameras=[_from_pycolmap(model.camera(camera_id)) for camera_id in camera_ids],
+        cameras=[camera_of(model.camera(camera_id)) for camera_id in camera_ids],
         given_cameras=[Camera(**{**entry, "params": tuple(entry["params"])}) for entry in known["given_cameras"]],
         features=features, points=np.array([model.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
         rows=np.array(table, dtype=np.int64).reshape(-1, 3), pose_sigma=tuple(known["pose_sigma"]),
         model_hash=known["model_hash"], frame_id=known["frame_id"], provenance=known["provenance"],
+        descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
     )  # fmt: skip
 
 
-def _from_pycolmap(camera: pycolmap.Camera) -> Camera:
+def camera_of(camera: pycolmap.Camera) -> Camera:
+    """A camera of a COLMAP model in our pixels. Raises MapError for a camera model that we lack."""
     try:
         read = Camera(camera.model_name, camera.width, camera.height, tuple(camera.params))
     except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 
 from hfnet_core.geometry import Pose, pose_error
 
-__all__ = ["FrameSummary", "select_keyframes", "sharpness"]
+__all__ = ["FrameSummary", "blurred", "select_keyframes", "sharpness"]
 
 _SHARPNESS_WIDTH = 320  # blur that matters shows at this size, noise of the sensor does not
 _WINDOW = 15  # neighbours on each side that an image's sharpness is compared with
 _SOFT = 0.5  # of the median sharpness around: below it, an image counts as blurred
-_PATIENCE = 2.0  # a blurred image is taken after all when the motion grows to this many steps
+_FAST_DEG, _FASTER = 1.0, 2.0  # a turn from one image to the next that counts as fast, and times the median around
+_PATIENCE = 2.0  # a poor image is taken after all when the motion grows to this many steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +47,12 @@ def select_keyframes(frames: Sequence[FrameSummary], distance_m: float, angle_de
     """Positions in `frames` of the keyframes, increasing; the first usable frame always is one.
 
     A keyframe follows when the camera has moved distance_m or turned angle_deg since the last one. Among frames that
-    qualify, one that is much blurrier than its neighbourhood is passed over for a following one, until the motion has
-    doubled.
+    qualify, one that is much blurrier than its neighbourhood, or taken while the camera turned much faster, which
+    bends images of rolling shutters, is passed over for a following one, until the motion has doubled.
     """
     if not frames:
         return []
-    blurred = _blurred(np.array([frame.sharpness for frame in frames]))
+    poor = blurred(np.array([frame.sharpness for frame in frames])) | _hasty(frames)
     chosen: list[int] = []
     for position, frame in enumerate(frames):
         if not chosen:
@@ -58,7 +60,7 @@ def select_keyframes(frames: Sequence[FrameSummary], distance_m: float, angle_de
         else:
             moved, turned = pose_error(frames[chosen[-1]].map_from_camera, frame.map_from_camera)
             steps = max(_ratio(moved, distance_m), _ratio(turned, angle_deg))
-        if steps >= _PATIENCE or (steps >= 1.0 and not blurred[position]):
+        if steps >= _PATIENCE or (steps >= 1.0 and not poor[position]):
             chosen.append(position)
     return chosen or [0]
 
@@ -67,8 +69,21 @@ def _ratio(value: float, unit: float) -> float:
     return value / unit if unit > 0 else float("inf")
 
 
-def _blurred(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def blurred(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which images are much less sharp than the median of those around them."""
+    return np.asarray(values < _SOFT * _typical(values))
+
+
+def _hasty(frames: Sequence[FrameSummary]) -> NDArray[np.bool_]:
+    """Which images were taken in a turn that is fast, and much faster than usual around them."""
+    steps = [pose_error(a.map_from_camera, b.map_from_camera)[1] for a, b in pairwise(frames)]
+    turns = np.array([0.0, *steps, 0.0])
+    rate = np.maximum(turns[:-1], turns[1:])  # of the steps before and after an image, the faster
+    return np.asarray((rate > _FAST_DEG) & (rate > _FASTER * _typical(rate)))
+
+
+def _typical(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of each value and those around it."""
     padded = np.pad(values, _WINDOW, mode="reflect" if len(values) > _WINDOW else "edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _WINDOW + 1)
-    return np.asarray(values < _SOFT * np.median(windows, axis=1))
+    return np.asarray(np.median(windows, axis=1))

@@ -20,12 +20,13 @@ from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bag_reader import BagReader, Topic, stamp_of
 from hfnet_core.mapping.poses import TimedPoses, TransformBuffer, read_tum
 
-__all__ = ["PoseOptions", "PoseSource", "open_poses"]
+__all__ = ["PoseOptions", "PoseSource", "open_poses", "read_tree"]
 
 _OF_CAMERA = ("geometry_msgs/PoseStamped", "geometry_msgs/PoseWithCovarianceStamped")
 _OF_CHILD = ("nav_msgs/Odometry", "geometry_msgs/TransformStamped")
 _TREE = ("tf2_msgs/TFMessage", "tf/tfMessage")
 _FIXED_FRAMES = ("map", "world", "odom")
+_STAYING = ("map", "world", "earth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +46,17 @@ class PoseOptions:
 
 @dataclass(frozen=True, eq=False)
 class PoseSource:
-    """map_from_camera at a time. `description` says where it comes from, `map_frame` what the poses are relative to."""
+    """map_from_camera at a time. `description` says where it comes from, `map_frame` what the poses are relative to.
+
+    is_cameras: the poses are taken for those of this very camera, not carried over from another frame. drifts: they are
+    odometry, in a frame that wanders (REP-105) over time.
+    """
 
     at: Callable[[int], Pose | None]
     map_frame: str
     description: str
+    is_cameras: bool = False
+    drifts: bool = False
 
 
 def open_poses(bag: BagReader, options: PoseOptions, camera_frame: str, max_gap_s: float) -> PoseSource | None:
@@ -58,7 +65,7 @@ def open_poses(bag: BagReader, options: PoseOptions, camera_frame: str, max_gap_
     Raises DatasetError when several topics qualify, a topic is missing or has the wrong type, or the frames are not
     connected.
     """
-    tree = _read_tree(bag)
+    tree = read_tree(bag)
     if options.poses is not None:
         rows = read_tum(options.poses)
         timed = TimedPoses.from_samples((row.stamp_ns, row.pose) for row in rows)
@@ -78,6 +85,7 @@ class _Base:
     map_frame: str
     frame: str
     description: str
+    drifts: bool = False
 
 
 def _choose(bag: BagReader, options: PoseOptions) -> Topic | None:
@@ -94,7 +102,7 @@ def _choose(bag: BagReader, options: PoseOptions) -> Topic | None:
     return found[0] if found else None
 
 
-def _read_tree(bag: BagReader) -> TransformBuffer:
+def read_tree(bag: BagReader) -> TransformBuffer:
     """Every transform of the bag."""
     tree = TransformBuffer()
     topics = bag.of_type(*_TREE)
@@ -122,7 +130,18 @@ def _read_topic(bag: BagReader, topic: Topic, options: PoseOptions, camera_frame
     frame = options.pose_frame or child or camera_frame
     map_frame = options.map_frame or (parent if parent not in ("", frame, camera_frame) else "map")
     timed = TimedPoses.from_samples(samples)
-    return timed, _Base(map_frame, frame, f"poses of {topic.name} ({topic.type}, {len(timed)})")
+    # Odometry is what its name says unless its frame is one that stays (REP-105); some simulators publish truth so.
+    drifts = _wanders(parent) or (topic.type == "nav_msgs/Odometry" and _last(parent) not in _STAYING)
+    return timed, _Base(map_frame, frame, f"poses of {topic.name} ({topic.type}, {len(timed)})", drifts)
+
+
+def _last(frame: str) -> str:
+    """A frame's name without the robot's, which some put before a slash."""
+    return frame.rsplit("/", 1)[-1]
+
+
+def _wanders(frame: str) -> bool:
+    return _last(frame).startswith("odom")
 
 
 def _pose_of(bag: BagReader, topic: str, position: Any, orientation: Any) -> Pose:
@@ -140,10 +159,13 @@ def _timed_source(
     if options.base_from_camera is not None:
         fixed = options.base_from_camera
         said = f"{base.description} with the given base_from_camera"
-        return PoseSource(lambda stamp: _then(timed.at(stamp, max_gap_s), fixed), base.map_frame, said)
+        return PoseSource(lambda stamp: _then(timed.at(stamp, max_gap_s), fixed), base.map_frame, said,
+                          drifts=base.drifts)  # fmt: skip
     frame = base.frame.lstrip("/")
     if frame == camera_frame:
-        return PoseSource(lambda stamp: timed.at(stamp, max_gap_s), base.map_frame, f"{base.description} of the camera")
+        said = f"{base.description} of the camera"
+        return PoseSource(lambda stamp: timed.at(stamp, max_gap_s), base.map_frame, said, is_cameras=True,
+                          drifts=base.drifts)  # fmt: skip
     if tree.path(frame, camera_frame) is None:
         raise DatasetError(
             f"{bag.path}: {base.description} are of frame {frame!r} and /tf does not connect it to the camera's "
@@ -153,7 +175,8 @@ def _timed_source(
     def at(stamp_ns: int) -> Pose | None:
         return _then(timed.at(stamp_ns, max_gap_s), tree.lookup(frame, camera_frame, stamp_ns, max_gap_s))
 
-    return PoseSource(at, base.map_frame, f"{base.description} of {frame}, with {frame} -> {camera_frame} from /tf")
+    said = f"{base.description} of {frame}, with {frame} -> {camera_frame} from /tf"
+    return PoseSource(at, base.map_frame, said, drifts=base.drifts)
 
 
 def _then(map_from_base: Pose | None, base_from_camera: Pose | None) -> Pose | None:
@@ -173,7 +196,8 @@ def _tree_source(
     if map_frame is not None:
         fixed, last = map_frame, options.base_from_camera or Pose()
         said = f"transforms {fixed} -> {child} of /tf"
-        return PoseSource(lambda stamp: _then(tree.lookup(fixed, child, stamp, max_gap_s), last), fixed, said)
+        return PoseSource(lambda stamp: _then(tree.lookup(fixed, child, stamp, max_gap_s), last), fixed, said,
+                          drifts=_wanders(fixed))  # fmt: skip
     if required or options.map_frame:
         raise DatasetError(
             f"{bag.path}: /tf does not connect {' or '.join(wanted)} to {child!r}; it knows "

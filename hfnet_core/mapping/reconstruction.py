@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.adjustment import Problem, Trust, adjust
+from hfnet_core.mapping.adjustment import Anchor, adjust, adjustable
 from hfnet_core.mapping.cameras import to_pycolmap
+from hfnet_core.mapping.odometry import Odometry
+from hfnet_core.mapping.tracks import Tracks
 from hfnet_core.types import Camera
 
-__all__ = ["Matches", "Scene", "View", "make_scene", "observations", "refine", "triangulate"]
+__all__ = ["KnownPoints", "Matches", "Scene", "View", "make_scene", "observations", "polish", "refine", "triangulate"]
 
 Matches = Mapping[tuple[int, int], NDArray[np.int32]]
 _SEED = 0
-_MAX_ITERATIONS = 30
+_DEVIATIONS = 2.5  # an observation further off than this many standard deviations is of something else
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +59,31 @@ class Scene:
         images = (self.reconstruction.image(index + 1) for index in range(self.count))
         return [Pose.from_matrix(image.cam_from_world().inverse().matrix()) for image in images]
 
+    def tracks(self) -> Tracks:
+        """Points and observations as arrays, points in the order of their ids."""
+        images = [self.reconstruction.image(index + 1) for index in range(self.count)]
+        ids = sorted(self.reconstruction.point3D_ids())
+        rows = [
+            (element.image_id - 1, track, element.point2D_idx)
+            for track, point_id in enumerate(ids)
+            for element in self.reconstruction.point3D(point_id).track.elements
+        ]
+        views, tracks, keypoints = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+        poses = np.array([image.cam_from_world().matrix() for image in images]).reshape(-1, 3, 4)
+        starts = np.cumsum([0, *(len(pixels) for pixels in self.keypoints_px)])
+        pixels = np.concatenate(self.keypoints_px) if self.count else np.zeros((0, 2))
+        return Tracks(
+            rotations=poses[:, :, :3], translations=poses[:, :, 3],
+            view_cameras=np.array([image.camera_id - 1 for image in images], dtype=np.int64),
+            cameras=tuple(self.cameras()),
+            points=np.array([self.reconstruction.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
+            views=views, tracks=tracks, keypoints=keypoints,
+            pixels=pixels[starts[views] + keypoints].astype(np.float64),
+        )  # fmt: skip
+
     def depths(self) -> NDArray[np.float64]:
         """Distance along the optical axis of every point in every view that sees it."""
-        problem, _ = _problem(self)
-        return problem.depths()
+        return self.tracks().depths()
 
     def cameras(self) -> list[Camera]:
         """Current calibration of each camera."""
@@ -92,17 +115,39 @@ def make_scene(views: Sequence[View], cameras: Sequence[Camera], matches: Matche
     return Scene(reconstruction, graph, [view.keypoints_px for view in views])
 
 
+@dataclass(frozen=True, eq=False)
+class KnownPoints:
+    """Points of a map that exists. xyz: [L, 3]. rows: [O, 3] point, view, keypoint, at least two of each point."""
+
+    xyz: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
 def triangulate(
-    views: Sequence[View], cameras: Sequence[Camera], matches: Matches, config: MapBuildConfig, max_error_px: float
-) -> Scene:
-    """Points from the matches with the poses as they are. max_error_px: largest reprojection error, actual pixels."""
+    views: Sequence[View], cameras: Sequence[Camera], matches: Matches, config: MapBuildConfig, max_error_px: float,
+    known: KnownPoints | None = None,
+) -> Scene:  # fmt: skip
+    """Points from the matches with the poses as they are. max_error_px: largest reprojection error, actual pixels.
+
+    known: points to start with; matches with keypoints that see them add to their tracks.
+    """
     pycolmap.set_random_seed(_SEED)
     scene = make_scene(views, cameras, matches)
+    if known is not None:
+        _add_points(scene, known)
     triangulator, options = _triangulator(scene, config, max_error_px)
     for index in range(len(views)):
         triangulator.triangulate_image(options, index + 1)
     _complete(scene, triangulator, options, config, max_error_px)
     return scene
+
+
+def _add_points(scene: Scene, known: KnownPoints) -> None:
+    order = np.argsort(known.rows[:, 0], kind="stable")
+    ends = np.cumsum(np.bincount(known.rows[:, 0], minlength=len(known.xyz)))
+    for index, rows in enumerate(np.split(known.rows[order], ends[:-1])):
+        track = pycolmap.Track([pycolmap.TrackElement(int(view) + 1, int(keypoint)) for _, view, keypoint in rows])
+        scene.reconstruction.add_point3D_with_id(index + 1, pycolmap.Point3D(xyz=known.xyz[index], track=track))
 
 
 def _triangulator(
@@ -132,42 +177,74 @@ def _complete(
     manager.filter_points3D_with_short_tracks(2)
 
 
-def refine(scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float) -> None:
-    """Adjust poses, points and intrinsics in place, with the given poses as priors; then join and filter again."""
-    trust = Trust(
-        position_m=config.pose_prior_sigma_m,
-        orientation_rad=float(np.radians(config.pose_prior_sigma_deg)),
-        pixel_px=max_error_px / config.max_reprojection_error_px,
-        refine_intrinsics=config.refine_intrinsics,
-    )
-    problem, ids = _problem(scene)
-    _write_back(scene, adjust(problem, priors, trust, iterations=_MAX_ITERATIONS), ids)
+def refine(
+    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float,
+    looseness: NDArray[np.float64] | None = None, odometry: Odometry | None = None,
+) -> None:  # fmt: skip
+    """Adjust poses, points and intrinsics in place, with the given poses as priors; then join and filter again.
+
+    looseness: [M] factor on the standard deviations of the priors, 1 where not given. odometry: says which of the
+    views drift; their priors are relative to the view before. Where all drift, the first view stays where it is.
+    """
+    _adjust(scene, priors, config, max_error_px, looseness, odometry)
     triangulator, triangulation = _triangulator(scene, config, max_error_px)
     _complete(scene, triangulator, triangulation, config, max_error_px)
 
 
-def _problem(scene: Scene) -> tuple[Problem, list[int]]:
-    """The scene as arrays, and the ids of its points in the order of the arrays."""
-    reconstruction = scene.reconstruction
-    images = [reconstruction.image(index + 1) for index in range(scene.count)]
-    ids = sorted(reconstruction.point3D_ids())
-    rows = [
-        (element.image_id - 1, track, element.point2D_idx)
-        for track, point_id in enumerate(ids)
-        for element in reconstruction.point3D(point_id).track.elements
-    ]
-    views, tracks, keypoints = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-    poses = [image.cam_from_world().matrix() for image in images]
-    starts = np.cumsum([0, *(len(pixels) for pixels in scene.keypoints_px)])
-    problem = Problem(
-        rotations=np.array([pose[:, :3] for pose in poses]), translations=np.array([pose[:, 3] for pose in poses]),
-        view_cameras=np.array([image.camera_id - 1 for image in images], dtype=np.int64),
-        cameras=tuple(scene.cameras()),
-        points=np.array([reconstruction.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
-        views=views, tracks=tracks,
-        pixels=np.concatenate(scene.keypoints_px)[starts[views] + keypoints].astype(np.float64),
+def polish(
+    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float,
+    looseness: NDArray[np.float64] | None = None, odometry: Odometry | None = None,
+) -> None:  # fmt: skip
+    """Leave out what lies outside the noise of the keypoints, and adjust once more, in place.
+
+    The noise is estimated from the median error of the points that are seen at least three times, so it fits every
+    detector. What is left out agrees with the geometry by a few pixels only because it is a neighbouring keypoint.
+    """
+    tracks = scene.tracks()
+    errors = np.linalg.norm(tracks.residuals_px(), axis=1)[tracks.lengths()[tracks.tracks] >= 3]
+    if not len(errors):
+        return
+    sigma_px = float(np.median(errors)) / _RAYLEIGH_MEDIAN
+    limit_px = min(max_error_px, max(_DEVIATIONS * sigma_px, _LEAST_SHARE * max_error_px))
+    manager = pycolmap.ObservationManager(scene.reconstruction, scene.graph)
+    manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
+    _adjust(scene, priors, config, max_error_px, looseness, odometry)
+    manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
+
+
+_RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with two normal components of deviation 1
+_LEAST_SHARE = 0.125  # of the largest error: exact keypoints must not make rounding an outlier
+
+
+def _adjust(
+    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float,
+    looseness: NDArray[np.float64] | None, odometry: Odometry | None,
+) -> None:  # fmt: skip
+    factor = np.ones(scene.count) if looseness is None else looseness
+    drifting = odometry.drifting if odometry is not None else [False] * scene.count
+    seeing = adjustable(scene.reconstruction)
+    before = scene.poses()
+    radians = float(np.radians(config.pose_prior_sigma_deg))
+    anchors = [
+        Anchor(view, priors[view], config.pose_prior_sigma_m * factor[view], radians * factor[view])
+        for view in seeing if not drifting[view]
+    ] or [Anchor(view, before[view], config.pose_prior_sigma_m, radians) for view in seeing[:1]]  # fmt: skip
+    adjust(
+        scene.reconstruction, anchors, odometry.links(seeing) if odometry is not None else [],
+        pixel_px=max_error_px / config.max_reprojection_error_px, refine_intrinsics=config.refine_intrinsics,
     )  # fmt: skip
-    return problem, ids
+    if odometry is not None and seeing:
+        _take_along(scene, before, seeing, [view for view in range(scene.count) if drifting[view]])
+
+
+def _take_along(scene: Scene, before: Sequence[Pose], seeing: Sequence[int], drifting: Sequence[int]) -> None:
+    """Views that see no points move as the nearest view does that sees some."""
+    after = scene.poses()
+    for view in sorted(set(drifting) - set(seeing)):
+        nearest = min(seeing, key=lambda other: (abs(other - view), other))
+        moved = after[nearest] @ before[nearest].inverse() @ before[view]
+        image = scene.reconstruction.image(view + 1)
+        image.frame.set_cam_from_world(image.camera_id, pycolmap.Rigid3d(moved.inverse().matrix()[:3]))
 
 
 def observations(
@@ -177,31 +254,16 @@ def observations(
 
     A point seen only twice has nothing that confirms it, so it must fit twice as well and from twice the angle.
     """
-    problem, ids = _problem(scene)
-    if not ids:
+    tracks = scene.tracks()
+    if not len(tracks.points):
         return np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), np.zeros(0)
-    errors = np.linalg.norm(problem.residuals_px(), axis=1)
-    lengths = np.bincount(problem.tracks, minlength=len(ids))
-    worst = np.zeros(len(ids))
-    np.maximum.at(worst, problem.tracks, errors)
-    angles = problem.widest_angles()
+    errors = np.linalg.norm(tracks.residuals_px(), axis=1)
+    worst = np.zeros(len(tracks.points))
+    np.maximum.at(worst, tracks.tracks, errors)
+    angles = tracks.widest_angles()
     sure = (worst <= max_error_px / 2) & (angles >= 2 * np.radians(config.min_triangulation_angle_deg))
-    kept = (lengths >= 3) | sure
+    kept = (tracks.lengths() >= 3) | sure
     renumbered = np.cumsum(kept) - 1
-    rows = kept[problem.tracks]
-    keypoints = np.array([element.point2D_idx for point_id in ids
-                          for element in scene.reconstruction.point3D(point_id).track.elements])  # fmt: skip
-    table = np.stack([renumbered[problem.tracks[rows]], problem.views[rows], keypoints[rows]], axis=1)
-    return problem.points[kept], table.astype(np.int64), errors[rows]
-
-
-def _write_back(scene: Scene, problem: Problem, ids: Sequence[int]) -> None:
-    for index in range(scene.count):
-        matrix = np.column_stack([problem.rotations[index], problem.translations[index]])
-        scene.reconstruction.image(index + 1).frame.set_cam_from_world(
-            scene.reconstruction.image(index + 1).camera_id, pycolmap.Rigid3d(matrix)
-        )
-    for index, camera in enumerate(problem.cameras):
-        scene.reconstruction.camera(index + 1).params = list(camera.params)
-    for row, point_id in enumerate(ids):
-        scene.reconstruction.point3D(point_id).xyz = problem.points[row]
+    rows = kept[tracks.tracks]
+    table = np.stack([renumbered[tracks.tracks[rows]], tracks.views[rows], tracks.keypoints[rows]], axis=1)
+    return tracks.points[kept], table.astype(np.int64), errors[rows]

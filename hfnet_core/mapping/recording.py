@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bags import Bag
+from hfnet_core.mapping.bags import Bag, BagFrame
+from hfnet_core.mapping.image_keyframes import choose_by_motion, simultaneous
 from hfnet_core.mapping.keyframes import FrameSummary, select_keyframes, sharpness
+from hfnet_core.mapping.scale import named_images
+from hfnet_core.mapping.workers import Done, Pending, in_order
 from hfnet_core.mapping.workplace import Workplace, key_of
 from hfnet_core.types import Camera, Features
 
@@ -37,7 +40,11 @@ class Describer(Protocol):
 class Keyframe:
     """A chosen image, as its features. camera: as calibrated. recording: which one it belongs to, counted from 0.
 
-    key: names the features in a workplace, "" for none.
+    key: names the features in a workplace, "" for none. odometry_from_camera: the pose by odometry, for the scale of
+    what images alone tell. up_in_camera: [3] unit vector away from gravity. camera_guessed: nobody has calibrated it.
+    drifting: map_from_camera is odometry, good only relative to the keyframes before and after. drive: the bag whose
+    odometry it is, which other cameras may share; None where the recording has it for itself. rig_from_camera: where
+    the camera sits among the cameras of its drive, None if unknown or alone.
     """
 
     name: str
@@ -47,6 +54,12 @@ class Keyframe:
     map_from_camera: Pose
     features: Features
     key: str = ""
+    odometry_from_camera: Pose | None = None
+    up_in_camera: NDArray[np.float64] | None = None
+    camera_guessed: bool = False
+    drifting: bool = False
+    drive: int | None = None
+    rig_from_camera: Pose | None = None
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -55,38 +68,82 @@ def silent(stage: str, done: int, total: int) -> None:
 
 def read_keyframes(
     bag: Bag, number: int, extractor: Describer, config: MapBuildConfig, progress: Progress = silent,
-    workplace: Workplace | None = None,
+    workplace: Workplace | None = None, *, from_images: bool = False,
+    rig_frame: str = "", beside: Sequence[int] = (),
 ) -> tuple[list[Keyframe], dict[str, Any]]:  # fmt: skip
-    """Keyframes of a bag, and what is known of the recording. Two passes, so that images never pile up in memory."""
+    """Keyframes of a bag, and what is known of the recording. Several passes, so that images never pile up in memory.
+
+    from_images: they are chosen by the motion of the image; the recording's poses become `odometry_from_camera` and
+    `map_from_camera` stays the identity until something places them. rig_frame: frame that this camera and others are
+    fixed to. beside: stamps of another camera's keyframes; the images taken at these times are chosen, if there are.
+    """
     workplace = workplace or Workplace()
-    summaries = []
+    if from_images:
+        named = named_images(config.known_distance, number)
+        together = simultaneous([item.stamp_ns for item in bag.timeline()], beside) if beside else []
+        by_motion = [] if together else choose_by_motion(bag, config.keyframe_motion, named, progress)
+        chosen, posed = by_motion or sorted({*together, *named}), None
+    else:
+        posed = _posed(bag, progress)
+        positions = select_keyframes(posed, config.keyframe_distance_m, config.keyframe_angle_deg)
+        chosen = [posed[position].index for position in positions]
+    broken = list(bag.broken)
+    mount = bag.mount(rig_frame) if from_images and rig_frame else None
+    keyframes: list[Keyframe] = []
+    digest = hashlib.sha256()
+    for frame, key, features in _described(bag.frames(chosen), extractor, workplace):
+        digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
+        own = frame.map_from_camera
+        keyframes.append(
+            Keyframe(
+                f"{number}/{frame.index:06d}", frame.stamp_ns, number, frame.camera,
+                Pose() if from_images or own is None else own, features, key,
+                odometry_from_camera=own if from_images else None, camera_guessed=frame.camera_guessed,
+                up_in_camera=bag.up_at(frame.stamp_ns), rig_from_camera=mount,
+            )
+        )  # fmt: skip
+        progress("extracting features", len(keyframes), len(chosen))
+    summary = {
+        "keyframes_sha256": digest.hexdigest(), "images": len(bag), "damaged_images": len(broken),
+        "keyframes": len(keyframes), "image_topic": bag.image_topic.name, "camera": bag.camera_source,
+        "poses": bag.pose_source, "first_stamp_ns": keyframes[0].stamp_ns, "last_stamp_ns": keyframes[-1].stamp_ns,
+    }  # fmt: skip
+    return keyframes, summary if posed is None else {**summary, "images_with_pose": len(posed)}
+
+
+def _posed(bag: Bag, progress: Progress) -> list[FrameSummary]:
+    """The images that have a pose. Raises DatasetError where none has."""
+    out = []
     for frame in bag.frames():
         progress("choosing keyframes", frame.index + 1, len(bag))
         if frame.map_from_camera is not None:
-            summaries.append(FrameSummary(frame.index, frame.map_from_camera, sharpness(frame.image)))
-    broken = list(bag.broken)
-    if not summaries:
+            out.append(FrameSummary(frame.index, frame.map_from_camera, sharpness(frame.image)))
+    if not out:
         raise DatasetError(
             f"{bag.path}: none of {len(bag)} images has a pose at its stamp ({bag.pose_source}); do the clocks agree?"
         )
-    chosen = select_keyframes(summaries, config.keyframe_distance_m, config.keyframe_angle_deg)
-    keyframes: list[Keyframe] = []
-    digest = hashlib.sha256()
-    poses = {summaries[position].index: summaries[position].map_from_camera for position in chosen}
-    for frame in bag.frames(poses):
-        key = key_of(extractor.info.model_hash, getattr(extractor, "config", None), frame.image)
-        features = workplace.load_features(key)
-        if features is None:
-            features = extractor.extract(frame.image)
+    return out
+
+
+def _described(
+    frames: Iterable[BagFrame], extractor: Describer, workplace: Workplace
+) -> Iterator[tuple[BagFrame, str, Features]]:
+    """(frame, key, features), in order; features from the workplace or its workers."""
+    workers = workplace.workers
+    shared = workers.share(extractor)
+
+    def started() -> Iterator[tuple[tuple[BagFrame, str, bool], Pending[Features]]]:
+        for frame in frames:
+            key = key_of(extractor.info.model_hash, getattr(extractor, "config", None), frame.image)
+            known = workplace.load_features(key)
+            pending = Done(known) if known is not None else workers.submit(_extract, shared, workers.share(frame.image))
+            yield (frame, key, known is None), pending
+
+    for (frame, key, fresh), features in in_order(workers, started()):
+        if fresh:
             workplace.store_features(key, features)
-        digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
-        name = f"{number}/{frame.index:06d}"
-        keyframes.append(Keyframe(name, frame.stamp_ns, number, frame.camera, poses[frame.index], features, key))
-        progress("extracting features", len(keyframes), len(chosen))
-    summary = {
-        "keyframes_sha256": digest.hexdigest(), "images": len(bag), "images_with_pose": len(summaries),
-        "damaged_images": len(broken), "keyframes": len(keyframes), "image_topic": bag.image_topic.name,
-        "camera": bag.camera_source, "poses": bag.pose_source, "first_stamp_ns": keyframes[0].stamp_ns,
-        "last_stamp_ns": keyframes[-1].stamp_ns,
-    }  # fmt: skip
-    return keyframes, summary
+        yield frame, key, features
+
+
+def _extract(extractor: Describer, image: NDArray[Any]) -> Features:
+    return extractor.extract(image)

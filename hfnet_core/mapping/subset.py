@@ -1,4 +1,4 @@
-"""A map without some of its keyframes."""
+"""A map without some of its keyframes or landmarks."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from numpy.typing import NDArray
 from hfnet_core.mapping.assembly import covisibility, group_by
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
-__all__ = ["keep_keyframes"]
+__all__ = ["keep_keyframes", "kept_landmarks"]
 
 _MIN_VIEWS = 2  # a landmark seen once has no place of its own
 
 
-def keep_keyframes(landmark_map: LandmarkMap, kept: NDArray[np.bool_]) -> LandmarkMap:
+def kept_landmarks(
+    landmark_map: LandmarkMap, kept: NDArray[np.bool_], wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """[L] which landmarks `keep_keyframes` keeps, in their order."""
+    rows = kept[landmark_map.observation_keyframes]
+    alive = np.bincount(landmark_map.observation_landmarks[rows], minlength=landmark_map.landmarks) >= _MIN_VIEWS
+    return alive if wanted is None else alive & wanted
+
+
+def keep_keyframes(
+    landmark_map: LandmarkMap, kept: NDArray[np.bool_], wanted: NDArray[np.bool_] | None = None
+) -> LandmarkMap:
     """The map of the keyframes where `kept` [M] is true, and of the landmarks that two of them still see.
 
-    Landmarks stay where they are. Cameras are kept, used or not.
+    wanted: [L] leaves out others. Landmarks stay where they are. Cameras are kept, used or not.
     """
     renumbered = np.cumsum(kept) - 1
-    rows = kept[landmark_map.observation_keyframes]
     owners = landmark_map.observation_landmarks
-    alive = np.bincount(owners[rows], minlength=landmark_map.landmarks) >= _MIN_VIEWS
-    rows &= alive[owners]
+    alive = kept_landmarks(landmark_map, kept, wanted)
+    rows = kept[landmark_map.observation_keyframes] & alive[owners]
     landmarks = (np.cumsum(alive) - 1)[owners[rows]].astype(np.int64)
     keyframes = renumbered[landmark_map.observation_keyframes[rows]].astype(np.int64)
     count, total = int(kept.sum()), int(alive.sum())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from hfnet_core.mapping.check import MapCheck
+from hfnet_core.mapping.coverage import SECTORS, coverage_of, group_places, plan_of
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
-__all__ = ["summarize", "summarize_check"]
+__all__ = ["accuracy_rows", "summarize", "summarize_check"]
 
 
 def summarize(landmark_map: LandmarkMap, path: Path) -> Table:
@@ -38,12 +41,38 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
     for name, value in landmark_map.provenance.get("statistics", {}).items():
         if name not in ("keyframes", "landmarks", "observations", "mean_track_length"):
             rows.append((name, str(value)))
+    loops = landmark_map.provenance.get("loop_closures")
+    if loops is not None:
+        rows.append(("loop closures", ", ".join(f"{value} {name}" for name, value in loops.items())))
+    if "gravity" in landmark_map.provenance:
+        rows.append(("gravity", str(landmark_map.provenance["gravity"])))
+    rows += _origin(landmark_map.provenance)
     for index, recording in enumerate(landmark_map.provenance.get("recordings", [])):
         rows.append((f"recording {index}", "; ".join(f"{name} {value}" for name, value in recording.items())))
+    for step in landmark_map.provenance.get("history", []):
+        said = "; ".join(f"{name} {value}" for name, value in step.items() if name not in ("step", "history"))
+        rows.append((str(step.get("step", "step")), said))
     model = landmark_map.provenance.get("model", {})
     rows.append(("model", f"{model.get('name', '?')} {model.get('version', '')} {landmark_map.model_hash}"))
     if path.is_file():
         rows.append(("file", f"{path.stat().st_size / 1e6:.1f} MB"))
+    return rows
+
+
+def _origin(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where poses and metres come from; what could not be used."""
+    rows = [("poses", str(provenance["pose_mode"]))] if "pose_mode" in provenance else []
+    structure = provenance.get("structure")
+    if structure:
+        left_out = structure["left_out_count"]
+        names = ", ".join(structure["left_out"]) + (", ..." if left_out > len(structure["left_out"]) else "")
+        rows.append(("images registered", f"{structure['registered']} of {structure['images']}"))
+        if left_out:
+            rows.append(("images left out", f"{left_out}: {names}"))
+    scale = provenance.get("scale")
+    if scale:
+        arbitrary = scale["source"] == "arbitrary"
+        rows.append(("scale", "ARBITRARY: metres mean nothing" if arbitrary else f"from {scale['source']}"))
     return rows
 
 
@@ -58,24 +87,49 @@ _WEAK_SHOWN = 10
 
 
 def summarize_check(landmark_map: LandmarkMap, check: MapCheck, path: Path) -> Table:
-    """How held-back keyframes fared, and where the map is weak."""
+    """How held-back keyframes fared, what the map covers, and where it is weak."""
     table = Table(title=path.name, show_header=False, title_justify="left")
-    found = check.localized
     table.add_row("checksums", "right")
     table.add_row("connected parts", str(check.components))
-    table.add_row("keyframes localized without themselves", f"{len(found)} of {len(check.held_back)}")
+    for name, value in (*_coverage_rows(landmark_map), *accuracy_rows(check)):
+        table.add_row(name, value)
+    places = group_places(landmark_map, [item.keyframe for item in check.weak])
+    by_keyframe = {item.keyframe: item for item in check.weak}
+    for group in places[:_WEAK_SHOWN]:
+        x, y, z = landmark_map.keyframe_poses[group, :, 3].mean(axis=0)
+        worst = by_keyframe[group[0]]
+        names = landmark_map.keyframe_names[group[0]] + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+        said = worst.reason or f"{worst.inliers} inliers"
+        table.add_row("weak place", f"x {x:.2f} y {y:.2f} z {z:.2f}: {names}: {said}")
+    if len(places) > _WEAK_SHOWN:
+        table.add_row("weak places in all", str(len(places)))
+    return table
+
+
+def accuracy_rows(check: MapCheck) -> list[tuple[str, str]]:
+    """How many held-back keyframes were found, and how well."""
+    found = check.localized
+    rows = [("keyframes localized without themselves", f"{len(found)} of {len(check.held_back)}")]
     if found:
         metres = np.quantile([item.error_m for item in found], (0.5, 0.95))
         degrees = np.quantile([item.error_deg for item in found], (0.5, 0.95))
-        table.add_row("error, median", f"{metres[0]:.3f} m, {degrees[0]:.2f} deg")
-        table.add_row("error, 95th percentile", f"{metres[1]:.3f} m, {degrees[1]:.2f} deg")
-        table.add_row("inliers, median", f"{np.median([item.inliers for item in found]):.0f}")
-    for item in check.weak[:_WEAK_SHOWN]:
-        x, y, z = landmark_map.map_from_camera(item.keyframe).translation
-        name = landmark_map.keyframe_names[item.keyframe]
-        table.add_row(
-            "weak place", f"{name} at x {x:.2f} y {y:.2f} z {z:.2f}: {item.reason or f'{item.inliers} inliers'}"
-        )
-    if len(check.weak) > _WEAK_SHOWN:
-        table.add_row("weak places in all", str(len(check.weak)))
-    return table
+        sigmas = [item.sigma_m for item in found if item.sigma_m is not None]
+        rows += [
+            ("agreement with their poses, median", f"{metres[0]:.3f} m, {degrees[0]:.2f} deg"),
+            ("agreement, 95th percentile", f"{metres[1]:.3f} m, {degrees[1]:.2f} deg"),
+            ("expected accuracy of a query, median", f"{np.median(sigmas):.3f} m (one sigma, worst direction)"),
+            ("inliers, median", f"{np.median([item.inliers for item in found]):.0f}"),
+        ]
+    return rows
+
+
+def _coverage_rows(landmark_map: LandmarkMap) -> list[tuple[str, str]]:
+    covered = coverage_of(landmark_map, plan_of(landmark_map))
+    if not len(covered.cells):
+        return []
+    directions = covered.directions
+    return [
+        ("area gone through", f"{covered.area_m2:.1f} m2 (cells of {covered.cell_m:g} m with a keyframe)"),
+        ("directions seen from there", f"{directions.mean():.1f} of {SECTORS} on average; only one from "
+                                       f"{(directions == 1).mean():.0%} of it: a robot that looks elsewhere is lost"),
+    ]  # fmt: skip

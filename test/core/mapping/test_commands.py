@@ -11,7 +11,7 @@ from bags import write_bag
 from helpers import shared_data, textured_image, tiny_model
 
 from hfnet_core.cli.main import main
-from hfnet_core.mapping.bags import Bag
+from hfnet_core.mapping.bags import Bag, BagOptions
 from hfnet_core.mapping.image_folder import list_folder
 from hfnet_core.mapping.storage import load_map
 
@@ -68,7 +68,7 @@ def test_folder_refusals(folder: Path, monkeypatch, capsys) -> None:  # type: ig
     for arguments, message in (
         (("bag", "from-images", folder / "none", "--camera", folder / "camera.json"), "no such folder"),
         (("bag", "from-images", folder, "--first", 99), "no image has a frame number"),
-        (("bag", "from-images", folder / "images"), "--camera"),
+        (("bag", "from-images", folder, "--camera", folder / "none.json"), "none.json"),
     ):
         code, error = run(monkeypatch, capsys, *arguments, "-o", folder.parent / "out")
         assert code == 2
@@ -76,12 +76,27 @@ def test_folder_refusals(folder: Path, monkeypatch, capsys) -> None:  # type: ig
         assert not (folder.parent / "out").exists()
 
 
+def test_images_without_a_calibration_become_a_bag(folder: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    output = folder.parent / "out"
+    code, error = run(monkeypatch, capsys, "bag", "from-images", folder / "images", "-o", output)
+    assert code == 0
+    assert "no calibration" in error
+    with Bag(output, BagOptions(camera_optional=True)) as bag:
+        assert len(bag) == 6
+        assert bag.camera_unknown
+        assert not bag.has_poses
+
+
 def test_map_build_refuses_in_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     model = tiny_model(tmp_path)
     bag = write_bag(tmp_path / "bag", poses=False)
     before = sorted(tmp_path.iterdir())
     for arguments, message in (
-        ((bag, "-o", tmp_path / "m.hfmap"), "has no poses"),
+        ((bag, "-o", tmp_path / "m.hfmap"), "bag: no poses, and images alone show no scale"),
+        ((bag, "-o", tmp_path / "m.hfmap", "--pose-mode", "given"), "has no poses"),
+        ((bag, "-o", tmp_path / "m.hfmap", "--pose-mode", "guessed"), "pose_mode"),
+        ((bag, "-o", tmp_path / "m.hfmap", "--known-distance", "0 1"), "A B METRES"),
+        ((bag, "-o", tmp_path / "m.hfmap", "--scale-free"), "could not be put together"),
         ((bag, "-o", tmp_path / "m.bin"), "ends in .hfmap"),
         ((bag, "-o", tmp_path / "none" / "m.hfmap"), "no such directory"),
         ((bag, "-o", tmp_path / "m.hfmap", "--image-topic", "/x"), "no topic /x; the bag has"),

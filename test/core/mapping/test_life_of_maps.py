@@ -111,7 +111,7 @@ def test_refusals(some_map: LandmarkMap, tmp_path: Path) -> None:
     with pytest.raises(MapError, match="no such COLMAP model"):
         import_colmap(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MapError, match="only models exported"):
+    with pytest.raises(MapError, match=r"has no hfmap\.safetensors"):
         import_colmap(tmp_path / "empty")
     with pytest.raises(ConfigError, match="exists already"):
         export_colmap(some_map, tmp_path / "empty")

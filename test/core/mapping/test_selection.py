@@ -109,3 +109,35 @@ def test_epipolar_error_is_zero_for_a_common_point_and_grows_with_the_offset() -
     assert 0.5 < np.median(errors) < 1.2
     still = angular_epipolar_error(first, second, Pose())
     assert (still <= np.pi / 2).all()
+
+
+def test_frames_of_a_fast_turn_are_passed_over_where_a_calmer_one_follows() -> None:
+    yaw = np.cumsum([0.0, *np.where(np.isin(np.arange(1, 40), (10, 11)), 4.0, 0.2)])
+    frames = [FrameSummary(i, looking(float(yaw[i]), 0.02 * i), 1.0) for i in range(40)]
+    chosen = select_keyframes(frames, 0.1, 5)
+    assert not {9, 10, 11} & set(chosen)
+    assert 12 in chosen
+    steady = [FrameSummary(i, looking(4.0 * i), 1.0) for i in range(40)]  # no frame is calmer than another
+    assert select_keyframes(steady, 0.1, 5) == list(range(0, 40, 2))
+
+
+def test_pairs_of_a_place_seen_very_often_stay_few() -> None:
+    rng = np.random.default_rng(0)
+    poses = [looking(float(yaw), float(x)) for yaw, x in rng.uniform(0, 1, (600, 2))]
+    descriptors = rng.normal(size=(600, 8)).astype(np.float32)
+    pairs = select_pairs(poses, [CAMERA] * 600, descriptors, per_keyframe=20, depth_m=3.0)
+    assert len(pairs) <= 600 * 20
+    assert np.bincount(np.array(pairs).ravel(), minlength=600).min() >= 8
+
+
+def test_the_most_similar_come_first_however_large_the_map() -> None:
+    rng = np.random.default_rng(0)
+    descriptors = rng.normal(size=(700, 16)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    poses = [looking(0, 100.0 * i) for i in range(700)]
+    pairs = set(select_pairs(poses, [CAMERA] * 700, descriptors, per_keyframe=4, depth_m=2.0))
+    alike = descriptors @ descriptors.T
+    for index in (0, 350, 699):
+        alike[index, max(index - 3, 0) : index + 4] = -1
+        best = int(alike[index].argmax())
+        assert (min(index, best), max(index, best)) in pairs

@@ -1,0 +1,113 @@
+"""Where the poses of a map come from: chosen by what the recordings have, or by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import ConfigError
+from hfnet_core.geometry import Pose
+from hfnet_core.mapping.bags import Bag, BagOptions
+from hfnet_core.mapping.gravity import level, mean_up
+from hfnet_core.mapping.recording import Keyframe, Progress
+from hfnet_core.mapping.scale import require_scale_source
+from hfnet_core.mapping.structure import Found, poses_from_images
+from hfnet_core.mapping.workplace import Workplace
+from hfnet_core.types import Camera
+
+__all__ = ["DRIFTING", "GIVEN", "IMAGES", "Placed", "choose_mode", "drifts", "place_keyframes", "said", "tolerant"]
+
+GIVEN, DRIFTING, IMAGES = "given", "drifting", "images"
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Keyframes that images alone have given a pose, and what else the build needs to know of them.
+
+    start: refined calibration for each camera. sigma: uncertainty of the frame, metres and radians. frame_of: the
+    recording whose odometry's frame the poses are in, None for a frame of their own.
+    """
+
+    keyframes: list[Keyframe]
+    start: Mapping[Camera, Camera]
+    provenance: dict[str, Any]
+    sigma: tuple[float, float]
+    frame_of: int | None
+
+
+def tolerant(
+    options: BagOptions | Sequence[BagOptions] | None, config: MapBuildConfig
+) -> BagOptions | Sequence[BagOptions] | None:
+    """Options that let a recording without calibration pass where images alone may do."""
+    if config.pose_mode not in ("auto", IMAGES):
+        return options
+    if options is None or isinstance(options, BagOptions):
+        return replace(options or BagOptions(), camera_optional=True)
+    return [replace(own, camera_optional=True) for own in options]
+
+
+def choose_mode(bag: Bag, config: MapBuildConfig, cameras: int = 1) -> str:
+    """The mode for a build that begins with this bag. Raises where that cannot work, before anything is computed.
+
+    Poses count where the camera is calibrated as well; an unknown camera has to be found from the images together
+    with its poses, and given poses then serve for scale and frame.
+    """
+    mode = config.pose_mode
+    if mode == "auto":
+        given = DRIFTING if bag.poses_drift else GIVEN
+        mode = given if bag.has_poses and not bag.camera_unknown else IMAGES
+    if mode != IMAGES and config.known_distance:
+        raise ConfigError(
+            f"{bag.path}: known_distance is for images alone, and it has poses ({bag.pose_source}): add --pose-mode "
+            "images to do without them"
+        )
+    if mode == IMAGES and cameras == 1:  # the distance between several may tell the scale
+        require_scale_source(config, str(bag.path), has_odometry=bag.has_poses)
+    return mode
+
+
+def said(mode: str, bag: Bag, config: MapBuildConfig) -> str:
+    """The choice in words, for people."""
+    if mode != IMAGES:
+        return f"{mode}, {bag.pose_source}"
+    if config.known_distance:
+        return "images alone, scale from a known distance"
+    if bag.has_poses:
+        return f"images alone, scale from {bag.pose_source}"
+    return "images alone, scale " + ("arbitrary" if config.scale_free else "from the distance of the cameras")
+
+
+def drifts(bag: Bag, config: MapBuildConfig) -> bool:
+    """Whether a bag's poses are odometry; bags that know where they are may be built together with such that do not."""
+    return config.pose_mode == DRIFTING or (config.pose_mode == "auto" and bag.poses_drift)
+
+
+def place_keyframes(
+    keyframes: Sequence[Keyframe], config: MapBuildConfig, progress: Progress, workplace: Workplace | None
+) -> Placed:
+    """The keyframes that register, with the poses that images alone give. Raises as `poses_from_images` does."""
+    found = poses_from_images(keyframes, config, progress, workplace)
+    poses, gravity = _levelled(keyframes, found)
+    placed: list[Keyframe] = []
+    start: dict[Camera, Camera] = {}
+    for keyframe, pose, camera in zip(keyframes, poses, found.cameras, strict=True):
+        if pose is not None:
+            own = camera if keyframe.camera_guessed else keyframe.camera
+            start[own] = camera
+            placed.append(replace(keyframe, map_from_camera=pose, camera=own))
+    provenance = {**found.provenance, "gravity": gravity}
+    return Placed(placed, start, provenance, (found.sigma_m, found.sigma_rad), found.frame_of)
+
+
+def _levelled(keyframes: Sequence[Keyframe], found: Found) -> tuple[list[Pose | None], str]:
+    """Poses in a frame whose z axis points up, where anything tells, and what told."""
+    if found.frame_of is not None:
+        return found.poses, "as in the frame of the odometry: z up by convention (REP-103)"
+    up = mean_up(found.poses, [keyframe.up_in_camera for keyframe in keyframes])
+    if up is None:
+        return found.poses, "unknown: neither odometry nor accelerations tell which way is up"
+    turn = level(up[0])
+    poses = [None if pose is None else turn @ pose for pose in found.poses]
+    return poses, f"z up by accelerations, which differ by {up[1]:.1f} deg between keyframes"
