@@ -346,6 +346,7 @@ class LocalizationNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is asked to end; returns the exit status."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # importing pycolmap makes it a crash with a stack trace
     sys.setswitchinterval(_SWITCH_S)
     one_blas_thread()

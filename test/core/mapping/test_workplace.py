@@ -125,7 +125,12 @@ def interrupted(bag: Path, output: Path, interrupt: signal.Signals, entries: int
 
 def test_ctrl_c_leaves_nothing(wall_bag: Path, tmp_path: Path) -> None:
     output = tmp_path / "a.hfmap"
-    assert interrupted(wall_bag, output, signal.SIGINT, 1) in (2, 130)
+    for _ in range(3):  # on a busy machine the build may end before it is interrupted
+        if interrupted(wall_bag, output, signal.SIGINT, 1) != 0:
+            break
+        output.unlink()
+    else:
+        pytest.fail("no build was slow enough to be interrupted")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["wall"]
 
 
