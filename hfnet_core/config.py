@@ -312,7 +312,7 @@ class TrainConfig(_Checked):
     )
     local_minutes: float = setting(62.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
     polish_minutes: float = setting(
-        100.0, "training time of the same with overlapping photos and learned weights of the losses", unit="min",
+        86.0, "training time of the same with overlapping photos and learned weights of the losses", unit="min",
         minimum=0.01,
     )  # fmt: skip
     warmup_minutes: float = setting(
