@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig
@@ -22,12 +21,11 @@ from hfnet_core.evaluation.feature_metrics import (
     evaluate_homographies,
     evaluate_relocalization,
 )
+from hfnet_core.evaluation.front_ends import AlikedExtractor
 from hfnet_core.evaluation.retrieval_metrics import Describe, RetrievalScores, evaluate_retrieval, vlad_of_map
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.image import to_gray
-from hfnet_core.types import Features
 
 __all__ = ["FrontEndScores", "front_ends", "run"]
 
@@ -52,28 +50,8 @@ def front_ends(model: Path | None, keypoints: int, aliked: Path | None = None) -
         "ORB": OrbExtractor(config).extract,
     }
     if aliked is not None:
-        found["ALIKED"] = _aliked(aliked, keypoints)
+        found["ALIKED"] = AlikedExtractor(aliked, config).extract
     return found
-
-
-def _aliked(weights: Path, keypoints: int) -> Extract:
-    from hfnet_core.training.teachers import Aliked  # needs torch
-
-    teacher = Aliked(weights, keypoints)
-
-    def extract(image: NDArray[Any]) -> Features:
-        found, descriptors = teacher.describe(to_gray(image).astype(np.uint8))
-        order = np.argsort(-found.scores, kind="stable")[:keypoints]
-        return Features(
-            found.xy[order],
-            found.scores[order],
-            descriptors[order],
-            np.zeros(0, np.float32),
-            image.shape[1],
-            image.shape[0],
-        )
-
-    return extract
 
 
 def run(
