@@ -42,9 +42,7 @@ class Session:
         self._log = node.get_logger()
         self.camera_frame = ""
         self.paused = False
-        self._free_s = (
-            0.0  # when the worker was done with the image before: what waited until then, waited for that one
-        )
+        self._free_s = 0.0  # when the image before was done: what waited until then, waited for that one
         # map_from_base and its covariance, until an image tells the camera's frame and stamp
         self._prior: tuple[Pose, Array] | None = _initial_pose(config())
         self._worker: Worker[Shot] = Worker(self._work, f"{node.get_name()}-worker")
