@@ -338,7 +338,7 @@ class TrainConfig(_Checked):
     views: int = setting(4, "views per place, an even number", minimum=2, maximum=64)
     local_dim: int = setting(128, "channels of the local descriptor", minimum=1)
     global_dim: int = setting(512, "size of the global descriptor", minimum=1)
-    clusters: int = setting(64, "VLAD clusters", minimum=1)
+    clusters: int = setting(32, "VLAD clusters", minimum=1)
     intermediate_dim: int = setting(64, "layer_18: channels of the projection before VLAD; 0 for none", minimum=0)
     seed: int = setting(0, "seed of weights, crops and noise", minimum=0)
     threads: int = setting(0, "CPU threads of the trainer; 0 leaves it to torch", minimum=0, maximum=256)

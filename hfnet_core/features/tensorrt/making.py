@@ -50,7 +50,7 @@ class Agreement:
 _LIMITS = {
     "fp32": Agreement(0.9999, 0.9999, 1e-3),
     "fp16": Agreement(0.999, 0.999, 0.02),
-    "int8": Agreement(0.9, 0.95, 0.2),  # against the same quantized graph; only rounding differs
+    "int8": Agreement(0.9, 0.9, 0.2),  # against the same quantized graph; rounding moves points between VLAD words
 }
 
 

@@ -191,7 +191,7 @@ class TestQuantization:
         ours, theirs = run(copy, image), run(shipped, image)
         cosines = (ours.descriptors * theirs.descriptors).sum(axis=2)
         assert cosines.mean() > 0.98
-        assert ours.global_descriptor @ theirs.global_descriptor > 0.95  # points between two words change sides
+        assert ours.global_descriptor @ theirs.global_descriptor > 0.9  # points between two words change sides
         fixed = fix_shape(copy, 120, 160)
         np.testing.assert_allclose(run(fixed, image).descriptors, ours.descriptors, atol=1e-6)
 
