@@ -192,6 +192,7 @@ def test_initial_poses_start_tracking(ros, wall_world):
         "map_file": str(map_file), "model_file": str(model), "autostart": True, "base_frame_id": "base",
         "base_from_camera": text_of(base_from_camera), "set_initial_pose": True, "initial_pose.x": x,
         "initial_pose.y": y, "initial_pose.z": z, "initial_pose.yaw": yaw, "localizer.global_check_every": 0,
+        "localizer.tracking_max_gap_s": 60.0,
     })  # fmt: skip
     try:
         initial = robot.publisher(PoseWithCovarianceStamped, "initialpose")
