@@ -236,13 +236,14 @@ class Robot:
     def until_says(
         self, text: str, timeout_s: float = 10.0, again: Callable[[], Any] | None = None, level: bytes | None = None
     ) -> Any:
-        """Wait for a diagnostics message with this text (and level), repeating `again` each second; returns it."""
+        """Wait for a diagnostics message with this text (and level), repeating `again` twice a second, so that no camera seems
+        silent in between; returns it."""
         known = len(self.statuses())
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if again is not None:
                 again()
-            end = time.monotonic() + 1.0
+            end = time.monotonic() + 0.5
             while time.monotonic() < end:
                 for status in self.statuses()[known:]:
                     if text in status.message and level in (None, status.level):
