@@ -236,8 +236,10 @@ class Robot:
     def until_says(
         self, text: str, timeout_s: float = 10.0, again: Callable[[], Any] | None = None, level: bytes | None = None
     ) -> Any:
-        """Wait for a diagnostics message with this text (and level), repeating `again` twice a second, so that no camera seems
-        silent in between; returns it."""
+        """Wait for a diagnostics message with this text (and level); returns it.
+
+        `again` is repeated twice a second, so that no camera seems silent in between.
+        """
         known = len(self.statuses())
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

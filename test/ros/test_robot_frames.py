@@ -192,7 +192,6 @@ def test_initial_poses_start_tracking(ros, wall_world):
         "map_file": str(map_file), "model_file": str(model), "autostart": True, "base_frame_id": "base",
         "base_from_camera": text_of(base_from_camera), "set_initial_pose": True, "initial_pose.x": x,
         "initial_pose.y": y, "initial_pose.z": z, "initial_pose.yaw": yaw, "localizer.global_check_every": 0,
-        "localizer.tracking_max_gap_s": 60.0,
     })  # fmt: skip
     try:
         initial = robot.publisher(PoseWithCovarianceStamped, "initialpose")
@@ -201,7 +200,8 @@ def test_initial_poses_start_tracking(ros, wall_world):
         robot.until_says("localized (tracking)", again=lambda: robot.show(view(SHIFT)))
         assert not [status for status in robot.statuses() if "localized (global)" in status.message]
         robot.call(Empty, "reinitialize_global_localization")
-        robot.until_says("localized (global)", again=lambda: robot.show(view(SHIFT)))
+        # Slowly: diagnostics may pass over a state that lasts for one image of many.
+        robot.until_says("localized (global)", again=lambda: robot.show(view(SHIFT)) and time.sleep(1.0))
         robot.call(Empty, "reinitialize_global_localization")
         until(initial.get_subscription_count)
         initial.publish(pose_to_stamped_with_covariance(map_from_base, np.eye(6), "elsewhere", 1))
