@@ -23,7 +23,7 @@ from hfnet_core.matching import Matches
 from hfnet_core.retrieval import Retriever
 from hfnet_core.types import Camera, Features, Float32, Int32, Localization, Localized, Mode, NotLocalized, Reason
 
-__all__ = ["Localizer", "Query", "calibrated", "weakness", "with_timings"]
+__all__ = ["Localizer", "Query", "Stopwatch", "calibrated", "weakness", "with_timings"]
 
 SAME_PLACE_M, SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
 GUIDED_RADIUS_PX = 12.0  # second matching pass around a solved pose
@@ -33,19 +33,26 @@ OVERWHELMING = 2.0  # times what acceptance needs
 _FIRST_LOOK, _FIRST_LANDMARKS = 4, 600  # keyframes of a place, and landmarks of them, looked at before all of it
 
 
-@dataclass(frozen=True, eq=False)
-class Query:
-    """The image asked about, and the seconds spent on it by stage."""
+class Stopwatch:
+    """Seconds by stage: each lap counts for the stage it ends."""
 
-    features: Features
-    camera: Camera
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: list[float] = field(default_factory=lambda: [time.perf_counter()])
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started[0]
-        self.started[0] = now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._started
+        self._started = now
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """The image asked about, and the time spent on it."""
+
+    features: Features
+    camera: Camera
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
     def check(self, landmark_map: LandmarkMap) -> None:
         """Raises ConfigError where image and calibration or the features among themselves do not fit, MapError where
@@ -128,9 +135,9 @@ class Localizer:
         for place, has_double in self._places(query):
             matches = self._match_place(query, place)
             most_matches = max(most_matches, len(matches))
-            query.lap("matching")
+            query.clock.lap("matching")
             hypothesis = self._solve(query, matches, place, Mode.GLOBAL)
-            query.lap("pose")
+            query.clock.lap("pose")
             if hypothesis is None:
                 continue
             hypotheses.append(hypothesis)
@@ -138,7 +145,7 @@ class Localizer:
                 break
         if not hypotheses:
             reason = Reason.NO_CONSENSUS if most_matches >= self.config.min_inliers else Reason.TOO_FEW_MATCHES
-            return NotLocalized(reason, f"{most_matches} matches", most_matches, timings_s=query.seconds)
+            return NotLocalized(reason, f"{most_matches} matches", most_matches, timings_s=query.clock.seconds)
         best, *others = sorted(hypotheses, key=lambda hypothesis: -hypothesis.inliers)
         rival = self._rival(best, others)
         if rival is not None and self._weakness(query, best) is None:
@@ -159,16 +166,16 @@ class Localizer:
             keyframes = covisibility.nearby_keyframes(self.map, prior, self.config.cluster_size)
             matches = self._match_near(query, prior, keyframes, self.config.tracking_radius_px)
             count = len(matches)
-            query.lap("matching")
+            query.clock.lap("matching")
             hypothesis = self._solve(query, matches, keyframes, Mode.TRACKING)
-            query.lap("pose")
+            query.clock.lap("pose")
             if hypothesis is None:
                 break
             if self._moved_px(query, hypothesis, prior) <= WELL_WITHIN * self.config.tracking_radius_px:
                 return hypothesis
             prior = hypothesis.solution.map_from_camera
         reason = Reason.TOO_FEW_MATCHES if count < self.config.min_inliers else Reason.NO_CONSENSUS
-        return NotLocalized(reason, f"{count} matches near the prior", count, timings_s=query.seconds)
+        return NotLocalized(reason, f"{count} matches near the prior", count, timings_s=query.clock.seconds)
 
     def _moved_px(self, query: Query, hypothesis: _Hypothesis, prior: Pose) -> float:
         """How far the image shows the inliers from where the prior expected them, median at 640 px width."""
@@ -185,10 +192,10 @@ class Localizer:
         """Keyframes to look at together, and whether another place resembles the query as much: perhaps a double."""
         config = self.config
         found, similarity = self._retriever.query(query.features.global_descriptor, config.retrieved)
-        query.lap("retrieval")
+        query.clock.lap("retrieval")
         likeness = {int(keyframe): float(value) for keyframe, value in zip(found, similarity, strict=True)}
         places = covisibility.cluster(self.map, list(likeness), list(likeness.values()))
-        query.lap("covisibility")
+        query.clock.lap("covisibility")
         for index, place in enumerate(places[: config.max_clusters]):
             usual = float(np.median([likeness[keyframe] for keyframe in place]))
             following = places[index + 1] if index + 1 < len(places) else ()
@@ -254,7 +261,7 @@ class Localizer:
         """The hypothesis at the minimum of the reprojection errors of `matches`, or as it was where there is none."""
         keypoints, points = query.features.keypoints_px[matches.keypoints], self.map.landmarks_xyz[matches.landmarks]
         solution = pose.polish(keypoints, points, query.camera, first.solution.map_from_camera, self.config)
-        query.lap("refinement")
+        query.clock.lap("refinement")
         return first if solution is None else replace(first, solution=solution, matches=matches)
 
     def _rival(self, best: _Hypothesis, others: Sequence[_Hypothesis]) -> _Hypothesis | None:
@@ -281,7 +288,7 @@ class Localizer:
         map_from_camera = hypothesis.solution.map_from_camera
         points = self.map.landmarks_xyz[landmarks]
         covariance, rms_px = pose.pose_covariance(keypoints, points, map_from_camera, query.camera)
-        query.lap("covariance")
+        query.clock.lap("covariance")
         if not np.isfinite(covariance).all():
             detail = "the inliers do not determine the pose"
             return _refused(query, Reason.WEAK_EVIDENCE, detail, hypothesis)
@@ -296,7 +303,7 @@ class Localizer:
             keyframes=hypothesis.keyframes,
             coverage=pose.coverage(keypoints, query.camera),
             reprojection_px=rms_px,
-            timings_s=query.seconds,
+            timings_s=query.clock.seconds,
             unused_px=query.features.keypoints_px[hypothesis.matches.keypoints[~chosen]],
         )
 
@@ -334,5 +341,5 @@ def with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localiza
 def _refused(query: Query, reason: Reason, detail: str, best: _Hypothesis) -> NotLocalized:
     matched = query.features.keypoints_px[best.matches.keypoints]
     return NotLocalized(
-        reason, detail, best.evidence_matches, best.inliers, best.keyframes, query.seconds, unused_px=matched
+        reason, detail, best.evidence_matches, best.inliers, best.keyframes, query.clock.seconds, unused_px=matched
     )

@@ -5,7 +5,6 @@ The stages of one image are those of Localizer, the pose and its judgement are o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +23,7 @@ from hfnet_core.localizer import (
     WELL_WITHIN,
     Localizer,
     Query,
+    Stopwatch,
     calibrated,
     weakness,
 )
@@ -35,23 +35,16 @@ from hfnet_core.types import Features, Localization, Localized, Mode, NotLocaliz
 
 __all__ = ["Rig", "RigLocalizer"]
 
-
 Places = Iterator[tuple[tuple[int, ...], bool]]
 
 
 @dataclass(frozen=True, eq=False)
 class _Shot:
-    """What a rig saw at one time: a query for each camera that has an image, and the seconds spent by stage."""
+    """What a rig saw at one time: a query for each camera that has an image, and the time spent on all of them."""
 
     rig: Rig
     queries: dict[int, Query]
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: list[float] = field(default_factory=lambda: [time.perf_counter()])
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started[0]
-        self.started[0] = now
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,11 +134,11 @@ class RigLocalizer:
         out = []
         for view, places in searches.items():
             place, has_double = next(places, ((), False))
-            shot.lap("retrieval")
+            shot.clock.lap("retrieval")
             if place:
                 found = self._located(shot, view, self._one._match_place(shot.queries[view], place))
                 out.append((place, found, has_double))
-                shot.lap("matching")
+                shot.clock.lap("matching")
         return out
 
     def _refuse_double(self, shot: _Shot, found: Correspondences, best: _Hypothesis) -> _Hypothesis | NotLocalized:
@@ -165,7 +158,7 @@ class RigLocalizer:
         """A pose near the prior; where the first answer is not quite there, a pose near that, until both agree."""
         for _ in range(NEAR_ROUNDS):
             found, keyframes = self._match_near(shot, prior, self.config.tracking_radius_px)
-            shot.lap("matching")
+            shot.clock.lap("matching")
             hypothesis = self._solve(shot, found, keyframes, Mode.TRACKING)
             if hypothesis is None:
                 break
@@ -179,7 +172,7 @@ class RigLocalizer:
     def _nothing(self, shot: _Shot, looks: Sequence[Correspondences], where: str) -> NotLocalized:
         matches = rig_pose.joined(looks).count if looks else 0
         reason = Reason.TOO_FEW_MATCHES if matches < self.config.min_inliers else Reason.NO_CONSENSUS
-        return NotLocalized(reason, f"{matches} matches{where}", matches, timings_s=shot.seconds)
+        return NotLocalized(reason, f"{matches} matches{where}", matches, timings_s=shot.clock.seconds)
 
     def _match_near(
         self, shot: _Shot, map_from_rig: Pose, radius_px: float, known: tuple[int, ...] = ()
@@ -201,7 +194,7 @@ class RigLocalizer:
 
     def _solve(self, shot: _Shot, found: Correspondences, keyframes: tuple[int, ...], mode: Mode) -> _Hypothesis | None:
         solution = rig_pose.solve(found, shot.rig, self.config)
-        shot.lap("pose")
+        shot.clock.lap("pose")
         if solution is None:
             return None
         evidence, matches = found.where(solution.inliers & found.unguided), found.where(found.unguided)
@@ -230,7 +223,7 @@ class RigLocalizer:
     def _polish(self, shot: _Shot, first: _Hypothesis, found: Correspondences) -> _Hypothesis:
         """The hypothesis at the minimum of the reprojection errors, or as it was where there is none."""
         solution = rig_pose.polish(found, shot.rig, first.map_from_rig, self.config)
-        shot.lap("refinement")
+        shot.clock.lap("refinement")
         return first if solution is None else replace(first, solution=solution, found=found)
 
     def _weakness(self, hypothesis: _Hypothesis, factor: float = 1.0) -> str | None:
@@ -242,7 +235,7 @@ class RigLocalizer:
             return _refused(shot, Reason.WEAK_EVIDENCE, weak, hypothesis)
         support = hypothesis.found.where(hypothesis.solution.inliers)
         covariance, rms_px = rig_pose.pose_covariance(support, shot.rig, hypothesis.map_from_rig)
-        shot.lap("covariance")
+        shot.clock.lap("covariance")
         if not np.isfinite(covariance).all():
             return _refused(shot, Reason.WEAK_EVIDENCE, "the inliers do not determine the pose", hypothesis)
         keypoints_px = np.zeros((len(support), 2), np.float32)
@@ -260,10 +253,10 @@ class RigLocalizer:
             keyframes=hypothesis.keyframes,
             coverage=rig_pose.coverage(support, shot.rig),
             reprojection_px=rms_px,
-            timings_s=shot.seconds,
+            timings_s=shot.clock.seconds,
             views=support.views,
         )
 
 
 def _refused(shot: _Shot, reason: Reason, detail: str, best: _Hypothesis) -> NotLocalized:
-    return NotLocalized(reason, detail, best.matches, best.inliers, best.keyframes, shot.seconds)
+    return NotLocalized(reason, detail, best.matches, best.inliers, best.keyframes, shot.clock.seconds)

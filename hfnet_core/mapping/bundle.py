@@ -12,23 +12,22 @@ from numpy.typing import NDArray
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.cameras import rays_of, refinable
+from hfnet_core.mapping.cameras import refinable
 from hfnet_core.mapping.closures import LocalPoints, close_loops, closure_candidates, verify_closure
 from hfnet_core.mapping.gravity import mean_up
-from hfnet_core.mapping.matching import angular_epipolar_error
+from hfnet_core.mapping.matching import agreeing_matches
 from hfnet_core.mapping.odometry import Link, Odometry
 from hfnet_core.mapping.pair_matching import match_pairs
 from hfnet_core.mapping.pairs import select_pairs
 from hfnet_core.mapping.reconstruction import Matches, Scene, View, polish, refine, triangulate
 from hfnet_core.mapping.recording import Keyframe, Progress
 from hfnet_core.mapping.workplace import Workplace
+from hfnet_core.pose import pixel_scale
 from hfnet_core.types import Camera
 
 __all__ = ["Bundle", "typical_depth"]
 
 _COARSE, _COARSE_DRIFTING = (1.0,), (2.0, 1.0)  # of the thresholds in pixels, in the first rounds
-_MIN_MATCHES = 12  # of a pair of keyframes: fewer are seldom all right
-_REFERENCE_WIDTH = 640  # thresholds in pixels are given for this image width
 _MIN_AGREEMENT = 0.15  # of matches agree with poses of 5 cm and 1 degree; a wrong convention leaves a tenth
 _MIN_TO_JUDGE = 100  # matches
 
@@ -66,7 +65,7 @@ class Bundle:
 
     def scaled(self, pixels: float) -> float:
         """A threshold given for the reference width, for the widest image here."""
-        return pixels * max(camera.width for camera in self.cameras) / _REFERENCE_WIDTH
+        return pixels * max(map(pixel_scale, self.cameras))
 
     def pairs(self, depth_m: float) -> list[tuple[int, int]]:
         return select_pairs(
@@ -85,18 +84,11 @@ class Bundle:
 
     def verified(self, tolerance: float) -> Matches:
         """The matches that agree with the current poses."""
-        limit_px = self.scaled(self.config.epipolar_error_px * tolerance)
-        rays = [rays_of(self.cameras[owner], keyframe.features.keypoints_px)
-                for owner, keyframe in zip(self.view_cameras, self.keyframes, strict=True)]  # fmt: skip
-        out = {}
-        for (first, second), found in self.matches.items():
-            focal = min(min(self.cameras[self.view_cameras[index]].focal_length) for index in (first, second))
-            relative = self.poses[second].inverse() @ self.poses[first]
-            error = angular_epipolar_error(rays[first][found[:, 0]], rays[second][found[:, 1]], relative)
-            agreeing = found[error < limit_px / focal]
-            if len(agreeing) >= _MIN_MATCHES:
-                out[first, second] = agreeing
-        return out
+        return agreeing_matches(
+            self.matches, [self.cameras[owner] for owner in self.view_cameras],
+            [keyframe.features.keypoints_px for keyframe in self.keyframes], self.poses,
+            self.scaled(self.config.epipolar_error_px * tolerance),
+        )  # fmt: skip
 
     @property
     def coarse(self) -> tuple[float, ...]:

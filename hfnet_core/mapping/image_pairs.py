@@ -13,6 +13,7 @@ from hfnet_core.mapping.cameras import to_pycolmap
 from hfnet_core.mapping.pair_matching import match_pairs
 from hfnet_core.mapping.recording import Keyframe, Progress
 from hfnet_core.mapping.workplace import Workplace
+from hfnet_core.pose import REFERENCE_WIDTH
 
 __all__ = ["Pairs", "image_pairs", "verified_matches"]
 
@@ -20,7 +21,6 @@ Pairs = Mapping[tuple[int, int], pycolmap.TwoViewGeometry]
 _NEIGHBOURS = 5  # each image is compared with this many successors
 _MIN_MATCHES = 15
 _SEED = 0
-_REFERENCE_WIDTH = 640  # the epipolar threshold is given for this image width
 
 
 def image_pairs(keyframes: Sequence[Keyframe], config: MapBuildConfig) -> list[tuple[int, int]]:
@@ -65,7 +65,7 @@ def _geometry(
     options = pycolmap.TwoViewGeometryOptions()
     options.ransac.random_seed = _SEED
     width = max(one.features.width, other.features.width)
-    options.ransac.max_error = config.epipolar_error_px * max(width / _REFERENCE_WIDTH, 1.0)
+    options.ransac.max_error = config.epipolar_error_px * max(width / REFERENCE_WIDTH, 1.0)
     options.compute_relative_pose = True
     sides = []
     for keyframe in (one, other):

@@ -18,13 +18,13 @@ from scipy.spatial import cKDTree
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.mapping.assembly import assemble_map
-from hfnet_core.mapping.cameras import rays_of
 from hfnet_core.mapping.check import features_of
 from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.matching import angular_epipolar_error, match_descriptors
+from hfnet_core.mapping.matching import agreeing_matches, match_descriptors
 from hfnet_core.mapping.pairs import select_pairs
 from hfnet_core.mapping.reconstruction import KnownPoints, Scene, View, observations, refine, triangulate
 from hfnet_core.mapping.recording import Progress, silent
+from hfnet_core.pose import pixel_scale
 from hfnet_core.types import Camera, Features
 
 __all__ = [
@@ -45,8 +45,6 @@ OLD = 0.2  # of the builder's trust in given poses: what a map says of its own k
 _ROUNDS = 3  # at most, of triangulating and adjusting
 _SETTLED = 0.05  # of the trusted deviation: poses that move less in a round need no other
 _TIGHTER = 0.5  # of the epipolar threshold, once poses are refined
-_MIN_MATCHES = 12  # of a pair of keyframes: fewer are seldom all right
-_REFERENCE_WIDTH = 640  # thresholds in pixels are given for this image width
 _NAME = re.compile(r"(\d+)/")
 
 Pairs = Sequence[tuple[int, int]]
@@ -201,7 +199,7 @@ class _Joint:
 
     def scaled(self, pixels: float) -> float:
         """A threshold given for the reference width, for the widest image here."""
-        return pixels * max(camera.width for camera in self.cameras) / _REFERENCE_WIDTH
+        return pixels * max(map(pixel_scale, self.cameras))
 
     def match(self, pairs: Pairs, progress: Progress) -> None:
         chosen = sorted({(min(pair), max(pair)) for pair in pairs})
@@ -212,19 +210,11 @@ class _Joint:
 
     def verified(self, factor: float) -> dict[tuple[int, int], NDArray[np.int32]]:
         """The matches that agree with the current poses. factor: on the epipolar threshold."""
-        involved = sorted({index for pair in self.matches for index in pair})
-        camera = {index: self.cameras[self.members[index].camera] for index in involved}
-        rays = {index: rays_of(camera[index], self.members[index].features.keypoints_px) for index in involved}
-        limit_px = self.scaled(self.config.epipolar_error_px * factor)
-        out = {}
-        for (first, second), found in self.matches.items():
-            focal = min(*camera[first].focal_length, *camera[second].focal_length)
-            relative = self.poses[second].inverse() @ self.poses[first]
-            error = angular_epipolar_error(rays[first][found[:, 0]], rays[second][found[:, 1]], relative)
-            agreeing = found[error < limit_px / focal]
-            if len(agreeing) >= _MIN_MATCHES:
-                out[first, second] = agreeing
-        return out
+        return agreeing_matches(
+            self.matches, [self.cameras[member.camera] for member in self.members],
+            [member.features.keypoints_px for member in self.members], self.poses,
+            self.scaled(self.config.epipolar_error_px * factor),
+        )  # fmt: skip
 
     def triangulate(self, factor: float) -> Scene:
         views = [View(member.name, member.camera, member.features.keypoints_px, pose)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.geometry import Pose, skew
+from hfnet_core.mapping.cameras import rays_of
+from hfnet_core.types import Camera, Float32
 
-__all__ = ["angular_epipolar_error", "match_descriptors"]
+__all__ = ["agreeing_matches", "angular_epipolar_error", "match_descriptors"]
+
+_MIN_MATCHES = 12  # of a pair of keyframes: fewer are seldom all right
 
 _ROWS = 256  # of the similarity matrix at a time: stays in the cache of a core
 
@@ -58,6 +64,31 @@ def _second_best(block: NDArray[np.float32], top: NDArray[np.int64], columns: ND
 def _distinct(best: NDArray[np.float32], following: NDArray[np.float32], ratio: float) -> NDArray[np.bool_]:
     """The ratio test on squared distances of unit vectors: |a - b|^2 = 2 - 2 a.b."""
     return np.asarray((1.0 - best) <= ratio * ratio * (1.0 - following) + 1e-7)
+
+
+def agreeing_matches(
+    matches: Mapping[tuple[int, int], NDArray[np.int32]],
+    cameras: Sequence[Camera],
+    keypoints_px: Sequence[Float32],
+    poses: Sequence[Pose],
+    limit_px: float,
+) -> dict[tuple[int, int], NDArray[np.int32]]:
+    """The matches of each pair of views that lie within `limit_px` of their epipolar planes; pairs with too few are
+    left out.
+
+    cameras, keypoints_px [K, 2], poses (map_from_camera): of every view.
+    """
+    involved = sorted({view for pair in matches for view in pair})
+    rays = {view: rays_of(cameras[view], keypoints_px[view]) for view in involved}
+    out = {}
+    for (first, second), found in matches.items():
+        focal = min(*cameras[first].focal_length, *cameras[second].focal_length)
+        relative = poses[second].inverse() @ poses[first]
+        error = angular_epipolar_error(rays[first][found[:, 0]], rays[second][found[:, 1]], relative)
+        agreeing = found[error < limit_px / focal]
+        if len(agreeing) >= _MIN_MATCHES:
+            out[first, second] = agreeing
+    return out
 
 
 def angular_epipolar_error(
