@@ -6,24 +6,34 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.debug_image import draw as draw_matches
 from hfnet_core.evaluation.metrics import RECALL_LEVELS, Sample, judge, score, state
-from hfnet_core.evaluation.picture import COLORS, FAINT, INK, PANEL, PAPER, as_uint8, draw_errors, draw_plan, dressed
+from hfnet_core.evaluation.picture import (
+    COLORS,
+    FAINT,
+    INK,
+    PANEL,
+    PAPER,
+    Thumbnail,
+    draw_errors,
+    draw_plan,
+    dressed,
+    pictures_of,
+)
 from hfnet_core.evaluation.report import rows
 from hfnet_core.files import written_whole
-from hfnet_core.mapping.bags import Bag, BagOptions
+from hfnet_core.mapping.bags import BagOptions
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
-__all__ = ["Frame", "worst_frames", "write_html"]
+__all__ = ["worst_frames", "write_html"]
 
 _FRAMES = 8
 _RECALL_RANGE = {"near": (0.5, 100.0), "far": (1.0, 1000.0)}  # centimetres
@@ -37,31 +47,16 @@ td+td{{text-align:right;font-weight:600}}figure{{margin:0}}figcaption,.faint{{co
 .bad{{color:{COLORS["wrong"]}}}"""
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """An image worth a look. image: RGB [H, W, 3] uint8 with what the localizer saw drawn in, if that is known."""
-
-    sample: Sample
-    time_s: float
-    image: NDArray[np.uint8] = field(repr=False)
-
-
 def worst_frames(
     path: Path, samples: Sequence[Sample], config: EvaluationConfig, options: BagOptions | None = None
-) -> list[Frame]:
+) -> list[Thumbnail]:
     """The images of a bag that went worst, in this order: wrong poses, silent ones (one per reason, then others), and
-    the largest errors."""
-    by_stamp = {sample.stamp_ns: sample for sample in _worst(samples, config)}
-    found: dict[int, Frame] = {}
-    with Bag(path, options) as bag:
-        wanted = [index for index, item in enumerate(bag.timeline()) if item.stamp_ns in by_stamp]
-        for frame in bag.frames(wanted):
-            sample = by_stamp[frame.stamp_ns]
-            image = as_uint8(frame.image)
-            if sample.result is not None:
-                image = draw_matches(image, None, sample.result)
-            found[frame.stamp_ns] = Frame(sample, (frame.stamp_ns - samples[0].stamp_ns) * 1e-9, image)
-    return [found[stamp] for stamp in by_stamp if stamp in found]
+    the largest errors; with what the localizer saw drawn in, where that is known."""
+    return [
+        item if item.sample.result is None
+        else replace(item, image=draw_matches(item.image, None, item.sample.result))
+        for item in pictures_of(path, samples, _worst(samples, config), options)
+    ]  # fmt: skip
 
 
 def _worst(samples: Sequence[Sample], config: EvaluationConfig) -> list[Sample]:
@@ -79,7 +74,7 @@ def _distance(sample: Sample) -> float:
 
 def write_html(
     path: Path, samples: Sequence[Sample], config: EvaluationConfig | None = None,
-    landmark_map: LandmarkMap | None = None, frames: Sequence[Frame] = (), title: str = "Localization",
+    landmark_map: LandmarkMap | None = None, frames: Sequence[Thumbnail] = (), title: str = "Localization",
     notes: Sequence[tuple[str, str]] = (), evo: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:  # fmt: skip
     """Write the report. notes: further lines of its table; evo: as `evo_statistics` gives them.
@@ -137,7 +132,7 @@ def _picture_of(figure: Any) -> str:
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
-def _frame(frame: Frame, config: EvaluationConfig) -> str:
+def _frame(frame: Thumbnail, config: EvaluationConfig) -> str:
     error = frame.sample.error
     said = f"{100 * error[0]:.1f} cm, {error[1]:.2f} deg" if error is not None else frame.sample.reason or "no pose"
     ordered = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR) if frame.image.ndim == 3 else frame.image

@@ -20,7 +20,7 @@ from hfnet_core.geometry import Array
 from hfnet_core.mapping.bags import Bag, BagOptions
 from hfnet_core.mapping.landmark_map import LandmarkMap
 
-__all__ = ["Thumbnail", "as_uint8", "draw", "draw_errors", "draw_plan", "dressed", "thumbnails"]
+__all__ = ["Thumbnail", "as_uint8", "draw", "draw_errors", "draw_plan", "dressed", "pictures_of", "thumbnails"]
 
 PAPER, PANEL, INK, FAINT = "#10151c", "#18202a", "#e8edf2", "#7d8b99"
 COLORS = {"right": "#59d98c", "wrong": "#ff4d4d", "silent": "#f2b84b", "blind": "#8a97a6", "untested": "#8a97a6"}
@@ -41,16 +41,21 @@ def thumbnails(
     path: Path, samples: Sequence[Sample], config: EvaluationConfig, options: BagOptions | None = None
 ) -> list[Thumbnail]:
     """A few images of the bag: a blind or silent one, the worst one, and others evenly over time."""
-    chosen = _choose(samples, config)
-    by_stamp = {samples[index].stamp_ns: samples[index] for index in chosen}
-    out = []
+    return pictures_of(path, samples, [samples[index] for index in _choose(samples, config)], options)
+
+
+def pictures_of(
+    path: Path, samples: Sequence[Sample], chosen: Sequence[Sample], options: BagOptions | None = None
+) -> list[Thumbnail]:
+    """The images of some samples of a run, in their order; those that the bag lacks are left out."""
+    by_stamp = {sample.stamp_ns: sample for sample in chosen}
+    found: dict[int, Thumbnail] = {}
     with Bag(path, options) as bag:
         indices = [index for index, item in enumerate(bag.timeline()) if item.stamp_ns in by_stamp]
         for frame in bag.frames(indices):
-            image = as_uint8(frame.image)
             time_s = (frame.stamp_ns - samples[0].stamp_ns) * 1e-9
-            out.append(Thumbnail(by_stamp[frame.stamp_ns], time_s, image))
-    return out
+            found[frame.stamp_ns] = Thumbnail(by_stamp[frame.stamp_ns], time_s, as_uint8(frame.image))
+    return [found[stamp] for stamp in by_stamp if stamp in found]
 
 
 def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:

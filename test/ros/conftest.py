@@ -39,5 +39,5 @@ def pytest_collection_modifyitems(items):
     One that fails twice is broken. Reruns are counted in pytest's last line.
     """
     for item in items:
-        if "ros" in item.nodeid.split("/")[:2]:
+        if "ros" in item.nodeid.split("/")[:2] and "ros" in item.fixturenames:
             item.add_marker(pytest.mark.flaky(reruns=1))

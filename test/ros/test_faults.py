@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.srv import LoadMap
 from robot import Robot, assert_at, image_msg, info_msg, stamp_of, until
 from std_srvs.srv import Trigger
-from wall import CAMERA, noise_image, view
+from wall import noise_image, view
 
 from hfnet_ros.conversions import pose_from_msg
 
@@ -156,6 +156,8 @@ def test_flood_leaves_no_backlog(robot):
     values = {item.key: item.value for item in robot.until_says("", 3).values}
     done = sum(int(values[f"images {name}"]) for name in ("dropped", "refused", "localized", "not localized"))
     assert done == int(values["images received"])  # nothing is left waiting
+    last = robot.show(view(SHIFT))
+    until(lambda: [pose for pose in robot.poses if stamp_of(pose) >= last - 5 * 10**7], 2.0)
 
 
 def test_map_file_deleted_overwritten_and_damaged(robot):
@@ -241,4 +243,4 @@ def test_images_of_another_exposure_and_scale_are_never_answered_wrongly(robot):
             time.sleep(PERIOD_S)
     for pose in robot.poses[before:]:
         assert_at(pose_from_msg(pose.pose), SHIFT)
-    assert CAMERA.width == gray.shape[1]
+    robot.pose_of(gray)  # and it still knows its own

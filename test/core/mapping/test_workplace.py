@@ -126,7 +126,9 @@ def interrupted(bag: Path, output: Path, interrupt: signal.Signals, entries: int
 def test_ctrl_c_leaves_nothing(wall_bag: Path, tmp_path: Path) -> None:
     output = tmp_path / "a.hfmap"
     for _ in range(3):  # on a busy machine the build may end before it is interrupted
-        if interrupted(wall_bag, output, signal.SIGINT, 1) != 0:
+        status = interrupted(wall_bag, output, signal.SIGINT, 1)
+        if status != 0:
+            assert status in (2, 130)
             break
         output.unlink()
     else:
