@@ -27,12 +27,13 @@ __all__ = ["Cameras", "View"]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """An image that can be localized. base_from_camera: known where there are several cameras."""
+    """An image that can be localized. base_from_camera, name: of its camera, where there are several."""
 
     pixels: NDArray[Any]
     camera: Camera
     frame_id: str
     base_from_camera: Pose | None = None
+    name: str = ""
 
 
 class _Input:
@@ -176,7 +177,7 @@ class Cameras:
         if not self.several:
             return View(pixels, camera, own.frame_id)
         try:
-            view = View(pixels, camera, own.frame_id, self._place(number, image.stamp_ns))
+            view = View(pixels, camera, own.frame_id, self._place(number, image.stamp_ns), own.name)
         except TransformError as error:
             text = own.said(f"no transform from the camera to the base, its images are not used: {error}")
             self._refuse(own.tag("base"), text, level)

@@ -32,7 +32,7 @@ __all__ = ["Engine", "Outcome"]
 class Outcome:
     """What became of an image, or of several of one time.
 
-    features: of each image, None when it had none. odom_from_camera: None when it is not known.
+    features: of each image, None when it had none, and failures: why. odom_from_camera: None when it is not known.
     """
 
     result: Localization
@@ -40,6 +40,7 @@ class Outcome:
     odom_from_camera: Pose | None
     timings_s: dict[str, float]
     consistency: Consistency = field(default_factory=Consistency)
+    failures: Sequence[NotLocalized | None] = ()
 
 
 class Engine:
@@ -101,14 +102,11 @@ class Engine:
         self.settle()
         timings: dict[str, float] = {}
         start = time.perf_counter()
-        features: list[Features | None] = []
-        failure: NotLocalized | None = None
-        for image in images:
-            found = self._extract(image)
-            features.append(None if isinstance(found, NotLocalized) else found)
-            failure = found if isinstance(found, NotLocalized) else failure
-        if failure is not None and all(found is None for found in features):
-            return Outcome(failure, features, None, timings)
+        extracted = [self._extract(image) for image in images]
+        features = [None if isinstance(found, NotLocalized) else found for found in extracted]
+        failures = [found if isinstance(found, NotLocalized) else None for found in extracted]
+        if failures[-1] is not None and all(failures):
+            return Outcome(failures[-1], features, None, timings, failures=failures)
         timings["extraction"] = time.perf_counter() - start
         start = time.perf_counter()
         odom_from_camera = odometry()
@@ -117,7 +115,7 @@ class Engine:
         seen = features if self._several else features[0]
         result = self._tracker.process(seen, optics, stamp_ns * 1e-9, odom_from_camera)
         timings["localization"] = time.perf_counter() - start
-        return Outcome(result, features, odom_from_camera, timings, self._tracker.consistency)
+        return Outcome(result, features, odom_from_camera, timings, self._tracker.consistency, failures)
 
     def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:
         try:

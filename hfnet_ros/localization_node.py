@@ -143,6 +143,7 @@ class LocalizationNode(LifecycleNode):
         if self.trigger_configure() == _SUCCESS:
             self.trigger_activate()
 
+    @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load model and map, open TF, create publishers."""
         configs = self._settings.configs
@@ -152,13 +153,13 @@ class LocalizationNode(LifecycleNode):
         try:
             engine = Engine(configs.node, configs.engine, configs.extractor, configs.localizer)
             engine.warm_up()
+            frames = open_frames(self)
+            view = MapView(self) if configs.node.publish_map_cloud else None
+            self._loaded = _Loaded(engine, frames, Outputs(self, frames), view)
         except Exception as error:
             if engine is not None:
                 engine.close()
             return self._refuse_to_configure(error)
-        frames = open_frames(self)
-        view = MapView(self) if configs.node.publish_map_cloud else None
-        self._loaded = _Loaded(engine, frames, Outputs(self, frames), view)
         self.health.clear("configuration")
         self.health.state("inactive")
         self.health.fact("model", f"{engine.info.name} {engine.info.version}")

@@ -110,10 +110,11 @@ class Outputs:
 
     def publish_path(self, global_frame: str) -> None:
         """At leisure: a long path is costly."""
+        poses: list[PoseStamped] = []
         with self._lock:
-            poses = list(self._poses) if self._path_is_new and self._path.get_subscription_count() else []
+            if self._path_is_new and self._path.get_subscription_count():
+                poses, self._path_is_new = list(self._poses), False
         if poses:
-            self._path_is_new = False
             self._path.publish(path_to_msg(poses, global_frame, self._node.get_clock().now().nanoseconds))
 
     def publish_picture(self, images: Sequence[Any], outcome: Outcome, sight: Sight) -> None:
@@ -143,7 +144,7 @@ class Outputs:
         if config.odom_frame_id:
             if odom_from_camera is not None:  # its absence is reported where it was missed
                 map_from_odom = found.map_from_camera @ odom_from_camera.inverse()
-                self._correct(_Correction(map_from_odom, config.odom_frame_id, sight), sight.stamp_ns, config)
+                self._correct(_Correction(map_from_odom, config.odom_frame_id, sight), config)
             return ""
         child = config.base_frame_id or sight.camera_frame
         if not child:
@@ -156,13 +157,17 @@ class Outputs:
         self._frames.broadcast(sight.global_frame, child, map_from_target, sight.stamp_ns)
         return ""
 
-    def _correct(self, correction: _Correction, now_ns: int, config: NodeConfig) -> None:
+    def _correct(self, correction: _Correction, config: NodeConfig) -> None:
         with self._lock:
             self._correction, self._doubted = correction, False
-            self._last_ns = max(now_ns + int(config.transform_tolerance * 1e9), self._last_ns + 1)
-            self._frames.broadcast(
-                correction.sight.global_frame, correction.odom_frame, correction.map_from_odom, self._last_ns
-            )
+            self._send(correction, correction.sight.stamp_ns, config)
+
+    def _send(self, correction: _Correction, now_ns: int, config: NodeConfig) -> None:
+        """With the lock held: nothing may be doubted or corrected while this is decided and sent."""
+        self._last_ns = max(now_ns + int(config.transform_tolerance * 1e9), self._last_ns + 1)
+        self._frames.broadcast(
+            correction.sight.global_frame, correction.odom_frame, correction.map_from_odom, self._last_ns
+        )
 
     def bridge(self, config: NodeConfig) -> str:
         """Repeat map->odom when its post-dating runs out between two poses; returns what is wrong once it is stale.
@@ -170,18 +175,19 @@ class Outputs:
         Time goes on from the image's stamp, so that a recording's past stays past. After correction_timeout_s nothing
         is repeated: old knowledge must not look new.
         """
-        correction = self._correction
-        if correction is None or not config.tf_broadcast:
+        with self._lock:
+            correction = self._correction
+            if correction is None or not config.tf_broadcast:
+                return ""
+            if self._doubted:
+                return "map->odom is frozen: the last image contradicts it"
+            age_s = correction.age_s
+            if age_s > config.correction_timeout_s:
+                return f"map->odom is frozen: no pose for {int(age_s)} s"
+            now_ns = correction.sight.stamp_ns + int(age_s * 1e9)
+            if now_ns + int(0.5 * config.transform_tolerance * 1e9) > self._last_ns:
+                self._send(correction, now_ns, config)
             return ""
-        if self._doubted:
-            return "map->odom is frozen: the last image contradicts it"
-        age_s = correction.age_s
-        if age_s > config.correction_timeout_s:
-            return f"map->odom is frozen: no pose for {int(age_s)} s"
-        now_ns = correction.sight.stamp_ns + int(age_s * 1e9)
-        if now_ns + int(0.5 * config.transform_tolerance * 1e9) > self._last_ns:
-            self._correct(correction, now_ns, config)
-        return ""
 
     def close(self) -> None:
         for publisher in (self._pose, self._with_covariance, self._path, self._picture, self._frustum):

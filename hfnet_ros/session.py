@@ -154,6 +154,8 @@ class Session:
         images, optics = [view.pixels for view in views], rig_of(views) if several else views[0].camera
         outcome = self._engine.process(images, optics, stamp_ns, lambda: self._odom_from_camera(stamp_ns))
         processed = time.perf_counter()
+        for view, failure in zip(views, outcome.failures, strict=True) if several else ():
+            self._note(f"features {view.name}", f"{view.name}: {failure}" if failure is not None else None)
         if isinstance(outcome.result, Localized) and not self._worker.stopping:
             self._publish(outcome.result, outcome.odom_from_camera, sight)
         if isinstance(outcome.result, NotLocalized) and outcome.result.reason is Reason.INCONSISTENT:

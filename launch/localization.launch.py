@@ -1,7 +1,7 @@
 """Localize one camera: `ros2 launch hfnet_ros localization.launch.py map:=kitchen.hfmap image:=/camera/image_raw`.
 
 `camera_info` defaults to the topic beside the image, as image_transport has it. Every other parameter goes into a file
-given as `params_file`. With `use_lifecycle_manager:=true` a nav2_lifecycle_manager brings the node up and watches it;
+given as `params_file`. With `use_lifecycle_manager:=true` a nav2_lifecycle_manager brings the node up;
 otherwise the node starts by itself unless `autostart:=false`.
 """
 
@@ -19,7 +19,7 @@ NODE = "localization"
 ARGUMENTS = {
     "map": ("", "map made by `hfnet map build`"),
     "model": ("", "network (ONNX) that made the map; empty for the one that ships"),
-    "backend": ("", "what runs the network: auto, onnxruntime"),
+    "backend": ("", "what runs the network: auto, onnxruntime, tensorrt"),
     "image": ("image", "image topic"),
     "camera_info": ("", "calibration topic; empty for `camera_info` beside the image topic"),
     "image_transport": ("", "raw or compressed"),
@@ -82,7 +82,7 @@ def localization(context):
             "use_sim_time": overrides["use_sim_time"],
             "autostart": given["autostart"].lower() == "true",
             "node_names": [NODE],
-            "bond_timeout": 0.0,  # bonds are for C++ nodes
+            "bond_timeout": 0.0,  # the node's signs of life were never tried against nav2
         }],
         output="screen",
     )  # fmt: skip

@@ -164,6 +164,18 @@ def test_a_camera_with_the_wrong_calibration_is_named_and_left_out(rig):
     rig.robot.until_says("localized (", again=lambda: rig.show(LEFT, RIGHT), level=DiagnosticStatus.OK)
 
 
+def test_an_unusable_image_of_one_camera_is_named_and_left_out(rig):
+    def show():
+        return rig.show(LEFT, np.zeros((4, 8), np.uint8), sizes=((320, 240), (8, 4)))
+
+    status = rig.robot.until_says("right: the image cannot be used", again=show)
+    assert status.level == DiagnosticStatus.WARN
+    before = len(rig.robot.poses)
+    until(lambda: show() and time.sleep(0.2) is None and len(rig.robot.poses) > before, 10, "a pose")
+    assert_base(pose_from_msg(rig.robot.poses[-1].pose))
+    rig.robot.until_says("localized (", again=lambda: rig.show(LEFT, RIGHT), level=DiagnosticStatus.OK)
+
+
 def test_two_cameras_in_one_frame_are_named_and_give_no_pose(rig):
     rig.pose_of(LEFT, RIGHT)
     text = "left and right are both in frame 'left'"
