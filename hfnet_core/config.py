@@ -223,6 +223,11 @@ class MapBuildConfig(_Checked):
     max_pose_gap_s: float = setting(0.25, "poses further apart than this are not interpolated between", unit="s",
                                     minimum=0.0, maximum=60.0)  # fmt: skip
 
+    @property
+    def extraction(self) -> ExtractorConfig:
+        """How keyframes are described."""
+        return ExtractorConfig(self.max_keypoints, max_side_px=self.max_side_px)
+
 
 @dataclass(frozen=True)
 class MapCareConfig(_Checked):

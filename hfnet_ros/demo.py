@@ -23,7 +23,7 @@ import rclpy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hfnet_core.config import ExtractorConfig, MapBuildConfig
+from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, HFNetError
 from hfnet_core.evaluation import walk
 from hfnet_core.features.backend import open_backend
@@ -97,7 +97,7 @@ def _render_both(folder: Path, show: Callable[[str, int, int], None]) -> list[in
 
 def _build(folder: Path, model: Path | None, show: Callable[[str, int, int], None]) -> Path:
     config = MapBuildConfig(keyframe_distance_m=_KEYFRAME_DISTANCE_M)
-    extractor = Extractor(open_backend(model), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px))
+    extractor = Extractor(open_backend(model), config.extraction)
     built = build_map([folder / "map_pass"], extractor, config, progress=show)
     path = folder / "courtyard.hfmap"
     save_map(built, path)

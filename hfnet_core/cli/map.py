@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hfnet_core.cli.map_care import add_commands
 from hfnet_core.cli.progress import progress_bars
-from hfnet_core.config import ExtractorConfig, MapBuildConfig, from_mapping
+from hfnet_core.config import MapBuildConfig, from_mapping
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.bags import BagOptions, options_per_camera
@@ -76,9 +76,7 @@ def build(
     mounts = [parse_pose(text) for text in base_from_camera or ()]
     options = options_per_camera(common, image_topic or (), camera_info_topic or (), calibration or (), mounts)
     kind = "onnxruntime" if scheduler or workers else "auto"
-    extractor = Extractor(
-        open_backend(model, kind), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px)
-    )
+    extractor = Extractor(open_backend(model, kind), config.extraction)
     with (
         progress_bars() as show,
         open_workers(scheduler, workers) as hands,
@@ -141,9 +139,7 @@ def import_(
         save_map(imported, output)
     else:
         config = MapBuildConfig()
-        extractor = Extractor(
-            open_backend(model), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px)
-        )
+        extractor = Extractor(open_backend(model), config.extraction)
         with progress_bars() as show, open_workplace(output) as workplace:
             found = import_foreign(
                 folder, images, extractor, config, frame_id=frame, progress=show, workplace=workplace

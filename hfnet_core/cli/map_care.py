@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hfnet_core.cli.progress import progress_bars
-from hfnet_core.config import ExtractorConfig, MapBuildConfig, MapCareConfig
+from hfnet_core.config import MapBuildConfig, MapCareConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -59,7 +59,7 @@ def extend(
     """Add recordings of another day or in other light to a map; its frame stays."""
     check_output(output)
     config = MapBuildConfig()
-    extractor = Extractor(open_backend(model), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px))
+    extractor = Extractor(open_backend(model), config.extraction)
     landmark_map = load_map(path, extractor.info.model_hash, verify=True)
     mounts = [parse_pose(text) for text in base_from_camera or ()]
     common = BagOptions(poses=PoseOptions(pose_topic, poses, pose_frame))

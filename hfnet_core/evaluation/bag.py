@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hfnet_core.config import ExtractorConfig, MapBuildConfig
+from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.metrics import Sample
 from hfnet_core.features.backend import open_backend
@@ -26,7 +26,7 @@ __all__ = ["evaluate_bag", "map_from_bag"]
 def map_from_bag(path: Path, output: Path, model: Path | None = None, progress: Progress = silent) -> None:
     """Build a map of a recording with the default settings and save it. Raises DatasetError as `build_map` does."""
     config = MapBuildConfig()
-    extractor = Extractor(open_backend(model), ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px))
+    extractor = Extractor(open_backend(model), config.extraction)
     save_map(build_map([path], extractor, config, progress=progress), output)
 
 

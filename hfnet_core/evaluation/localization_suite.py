@@ -56,7 +56,7 @@ def run(
     name: str, map_bag: Path, query_bag: Path, options: Options, progress: Callable[[str], None] = lambda _: None
 ) -> Suite:
     """Build the map with a front end and localize the queries in every way."""
-    mapping_config = ExtractorConfig(max_keypoints=MapBuildConfig().max_keypoints)
+    mapping_config = MapBuildConfig().extraction
     mapping = front_end(name, Extractor(open_backend(options.model), mapping_config), mapping_config, options.aliked)
     query_config = ExtractorConfig(max_keypoints=options.keypoints)
     source = front_end(name, Extractor(open_backend(options.model), query_config), query_config, options.aliked)

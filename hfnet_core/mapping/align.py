@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, DatasetError, MapError
 from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.mapping.gravity import level
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.mapping.poses import read_tum
 
@@ -276,8 +277,7 @@ def floor_alignment(landmark_map: LandmarkMap, max_error_m: float) -> Similarity
             "--positions"
         )
     normal, height = best
-    rotation = _level(normal)
-    return Similarity(1.0, Pose(rotation, np.array([0.0, 0.0, -height])))
+    return Similarity(1.0, Pose(level(normal).rotation, np.array([0.0, 0.0, -height])))
 
 
 def _floor(xyz: Array, up: Array, max_error_m: float) -> tuple[Array, float] | None:
@@ -308,14 +308,3 @@ def _floor(xyz: Array, up: Array, max_error_m: float) -> tuple[Array, float] | N
         refined = np.linalg.svd(on_plane - point, full_matrices=False)[2][2]
         normal = refined * np.sign(refined @ normal)
     return normal, float(point @ normal)
-
-
-def _level(up: Array) -> Array:
-    """The smallest rotation [3, 3] that brings a unit vector to z, so that the heading stays."""
-    axis = np.cross(up, [0.0, 0.0, 1.0])
-    cosine = float(up[2])
-    if cosine < -1 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
-    cross = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])
-    out: Array = np.eye(3) + cross + cross @ cross / (1 + cosine)
-    return out

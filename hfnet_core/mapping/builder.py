@@ -13,7 +13,7 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.mapping.assembly import assemble_map
 from hfnet_core.mapping.bags import BagOptions, open_cameras
-from hfnet_core.mapping.bundle import Bundle, typical_depth
+from hfnet_core.mapping.bundle import SETTLED, TIGHTER, Bundle, typical_depth
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.mapping.pairs import sequence_pairs
 from hfnet_core.mapping.pose_modes import DRIFTING, GIVEN, IMAGES, choose_mode, drifts, place_keyframes, said, tolerant
@@ -25,8 +25,6 @@ from hfnet_core.types import Camera
 __all__ = ["Describer", "Keyframe", "Progress", "build_from_keyframes", "build_map", "read_keyframes"]
 
 _ROUNDS = 5  # at most, of matching against the current poses, triangulating and adjusting
-_SETTLED = 0.05  # of the trusted deviation: poses that move less in a round need no other
-_TIGHTER = 0.5  # of the epipolar threshold, once poses are refined
 _OWN_FRAME = "map"  # of maps whose frame is made here
 
 
@@ -117,11 +115,11 @@ def build_from_keyframes(
     if config.refine_poses:
         for number in range(_ROUNDS):
             progress("adjusting poses", number, _ROUNDS)
-            moved = state.adjust(state.coarse[number] if number < len(state.coarse) else _TIGHTER)
-            if number >= len(state.coarse) - 1 and moved < _SETTLED * config.pose_prior_sigma_m:
+            moved = state.adjust(state.coarse[number] if number < len(state.coarse) else TIGHTER)
+            if number >= len(state.coarse) - 1 and moved < SETTLED * config.pose_prior_sigma_m:
                 break
         progress("adjusting poses", _ROUNDS, _ROUNDS)
-        scene = state.finish(_TIGHTER)
+        scene = state.finish(TIGHTER)
     else:
         scene = state.triangulate(1.0)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))

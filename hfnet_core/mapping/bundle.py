@@ -25,9 +25,11 @@ from hfnet_core.mapping.workplace import Workplace
 from hfnet_core.pose import pixel_scale
 from hfnet_core.types import Camera
 
-__all__ = ["Bundle", "typical_depth"]
+__all__ = ["SETTLED", "TIGHTER", "Bundle", "typical_depth"]
 
 _COARSE, _COARSE_DRIFTING = (1.0,), (2.0, 1.0)  # of the thresholds in pixels, in the first rounds
+SETTLED = 0.05  # of the trusted deviation: poses that move less in a round need no other
+TIGHTER = 0.5  # of the epipolar threshold, once poses are refined
 _MIN_AGREEMENT = 0.15  # of matches agree with poses of 5 cm and 1 degree; a wrong convention leaves a tenth
 _MIN_TO_JUDGE = 100  # matches
 

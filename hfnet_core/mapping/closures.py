@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +27,6 @@ _FLOOR_M, _FLOOR_DEG = 0.01, 0.3
 _GATE = 4.0  # standard deviations of the odometry between two keyframes
 _BLOCK = 1024
 _LOCALIZER = LocalizerConfig()
-
-Pairs = Sequence[tuple[int, int]]
-Finder = Callable[[Pairs], Sequence[NDArray[np.int32]]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,7 +79,7 @@ def extend_with_keyframes(
     """
     placings = []
     for name, keyframes in zip(names, recordings, strict=True):
-        placing = place(landmark_map, keyframes, config, progress)
+        placing = place(landmark_map, keyframes, progress)
         if not placing.placed:
             reasons = ", ".join(f"{reason}: {count}" for reason, count in placing.reasons)
             raise DatasetError(

@@ -10,9 +10,9 @@ from hfnet_core.mapping.bags import Bag
 from hfnet_core.mapping.image_motion import ImageMotion
 from hfnet_core.mapping.keyframes import blurred, sharpness
 
-__all__ = ["choose_by_motion", "simultaneous"]
+__all__ = ["AT_ONCE_NS", "choose_by_motion", "simultaneous"]
 
-_APART_NS = 5_000_000  # images of cameras that are triggered together differ by less
+AT_ONCE_NS = 5_000_000  # images of cameras that are triggered together differ by less
 _PATIENCE = 2.0  # a blurred image is taken after all when the motion has grown to this many steps
 _FEW = 60  # images: thinned less, as there is little to save
 _STILL = 0.3  # steps, among few images: nearly the same view again
@@ -58,4 +58,4 @@ def simultaneous(stamps_ns: Sequence[int], wanted_ns: Sequence[int]) -> list[int
     candidates = np.stack([np.clip(after - 1, 0, len(own) - 1), np.clip(after, 0, len(own) - 1)])
     apart = np.abs(own[candidates] - wanted)
     nearest = candidates[np.argmin(apart, axis=0), np.arange(len(wanted))]
-    return [int(position) for position in np.unique(nearest[apart.min(axis=0) <= _APART_NS])]
+    return [int(position) for position in np.unique(nearest[apart.min(axis=0) <= AT_ONCE_NS])]

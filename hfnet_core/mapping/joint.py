@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.mapping.assembly import assemble_map
+from hfnet_core.mapping.bundle import SETTLED, TIGHTER
 from hfnet_core.mapping.check import features_of
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.mapping.matching import agreeing_matches, match_descriptors
@@ -43,8 +44,6 @@ __all__ = [
 
 OLD = 0.2  # of the builder's trust in given poses: what a map says of its own keyframes is adjusted already
 _ROUNDS = 3  # at most, of triangulating and adjusting
-_SETTLED = 0.05  # of the trusted deviation: poses that move less in a round need no other
-_TIGHTER = 0.5  # of the epipolar threshold, once poses are refined
 _NAME = re.compile(r"(\d+)/")
 
 Pairs = Sequence[tuple[int, int]]
@@ -180,10 +179,10 @@ def join(
     rounds = _ROUNDS if refine_poses else 0
     for number in range(rounds):
         progress("adjusting poses", number, rounds)
-        if state.adjust(first if number == 0 else _TIGHTER) < _SETTLED * config.pose_prior_sigma_m:
+        if state.adjust(first if number == 0 else TIGHTER) < SETTLED * config.pose_prior_sigma_m:
             break
     progress("adjusting poses", max(rounds, 1), max(rounds, 1))
-    return state.finish(_TIGHTER if refine_poses else 1.0)
+    return state.finish(TIGHTER if refine_poses else 1.0)
 
 
 class _Joint:

@@ -47,9 +47,7 @@ class Placing:
     reasons: tuple[tuple[str, int], ...]
 
 
-def place(
-    landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], config: MapBuildConfig, progress: Progress = silent
-) -> Placing:
+def place(landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], progress: Progress = silent) -> Placing:
     """Localize the keyframes of one recording in a map.
 
     Their odometry_from_camera, in whatever frame, is relative information: it exposes a localization that does not fit

@@ -193,7 +193,7 @@ def refine(
 
 def polish(
     scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float,
-    looseness: NDArray[np.float64] | None = None, odometry: Odometry | None = None,
+    odometry: Odometry | None = None,
 ) -> None:  # fmt: skip
     """Leave out what lies outside the noise of the keypoints, and adjust once more, in place.
 
@@ -208,7 +208,7 @@ def polish(
     limit_px = min(max_error_px, max(_DEVIATIONS * sigma_px, _LEAST_SHARE * max_error_px))
     manager = pycolmap.ObservationManager(scene.reconstruction, scene.graph)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
-    _adjust(scene, priors, config, max_error_px, looseness, odometry)
+    _adjust(scene, priors, config, max_error_px, None, odometry)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
 
 

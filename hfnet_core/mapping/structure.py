@@ -11,6 +11,7 @@ import numpy as np
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.mapping.image_keyframes import AT_ONCE_NS
 from hfnet_core.mapping.image_pairs import image_pairs, verified_matches
 from hfnet_core.mapping.mapper import Structure, reconstruct
 from hfnet_core.mapping.recording import Keyframe, Progress, silent
@@ -31,7 +32,6 @@ from hfnet_core.types import Camera
 __all__ = ["Found", "poses_from_images"]
 
 _LEAST_BASELINE_M = 0.005  # nearer, and the cameras are one that /tf names twice
-_AT_ONCE_NS = 5_000_000
 _ARBITRARY_DEPTH = 3.0  # "metres" to what is typically seen, where nothing tells the scale
 _NAMED = 20  # images that are left out, in the provenance
 
@@ -106,7 +106,7 @@ def _baselines(keyframes: Sequence[Keyframe]) -> list[tuple[int, int, float]]:
     out = []
     placed = [(index, keyframe) for index, keyframe in enumerate(keyframes) if keyframe.rig_from_camera is not None]
     for (first, one), (second, other) in itertools.combinations(placed, 2):
-        if one.drive == other.drive and abs(one.stamp_ns - other.stamp_ns) <= _AT_ONCE_NS:
+        if one.drive == other.drive and abs(one.stamp_ns - other.stamp_ns) <= AT_ONCE_NS:
             metres, _ = pose_error(one.rig_from_camera or Pose(), other.rig_from_camera or Pose())
             if metres > _LEAST_BASELINE_M:
                 out.append((first, second, metres))

@@ -56,7 +56,7 @@ def main() -> None:
 
 def built(bag: Path, backend: Backend) -> LandmarkMap:
     config = MapBuildConfig(descriptor_dtype="float16")
-    return build_map([bag], Extractor(backend, ExtractorConfig(max_keypoints=config.max_keypoints)), config)
+    return build_map([bag], Extractor(backend, config.extraction), config)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
     (work / "features").mkdir(parents=True, exist_ok=True)
     kept = Workplace(work / "features")
     backend = open_backend(None)
-    mapping = Extractor(backend, ExtractorConfig(max_keypoints=MapBuildConfig().max_keypoints))
+    mapping = Extractor(backend, MapBuildConfig().extraction)
     queries = bench.read_queries(arguments.query_bag, Extractor(backend, ExtractorConfig()))
     first, middle, last = arguments.frames
     bags = {

@@ -24,7 +24,7 @@ import pycolmap
 from evo.core.metrics import APE, PoseRelation, StatisticsType
 from evo.core.trajectory import PosePath3D
 
-from hfnet_core.config import ExtractorConfig, MapBuildConfig
+from hfnet_core.config import MapBuildConfig
 from hfnet_core.evaluation.drift import drifted
 from hfnet_core.evaluation.trajectory import write_tum
 from hfnet_core.features.backend import open_backend
@@ -234,7 +234,7 @@ def main() -> None:
         truth = {index: stamp.map_from_camera for index, stamp in stamps if stamp.map_from_camera is not None}
     backend = open_backend(None, threads=arguments.threads)
     config = MapBuildConfig()
-    extractor = Extractor(backend, ExtractorConfig(config.max_keypoints, max_side_px=config.max_side_px))
+    extractor = Extractor(backend, config.extraction)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)

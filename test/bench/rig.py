@@ -173,7 +173,7 @@ def main() -> None:
     extractor = Extractor(backend, ExtractorConfig(max_keypoints=given.keypoints))
     given.output.mkdir(parents=True, exist_ok=True)
     mounts = extrinsics(given.yaw, given.baseline)
-    dense = Extractor(backend, ExtractorConfig(max_keypoints=MapBuildConfig.max_keypoints))
+    dense = Extractor(backend, MapBuildConfig().extraction)
     landmark_map = load_map(build(given.output, mounts, dense, 2), backend.info.model_hash)
     found = list(shots(mounts, extractor, given.every))
     pair = Rig((CAMERA, CAMERA), mounts[1:])

@@ -92,7 +92,7 @@ def test_old_keyframes_keep_their_landmarks(scene: Drive, first_half: LandmarkMa
 def test_odometry_carries_to_what_cannot_be_localized(scene: Drive, first_half: LandmarkMap) -> None:
     keyframes = second_drive(scene)
     keyframes[3] = nonsense(keyframes[3])
-    placing = place(first_half, keyframes, CONFIG)
+    placing = place(first_half, keyframes)
     assert placing.left_out == 0
     lost = placing.placed[3]
     assert lost.carried_m > 0
@@ -104,7 +104,7 @@ def test_odometry_carries_to_what_cannot_be_localized(scene: Drive, first_half: 
 def test_without_odometry_the_lost_are_left_out_and_counted(scene: Drive, first_half: LandmarkMap) -> None:
     keyframes = second_drive(scene, own=False)
     keyframes[0] = nonsense(keyframes[0])
-    placing = place(first_half, keyframes, CONFIG)
+    placing = place(first_half, keyframes)
     assert keyframes[0].name not in {item.keyframe.name for item in placing.placed}
     assert placing.left_out == len(keyframes) - placing.localized >= 1
     assert sum(count for _, count in placing.reasons) == placing.left_out
@@ -115,7 +115,7 @@ def test_a_localization_against_the_odometry_is_not_believed(scene: Drive, first
     keyframes = second_drive(scene)[:6]
     wrong = scene.keyframes[1].features  # looks like another place than where odometry says it is
     keyframes[2] = replace(keyframes[2], features=wrong)
-    placing = place(first_half, keyframes, CONFIG)
+    placing = place(first_half, keyframes)
     assert placing.contradicted == 1
     assert pose_error(placing.placed[2].map_from_camera, scene.truth[8])[0] < 0.05
 
