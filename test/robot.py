@@ -234,13 +234,15 @@ class Robot:
         return str(found[-1].message) if found else ""
 
     def until_says(
-        self, text: str, timeout_s: float = 10.0, again: Callable[[], Any] | None = None, level: bytes | None = None
-    ) -> Any:
+        self, text: str, timeout_s: float = 10.0, again: Callable[[], Any] | None = None, level: bytes | None = None,
+        since: int | None = None,
+    ) -> Any:  # fmt: skip
         """Wait for a diagnostics message with this text (and level); returns it.
 
-        `again` is repeated twice a second, so that no camera seems silent in between.
+        `again` is repeated twice a second, so that no camera seems silent in between. since: the number of statuses
+        that were there before the cause, where this is not the call itself: what is said once may be said by now.
         """
-        known = len(self.statuses())
+        known = len(self.statuses()) if since is None else since
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if again is not None:

@@ -119,10 +119,12 @@ def test_parameters_are_refused_with_a_reason_or_apply(robot):
 
 
 def test_relocalize_forgets_the_prior(robot):
-    until(lambda: robot.show(view(SHIFT)) and "(tracking)" in robot.said())
+    # Each image is waited for: one on its way would take the global search, and the next would track already.
+    until(lambda: robot.pose_of(view(SHIFT)) and "(tracking)" in robot.said())
+    known = len(robot.statuses())
     assert robot.call(Trigger, "localization/relocalize").success
     assert robot.pose_of(view(SHIFT))  # one image
-    robot.until_says("localized (global)", 3.0)
+    robot.until_says("localized (global)", 3.0, since=known)
 
 
 def test_pause_and_resume(robot):

@@ -196,8 +196,9 @@ def test_initial_poses_start_tracking(ros, wall_world):
     try:
         initial = robot.publisher(PoseWithCovarianceStamped, "initialpose")
         robot.wait_active()
+        known = len(robot.statuses())
         assert_at(pose_from_msg(robot.pose_of(view(SHIFT)).pose) @ base_from_camera, SHIFT)
-        robot.until_says("localized (tracking)", again=lambda: robot.show(view(SHIFT)))
+        robot.until_says("localized (tracking)", again=lambda: robot.show(view(SHIFT)), since=known)
         assert not [status for status in robot.statuses() if "localized (global)" in status.message]
         robot.call(Empty, "reinitialize_global_localization")
         # Slowly: diagnostics may pass over a state that lasts for one image of many.
