@@ -20,7 +20,8 @@ from hfnet_core.image import to_gray
 from hfnet_core.offline import read_image
 from hfnet_core.types import Float32
 
-__all__ = ["DepthFrame", "DepthSequence", "Overlaps", "lift", "load_depth_sequence", "overlaps", "render_courtyard"]
+__all__ = ["DepthFrame", "DepthSequence", "Overlaps", "lift", "load_depth_sequence", "mutual_overlap", "overlaps",
+           "render_courtyard"]  # fmt: skip
 
 _AGREEMENT = 0.1  # relative difference of depths up to which two views see the same surface
 _GRID_PX = 16
@@ -106,8 +107,13 @@ def overlaps(sequence: DepthSequence) -> Overlaps:
     camera, tables = sequence.camera, np.zeros((2, len(sequence.query_frames), len(sequence.map_frames)))
     for row, query in enumerate(sequence.query_frames):
         for column, frame in enumerate(sequence.map_frames):
-            tables[:, row, column] = np.minimum(_seen(query, frame, camera), _seen(frame, query, camera))
+            tables[:, row, column] = mutual_overlap(query, frame, camera)
     return Overlaps(*tables)
+
+
+def mutual_overlap(first: DepthFrame, second: DepthFrame, camera: Any) -> Array:
+    """[2]: the smaller of the two shares of one's surface that the other sees, `possible` and `confirmed`."""
+    return np.minimum(_seen(first, second, camera), _seen(second, first, camera))
 
 
 def lift(pixels: Float32, frame: DepthFrame, camera: Any) -> tuple[Array, NDArray[np.bool_]]:

@@ -1,6 +1,7 @@
 """Fitting the global head that pools local descriptors: words and projection from the pool, without gradients.
 
-Source: Jegou et al., "Aggregating local image descriptors into compact codes", PAMI 2012.
+Sources: Jegou et al., "Aggregating local image descriptors into compact codes", PAMI 2012; whitening by pairs that
+match: Mikolajczyk & Matas, "Improving descriptors for fast tree matching by optimal linear projection", ICCV 2007.
 """
 
 from __future__ import annotations
@@ -16,24 +17,30 @@ from hfnet_core.features.architecture import DETECTOR_CELL
 from hfnet_core.training.augmentation import CropRange, photometric, random_homography, warp_image
 from hfnet_core.training.network import HFNet, LocalMaps, LocalVladHead
 from hfnet_core.training.pool import Pool, read_gray
+from hfnet_core.training.rooms import render_room
 
 __all__ = ["fit_local_vlad"]
 
 _SAMPLES_PER_VIEW = 60
 _ITERATIONS = 20
 _NOISE = 1e-3  # directions with a smaller share of the largest singular value are left out
-_WHITENING = 0.5  # power of the singular values divided out: 0 is plain PCA, 1 is full whitening
+_RIDGE = 1.0  # added to the variances within places, in units of their mean: keeps rare directions from dominating
+_SAME_PLACE = 0.4  # overlap from which two views of a room count as one place
+_ROOM_VIEWS = 14
 _OTHER_VIEW = CropRange(scale=(0.8, 1.5), rotation_deg=15.0, perspective=0.12, tilt=1.5)
 _SHIFT = 0.25  # of the other view's middle, in image sides
 
 
 @torch.no_grad()
-def fit_local_vlad(network: HFNet, pool: Pool, *, words: int, global_dim: int, seed: int) -> LocalVladHead:
+def fit_local_vlad(
+    network: HFNet, pool: Pool, *, words: int, global_dim: int, seed: int, rooms: int = 0
+) -> LocalVladHead:
     """Words by k-means over descriptors of all photos of the pool, drawn by their probability of being a keypoint;
-    then PCA with partial whitening of the VLADs of the photos and of a warped, noisy view of each.
+    then a projection of the VLADs that whitens what differs between views of one place and keeps the principal
+    directions of the rest.
 
-    The other views teach the PCA which directions noise and viewpoint occupy. The projection is rounded to half
-    precision, in which a model file stores it.
+    Views of one place are a photo and a warped, noisy view of it, and overlapping views of `rooms` rendered rooms. The
+    projection is rounded to half precision, in which a model file stores it.
     """
     generator = torch.Generator().manual_seed(seed)
     stored, samples = [], []
@@ -44,27 +51,52 @@ def fit_local_vlad(network: HFNet, pool: Pool, *, words: int, global_dim: int, s
         stored.append((values.half(), weights.half()))
     head = LocalVladHead(network.spec.local_dim, words, global_dim).to(samples[0].device)
     head.words.copy_(_k_means(torch.cat(samples), words, generator))
-    vlads = torch.cat([head.vlad(values.float(), weights.float()) for values, weights in stored])
-    mean = vlads.mean(dim=0)
-    directions, singular = _principal(vlads - mean, global_dim)
+    photos = torch.cat([head.vlad(values.float(), weights.float()) for values, weights in stored])
+    everything, differences = [photos], [photos[0::2] - photos[1::2]]
+    for number in range(rooms):
+        views, overlap = render_room(pool, np.random.default_rng((seed, 3, number)), _ROOM_VIEWS)
+        if len(views) < 2:
+            continue
+        everything.append(torch.cat([head.vlad(*head.points(_maps(network, view))) for view in views]))
+        first, second = np.nonzero(np.triu(overlap >= _SAME_PLACE, 1))
+        differences.append(everything[-1][first] - everything[-1][second])
+    mean = photos.mean(dim=0)
     projection = torch.zeros_like(head.reduction.weight)  # fewer views than dimensions: zeros remain
-    projection[: len(directions)] = directions * singular[:, None] ** -_WHITENING
+    found = _discriminant(torch.cat(everything) - mean, torch.cat(differences), global_dim)
+    projection[: len(found)] = found
     projection = (projection / projection.norm(dim=1).max()).half().float()
     head.reduction.weight.copy_(projection)
     head.reduction.bias.copy_(-(projection @ mean))
     return head.eval()
 
 
+def _discriminant(centred: Tensor, differences: Tensor, count: int) -> Tensor:
+    """Rows [C, D], C <= count, that project vectors so that `differences` [M, D] of equals are small in every direction
+    alike, and that span the principal directions of vectors `centred` [N, D] after that."""
+    rows = differences.double()
+    variances, vectors = torch.linalg.eigh(rows.t() @ rows)
+    variances = variances.clamp_min(0)
+    # Nothing differs (a pool of blank photos): plain PCA.
+    scale = (variances + _RIDGE * variances.mean()).clamp_min(torch.finfo(torch.float32).tiny).rsqrt()
+    whitening = (vectors * (scale / scale.max())) @ vectors.t()
+    directions, _ = _principal(centred.double() @ whitening, count)
+    found: Tensor = directions.double() @ whitening
+    return found.float()
+
+
 def _views(network: HFNet, pool: Pool, seed: int) -> Iterator[LocalMaps]:
     """Every photo, and after each another view of it."""
     network.eval()
-    device = network.stem.conv.weight.device
     for number, photo in enumerate(pool.photos):
         image = read_gray(photo.path)
         for view in (image, _other_view(np.random.default_rng((seed, number)), image)):
-            height, width = (side - side % DETECTOR_CELL for side in view.shape)
-            tensor = torch.from_numpy(view[:height, :width].copy())[None, None].to(device).float()
-            yield network.local(tensor.contiguous(memory_format=torch.channels_last))
+            yield _maps(network, view)
+
+
+def _maps(network: HFNet, view: NDArray[np.uint8]) -> LocalMaps:
+    height, width = (side - side % DETECTOR_CELL for side in view.shape)
+    tensor = torch.from_numpy(view[:height, :width].copy())[None, None].to(network.stem.conv.weight.device).float()
+    return network.local(tensor.contiguous(memory_format=torch.channels_last))
 
 
 def _other_view(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

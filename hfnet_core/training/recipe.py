@@ -5,7 +5,7 @@
                photos, fixed weights of the losses
     polish     the same, overlapping photos among them, learned OUTPUT/polish/
                weights, keypoints exact below the pixel
-    global     a VLAD of the local descriptors, fitted to the pool
+    global     a VLAD of the local descriptors, fitted to the pool and to rooms rendered from its photos
     export     the network, as checkpoint, variables and ONNX   OUTPUT/{trained.pt, variables.npz, hfnet.onnx}
 
 With `global_head="layer_18"` the global descriptor pools layer 18, as the released network does:
@@ -154,7 +154,8 @@ def _view_settings(config: TrainConfig) -> GlobalDataSettings:
 
 
 def _fitted(network: HFNet, pool: Pool, config: TrainConfig) -> LocalVladHead:
-    return fit_local_vlad(network, pool, words=config.clusters, global_dim=config.global_dim, seed=config.seed)
+    sizes = {"words": config.clusters, "global_dim": config.global_dim}
+    return fit_local_vlad(network, pool, **sizes, seed=config.seed, rooms=config.rooms)
 
 
 def _teacher_report(report: Callable[[str], None], what: str) -> Callable[[int, int], None]:

@@ -17,7 +17,7 @@ from hfnet_core.training.checkpoint import save_network
 from hfnet_core.training.export import export_checkpoint
 from hfnet_core.training.global_data import GlobalDataSettings
 from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, solve_reduction
-from hfnet_core.training.local_vlad import _principal, _views, fit_local_vlad
+from hfnet_core.training.local_vlad import _discriminant, _principal, _views, fit_local_vlad
 from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.pool import Pool
 from hfnet_core.training.train import Learned, RunSettings, run_stage
@@ -71,7 +71,7 @@ def test_a_fitted_network_exports_and_comes_back(pool: Pool, tmp_path: Path) -> 
         GlobalStage(pool, VIEWS).prepare(network)
 
 
-def test_the_projection_is_centred_and_whitened_over_photos_and_their_other_views(pool: Pool) -> None:
+def test_the_projection_is_centred_over_photos_and_fills_what_they_span(pool: Pool) -> None:
     torch.manual_seed(0)
     network = HFNet(SPEC).eval()
     head = fit_local_vlad(network, pool, words=4, global_dim=24, seed=0)
@@ -79,15 +79,43 @@ def test_the_projection_is_centred_and_whitened_over_photos_and_their_other_view
         projected = torch.cat([head.reduction(head.vlad(*head.points(maps))) for maps in _views(network, pool, 0)])
     assert len(projected) == 2 * len(pool.photos)
     torch.testing.assert_close(projected.mean(dim=0), torch.zeros(24), atol=1e-3, rtol=0)
-    directions, singular = _principal(projected, 24)
-    kept = len(singular)
+    kept = int(head.reduction.weight.any(dim=1).sum())
     assert 3 < kept < 8  # eight centred views span seven directions
     assert not head.reduction.weight[kept:].any()
-    # Half whitened: singular value s becomes c s ** 0.5 through a weight of c s ** -0.5; their product is c * c.
-    weights = head.reduction.weight[:kept].detach().norm(dim=1)
-    torch.testing.assert_close(singular[:kept] * weights, torch.full((kept,), float(singular[0] * weights[0])),
-                               rtol=0.02, atol=0)  # fmt: skip
-    assert directions.shape == (kept, 24)
+
+
+def test_what_differs_within_places_counts_less_and_what_differs_between_them_more() -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randn(200, 6, generator=generator) * torch.tensor([1.0, 1.0, 1.0, 0.3, 0.3, 0.3])
+    noise = torch.randn(200, 6, generator=generator) * torch.tensor([1.5, 0.05, 0.05, 0.05, 0.05, 0.05])
+    projection = _discriminant(torch.cat([places + noise, places - noise]), 2 * noise, 4)
+    assert projection.shape == (4, 6)
+    gain = projection.norm(dim=0)
+    assert gain[0] < 0.5 * gain[1:3].min()
+
+    def separation(rows: torch.Tensor) -> float:
+        return float((rows - rows.mean(dim=0)).square().sum() / (noise @ projection.t()).square().sum())
+
+    plain = places.square().sum() / noise.square().sum()
+    assert separation(places @ projection.t()) > 2 * float(plain)
+
+
+def test_photos_that_never_differ_give_their_principal_directions() -> None:
+    rows = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    found = _discriminant(rows, torch.zeros(5, 6), 3)
+    directions, _ = _principal(rows, 3)
+    torch.testing.assert_close(found.abs(), directions.abs(), rtol=1e-4, atol=1e-4)
+
+
+def test_rooms_change_the_projection_only(pool: Pool) -> None:
+    torch.manual_seed(0)
+    network = HFNet(SPEC).eval()
+    without, with_rooms, again = (
+        fit_local_vlad(network, pool, words=4, global_dim=24, seed=0, rooms=n) for n in (0, 1, 1)
+    )
+    assert torch.equal(without.words, with_rooms.words)
+    assert torch.equal(with_rooms.reduction.weight, again.reduction.weight)
+    assert int(with_rooms.reduction.weight.any(dim=1).sum()) > int(without.reduction.weight.any(dim=1).sum())
 
 
 def test_the_other_view_is_another_one_and_repeats(pool: Pool) -> None:
