@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from hfnet_core.training.global_data import GlobalBatch, GlobalBatches, GlobalDataSettings
+from hfnet_core.training.local_vlad import k_means
 from hfnet_core.training.losses import info_nce, overlap_info_nce
 from hfnet_core.training.network import HFNet, LocalVladHead, l2_normalize
 from hfnet_core.training.pool import Pool
@@ -188,13 +189,7 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
     samples = torch.cat(collected)
     generator = torch.Generator().manual_seed(seed)
     samples = samples[torch.randperm(len(samples), generator=generator)[:8000]]
-    centres = samples[: network.spec.clusters].clone()
-    for _ in range(iterations):
-        assigned = torch.cdist(samples, centres).argmin(dim=1)
-        for number in range(len(centres)):
-            members = samples[assigned == number]
-            if len(members):
-                centres[number] = members.mean(dim=0)
+    centres = k_means(samples, network.spec.clusters, generator, iterations)
     head = network.deep_head
     head.clusters.copy_(centres)
     directions = functional.normalize(centres - samples.mean(dim=0), dim=1)

@@ -19,7 +19,7 @@ from hfnet_core.training.network import HFNet, LocalMaps, LocalVladHead
 from hfnet_core.training.pool import Pool, read_gray
 from hfnet_core.training.rooms import render_room
 
-__all__ = ["fit_local_vlad"]
+__all__ = ["fit_local_vlad", "k_means"]
 
 _SAMPLES_PER_VIEW = 60
 _ITERATIONS = 20
@@ -50,7 +50,7 @@ def fit_local_vlad(
         samples.append(values[0, chosen.to(values.device)])
         stored.append((values.half(), weights.half()))
     head = LocalVladHead(network.spec.local_dim, words, global_dim).to(samples[0].device)
-    head.words.copy_(_k_means(torch.cat(samples), words, generator))
+    head.words.copy_(k_means(torch.cat(samples), words, generator))
     photos = torch.cat([head.vlad(values.float(), weights.float()) for values, weights in stored])
     everything, differences = [photos], [photos[0::2] - photos[1::2]]
     for number in range(rooms):
@@ -123,12 +123,13 @@ def _principal(centred: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return directions.float(), singular.float()
 
 
-def _k_means(samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    words = samples[torch.randperm(len(samples), generator=generator)[:count]].clone()
-    for _ in range(_ITERATIONS):
-        nearest = torch.cdist(samples, words).argmin(dim=1)
-        for number in range(len(words)):
+def k_means(samples: Tensor, count: int, generator: torch.Generator, iterations: int = _ITERATIONS) -> Tensor:
+    """Centres [count, D] of samples [N, D], from random ones of them; an empty cluster keeps its centre."""
+    centres = samples[torch.randperm(len(samples), generator=generator)[:count]].clone()
+    for _ in range(iterations):
+        nearest = torch.cdist(samples, centres).argmin(dim=1)
+        for number in range(len(centres)):
             members = samples[nearest == number]
             if len(members):
-                words[number] = members.mean(dim=0)
-    return words
+                centres[number] = members.mean(dim=0)
+    return centres
