@@ -100,7 +100,7 @@ class Localizer:
     def __init__(self, landmark_map: LandmarkMap, config: LocalizerConfig | None = None) -> None:
         self.map = landmark_map
         self.config = config or LocalizerConfig()
-        self._retriever = Retriever(landmark_map.global_descriptors)
+        self._retriever = Retriever(landmark_map.place_descriptors)
         self._descriptors = landmark_map.landmark_descriptors
 
     def localize(self, features: Features, camera: Camera, prior: Pose | None = None) -> Localization:

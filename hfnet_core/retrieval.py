@@ -10,13 +10,26 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import MapError
 
-__all__ = ["SCAN_LIMIT", "Retriever"]
+__all__ = ["SCAN_LIMIT", "Retriever", "adapted"]
 
 SCAN_LIMIT = 10_000  # images up to which one matrix-vector product costs a millisecond or so
 _SHORTLIST = 8  # times the images asked for, and at least this many:
 _SHORTLIST_LEAST = 128  # rounding to int8 moves an image by a few places, never by a hundred
 _CHUNK = 8192
 _log = logging.getLogger(__name__)
+
+
+def adapted(global_descriptors: NDArray[np.float32], shares: Any) -> NDArray[np.float32]:
+    """[M, G] global descriptors of map images adapted to their map, unit length.
+
+    Each is the direction of the sum of the image's own and the others', weighted by `shares` [M, M] (an array or a
+    scipy.sparse matrix): of the landmarks of two images, the share that both see. What a single view shows by accident
+    averages out, what the place looks like stays. It is the database-side augmentation of Arandjelovic & Zisserman,
+    CVPR 2012, with weights from geometry instead of similarity.
+    """
+    found = global_descriptors + shares @ np.asarray(global_descriptors)
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
+    return np.asarray(found, np.float32)
 
 
 class Retriever:

@@ -54,6 +54,7 @@ def features(
         console.print(_planar_table(scores))
     if walk is not None:
         console.print(_depth_table(scores))
+        console.print(_retrieval_table(scores))
 
 
 @app.command()
@@ -93,22 +94,32 @@ def _planar_table(scores: list[feature_bench.FrontEndScores]) -> Table:
 
 
 def _depth_table(scores: list[feature_bench.FrontEndScores]) -> Table:
-    measured = [score.retrieval for score in scores if score.retrieval is not None]
-    caption = "SIFT retrieves with a VLAD of 32 words trained on the map frames"
-    if measured:
-        caption += (f"; {measured[0].queries} queries, by chance R@1 {measured[0].chance_1:.1%}; R+: among "
-                    f"{measured[0].distractors} distractors as well")  # fmt: skip
-    table = Table(title="Relocalization with given landmarks, retrieval, extraction time", caption=caption)
-    for column in ("front end", "5cm/2°", "10cm/5°", "25cm/5°", "median", "R@1", "R@5", "R+@1", "R+@5", "median time"):
+    table = Table(title="Relocalization with given landmarks, extraction time")
+    for column in ("front end", "5cm/2°", "10cm/5°", "25cm/5°", "median", "median time"):
         table.add_column(column, justify="left" if column == "front end" else "right")
     for score in scores:
-        found, retrieved = score.relocalization, score.retrieval
-        relocalization = ["-"] * 4
+        found, relocalization = score.relocalization, ["-"] * 4
         if found is not None:
             relocalization = [f"{share:.1%}" for share in found.recall]
             relocalization.append(f"{found.median_m * 100:.1f} cm {found.median_deg:.2f}°")
-        recalls = (None, None) if retrieved is None else (retrieved.alone, retrieved.among)
-        retrieval = [f"{share:.1%}" for recall in recalls if recall for share in (recall.at_1, recall.at_5)]
-        retrieval += ["-"] * (4 - len(retrieval))
-        table.add_row(score.name, *relocalization, *retrieval, f"{score.extraction_s * 1e3:.0f} ms")
+        table.add_row(score.name, *relocalization, f"{score.extraction_s * 1e3:.0f} ms")
+    return table
+
+
+def _retrieval_table(scores: list[feature_bench.FrontEndScores]) -> Table:
+    measured = {score.name: score.retrieval for score in scores if score.retrieval is not None}
+    table = Table(title="Retrieval: map images with at least half of the view in common")
+    for found in measured.values():
+        table.caption = (
+            f"{found.queries} queries, by chance R@1 {found.chance_1:.1%}; R+: among {found.distractors} distractors "
+            "as well; adapted: averaged over map images with a common view, as in a map; SIFT: a VLAD of 32 words "
+            "trained on the map images"
+        )
+    for column in ("front end", "descriptors", "R@1", "R@5", "R+@1", "R+@5"):
+        table.add_column(column, justify="left" if column in ("front end", "descriptors") else "right")
+    for name, found in measured.items():
+        for kind, recalls in (("as they are", found.plain), ("adapted", found.adapted)):
+            shares = [f"{share:.1%}" for recall in (recalls.alone, recalls.among) if recall
+                      for share in (recall.at_1, recall.at_5)]  # fmt: skip
+            table.add_row(name, kind, *shares, *["-"] * (4 - len(shares)), end_section=kind == "adapted")
     return table

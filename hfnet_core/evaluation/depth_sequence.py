@@ -92,23 +92,28 @@ def render_courtyard(every: int = 5) -> DepthSequence:
 
 
 class Overlaps(NamedTuple):
-    """[Q, M] each: for every query and map frame the smaller of the two shares of one's surface that the other sees.
+    """For every query and map frame the smaller of the two shares of one's surface that the other sees: [Q, M].
 
     possible: a point is seen where it falls into the other image and the depth there does not contradict it; an unknown
-    depth contradicts nothing. confirmed: where the depth there agrees; an unknown depth does not.
+    depth contradicts nothing. confirmed: where the depth there agrees; an unknown depth does not. within_map: [M, M],
+    `possible` between map frames, 0 for a frame and itself.
     """
 
     possible: Array
     confirmed: Array
+    within_map: Array
 
 
 def overlaps(sequence: DepthSequence) -> Overlaps:
-    """How much every query frame and every map frame see of each other, by depth."""
-    camera, tables = sequence.camera, np.zeros((2, len(sequence.query_frames), len(sequence.map_frames)))
-    for row, query in enumerate(sequence.query_frames):
-        for column, frame in enumerate(sequence.map_frames):
+    """How much every query frame and every map frame see of each other and of map frames, by depth."""
+    camera, count = sequence.camera, len(sequence.map_frames)
+    tables, within = np.zeros((2, len(sequence.query_frames), count)), np.zeros((count, count))
+    for column, frame in enumerate(sequence.map_frames):
+        for row, query in enumerate(sequence.query_frames):
             tables[:, row, column] = mutual_overlap(query, frame, camera)
-    return Overlaps(*tables)
+        for row, other in enumerate(sequence.map_frames[:column]):
+            within[row, column] = within[column, row] = mutual_overlap(other, frame, camera)[0]
+    return Overlaps(tables[0], tables[1], within)
 
 
 def mutual_overlap(first: DepthFrame, second: DepthFrame, camera: Any) -> Array:

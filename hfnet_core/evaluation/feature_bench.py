@@ -73,7 +73,7 @@ def run(
         if depth is not None and overlap is not None:
             relocalization = evaluate_relocalization(timed, depth, overlap.confirmed)
             describe = _describe(name, extract, depth)  # untimed: others see fewer images
-            retrieval = None if describe is None else evaluate_retrieval(describe, depth, overlap.possible, distractors)
+            retrieval = None if describe is None else evaluate_retrieval(describe, depth, overlap, distractors)
         scores.append(FrontEndScores(name, homographies, relocalization, retrieval, timed.median_s()))
     return scores
 

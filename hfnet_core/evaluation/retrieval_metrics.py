@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.evaluation.depth_sequence import DepthSequence
-from hfnet_core.geometry import Array
+from hfnet_core.evaluation.depth_sequence import DepthSequence, Overlaps
+from hfnet_core.retrieval import adapted
 from hfnet_core.types import Features, Float32
 
-__all__ = ["Describe", "Recall", "RetrievalScores", "evaluate_retrieval", "vlad_of_map"]
+__all__ = ["Describe", "Recall", "Recalls", "RetrievalScores", "evaluate_retrieval", "vlad_of_map"]
 
 Describe = Callable[[NDArray[Any]], Float32]  # image -> unit global descriptor [G]
 _POSITIVE = 0.5  # overlap from which two views belong together
@@ -32,40 +32,55 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Recalls:
+    """Recall among the map frames alone and, if there are any, among them and the distractors."""
+
+    alone: Recall
+    among: Recall | None
+
+
+@dataclass(frozen=True)
 class RetrievalScores:
-    """Recall among the map frames alone and, if there are any, among them and the distractors.
+    """Recall of descriptors as they are, and with those of the map frames adapted to the map as a LandmarkMap's are.
 
     queries: those with a positive. chance_1: the share of positives among the map frames.
     """
 
     queries: int
     chance_1: float
-    alone: Recall
     distractors: int
-    among: Recall | None
+    plain: Recalls
+    adapted: Recalls
 
 
 def evaluate_retrieval(
-    describe: Describe, sequence: DepthSequence, overlap: Array, distractors: Sequence[NDArray[Any]] = ()
+    describe: Describe, sequence: DepthSequence, overlap: Overlaps, distractors: Sequence[NDArray[Any]] = ()
 ) -> RetrievalScores:
     """Recall of global descriptors. Positive: each of the two views sees at least half of the other's surface.
 
-    overlap: [Q, M], `Overlaps.possible`. distractors: images of other places. Raises DatasetError when no query has a
-    positive.
+    distractors: images of other places. For the adaptation, the share of landmarks that two map frames have in common
+    is taken as the square of their overlap: both must see a point, and both must find it. Raises DatasetError when no
+    query has a positive.
     """
-    positive = overlap >= _POSITIVE
+    positive = overlap.possible >= _POSITIVE
     asked = np.flatnonzero(positive.any(axis=1))
     if len(asked) == 0:
         raise DatasetError("no query frame overlaps a map frame by half: retrieval cannot be measured on this walk")
     queries = np.stack([describe(sequence.query_frames[row].image) for row in asked])
-    similarity = queries @ np.stack([describe(frame.image) for frame in sequence.map_frames]).T
+    frames = np.stack([describe(frame.image) for frame in sequence.map_frames])
     positive = positive[asked]
-    alone = _recall(similarity, positive)
-    among = None
-    if distractors:
-        strangers = queries @ np.stack([describe(image) for image in distractors]).T
-        among = _recall(np.hstack([similarity, strangers]), np.hstack([positive, np.zeros(strangers.shape, bool)]))
-    return RetrievalScores(len(asked), float(positive.mean()), alone, len(distractors), among)
+    strangers = queries @ np.stack([describe(image) for image in distractors]).T if distractors else None
+
+    def recalls(database: Float32) -> Recalls:
+        similarity = queries @ database.T
+        alone = _recall(similarity, positive)
+        if strangers is None:
+            return Recalls(alone, None)
+        among = np.hstack([positive, np.zeros(strangers.shape, bool)])
+        return Recalls(alone, _recall(np.hstack([similarity, strangers]), among))
+
+    plain, with_map = recalls(frames), recalls(adapted(frames, overlap.within_map**2))
+    return RetrievalScores(len(asked), float(positive.mean()), len(distractors), plain, with_map)
 
 
 def _recall(similarity: Float32, positive: NDArray[np.bool_]) -> Recall:

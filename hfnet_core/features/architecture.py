@@ -53,6 +53,7 @@ def _blocks() -> tuple[Block, ...]:
 
 
 LAYERS = _blocks()  # layers 2..18; the stem `MobilenetV2/Conv` is layer 1
+WORD_TEMPERATURE = 0.02  # of a local descriptor's membership in words, in squared distances
 LOCAL_LAYER = 6  # the first LOCAL_LAYER blocks and the stem (layers 1..7) feed the local heads
 
 
@@ -63,7 +64,8 @@ class NetworkSpec:
     local_dim: channels of the local descriptor map (released: 256).
     global_dim: size of the global descriptor (released: 4096).
     clusters: number of VLAD clusters.
-    intermediate_dim: channels of a 1x1 projection with bias between layer 18 and VLAD; 0 for none (released: 0).
+    intermediate_dim: channels of a projection between what is pooled and VLAD; 0 for none (released: 0). For layer 18
+        it is a 1x1 convolution with bias, for local descriptors a matrix.
     pool_local: False pools layer 18, as released. True pools the local descriptors, weighted by the probability of a
         keypoint: there are no layers 8-18, and words take the place of learned memberships.
     corner_aligned: True samples descriptors as the released model does, at x * (Wc - 1) / (W - 1); False at the
@@ -79,9 +81,7 @@ class NetworkSpec:
 
     @property
     def vlad_dim(self) -> int:
-        if self.pool_local:
-            return self.local_dim
-        return self.intermediate_dim or LAYERS[-1].outputs
+        return self.intermediate_dim or (self.local_dim if self.pool_local else LAYERS[-1].outputs)
 
 
 def _batch_norm(scope: str, channels: int, gamma: bool = True) -> dict[str, tuple[int, ...]]:
@@ -115,7 +115,8 @@ def variable_shapes(spec: NetworkSpec, global_head: bool = True) -> dict[str, tu
     if not global_head:
         return shapes
     if spec.pool_local:
-        shapes["global_head/local_vlad/words"] = (spec.clusters, spec.local_dim)
+        shapes["global_head/local_vlad/projection"] = (spec.local_dim, spec.vlad_dim)
+        shapes["global_head/local_vlad/words"] = (spec.clusters, spec.vlad_dim)
         return shapes | _reduction(spec)
     if spec.intermediate_dim:
         shapes["global_head/intermediate_proj/weights"] = (1, 1, LAYERS[-1].outputs, spec.intermediate_dim)

@@ -24,6 +24,7 @@ from hfnet_core.features.architecture import (
     DETECTOR_CELL,
     LAYERS,
     LOCAL_LAYER,
+    WORD_TEMPERATURE,
     Block,
     NetworkSpec,
     variable_shapes,
@@ -224,24 +225,26 @@ def _global_head(graph: _Graph, x: str, spec: NetworkSpec) -> None:
 
 
 def _local_vlad(graph: _Graph, classes: str, spec: NetworkSpec) -> None:
-    """VLAD of the local descriptors: each belongs to its nearest word, weighted by the probability of a keypoint.
+    """VLAD of projected local descriptors: each belongs to the words near it, weighted by the
+    probability of a keypoint.
 
-    Residuals are summed per word, square-rooted with their sign, and each word's part gets unit length.
+    Residuals are summed per word, and each word's part gets unit length.
     """
-    scope, words = "global_head/local_vlad", graph.variable("global_head/local_vlad/words")
+    scope = "global_head/local_vlad"
+    projection, words = (graph.variable(f"{scope}/{name}") for name in ("projection", "words"))
     bounds = [graph.constant(f"{scope}/{key}", [value], np.int64)
               for key, value in (("start", DETECTOR_CELL**2), ("end", DETECTOR_CELL**2 + 1), ("axis", 1))]  # fmt: skip
     dustbin = graph.node("Slice", [classes, *bounds], f"{scope}/dustbin")
     keypoint = graph.node("Sub", [graph.constant(f"{scope}/one", 1.0), dustbin], f"{scope}/keypoint")
     weights = graph.reshape(keypoint, [1, -1, 1], f"{scope}/weights")  # [1, P, 1]
-    points = graph.reshape("descriptors", [1, -1, spec.local_dim], f"{scope}/points")  # [1, P, D]
-    product = graph.node("MatMul", [points, graph.constant(f"{scope}/words_transposed", words.T)], f"{scope}/product")
-    offset = graph.constant(f"{scope}/offset", 0.5 * (words**2).sum(axis=1))
+    points = graph.reshape("descriptors", [1, -1, spec.local_dim], f"{scope}/descriptors")
+    points = graph.node("MatMul", [points, graph.constant(f"{scope}/projection", projection)], f"{scope}/points")
+    sharp = words / WORD_TEMPERATURE  # the softmax of -|point - word|^2 / 2 over the temperature
+    product = graph.node("MatMul", [points, graph.constant(f"{scope}/sharp_words", sharp.T)], f"{scope}/product")
+    offset = graph.constant(f"{scope}/offset", 0.5 * (sharp * words).sum(axis=1))
     affinity = graph.node("Sub", [product, offset], f"{scope}/affinity")  # [1, P, K]
-    best = graph.node("ReduceMax", [affinity], f"{scope}/best", axes=[2], keepdims=1)
-    nearest = graph.node("Equal", [affinity, best], f"{scope}/nearest")
-    nearest = graph.node("Cast", [nearest], f"{scope}/nearest_word", to=TensorProto.FLOAT)
-    assigned = graph.node("Mul", [nearest, weights], f"{scope}/assigned")
+    memberships = graph.node("Softmax", [affinity], f"{scope}/memberships", axis=2)
+    assigned = graph.node("Mul", [memberships, weights], f"{scope}/assigned")
     axis = graph.constant(f"{scope}/point_axis", [1], np.int64)
     mass = graph.node("ReduceSum", [assigned, axis], f"{scope}/mass", keepdims=0)  # [1, K]
     mass = graph.reshape(mass, [1, spec.clusters, 1], f"{scope}/mass_column")
@@ -249,10 +252,8 @@ def _local_vlad(graph: _Graph, classes: str, spec: NetworkSpec) -> None:
     own = graph.node("Mul", [mass, graph.constant(f"{scope}/words", words[None])], f"{scope}/mass_times_word")
     sums = graph.node("MatMul", [assigned, points], f"{scope}/sum")
     residuals = graph.node("Sub", [sums, own], f"{scope}/residuals")  # [1, K, D]
-    root = graph.node("Sqrt", [graph.node("Abs", [residuals], f"{scope}/abs")], f"{scope}/sqrt")
-    root = graph.node("Mul", [graph.node("Sign", [residuals], f"{scope}/sign"), root], f"{scope}/root")
-    flat = [1, spec.clusters * spec.local_dim]
-    vlad = graph.reshape(graph.unit_length(root, 2, f"{scope}/intra"), flat, f"{scope}/flat")
+    flat = [1, spec.clusters * spec.vlad_dim]
+    vlad = graph.reshape(graph.unit_length(residuals, 2, f"{scope}/intra"), flat, f"{scope}/flat")
     _reduce(graph, graph.unit_length(vlad, 1, f"{scope}/unit"))
 
 

@@ -12,12 +12,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hfnet_core.descriptors import Stored, compact, unit
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose
+from hfnet_core.retrieval import adapted
 from hfnet_core.types import Camera
 
 __all__ = ["LandmarkMap"]
@@ -102,18 +104,21 @@ class LandmarkMap:
     def check(self) -> None:
         """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""
         for name in ("landmark_offsets", "keyframe_offsets", "covisible_offsets"):
-            offsets = getattr(self, name)
-            starts = range(0, len(offsets), _CHUNK)
-            if any((np.diff(offsets[start : start + _CHUNK + 1]) < 0).any() for start in starts):
-                raise MapError(f"map array {name} is not in order: the map is damaged, rebuild it")
+            self._check_order(name)
         self._check_range("keyframe_cameras", len(self.cameras))
         for name in ("observation_keyframes", "covisible_keyframes"):
             self._check_range(name, self.keyframes)
         self._check_range("keyframe_observations", self.observations)
         self._check_range("keyframe_landmarks", self.landmarks)
-        for name in ("keyframe_poses", "global_descriptors", "landmarks_xyz", "observation_px"):
+        for name in ("keyframe_poses", "global_descriptors", "place_descriptors", "landmarks_xyz", "observation_px"):
             if not all(np.isfinite(piece).all() for piece in _pieces(getattr(self, name))):
                 raise MapError(f"map array {name} holds values that are no numbers: the map is damaged, rebuild it")
+
+    def _check_order(self, name: str) -> None:
+        offsets = getattr(self, name)
+        starts = range(0, len(offsets), _CHUNK)
+        if any((np.diff(offsets[start : start + _CHUNK + 1]) < 0).any() for start in starts):
+            raise MapError(f"map array {name} is not in order: the map is damaged, rebuild it")
 
     def _check_range(self, name: str, end: int) -> None:
         if any(piece.min() < 0 or piece.max() >= end for piece in _pieces(getattr(self, name))):
@@ -156,6 +161,22 @@ class LandmarkMap:
         return means
 
     @cached_property
+    def place_descriptors(self) -> NDArray[np.float32]:
+        """[M, G] global descriptors adapted to the map, unit length: what queries are compared with.
+
+        See `retrieval.adapted`; the share of landmarks in common is of the keyframe with more. Raises MapError where
+        the covisibility graph is damaged.
+        """
+        self._check_order("covisible_offsets")
+        self._check_range("covisible_keyframes", self.keyframes)
+        seen = np.diff(self.keyframe_offsets)
+        owners = np.repeat(np.arange(self.keyframes), np.diff(self.covisible_offsets))
+        most = np.maximum(np.maximum(seen[owners], seen[self.covisible_keyframes]), 1)
+        table = (self.covisible_weights / most, self.covisible_keyframes, self.covisible_offsets)
+        shares = scipy.sparse.csr_matrix(table, shape=(self.keyframes, self.keyframes), dtype=np.float32)
+        return adapted(self.global_descriptors, shares)
+
+    @cached_property
     def keyframe_tree(self) -> cKDTree:
         """Where the keyframes are, for nearest neighbours. Raises MapError where a pose is no number."""
         centres = self.keyframe_poses[:, :, 3]
@@ -163,12 +184,17 @@ class LandmarkMap:
             raise MapError("map array keyframe_poses holds values that are no numbers: the map is damaged, rebuild it")
         return cKDTree(centres)
 
-    def adopt(self, keyframe_landmarks: NDArray[np.int32], landmark_descriptors: Stored) -> None:
-        """Use stored arrays instead of deriving them. Raises MapError when their shapes do not fit."""
-        size = self.observation_descriptors.shape[-1]
-        if keyframe_landmarks.shape != (self.observations,) or landmark_descriptors.shape != (self.landmarks, size):
+    def adopt(self, derived: Mapping[str, NDArray[Any]]) -> None:
+        """Use stored arrays (`keyframe_landmarks`, `landmark_descriptors`, `place_descriptors`) instead of deriving
+        them. Raises MapError when their shapes do not fit."""
+        shapes = {
+            "keyframe_landmarks": (self.observations,),
+            "landmark_descriptors": (self.landmarks, self.observation_descriptors.shape[-1]),
+            "place_descriptors": self.global_descriptors.shape,
+        }
+        if any(array.shape != shapes[name] for name, array in derived.items()):
             raise MapError("what the map stores beside its observations is of another size: it is damaged, rebuild it")
-        self.__dict__.update(keyframe_landmarks=keyframe_landmarks, landmark_descriptors=landmark_descriptors)
+        self.__dict__.update(derived)
 
     def observations_of(self, keyframe: int) -> NDArray[np.int64]:
         """Rows of the observation arrays that belong to a keyframe."""

@@ -51,7 +51,7 @@ class _Sizes:
         name = max((len(name) for name in landmark_map.keyframe_names), default=0) + 4
         neighbours = len(landmark_map.covisible_keyframes) / max(landmark_map.keyframes, 1)
         return cls(
-            keyframe=4 + 8 + 96 + 16 + name + 4 * landmark_map.global_descriptors.shape[1]
+            keyframe=4 + 8 + 96 + 16 + name + 2 * 4 * landmark_map.global_descriptors.shape[1]
             + round(_EDGE_BYTES * neighbours),
             landmark=12 + 8 + descriptor, observation=4 + 8 + 8 + 4 + descriptor,
         )  # fmt: skip

@@ -29,8 +29,7 @@ __all__ = [
 ]
 
 FORMAT = "hfmap"
-VERSION = 2
-_READABLE = ("1", "2")  # version 1 stores nothing that can be derived, and descriptors as float16 only
+VERSION = 3
 MAP_SUFFIX = ".hfmap"
 # Hashing 256 MB takes a fraction of a second, which a user does not notice; larger maps open at once instead.
 VERIFY_UP_TO_BYTES = 256_000_000
@@ -42,7 +41,13 @@ _DTYPES: dict[str, tuple[str, ...]] = {
     "keyframe_offsets": ("i8",), "keyframe_observations": ("i8",), "covisible_offsets": ("i8",),
     "covisible_keyframes": ("i4",), "covisible_weights": ("i4",),
 }  # fmt: skip
-_DERIVED: dict[str, tuple[str, ...]] = {"keyframe_landmarks": ("i4",), "landmark_descriptors": ("i1", "f2")}
+_DERIVED: dict[str, tuple[str, ...]] = {
+    "keyframe_landmarks": ("i4",), "landmark_descriptors": ("i1", "f2"), "place_descriptors": ("f4",),
+}  # fmt: skip
+# What a version stores of it; version 1 also knows descriptors as float16 only.
+_STORED: dict[str, tuple[str, ...]] = {
+    "1": (), "2": ("keyframe_landmarks", "landmark_descriptors"), str(VERSION): tuple(_DERIVED),
+}  # fmt: skip
 
 
 def check_output(path: Path) -> None:
@@ -130,9 +135,9 @@ def load_map(
 def _accept(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise MapError(f"{path}: is no map file (format {metadata.get('format')!r})")
-    if metadata.get("version") not in _READABLE:
+    if metadata.get("version") not in _STORED:
         raise MapError(
-            f"{path}: is a map of version {metadata.get('version')}, this program reads {' and '.join(_READABLE)}: "
+            f"{path}: is a map of version {metadata.get('version')}, this program reads {', '.join(_STORED)}: "
             "build it again"
         )
 
@@ -145,7 +150,8 @@ def _check(path: Path, landmark_map: LandmarkMap) -> None:
 
 
 def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
-    wanted = _DTYPES if stored.metadata["version"] == "1" else {**_DTYPES, **_DERIVED}
+    derived = _STORED[stored.metadata["version"]]
+    wanted = _DTYPES | {name: _DERIVED[name] for name in derived}
     for name, dtypes in wanted.items():
         if name not in stored.arrays:
             raise MapError(f"{path}: lacks array {name}: the file is damaged, build it again")
@@ -163,8 +169,7 @@ def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
             provenance=known["provenance"], pose_sigma_m=float(known["pose_sigma_m"]),
             pose_sigma_rad=float(known["pose_sigma_rad"]), given_cameras=given, **arrays,
         )  # fmt: skip
-        if wanted is not _DTYPES:
-            landmark_map.adopt(**{name: stored.arrays[name] for name in _DERIVED})
+        landmark_map.adopt({name: stored.arrays[name] for name in derived})
     except MapError as error:
         raise MapError(f"{path}: {error}") from error
     except (ConfigError, KeyError, TypeError, ValueError, IndexError) as error:

@@ -6,6 +6,7 @@ match: Mikolajczyk & Matas, "Improving descriptors for fast tree matching by opt
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -33,25 +34,27 @@ _SHIFT = 0.25  # of the other view's middle, in image sides
 
 @torch.no_grad()
 def fit_local_vlad(
-    network: HFNet, pool: Pool, *, words: int, global_dim: int, seed: int, rooms: int = 0
+    network: HFNet, pool: Pool, *, words: int, word_dim: int, global_dim: int, seed: int, rooms: int = 0
 ) -> LocalVladHead:
-    """Words by k-means over descriptors of all photos of the pool, drawn by their probability of being a keypoint;
-    then a projection of the VLADs that whitens what differs between views of one place and keeps the principal
-    directions of the rest.
+    """A head for the network's descriptors, from descriptors of all photos of the pool, drawn by their probability of
+    being a keypoint: their principal directions, and words by k-means among them; then a projection of the VLADs that
+    whitens what differs between views of one place and keeps the principal directions of the rest.
 
     Views of one place are a photo and a warped, noisy view of it, and overlapping views of `rooms` rendered rooms. The
     projection is rounded to half precision, in which a model file stores it.
     """
+    spec = dataclasses.replace(
+        network.spec, clusters=words, intermediate_dim=word_dim, global_dim=global_dim, pool_local=True
+    )
     generator = torch.Generator().manual_seed(seed)
-    stored, samples = [], []
+    samples = []
     for maps in _views(network, pool, seed):
         values, weights = LocalVladHead.points(maps)
         chosen = torch.multinomial(weights[0].cpu(), _SAMPLES_PER_VIEW, replacement=True, generator=generator)
         samples.append(values[0, chosen.to(values.device)])
-        stored.append((values.half(), weights.half()))
-    head = LocalVladHead(network.spec.local_dim, words, global_dim).to(samples[0].device)
-    head.words.copy_(k_means(torch.cat(samples), words, generator))
-    photos = torch.cat([head.vlad(values.float(), weights.float()) for values, weights in stored])
+    head = LocalVladHead(spec).to(samples[0].device)
+    _fit_words(head, torch.cat(samples), generator)
+    photos = torch.cat([head.vlad(*head.points(maps)) for maps in _views(network, pool, seed)])
     everything, differences = [photos], [photos[0::2] - photos[1::2]]
     for number in range(rooms):
         views, overlap = render_room(pool, np.random.default_rng((seed, 3, number)), _ROOM_VIEWS)
@@ -68,6 +71,15 @@ def fit_local_vlad(
     head.reduction.weight.copy_(projection)
     head.reduction.bias.copy_(-(projection @ mean))
     return head.eval()
+
+
+def _fit_words(head: LocalVladHead, samples: Tensor, generator: torch.Generator) -> None:
+    """The directions in which samples [N, D] differ most, and words among what is left of them. Residuals do not change
+    when all points and words are moved alike: the samples' mean needs no subtracting."""
+    directions, _ = _principal(samples - samples.mean(dim=0), head.projection.shape[1])
+    head.projection.zero_()  # fewer directions than asked for: zeros remain
+    head.projection[:, : len(directions)] = directions.t()
+    head.words.copy_(k_means(samples @ head.projection, len(head.words), generator))
 
 
 def _discriminant(centred: Tensor, differences: Tensor, count: int) -> Tensor:

@@ -25,6 +25,7 @@ from hfnet_core.features.architecture import (
     LAYERS,
     LOCAL_LAYER,
     STEM_CHANNELS,
+    WORD_TEMPERATURE,
     Block,
     NetworkSpec,
     variable_shapes,
@@ -166,18 +167,20 @@ class GlobalHead(nn.Module):
 
 
 class LocalVladHead(nn.Module):
-    """VLAD pooling of the local descriptors and a projection: unit descriptors [N, global_dim].
+    """VLAD pooling of the projected local descriptors, and a projection: unit descriptors [N, global_dim].
 
-    Each descriptor belongs to its nearest word, weighted by the cell's probability to hold a keypoint; residuals are
-    summed per word, square-rooted with their sign, and each word's part gets unit length.
+    Each descriptor belongs to the words near it, weighted by the cell's probability to hold a keypoint; residuals are
+    summed per word, and each word's part gets unit length.
     """
 
-    words: Tensor  # [K, D]
+    projection: Tensor  # [D, V]
+    words: Tensor  # [K, V]
 
-    def __init__(self, local_dim: int, words: int, global_dim: int) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        self.register_buffer("words", l2_normalize(torch.randn(words, local_dim), dim=1))
-        self.reduction = nn.Linear(words * local_dim, global_dim)
+        self.register_buffer("projection", torch.eye(spec.local_dim, spec.vlad_dim))
+        self.register_buffer("words", l2_normalize(torch.randn(spec.clusters, spec.vlad_dim), dim=1))
+        self.reduction = nn.Linear(spec.clusters * spec.vlad_dim, spec.global_dim)
 
     @staticmethod
     def points(maps: LocalMaps) -> tuple[Tensor, Tensor]:
@@ -185,13 +188,12 @@ class LocalVladHead(nn.Module):
         return maps.descriptors.flatten(2).transpose(1, 2), 1 - maps.logits.softmax(dim=1)[:, -1].flatten(1)
 
     def vlad(self, descriptors: Tensor, weights: Tensor) -> Tensor:
-        """Unit VLAD vectors [N, K * D], word-major."""
-        affinity = descriptors @ self.words.t() - 0.5 * self.words.square().sum(dim=1)
-        nearest = (affinity == affinity.amax(dim=2, keepdim=True)).to(weights.dtype)
-        assigned = (nearest * weights[:, :, None]).transpose(1, 2)
-        residuals = assigned @ descriptors - assigned.sum(dim=2)[:, :, None] * self.words
-        rooted = residuals.sign() * residuals.abs().sqrt()
-        return l2_normalize(l2_normalize(rooted, dim=2).flatten(1), dim=1)
+        """Unit VLAD vectors [N, K * V], word-major, of descriptors [N, P, D] with weights [N, P]."""
+        points = descriptors @ self.projection
+        affinity = points @ self.words.t() - 0.5 * self.words.square().sum(dim=1)
+        assigned = ((affinity / WORD_TEMPERATURE).softmax(dim=2) * weights[:, :, None]).transpose(1, 2)
+        residuals = assigned @ points - assigned.sum(dim=2)[:, :, None] * self.words
+        return l2_normalize(l2_normalize(residuals, dim=2).flatten(1), dim=1)
 
     def forward(self, maps: LocalMaps) -> Tensor:
         return l2_normalize(self.reduction(self.vlad(*self.points(maps))), dim=1)
@@ -210,9 +212,7 @@ class HFNet(nn.Module):
         local_inputs = LAYERS[LOCAL_LAYER - 1].outputs
         self.descriptor = _ConvHead(local_inputs, spec.local_dim, spec.local_dim)
         self.detector = _ConvHead(local_inputs, DETECTOR_CHANNELS, DETECTOR_CLASSES)
-        self.global_head: GlobalHead | LocalVladHead = (
-            LocalVladHead(spec.local_dim, spec.clusters, spec.global_dim) if spec.pool_local else GlobalHead(spec)
-        )
+        self.global_head: GlobalHead | LocalVladHead = LocalVladHead(spec) if spec.pool_local else GlobalHead(spec)
 
     def layer_7(self, image: Tensor) -> Tensor:
         """[N, 96, H/8, W/8] of gray images [N, 1, H, W], 0..255."""
@@ -334,6 +334,7 @@ def _named_tensors(network: HFNet) -> Iterator[tuple[str, Tensor]]:
         yield f"{scope}/Conv_1/biases", _bias(head.output)
     head_module = network.global_head
     if isinstance(head_module, LocalVladHead):
+        yield "global_head/local_vlad/projection", head_module.projection
         yield "global_head/local_vlad/words", head_module.words
     else:
         yield from _deep_head_tensors(head_module)

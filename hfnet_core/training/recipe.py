@@ -93,8 +93,8 @@ def spec_of(config: TrainConfig) -> NetworkSpec:
     return NetworkSpec(
         local_dim=config.local_dim,
         global_dim=config.global_dim,
-        clusters=config.clusters,
-        intermediate_dim=0 if pool_local else config.intermediate_dim,
+        clusters=config.words if pool_local else config.clusters,
+        intermediate_dim=config.word_dim if pool_local else config.intermediate_dim,
         corner_aligned=False,
         pool_local=pool_local,
     )
@@ -154,7 +154,7 @@ def _view_settings(config: TrainConfig) -> GlobalDataSettings:
 
 
 def _fitted(network: HFNet, pool: Pool, config: TrainConfig) -> LocalVladHead:
-    sizes = {"words": config.clusters, "global_dim": config.global_dim}
+    sizes = {"words": config.words, "word_dim": config.word_dim, "global_dim": config.global_dim}
     return fit_local_vlad(network, pool, **sizes, seed=config.seed, rooms=config.rooms)
 
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import textured_image
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.evaluation.depth_sequence import DepthFrame, DepthSequence, overlaps
+from hfnet_core.evaluation.depth_sequence import DepthFrame, DepthSequence, Overlaps, overlaps
 from hfnet_core.evaluation.retrieval_metrics import evaluate_retrieval, vlad_of_map
 from hfnet_core.features.baselines import SiftExtractor
 from hfnet_core.geometry import Pose
@@ -24,7 +24,7 @@ def frame(x_px: float, depth_m: float | np.ndarray = 2.0, name: int = 0) -> Dept
 
 def overlap(query: DepthFrame, mapped: DepthFrame) -> tuple[float, float]:
     """Possible and confirmed."""
-    possible, confirmed = overlaps(DepthSequence(CAMERA, (mapped,), (query,)))
+    possible, confirmed, _ = overlaps(DepthSequence(CAMERA, (mapped,), (query,)))
     return float(possible[0, 0]), float(confirmed[0, 0])
 
 
@@ -44,31 +44,53 @@ def test_unknown_depth_contradicts_nothing_and_a_nearer_surface_does() -> None:
     assert overlap(frame(0), frame(0, 0.0)) == (0.0, 0.0)  # one without any depth
 
 
+def test_overlap_within_the_map() -> None:
+    mapped = (frame(0), frame(80), frame(400))
+    found = overlaps(DepthSequence(CAMERA, mapped, (frame(0),))).within_map
+    np.testing.assert_allclose(found, [[0, 0.75, 0], [0.75, 0, 0], [0, 0, 0]], atol=0.05)
+
+
+def table_of(possible: list[list[float]], within_map: np.ndarray | None = None) -> Overlaps:
+    table = np.array(possible)
+    return Overlaps(table, table, np.zeros((3, 3)) if within_map is None else within_map)
+
+
+def direction(image: np.ndarray) -> np.ndarray:
+    angle = np.deg2rad(float(image[0, 0]))
+    return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+
 def test_recall_counts_positives_among_the_first_with_and_without_distractors() -> None:
     """Images are numbers; their descriptors are directions at so many degrees."""
     sequence = DepthSequence(
         CAMERA, tuple(frame(0, name=n) for n in (0, 20, 40)), (frame(0, name=1), frame(0, name=50))
     )
-    table = np.array([[0.9, 0.2, 0.5], [0.6, 0.4, 0.1]])
+    table = table_of([[0.9, 0.2, 0.5], [0.6, 0.4, 0.1]])
 
-    def describe(image: np.ndarray) -> np.ndarray:
-        angle = np.deg2rad(float(image[0, 0]))
-        return np.array([np.cos(angle), np.sin(angle)], np.float32)
-
-    scores = evaluate_retrieval(describe, sequence, table)
-    assert (scores.queries, scores.among) == (2, None)
+    scores = evaluate_retrieval(direction, sequence, table)
+    assert (scores.queries, scores.plain.among) == (2, None)
     assert scores.chance_1 == pytest.approx(0.5)
-    assert (scores.alone.at_1, scores.alone.at_5) == (0.5, 1.0)  # 50 finds 40 first, its positive 0 third
+    assert (scores.plain.alone.at_1, scores.plain.alone.at_5) == (0.5, 1.0)  # 50 finds 40 first, its positive 0 third
+    assert scores.adapted == scores.plain  # nothing in common, nothing to adapt
 
     strangers = [np.full((8, 8), angle, np.uint8) for angle in (51, 52, 53, 54, 55)]
-    among = evaluate_retrieval(describe, sequence, table, strangers).among
+    among = evaluate_retrieval(direction, sequence, table, strangers).plain.among
     assert among is not None
     assert (among.at_1, among.at_5) == (0.5, 0.5)
 
-    only_first = evaluate_retrieval(describe, sequence, np.array([[0.9, 0.2, 0.5], [0.4, 0.4, 0.1]]))
-    assert (only_first.queries, only_first.alone.at_1) == (1, 1.0)
+    only_first = evaluate_retrieval(direction, sequence, table_of([[0.9, 0.2, 0.5], [0.4, 0.4, 0.1]]))
+    assert (only_first.queries, only_first.plain.alone.at_1) == (1, 1.0)
     with pytest.raises(DatasetError, match="no query frame overlaps"):
-        evaluate_retrieval(describe, sequence, np.zeros((2, 3)))
+        evaluate_retrieval(direction, sequence, table_of([[0.0] * 3] * 2))
+
+
+def test_adapted_descriptors_of_the_map_lie_between_those_of_overlapping_frames() -> None:
+    sequence = DepthSequence(CAMERA, tuple(frame(0, name=n) for n in (0, 19, 46)), (frame(0, name=22),))
+    within = np.array([[0, 0, 1], [0, 0, 0], [1, 0, 0]], float)
+    table = table_of([[0.9, 0.1, 0.1]], within)
+    scores = evaluate_retrieval(direction, sequence, table, [np.full((8, 8), 90, np.uint8)])
+    assert (scores.plain.alone.at_1, scores.adapted.alone.at_1) == (0.0, 1.0)  # the first moves from 0 to 23 degrees
+    assert scores.adapted.among == scores.adapted.alone
 
 
 def test_a_vlad_trained_on_the_map_recognises_its_images() -> None:

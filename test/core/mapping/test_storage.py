@@ -188,15 +188,17 @@ def test_lying_sizes_are_refused_before_anything_is_allocated(tmp_path: Path) ->
         tensor_file.read_tensors(path, verify=False, accept=lambda metadata: None)
 
 
-def test_a_map_of_version_1_is_read(small_map: LandmarkMap, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "derived"), [("1", 0), ("2", 2)])
+def test_a_map_of_an_older_version_is_read(small_map: LandmarkMap, tmp_path: Path, version: str, derived: int) -> None:
     half = unit(small_map.observation_descriptors).astype(np.float16)
     old = replace(small_map, observation_descriptors=half)
-    arrays = {name: getattr(old, name) for name in storage._DTYPES}
+    arrays = {name: getattr(old, name) for name in [*storage._DTYPES, *list(storage._DERIVED)[:derived]]}
     text = json.dumps(storage.describe(old), default=storage._plain)
-    write_tensors(tmp_path / "old.hfmap", arrays, {"format": "hfmap", "version": "1", "description": text})
+    write_tensors(tmp_path / "old.hfmap", arrays, {"format": "hfmap", "version": version, "description": text})
     found = load_map(tmp_path / "old.hfmap")
     assert found.observation_descriptors.dtype == np.float16
     assert np.array_equal(found.landmark_descriptors, old.landmark_descriptors)
+    assert np.array_equal(found.place_descriptors, old.place_descriptors)
     for keyframe in range(found.keyframes):
         assert np.array_equal(found.landmarks_of(keyframe), small_map.landmarks_of(keyframe))
 
@@ -211,7 +213,7 @@ def test_opening_derives_nothing_and_looks_at_nothing(
     monkeypatch.setattr(LandmarkMap, "check", refuse)
     monkeypatch.setattr(storage, "VERIFY_UP_TO_BYTES", 0)
     found = load_map(saved)
-    for name in ("landmark_descriptors", "keyframe_landmarks"):
+    for name in ("landmark_descriptors", "keyframe_landmarks", "place_descriptors"):
         assert not getattr(found, name).flags.owndata  # mapped
     assert np.array_equal(found.landmark_descriptors, expected)
     with pytest.raises(AssertionError):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import onnx
@@ -12,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from hfnet_core.errors import ConfigError
-from hfnet_core.features.architecture import NetworkSpec, variable_shapes
+from hfnet_core.features.architecture import WORD_TEMPERATURE, NetworkSpec, variable_shapes
 from hfnet_core.training.checkpoint import save_network
 from hfnet_core.training.export import export_checkpoint
 from hfnet_core.training.global_data import GlobalDataSettings
@@ -26,27 +27,33 @@ SPEC = NetworkSpec(local_dim=16, global_dim=24, clusters=4, intermediate_dim=8, 
 VIEWS = GlobalDataSettings(places=3, views=2, sizes=((96, 64),), points=8)
 
 
-def test_vlad_sums_weighted_residuals_to_the_nearest_word() -> None:
-    words = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    descriptors = torch.tensor([[[0.8, 0.6], [0.6, 0.8], [0.28, 0.96]]])
-    weights = torch.tensor([[1.0, 0.5, 2.0]])
-    head = LocalVladHead(2, 3, 4)
-    head.words.copy_(words)
+def test_vlad_sums_weighted_residuals_to_the_words_nearby() -> None:
+    head = LocalVladHead(dataclasses.replace(SPEC, local_dim=3, clusters=3, intermediate_dim=2, pool_local=True))
+    head.projection.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+    head.words.copy_(torch.tensor([[1.0, 0.0], [0.98, 0.04], [-1.0, 0.0]]))
+    descriptors = torch.tensor([[[0.9, 0.1, 7.0], [0.95, -0.2, -7.0]]])
+    weights = torch.tensor([[1.0, 0.5]])
 
     found = head.vlad(descriptors, weights)[0]
 
-    second = 0.5 * (descriptors[0, 1] - words[1]) + 2 * (descriptors[0, 2] - words[1])
-    sums = torch.stack([descriptors[0, 0] - words[0], second])
-    rooted = sums.sign() * sums.abs().sqrt()
-    expected = torch.cat([(rooted / rooted.norm(dim=1, keepdim=True)).flatten() / 2**0.5, torch.zeros(2)])
+    points = descriptors[0, :, :2]
+    nearness = torch.exp(-(points[:, None] - head.words).square().sum(dim=2) / 2 / WORD_TEMPERATURE)
+    shares = nearness / nearness.sum(dim=1, keepdim=True)
+    assert 0.1 < float(shares[0, 0]) < 0.9  # between two words
+    sums = sum(
+        weight * share[:, None] * (point - head.words)
+        for point, share, weight in zip(points, shares, weights[0], strict=True)
+    )
+    assert isinstance(sums, torch.Tensor)
+    expected = torch.cat([(sums[:2] / sums[:2].norm(dim=1, keepdim=True)).flatten() / 2**0.5, torch.zeros(2)])
     torch.testing.assert_close(found, expected)  # a word without descriptors has no part
 
 
 def test_a_fitted_network_exports_and_comes_back(pool: Pool, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    spec = NetworkSpec(local_dim=16, global_dim=24, clusters=4, corner_aligned=False, pool_local=True)
+    spec = dataclasses.replace(SPEC, pool_local=True)
     network = HFNet(spec).eval()
-    head = fit_local_vlad(network, pool, words=4, global_dim=24, seed=0)
+    head = fit_local_vlad(network, pool, words=4, word_dim=8, global_dim=24, seed=0)
     network.global_head.load_state_dict(head.state_dict())
     variables = network.variables()
     assert {name: value.shape for name, value in variables.items()} == variable_shapes(spec)
@@ -74,7 +81,7 @@ def test_a_fitted_network_exports_and_comes_back(pool: Pool, tmp_path: Path) -> 
 def test_the_projection_is_centred_over_photos_and_fills_what_they_span(pool: Pool) -> None:
     torch.manual_seed(0)
     network = HFNet(SPEC).eval()
-    head = fit_local_vlad(network, pool, words=4, global_dim=24, seed=0)
+    head = fit_local_vlad(network, pool, words=4, word_dim=8, global_dim=24, seed=0)
     with torch.no_grad():
         projected = torch.cat([head.reduction(head.vlad(*head.points(maps))) for maps in _views(network, pool, 0)])
     assert len(projected) == 2 * len(pool.photos)
@@ -111,7 +118,7 @@ def test_rooms_change_the_projection_only(pool: Pool) -> None:
     torch.manual_seed(0)
     network = HFNet(SPEC).eval()
     without, with_rooms, again = (
-        fit_local_vlad(network, pool, words=4, global_dim=24, seed=0, rooms=n) for n in (0, 1, 1)
+        fit_local_vlad(network, pool, words=4, word_dim=8, global_dim=24, seed=0, rooms=n) for n in (0, 1, 1)
     )
     assert torch.equal(without.words, with_rooms.words)
     assert torch.equal(with_rooms.reduction.weight, again.reduction.weight)
@@ -144,7 +151,7 @@ def test_principal_directions_are_those_of_the_singular_value_decomposition(shap
 def test_regression_and_training_bring_the_head_closer_to_it(pool: Pool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = HFNet(SPEC)
-    teacher = fit_local_vlad(network, pool, words=4, global_dim=24, seed=0)
+    teacher = fit_local_vlad(network, pool, words=4, word_dim=8, global_dim=24, seed=0)
     weights = GlobalLossSettings(imitation_weight=10.0, place_weight=0.0, dense_weight=0.0)
     stage = GlobalStage(pool, VIEWS, weights, teacher, "imitation")
 
