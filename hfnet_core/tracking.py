@@ -89,12 +89,16 @@ class Tracker(Generic[F_contra, C_contra]):
             result = self.localizer.localize(features, camera)
             self._since_check = 0
         if isinstance(result, NotLocalized):
-            belief = Belief.SEARCHING if self._last is None else Belief.LOST
-            self.consistency = Consistency(belief, None, self.consistency.agreeing)
+            self.miss()
             return result
         seen = Sighting(stamp_s, result.map_from_camera, result.covariance, odom_from_camera, self._odometer.way_m,
                         self._odometer.turned_rad)  # fmt: skip
         return self._accept(result, predicted, seen)
+
+    def miss(self) -> None:
+        """Note that an image gave no pose; `process` does so by itself, this is for images that have no features."""
+        belief = Belief.SEARCHING if self._last is None else Belief.LOST
+        self.consistency = Consistency(belief, None, self.consistency.agreeing)
 
     def _predict(self, stamp_s: float, odom_from_camera: Pose | None) -> Pose | None:
         last = self._last

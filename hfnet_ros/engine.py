@@ -106,7 +106,8 @@ class Engine:
         features = [None if isinstance(found, NotLocalized) else found for found in extracted]
         failures = [found if isinstance(found, NotLocalized) else None for found in extracted]
         if failures[-1] is not None and all(failures):
-            return Outcome(failures[-1], features, None, timings, failures=failures)
+            self._tracker.miss()
+            return Outcome(failures[-1], features, None, timings, self._tracker.consistency, failures)
         timings["extraction"] = time.perf_counter() - start
         start = time.perf_counter()
         odom_from_camera = odometry()

@@ -160,6 +160,18 @@ def test_without_odometry_nothing_is_predicted_after_a_long_gap() -> None:
     assert isinstance(ride.see(at(8.0)), Localized)
 
 
+def test_an_image_without_features_is_one_without_a_pose() -> None:
+    ride = Ride(True)
+    ride.tracker.miss()
+    assert ride.belief is Belief.SEARCHING
+    ride.see(at(0.0))
+    ride.tracker.miss()
+    assert ride.belief is Belief.LOST
+    found = ride.see(at(0.1))
+    assert isinstance(found, Localized)
+    assert found.mode is Mode.TRACKING
+
+
 def test_a_prior_gates_as_wide_as_its_covariance() -> None:
     for sigma_m, believed in ((0.5, False), (5.0, True)):
         ride = Ride(False)
