@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export AMENT_PREFIX_PATH := $(abspath $(VENV))
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-.PHONY: demo test test-train lint bench clean
+.PHONY: demo test test-train lint clean
 
 demo: $(VENV)/.run  ## render a place, map it, localize in it through ROS, show the result
 	$(BIN)/python -m hfnet_ros.demo --output $(OUTPUT)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-__all__ = ["Pose", "moved_covariance", "pose_error", "skew"]
+__all__ = ["Pose", "Similarity", "moved_covariance", "pose_error", "skew"]
 
 Array = NDArray[np.float64]
 
@@ -72,6 +72,22 @@ class Pose:
 
     def is_finite(self) -> bool:
         return bool(np.isfinite(self.rotation).all() and np.isfinite(self.translation).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """new_from_old: x_new = scale * rotation @ x_old + translation."""
+
+    scale: float
+    pose: Pose
+
+    def move(self, old_from_camera: Pose) -> Pose:
+        """Where a camera is in the new frame."""
+        return Pose(self.pose.rotation @ old_from_camera.rotation, self.apply(old_from_camera.translation[None])[0])
+
+    def apply(self, points: NDArray[np.floating]) -> Array:
+        """Points [N, 3] in the new frame."""
+        return self.pose.apply(self.scale * np.asarray(points, dtype=np.float64))
 
 
 def pose_error(a_from_b: Pose, other_a_from_b: Pose) -> tuple[float, float]:

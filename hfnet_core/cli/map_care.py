@@ -14,7 +14,8 @@ from hfnet_core.config import MapBuildConfig, MapCareConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.mapping.align import Similarity, fit_positions, floor_alignment, moved_map, read_positions
+from hfnet_core.geometry import Similarity
+from hfnet_core.mapping.align import fit_positions, floor_alignment, moved_map, read_positions
 from hfnet_core.mapping.bags import BagOptions, options_per_camera
 from hfnet_core.mapping.check import MapCheck, check_map
 from hfnet_core.mapping.extend import extend_map

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pycolmap
-from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, DatasetError, MapError
-from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.geometry import Array, Pose, Similarity, pose_error
 from hfnet_core.mapping.gravity import level
 from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.poses import read_tum
+from hfnet_core.mapping.poses import read_tum, stamp_ns
 
 __all__ = [
     "Fit",
     "Known",
-    "Similarity",
     "estimate_similarity",
     "fit_positions",
     "floor_alignment",
@@ -41,22 +39,6 @@ _BELOW = 0.02  # of the landmarks may lie below a floor
 _MIN_FLOOR = 0.03  # of the landmarks lie on it
 _FEWEST = 30  # and at least so many
 _DENSER = 2.0  # times as many as in a layer as thick just above: else it is the lower end of a cloud
-
-
-@dataclass(frozen=True, eq=False)
-class Similarity:
-    """new_from_old: x_new = scale * rotation @ x_old + translation."""
-
-    scale: float
-    pose: Pose
-
-    def move(self, old_from_camera: Pose) -> Pose:
-        """Where a camera is in the new frame."""
-        return Pose(self.pose.rotation @ old_from_camera.rotation, self.apply(old_from_camera.translation[None])[0])
-
-    def apply(self, points: NDArray[np.floating]) -> Array:
-        """Points [N, 3] in the new frame."""
-        return self.pose.apply(self.scale * np.asarray(points, dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +222,7 @@ def rigid_from_poses(old: Sequence[Pose], new: Sequence[Pose], max_error_m: floa
 
 def _stamp_ns(text: str) -> int | None:
     try:
-        return round(float(text) * 1e9)
+        return stamp_ns(text)
     except (ValueError, OverflowError):
         return None
 

@@ -79,14 +79,17 @@ def group_by(owners: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], 
 
 
 def covisibility(
-    landmarks: NDArray[np.int64], keyframes: NDArray[np.int64], total: int, count: int
+    landmarks: NDArray[np.int64], keyframes: NDArray[np.int64], total: int, count: int, least: int = MIN_SHARED
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """(offsets [M + 1], neighbours, shared landmarks) of the covisibility graph, strongest neighbours first."""
+    """(offsets [M + 1], neighbours, shared landmarks) of the covisibility graph, strongest neighbours first.
+
+    landmarks, keyframes: [O] of each observation; total, count: how many there are; least: shared by neighbours.
+    """
     ones = np.ones(len(landmarks), dtype=np.int32)
     seen = scipy.sparse.csr_matrix((ones, (keyframes, landmarks)), shape=(count, total))
     seen.data[:] = 1  # two keypoints of a keyframe on one landmark count once
     shared = (seen @ seen.T).tocoo()
-    keep = (shared.row != shared.col) & (shared.data >= MIN_SHARED)
+    keep = (shared.row != shared.col) & (shared.data >= least)
     first, second, weight = shared.row[keep], shared.col[keep], shared.data[keep]
     order = np.lexsort((second, -weight, first))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(first, minlength=count))]).astype(np.int64)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pycolmap
-import scipy.sparse
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.geometry import Pose
+from hfnet_core.mapping.assembly import covisibility
 from hfnet_core.mapping.colmap import camera_of, read_model
 from hfnet_core.mapping.joint import Cameras, Member, join, to_map
 from hfnet_core.mapping.landmark_map import LandmarkMap
@@ -112,13 +112,7 @@ def _pairs(
         if element.image_id in place
     ]
     images, points = np.array(seen, dtype=np.int64).reshape(-1, 2).T
-    ones = np.ones(len(images), dtype=np.int32)
-    matrix = scipy.sparse.csr_matrix((ones, (images, points)), shape=(len(place), model.num_points3D()))
-    matrix.data[:] = 1  # a point seen twice in an image counts once
-    shared = (matrix @ matrix.T).tocsr()
+    offsets, others, _ = covisibility(points, images, model.num_points3D(), len(place), _MIN_SHARED)
     for index in range(len(place)):
-        others, counts = shared[index].indices, shared[index].data
-        useful = (others != index) & (counts >= _MIN_SHARED)
-        others, counts = others[useful], counts[useful]
-        for other in others[np.lexsort((others, -counts))][: config.pairs_per_keyframe]:
+        for other in others[offsets[index] : offsets[index + 1]][: config.pairs_per_keyframe]:
             yield min(index, int(other)), max(index, int(other))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import LocalizerConfig, MapBuildConfig
 from hfnet_core.errors import MapError
-from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.geometry import Pose, Similarity, pose_error
 from hfnet_core.localizer import Localizer
-from hfnet_core.mapping.align import Similarity, moved_map, rigid_from_poses
+from hfnet_core.mapping.align import moved_map, rigid_from_poses
 from hfnet_core.mapping.check import features_of
 from hfnet_core.mapping.joint import (
     Cameras,

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose
 
-__all__ = ["TimedPoses", "TransformBuffer", "TumRow", "parse_pose", "read_tum"]
+__all__ = ["TimedPoses", "TransformBuffer", "TumRow", "parse_pose", "read_tum", "stamp_ns"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +142,6 @@ class TransformBuffer:
             self._timed[child] = TimedPoses.from_samples(self._samples[child])
         return self._timed[child].at(stamp_ns, max_gap_s)
 
-    def stamps_between(self, target: str, source: str) -> NDArray[np.int64]:
-        """Times of the samples on the chain, sorted; empty for a static or missing chain."""
-        chain = self.path(target, source)
-        children = [] if chain is None else [child for child in (*chain[0], *chain[1]) if child not in self._static]
-        stamps = [stamp for child in children for stamp, _ in self._samples[child]]
-        return np.unique(np.array(stamps, dtype=np.int64))
-
 
 @dataclass(frozen=True, eq=False)
 class TumRow:
@@ -176,7 +169,7 @@ def read_tum(path: Path) -> list[TumRow]:
         if len(fields) not in (8, 9):
             raise DatasetError(f"{path}, line {number}: has {len(fields)} columns, not 8: stamp tx ty tz qx qy qz qw")
         try:
-            rows.append(TumRow(_stamp_ns(fields[0]), _pose(fields[1:8]), fields[8] if len(fields) == 9 else ""))
+            rows.append(TumRow(stamp_ns(fields[0]), _pose(fields[1:8]), fields[8] if len(fields) == 9 else ""))
         except ValueError as error:
             raise DatasetError(f"{path}, line {number}: {error}") from error
     if not rows:
@@ -184,7 +177,7 @@ def read_tum(path: Path) -> list[TumRow]:
     return rows
 
 
-def _stamp_ns(text: str) -> int:
+def stamp_ns(text: str) -> int:
     """Seconds in decimal notation to nanoseconds without the loss of a float."""
     whole, _, fraction = text.partition(".")
     if whole.lstrip("-").isdigit() and (fraction.isdigit() or not fraction):

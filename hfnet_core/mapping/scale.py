@@ -16,10 +16,10 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
-from hfnet_core.geometry import Array, Pose
+from hfnet_core.geometry import Array, Pose, Similarity
 
 __all__ = [
-    "KnownDistance", "Scale", "Similarity", "align", "known_distance", "named_images",
+    "KnownDistance", "Scale", "align", "known_distance", "named_images",
     "require_scale_source", "scale_from_baselines", "scale_from_distance", "scale_from_odometry", "spread_of",
 ]  # fmt: skip
 
@@ -51,19 +51,6 @@ class Scale:
     factor: float
     spread: float
     pairs: int
-
-
-@dataclass(frozen=True, eq=False)
-class Similarity:
-    """x_map = scale * rotation @ x_structure + translation."""
-
-    scale: float
-    map_from_structure: Pose
-
-    def apply(self, structure_from_camera: Pose) -> Pose:
-        """map_from_camera."""
-        turned = Pose(structure_from_camera.rotation, self.scale * structure_from_camera.translation)
-        return self.map_from_structure @ turned
 
 
 def known_distance(text: str) -> KnownDistance | None:

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.geometry import Pose, Similarity, pose_error
 from hfnet_core.mapping.image_keyframes import AT_ONCE_NS
 from hfnet_core.mapping.image_pairs import image_pairs, verified_matches
 from hfnet_core.mapping.mapper import Structure, reconstruct
 from hfnet_core.mapping.recording import Keyframe, Progress, silent
 from hfnet_core.mapping.scale import (
     Scale,
-    Similarity,
     align,
     known_distance,
     require_scale_source,
@@ -67,7 +66,7 @@ def poses_from_images(
     structure = reconstruct(keyframes, pairs, config, progress)
     scale, source = _scale(keyframes, structure, config)
     similarity, frame_of = _aligned(keyframes, structure, scale)
-    poses = [None if pose is None else similarity.apply(pose) for pose in structure.poses]
+    poses = [None if pose is None else similarity.move(pose) for pose in structure.poses]
     left_out = [keyframe.name for keyframe, pose in zip(keyframes, poses, strict=True) if pose is None]
     provenance: dict[str, Any] = {
         "structure": {

@@ -24,8 +24,8 @@ from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError, MapError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.align import Known, Similarity, fit_positions, floor_alignment, moved_map, read_positions
+from hfnet_core.geometry import Pose, Similarity, pose_error
+from hfnet_core.mapping.align import Known, fit_positions, floor_alignment, moved_map, read_positions
 from hfnet_core.mapping.builder import build_from_keyframes
 from hfnet_core.mapping.check import check_map
 from hfnet_core.mapping.colmap import export_colmap, export_ply

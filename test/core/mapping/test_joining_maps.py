@@ -15,8 +15,8 @@ from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.align import Similarity, moved_map
+from hfnet_core.geometry import Pose, Similarity, pose_error
+from hfnet_core.mapping.align import moved_map
 from hfnet_core.mapping.builder import build_from_keyframes, build_map
 from hfnet_core.mapping.extend import Extended, extend_map, extend_with_keyframes
 from hfnet_core.mapping.landmark_map import LandmarkMap

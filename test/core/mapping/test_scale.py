@@ -58,7 +58,7 @@ def test_exact_odometry_gives_the_exact_scale_and_frame() -> None:
     moved = align(structure, truth, scale)
     for pose, wanted in zip(structure, truth, strict=True):
         assert pose is not None
-        assert max(pose_error(moved.apply(pose), wanted)) < 1e-6
+        assert max(pose_error(moved.move(pose), wanted)) < 1e-6
 
 
 def test_a_heading_that_drifts_hardly_changes_the_scale() -> None:
@@ -98,7 +98,7 @@ def test_gaps_are_passed_over() -> None:
     assert scale.factor == pytest.approx(FACTOR)
     moved = align(structure, odometry, scale)
     assert structure[20] is not None
-    assert max(pose_error(moved.apply(structure[20]), truth[20])) < 1e-6
+    assert max(pose_error(moved.move(structure[20]), truth[20])) < 1e-6
 
 
 def test_a_straight_drive_is_levelled_and_one_wrong_orientation_forgiven() -> None:
@@ -107,7 +107,7 @@ def test_a_straight_drive_is_levelled_and_one_wrong_orientation_forgiven() -> No
     structure = structure_of(truth)
     moved = align(structure, odometry, Scale(FACTOR, 0.0, 1))
     assert structure[0] is not None
-    assert max(pose_error(moved.apply(structure[0]), truth[0])) < 1e-6
+    assert max(pose_error(moved.move(structure[0]), truth[0])) < 1e-6
 
 
 def test_useless_odometry_is_refused() -> None:
