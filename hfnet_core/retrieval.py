@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from hfnet_core.errors import MapError
@@ -22,12 +23,14 @@ _log = logging.getLogger(__name__)
 def adapted(global_descriptors: NDArray[np.float32], shares: Any) -> NDArray[np.float32]:
     """[M, G] global descriptors of map images adapted to their map, unit length.
 
-    Each is the direction of the sum of the image's own and the others', weighted by `shares` [M, M] (an array or a
-    scipy.sparse matrix): of the landmarks of two images, the share that both see. What a single view shows by accident
-    averages out, what the place looks like stays. It is the database-side augmentation of Arandjelovic & Zisserman,
-    CVPR 2012, with weights from geometry instead of similarity.
+    shares: [M, M], an array or a scipy.sparse matrix: how much of what two images see both see, 0..1, with zeros on the
+    diagonal. Each row is the direction of the sum of the image's own and the others', weighted by the squared shares:
+    what a single view shows by accident averages out, what the place looks like stays; the square keeps what is seen
+    from far off out of it. It is the database-side augmentation of Arandjelovic & Zisserman, CVPR 2012, with weights
+    from geometry instead of similarity.
     """
-    found = global_descriptors + shares @ np.asarray(global_descriptors)
+    weights = shares.multiply(shares) if scipy.sparse.issparse(shares) else np.square(shares)
+    found = global_descriptors + weights @ np.asarray(global_descriptors)
     found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
     return np.asarray(found, np.float32)
 

@@ -58,9 +58,8 @@ def evaluate_retrieval(
 ) -> RetrievalScores:
     """Recall of global descriptors. Positive: each of the two views sees at least half of the other's surface.
 
-    distractors: images of other places. For the adaptation, the share of landmarks that two map frames have in common
-    is taken as the square of their overlap: both must see a point, and both must find it. Raises DatasetError when no
-    query has a positive.
+    distractors: images of other places. What two map frames have in common is, for the adaptation, their overlap (a map
+    counts landmarks). Raises DatasetError when no query has a positive.
     """
     positive = overlap.possible >= _POSITIVE
     asked = np.flatnonzero(positive.any(axis=1))
@@ -79,7 +78,7 @@ def evaluate_retrieval(
         among = np.hstack([positive, np.zeros(strangers.shape, bool)])
         return Recalls(alone, _recall(np.hstack([similarity, strangers]), among))
 
-    plain, with_map = recalls(frames), recalls(adapted(frames, overlap.within_map**2))
+    plain, with_map = recalls(frames), recalls(adapted(frames, overlap.within_map))
     return RetrievalScores(len(asked), float(positive.mean()), len(distractors), plain, with_map)
 
 

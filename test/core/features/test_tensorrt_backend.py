@@ -219,14 +219,14 @@ def _only_if_half(spoil: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda graph: spoil(graph) if any(n.op_type == "Cast" for n in graph.graph.node) else graph
 
 
-@pytest.mark.parametrize("gpu", ["10.3.0", "11.4.0.106"], indirect=True)
+@pytest.mark.parametrize("gpu", ["8.6.1", "10.3.0", "11.4.0.106"], indirect=True)
 def test_a_quantized_model_runs(gpu: Any, tmp_path: Path) -> None:
-    images = [textured_image(320, 240, seed).astype(np.float32) for seed in range(3)]
+    images = [textured_image(64, 48, seed).astype(np.float32) for seed in range(3)]
     model = onnx.load(DEFAULT_MODEL)
     save_onnx(quantize(model, activation_ranges(model, images)), tmp_path / "int8.onnx")
     backend, original = TensorRTBackend(tmp_path / "int8.onnx"), OnnxRuntimeBackend(DEFAULT_MODEL)
     found = agreement(backend.infer(images[0]), original.infer(images[0]))
-    assert 0.85 < found.global_cosine < 0.9999999  # a regular texture lies between VLAD words more than a scene does
+    assert 0.9 < found.global_cosine < 0.9999999
     assert backend.info.model_hash == original.info.model_hash
 
 
