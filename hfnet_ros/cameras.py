@@ -91,6 +91,7 @@ class Cameras:
         own = config()
         self.several = len(own.cameras) > 1
         self._shots: ShotAssembler | None = None
+        self._dropped = 0  # images of no shot that are counted already
         self._timer = None
         if self.several and own.camera_mode == "rig":
             self._shots = ShotAssembler(own.rig_tolerance_s, own.rig_timeout_s)
@@ -122,17 +123,19 @@ class Cameras:
         if self._shots is None:
             self._deliver(Shot({number: image}), number)
             return
-        before = self._shots.dropped
         timeout_s = self._config().image_timeout_s
         awaited = [other for other, own in enumerate(self._inputs) if own.silent_s <= timeout_s]
-        shot = self._shots.add(number, image, awaited)
-        self._health.count("dropped", self._shots.dropped - before)
-        if shot is not None:
-            self._deliver(shot, 0)
+        self._deliver_rig(self._shots, self._shots.add(number, image, awaited))
 
     def _hurry(self) -> None:
         """Images that are missing have had their time."""
-        if self._shots is not None and (shot := self._shots.overdue()) is not None:
+        if self._shots is not None:
+            self._deliver_rig(self._shots, self._shots.overdue())
+
+    def _deliver_rig(self, shots: ShotAssembler, shot: Shot | None) -> None:
+        self._health.count("dropped", shots.dropped - self._dropped)
+        self._dropped = shots.dropped
+        if shot is not None:
             self._deliver(shot, 0)
 
     def _accept_stamp(self, own: _Input, stamp_ns: int) -> bool:
