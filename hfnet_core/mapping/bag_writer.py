@@ -117,10 +117,12 @@ def open_writer(
     """Write a bag at `output`: a file for rosbag1, a directory for mcap and sqlite3.
 
     It is built under a temporary name beside it and renamed at the end; after an exception nothing stays. Raises
-    ConfigError for an unknown storage or an output that exists.
+    ConfigError for an unknown storage, an output that exists, or one whose name belongs to another storage.
     """
     if storage not in STORAGES:
         raise ConfigError(f"storage {storage!r} is not known; use one of {', '.join(STORAGES)}")
+    if (output.suffix == ".bag") != (storage == "rosbag1"):
+        raise ConfigError(f"{output}: rosbag1 files end in .bag, others do not: rename it or use another storage")
     if output.exists() and not overwrite:
         raise ConfigError(f"{output}: exists already; remove it or pass --overwrite")
     if not output.parent.is_dir():

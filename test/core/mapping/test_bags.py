@@ -69,6 +69,16 @@ def test_writing_fails_completely_or_not_at_all(tmp_path: Path) -> None:
         pass
 
 
+def test_the_name_tells_the_container(tmp_path: Path) -> None:
+    for name, storage in (("a.bag", "mcap"), ("a", "rosbag1"), ("a.db3", "rosbag1")):
+        with pytest.raises(ConfigError, match=r"rosbag1 files end in \.bag"), open_writer(tmp_path / name, storage):
+            raise AssertionError
+        assert not list(tmp_path.iterdir())
+    misnamed = write_bag(tmp_path / "a", "mcap").rename(tmp_path / "b.bag")
+    with pytest.raises(DatasetError, match=r"b\.bag: is a folder, but only rosbag1"):
+        Bag(misnamed)
+
+
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_cut_off_bag_is_one_line(tmp_path: Path, storage: str) -> None:
     path = write_bag(tmp_path / ("a.bag" if storage == "rosbag1" else "a"), storage, frames=8)
