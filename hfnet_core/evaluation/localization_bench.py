@@ -36,6 +36,7 @@ __all__ = [
     "hloc_style",
     "measure",
     "read_queries",
+    "sample_of",
     "stranger_images",
     "sustained_rate",
     "tracking",
@@ -90,7 +91,7 @@ def measure(name: str, queries: Sequence[Query], localize: Callable[[Query], Loc
         latencies.append(time.perf_counter() - start)
         for stage, seconds in result.timings_s.items():
             stages.setdefault(stage, []).append(seconds)
-        samples.append(_sample(query, result, latencies[-1]))
+        samples.append(sample_of(query, result, latencies[-1]))
     spreads = {stage: spread for stage, values in stages.items() if (spread := Spread.of(values)) is not None}
     return Run(name, score(samples), Spread.of(latencies), spreads, _counted(sample.reason for sample in samples))
 
@@ -201,7 +202,7 @@ def evaluate_kidnapping(
         for index in parts[number]:
             clock_s += interval_s
             query = queries[index]
-            sample = _sample(query, tracker.process(query.features, query.camera, clock_s), None)
+            sample = sample_of(query, tracker.process(query.features, query.camera, clock_s), None)
             error = sample.error
             right = error is not None and error[0] <= limits.wrong_distance_m and error[1] <= limits.wrong_angle_deg
             verdicts.append(right)
@@ -217,7 +218,8 @@ def stranger_images(folder: Path, count: int, read: Callable[[Path], NDArray[Any
         yield read(files[index])
 
 
-def _sample(query: Query, result: Localization, latency_s: float | None) -> Sample:
+def sample_of(query: Query, result: Localization, latency_s: float | None = None) -> Sample:
+    """The answer to a query beside its true pose."""
     if not isinstance(result, Localized):
         return Sample(query.stamp_ns, query.truth, latency_s=latency_s, reason=result.reason.value)
     covariance = result.covariance if np.isfinite(result.covariance).all() else None

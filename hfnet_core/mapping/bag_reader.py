@@ -47,9 +47,7 @@ class BagReader:
         if not self.path.exists():
             raise DatasetError(f"{self.path}: no such bag")
         if self.path.is_dir() and self.path.suffix == ".bag":  # readers go by the name
-            raise DatasetError(
-                f"{self.path}: is a folder, but only rosbag1 files end in .bag: rename it"
-            )
+            raise DatasetError(f"{self.path}: is a folder, but only rosbag1 files end in .bag: rename it")
         with self._readable():
             self._reader = AnyReader([self.path], default_typestore=_ROS2)
             self._reader.open()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from evo.core.geometry import umeyama_alignment
 from helpers import shared_data
+from surveyed_photos import surveyed
 
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.features.backend import open_backend
@@ -27,22 +28,12 @@ def map_of(folder: Path, camera: Camera | None, bag: Path) -> LandmarkMap:
     return build_map([bag], extractor, config)
 
 
-def surveyed(folder: Path) -> tuple[Camera, np.ndarray]:
-    """The calibration, reduced to the size of the images, and the centre of each camera, metres."""
-    centres = []
-    for path in sorted(folder.glob("*.camera")):
-        rows = [[float(value) for value in line.split()] for line in path.read_text().splitlines() if line.strip()]
-        centres.append(rows[7])
-    (fx, _, cx), (_, fy, cy) = rows[0], rows[1]
-    full = Camera("PINHOLE", int(rows[8][0]), int(rows[8][1]), (fx, fy, cx, cy))
-    return full.scaled(1024, 683), np.array(centres)
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["fountain-P11", "entry-P10"])
 def test_surveyed_cameras_are_found(name: str, tmp_path: Path) -> None:
     folder = shared_data("data", "strecha", name)
-    camera, truth = surveyed(folder)
+    camera, frames = surveyed(folder)
+    truth = np.array([frame.map_from_camera.translation for frame in frames if frame.map_from_camera])
     made = map_of(folder, camera, tmp_path / "bag")
     assert made.keyframes == len(truth)
     centres = made.keyframe_poses[:, :, 3]

@@ -1,0 +1,63 @@
+"""Photos from surveyed positions: a map of two thirds of them, the rest localized, one image at a time.
+
+    python test/bench/surveyed.py FOLDER...
+
+A FOLDER has photos and beside each NAME.camera as the multi-view data of Strecha et al., CVPR 2008: calibration matrix,
+a line of zeros, rotation (world from camera), centre, size of the image the calibration is of. Every photo is a query
+once. The table says how many are localized, how many of these are wrong (over 50 cm or 10 degrees), and the errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from hfnet_core.config import ExtractorConfig, MapBuildConfig
+from hfnet_core.evaluation import localization_bench as bench
+from hfnet_core.evaluation.metrics import Sample, score
+from hfnet_core.features.backend import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.mapping.bag_writer import write_folder_bag
+from hfnet_core.mapping.builder import build_map
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from surveyed_photos import surveyed
+
+FOLDS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+")
+    print(f"{'photos of':16}{'localized':>12}{'wrong':>7}  median, largest error")
+    for folder in parser.parse_args().folders:
+        found = score(localized(folder))
+        errors = "-"
+        if found.distance_m is not None and found.angle_deg is not None:
+            errors = ", ".join(f"{100 * metres:.2f} cm {degrees:.3f}°" for metres, degrees in (
+                (found.distance_m.p50, found.angle_deg.p50), (found.distance_m.max, found.angle_deg.max)))  # fmt: skip
+        print(f"{folder.name:16}{f'{found.published} of {found.images}':>12}{found.wrong:>7}  {errors}")
+
+
+def localized(folder: Path, folds: range = range(FOLDS)) -> list[Sample]:
+    """A sample for each photo that is left out of a map."""
+    camera, frames = surveyed(folder)
+    backend, config = open_backend(None), MapBuildConfig()
+    samples: list[Sample] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for fold in folds:
+            bags = Path(scratch) / f"map{fold}", Path(scratch) / f"query{fold}"
+            for bag, wanted in zip(bags, (False, True), strict=True):
+                chosen = [frame for index, frame in enumerate(frames) if (index % FOLDS == fold) is wanted]
+                write_folder_bag(chosen, camera, bag, storage="mcap")
+            landmark_map = build_map([bags[0]], Extractor(backend, config.extraction), config)
+            localize = bench.globally(landmark_map)
+            queries = bench.read_queries(bags[1], Extractor(backend, ExtractorConfig()))
+            samples += [bench.sample_of(query, localize(query)) for query in queries]
+    return samples
+
+
+if __name__ == "__main__":
+    main()
