@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +63,34 @@ class OfflineLocalizer:
         """
         given = camera_from_file(calibration) if calibration is not None else None
         for index, path in enumerate(_image_files(source)):
-            image = read_image(path)
-            camera = given or self._camera_of_size(path, image.shape[1], image.shape[0])
-            features = self.extractor.extract(image)
-            yield Answer(str(path), index * 10**9, self.localizer.localize(features, camera))
+            yield self._image(index, path, given)
+
+    def listed(self, folder: Path, queries: Sequence[tuple[str, Camera]]) -> Iterator[Answer]:
+        """Localize images of a folder, by name and camera, each on its own; one that cannot be used has no pose.
+
+        Raises DatasetError, before any work, when images are missing.
+        """
+        missing = [name for name, _ in queries if not (folder / name).is_file()]
+        if missing:
+            raise DatasetError(f"{folder}: {len(missing)} of {len(queries)} images of the list are not there, first "
+                               f"{missing[0]}")  # fmt: skip
+        for index, (name, camera) in enumerate(queries):
+            yield self._image_or_reason(index, folder / name, camera)
+
+    def _image_or_reason(self, index: int, path: Path, camera: Camera) -> Answer:
+        try:
+            return self._image(index, path, camera)
+        except DatasetError as error:
+            return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
+
+    def _image(self, index: int, path: Path, given: Camera | None) -> Answer:
+        image = read_image(path)
+        height, width = image.shape[:2]
+        camera = given or self._camera_of_size(path, width, height)
+        if (camera.width, camera.height) != (width, height):
+            raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
+        features = self.extractor.extract(image)
+        return Answer(str(path), index * 10**9, self.localizer.localize(features, camera))
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""

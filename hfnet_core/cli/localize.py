@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 from hfnet_core.config import LocalizerConfig, from_mapping
+from hfnet_core.errors import ConfigError
+from hfnet_core.evaluation.query_list import read_query_list, write_results
 from hfnet_core.evaluation.trajectory import write_tum
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bags import BagOptions
@@ -27,23 +29,37 @@ def localize(
     ] = None,
     image_topic: Annotated[str | None, typer.Option(help="Image topic of the bag, if it has several.")] = None,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the poses here, one TUM line per localized image.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the poses here: TUM lines; with --queries `NAME qw qx qy qz tx ty tz`.")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Images of DIR and their cameras: `NAME MODEL WIDTH HEIGHT PARAMS...` of COLMAP."),
+    ] = None,
+    name_parts: Annotated[int, typer.Option(min=1, help="Parts of the path that name an image in OUTPUT.")] = 1,
     tracking: Annotated[bool, typer.Option(help="In a bag, use each pose as a prior for the next image.")] = True,
 ) -> None:
     """Where was this image taken? One line per image: its pose in the map, or why there is none."""
     offline = OfflineLocalizer(map_file, model, localizer=from_mapping(LocalizerConfig, {"tracking": tracking}))
+    if queries is not None:
+        if calibration is not None:
+            raise ConfigError("--queries and --calibration both tell the cameras: give one of them")
+        poses = _report(offline.listed(source, read_query_list(queries)))
+        if output is not None:
+            write_results(output, [(answer.name, pose) for answer, pose in poses], name_parts)
+        return
     if is_bag(source):
         answers = offline.bag(source, BagOptions(image_topic=image_topic, calibration=calibration))
     else:
         answers = offline.images(source, calibration)
     poses = _report(answers)
     if output is not None:
-        write_tum(output, poses)
+        write_tum(output, [(answer.stamp_ns, pose) for answer, pose in poses])
 
 
-def _report(answers: Iterable[Answer]) -> list[tuple[int, Pose]]:
+def _report(answers: Iterable[Answer]) -> list[tuple[Answer, Pose]]:
     console = Console(highlight=False, soft_wrap=True)
-    poses: list[tuple[int, Pose]] = []
+    poses: list[tuple[Answer, Pose]] = []
     asked = 0
     for answer in answers:
         asked += 1
@@ -51,7 +67,7 @@ def _report(answers: Iterable[Answer]) -> list[tuple[int, Pose]]:
         if not isinstance(result, Localized):
             console.print(f"{answer.name}: [yellow]not localized[/]: {result}")
             continue
-        poses.append((answer.stamp_ns, result.map_from_camera))
+        poses.append((answer, result.map_from_camera))
         x, y, z = result.map_from_camera.translation
         sigma_m = float(result.covariance.diagonal()[:3].max() ** 0.5)
         console.print(f"{answer.name}: [green]{result.mode.value}[/] x {x:.3f} y {y:.3f} z {z:.3f} m "

@@ -1,0 +1,111 @@
+"""Lists of queries with cameras, files of results, and both through `hfnet localize`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from wall import CAMERA, map_from_camera, noise_image, view, wall_files
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.evaluation.query_list import read_query_list, write_results
+from hfnet_core.geometry import Pose, pose_error
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "queries.txt"
+    path.write_text(text)
+    return path
+
+
+def test_cameras_come_in_our_pixels(tmp_path: Path) -> None:
+    path = written(tmp_path, "# name and camera\n\nnight/a.jpg SIMPLE_RADIAL 1600 1200 1469.2 800 600 -0.04\n"
+                             "b.jpg OPENCV 640 480 500 501 320 240 0.1 0.2 0.3 0.4  # comment\n")  # fmt: skip
+    (first, radial), (second, opencv) = read_query_list(path)
+    assert (first, second) == ("night/a.jpg", "b.jpg")
+    assert (radial.model, radial.width, radial.height) == ("SIMPLE_RADIAL", 1600, 1200)
+    assert radial.params == pytest.approx((1469.2, 799.5, 599.5, -0.04))  # COLMAP's pixels begin half a pixel earlier
+    assert opencv.params == pytest.approx((500, 501, 319.5, 239.5, 0.1, 0.2, 0.3, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a.jpg", "is not NAME MODEL"), ("a.jpg PINHOLE 640", "is not NAME MODEL"),
+        ("a.jpg PINHOLE 640 480 500 500 x 240", "is not NAME MODEL"),
+        ("a.jpg PINHOLE 640 nan 500 500 320 240", "is not NAME MODEL"),
+        ("a.jpg TAPE 640 480 500", "'TAPE' is no camera model"), ("a.jpg PINHOLE 640 480 500 320 240", "3 parameters"),
+        ("a.jpg FOV 640 480 500 500 320 240 0.5", "FOV"),
+        ("a.jpg PINHOLE 640 480 -500 500 320 240", "focal"),
+    ],
+)  # fmt: skip
+def test_lines_that_are_no_camera_are_named(tmp_path: Path, line: str, reason: str) -> None:
+    path = written(tmp_path, f"good.jpg PINHOLE 640 480 500 500 320 240\n{line}\n")
+    with pytest.raises(DatasetError, match=reason) as caught:
+        read_query_list(path)
+    assert f"{path}, line 2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_is_not_there_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="cannot be read as a list of queries"):
+        read_query_list(tmp_path / "none.txt")
+    with pytest.raises(DatasetError, match="names no images"):
+        read_query_list(written(tmp_path, "# nothing\n"))
+
+
+def test_results_are_camera_from_map_by_short_names(tmp_path: Path) -> None:
+    pose = Pose(Rotation.from_euler("z", 90, degrees=True).as_matrix(), np.array([1.0, 2.0, 3.0]))
+    poses = [("x/rear/1.jpg", pose), ("x/left/1.jpg", Pose(np.eye(3), np.zeros(3)))]
+    with pytest.raises(DatasetError, match=r"two images are called 1\.jpg"):
+        write_results(tmp_path / "r.txt", poses)
+    assert not (tmp_path / "r.txt").exists()
+    write_results(tmp_path / "r.txt", poses, name_parts=2)
+    turned, straight = (line.split() for line in (tmp_path / "r.txt").read_text().splitlines())
+    assert (turned[0], straight[0]) == ("rear/1.jpg", "left/1.jpg")
+    half = 0.5**0.5
+    assert [float(value) for value in turned[1:]] == pytest.approx([half, 0, 0, -half, -2, 1, -3])
+    assert [float(value) for value in straight[1:]] == [1, 0, 0, 0, 0, 0, 0]
+
+
+def test_through_the_command(tmp_path: Path) -> None:
+    model, map_file = wall_files(tmp_path)
+    images = tmp_path / "images"
+    (images / "day").mkdir(parents=True)
+    for shift in (40, 88):
+        cv2.imwrite(str(images / "day" / f"{shift}.png"), view(shift))
+    cv2.imwrite(str(images / "noise.png"), noise_image())
+    (images / "damaged.png").write_bytes(b"no image")
+    cv2.imwrite(str(images / "small.png"), view(40)[:120])
+    fx, fy, cx, cy = CAMERA.params
+    camera = f"PINHOLE {CAMERA.width} {CAMERA.height} {fx} {fy} {cx + 0.5} {cy + 0.5}"
+    names = ["day/40.png", "damaged.png", "noise.png", "small.png", "day/88.png"]
+    queries = written(tmp_path, "".join(f"{name} {camera}\n" for name in names))
+    results = tmp_path / "results.txt"
+
+    def localize(*more: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hfnet_core", "localize", map_file, images, "--model", model, *more]
+        return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+    done = localize("--queries", queries, "--output", results)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 5 images localized" in done.stdout
+    assert "is 320x120, its calibration 320x240" in done.stdout
+    found = [line.split() for line in results.read_text().splitlines()]
+    assert [row[0] for row in found] == ["40.png", "88.png"]
+    for row, shift in zip(found, (40, 88), strict=True):
+        w, x, y, z, *translation = (float(value) for value in row[1:])
+        camera_from_map = Pose.from_quat_xyzw([x, y, z, w], translation)
+        metres, degrees = pose_error(camera_from_map.inverse(), map_from_camera(shift))
+        assert metres < 0.05
+        assert degrees < 1.0
+
+    refused = localize("--queries", queries, "--calibration", queries)
+    assert "give one of them" in refused.stderr
+    (images / "noise.png").unlink()
+    assert "1 of 5 images of the list are not there, first noise.png" in localize("--queries", queries).stderr
