@@ -11,7 +11,7 @@ from rich.console import Console
 
 from hfnet_core.config import LocalizerConfig, from_mapping
 from hfnet_core.errors import ConfigError
-from hfnet_core.evaluation.query_list import read_query_list, write_results
+from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.evaluation.trajectory import write_tum
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bags import BagOptions
@@ -40,13 +40,18 @@ def localize(
     tracking: Annotated[bool, typer.Option(help="In a bag, use each pose as a prior for the next image.")] = True,
 ) -> None:
     """Where was this image taken? One line per image: its pose in the map, or why there is none."""
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(f"{output.parent}: no such folder to write the poses into")
     offline = OfflineLocalizer(map_file, model, localizer=from_mapping(LocalizerConfig, {"tracking": tracking}))
     if queries is not None:
         if calibration is not None:
             raise ConfigError("--queries and --calibration both tell the cameras: give one of them")
-        poses = _report(offline.listed(source, read_query_list(queries)))
+        listed = read_query_list(queries)
+        called = result_names([name for name, _ in listed], name_parts)
+        names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
+        poses = _report(offline.listed(source, listed))
         if output is not None:
-            write_results(output, [(answer.name, pose) for answer, pose in poses], name_parts)
+            write_results(output, [(names[answer.name], pose) for answer, pose in poses])
         return
     if is_bag(source):
         answers = offline.bag(source, BagOptions(image_topic=image_topic, calibration=calibration))

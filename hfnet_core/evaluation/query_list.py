@@ -6,18 +6,19 @@ CVPR 2018) for both formats; COLMAP's documentation for the camera models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import pycolmap
 
-from hfnet_core.errors import DatasetError, MapError
+from hfnet_core.errors import ConfigError, DatasetError, MapError
 from hfnet_core.files import written_whole
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.colmap import camera_of
 from hfnet_core.types import Camera
 
-__all__ = ["read_query_list", "write_results"]
+__all__ = ["read_query_list", "result_names", "write_results"]
 
 
 def read_query_list(path: Path) -> list[tuple[str, Camera]]:
@@ -54,18 +55,25 @@ def _camera(where: str, fields: list[str]) -> Camera:
         raise DatasetError(f"{where}: {error}") from error
 
 
-def write_results(path: Path, poses: Iterable[tuple[str, Pose]], name_parts: int = 1) -> None:
+def result_names(images: Sequence[str], parts: int = 1) -> list[str]:
+    """What images are called in a file of results: the last `parts` of their paths (RobotCar Seasons: 2, with the
+    camera's folder). Raises ConfigError when two images would have one name."""
+    names = ["/".join(PurePosixPath(image).parts[-parts:]) for image in images]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ConfigError(f"several images of the list would be called {twice}: name them by more parts (--name-parts)")
+    return names
+
+
+def write_results(path: Path, poses: Iterable[tuple[str, Pose]]) -> None:
     """Write `NAME qw qx qy qz tx ty tz` lines of camera_from_map, the inverse of the poses given.
 
-    name_parts: how many of the last parts of an image's path are its name (RobotCar Seasons: 2, with the camera's
-    folder). Raises DatasetError when two images would have one name, or the file cannot be written.
+    Raises DatasetError when the file cannot be written.
     """
-    lines: dict[str, str] = {}
-    for image, map_from_camera in poses:
-        name = "/".join(Path(image).parts[-name_parts:])
-        if name in lines:
-            raise DatasetError(f"{path}: two images are called {name}; use more parts of their paths (--name-parts)")
+    lines = []
+    for name, map_from_camera in poses:
         camera_from_map = map_from_camera.inverse()
         x, y, z, w = camera_from_map.quat_xyzw()
-        lines[name] = " ".join([name, *(f"{value:.9f}" for value in (w, x, y, z, *camera_from_map.translation))])
-    written_whole(path, "".join(f"{line}\n" for line in lines.values()))
+        numbers = " ".join(f"{value:.9f}" for value in (w, x, y, z, *camera_from_map.translation))
+        lines.append(f"{name} {numbers}\n")
+    written_whole(path, "".join(lines))

@@ -12,8 +12,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 from wall import CAMERA, map_from_camera, noise_image, view, wall_files
 
-from hfnet_core.errors import DatasetError
-from hfnet_core.evaluation.query_list import read_query_list, write_results
+from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.geometry import Pose, pose_error
 
 
@@ -61,11 +61,10 @@ def test_a_list_that_is_not_there_or_empty(tmp_path: Path) -> None:
 
 def test_results_are_camera_from_map_by_short_names(tmp_path: Path) -> None:
     pose = Pose(Rotation.from_euler("z", 90, degrees=True).as_matrix(), np.array([1.0, 2.0, 3.0]))
-    poses = [("x/rear/1.jpg", pose), ("x/left/1.jpg", Pose(np.eye(3), np.zeros(3)))]
-    with pytest.raises(DatasetError, match=r"two images are called 1\.jpg"):
-        write_results(tmp_path / "r.txt", poses)
-    assert not (tmp_path / "r.txt").exists()
-    write_results(tmp_path / "r.txt", poses, name_parts=2)
+    images = ["x/rear/1.jpg", "x/left/1.jpg"]
+    with pytest.raises(ConfigError, match=r"called 1\.jpg"):
+        result_names(images)
+    write_results(tmp_path / "r.txt", zip(result_names(images, 2), [pose, Pose(np.eye(3), np.zeros(3))], strict=True))
     turned, straight = (line.split() for line in (tmp_path / "r.txt").read_text().splitlines())
     assert (turned[0], straight[0]) == ("rear/1.jpg", "left/1.jpg")
     half = 0.5**0.5
@@ -105,6 +104,7 @@ def test_through_the_command(tmp_path: Path) -> None:
         assert metres < 0.05
         assert degrees < 1.0
 
+    assert "no such folder" in localize("--queries", queries, "--output", tmp_path / "none" / "r.txt").stderr
     refused = localize("--queries", queries, "--calibration", queries)
     assert "give one of them" in refused.stderr
     (images / "noise.png").unlink()
