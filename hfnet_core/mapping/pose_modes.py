@@ -98,7 +98,7 @@ def place_keyframes(
             start[own] = camera
             placed.append(replace(keyframe, map_from_camera=pose, camera=own))
     provenance = {**found.provenance, "gravity": gravity}
-    return Placed(placed, start, provenance, (found.sigma_m, found.sigma_rad), found.frame_of)
+    return Placed(placed, start, provenance, (found.sigma_m, 0.0), found.frame_of)
 
 
 def _levelled(keyframes: Sequence[Keyframe], found: Found) -> tuple[list[Pose | None], str]:

@@ -39,7 +39,7 @@ _NAMED = 20  # images that are left out, in the provenance
 class Found:
     """What images alone tell, in metres. poses: map_from_camera of each keyframe, None where it did not register.
 
-    cameras: the refined calibration of each keyframe. provenance: how it came about. sigma_m, sigma_rad: uncertainty
+    cameras: the refined calibration of each keyframe. provenance: how it came about. sigma_m: uncertainty
     of the map's own frame that comes with the scale. frame_of: the recording whose odometry's frame the poses are in.
     """
 
@@ -47,7 +47,6 @@ class Found:
     cameras: list[Camera]
     provenance: dict[str, Any]
     sigma_m: float
-    sigma_rad: float
     frame_of: int | None
 
 
@@ -79,7 +78,7 @@ def poses_from_images(
     # Distances overlap, so they count as few; what remains is an error of the scale, felt far from the middle.
     error = scale.spread / np.sqrt(max(scale.pairs, 1) / 3)
     sigma_m = float(error * spread_of(np.array([pose.translation for pose in poses if pose is not None])))
-    return Found(poses, structure.cameras, provenance, sigma_m, 0.0, frame_of)
+    return Found(poses, structure.cameras, provenance, sigma_m, frame_of)
 
 
 def _scale(keyframes: Sequence[Keyframe], structure: Structure, config: MapBuildConfig) -> tuple[Scale, str]:

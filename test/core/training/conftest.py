@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch: pip install 'hfnet_ros[train]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install 'hfnet_ros[train]'")
 
 from hfnet_core.training.pool import Pool
 from hfnet_core.training.teachers import TeacherKeypoints, run_teacher
+
+torch.set_num_threads(1)  # for networks this small threads gain nothing, and on a busy machine they wait for each other
 
 
 def draw_photo(seed: int, size: tuple[int, int] = (200, 160)) -> np.ndarray:
