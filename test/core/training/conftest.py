@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """A tiny pool with teacher keypoints, drawn for each test."""
 
 from __future__ import annotations
