@@ -66,6 +66,7 @@ class GlobalStage:
         self._steps = 0
 
     tasks = 0  # its weights are fixed
+    modules: tuple[str, ...] = ()
 
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
         network.eval()

@@ -40,6 +40,8 @@ class LocalStage:
     """Detector: soft 65-way cross-entropy on the teacher's warped keypoints. Descriptor: symmetric InfoNCE over the
     corresponding points of the whole batch. Refinement: where the extractor's window around a keypoint ends."""
 
+    modules: tuple[str, ...] = ("stem", "shallow", "descriptor", "detector")
+
     def __init__(
         self,
         pool: Pool,
@@ -58,8 +60,7 @@ class LocalStage:
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
         network.train()
         network.requires_grad_(False)
-        modules = (network.stem, network.shallow, network.descriptor, network.detector)
-        trained = [parameter for module in modules for parameter in module.parameters()]
+        trained = [parameter for name in self.modules for parameter in network.get_submodule(name).parameters()]
         for parameter in trained:
             parameter.requires_grad_(True)
         return trained

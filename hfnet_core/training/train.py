@@ -67,10 +67,12 @@ class Learned(NamedTuple):
 
 
 class Stage(Protocol):
-    """What differs between the stages. tasks: number of losses whose weights are learned."""
+    """What differs between the stages. tasks: number of losses whose weights are learned. modules: names of the
+    network's parts that the stage trains and reads, empty for all: a run goes on whatever the others are like."""
 
     name: str
     tasks: int
+    modules: tuple[str, ...]
 
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
         """Set train/eval modes, freeze what stays, and return what is trained."""
@@ -162,17 +164,23 @@ class _Run:
 
     def restore(self) -> None:
         saved = load_checkpoint(self.checkpoint_path)
-        if saved.stage != self.stage.name or saved.spec != self.network.spec:
+        state = self._of_stage(saved.network)
+        shapes = {name: value.shape for name, value in self._of_stage(self.network.state_dict()).items()}
+        if saved.stage != self.stage.name or {name: value.shape for name, value in state.items()} != shapes:
             raise ConfigError(
                 f"{self.checkpoint_path} is of stage {saved.stage!r}, {saved.spec}: give another output folder"
             )
-        self.network.load_state_dict(saved.network)
+        self.network.load_state_dict(state, strict=False)
         self.optimizer.load_state_dict(saved.optimizer)
         with torch.no_grad():
             self.log_scale.copy_(saved.scale)
             self.log_variances.copy_(saved.log_variances)
         torch.set_rng_state(saved.random)
         self.step, self.elapsed_s = saved.step, saved.elapsed_s
+
+    def _of_stage(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        wanted = self.stage.modules
+        return {name: value for name, value in state.items() if not wanted or name.split(".")[0] in wanted}
 
 
 def _train(run: _Run, log: _Log, report: Callable[[str], None], stop_after: int | None) -> None:

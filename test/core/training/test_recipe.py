@@ -16,6 +16,7 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.training.global_data import GlobalDataSettings
 from hfnet_core.training.local_data import LocalDataSettings
+from hfnet_core.training.network import HFNet
 from hfnet_core.training.pool import select_keypoints
 from hfnet_core.training.recipe import train_network, view_sizes
 from hfnet_core.training.teachers import Aliked, Teacher, TeacherKeypoints
@@ -55,6 +56,25 @@ def test_pool_to_model_and_again(global_head: str, pool_folder: Path, tmp_path: 
     second = train_network(pool_folder, output, config, no_teacher, version="1.2", report=lines.append)
     for name, value in first.variables().items():
         np.testing.assert_array_equal(second.variables()[name], value, err_msg=name)
+
+
+def test_another_global_head_goes_on_from_the_same_local_training(pool_folder: Path, tmp_path: Path) -> None:
+    def train(**changes: object) -> tuple[HFNet, list[str]]:
+        lines: list[str] = []
+        config = dataclasses.replace(TINY, **changes)
+        return train_network(
+            pool_folder, output, config, lambda: middle_teacher, version="1", report=lines.append
+        ), lines
+
+    output = tmp_path / "run"
+    first, _ = train()
+    second, lines = train(words=6, word_dim=4, global_dim=12)
+    assert sum("resumes at" in line for line in lines) == 2
+    assert (second.spec.clusters, second.spec.vlad_dim, second.spec.global_dim) == (6, 4, 12)
+    for name in ("stem.conv.weight", "descriptor.output.bias", "detector.hidden.norm.running_mean"):
+        assert torch.equal(first.state_dict()[name], second.state_dict()[name])
+    with pytest.raises(ConfigError, match="give another output folder"):
+        train(local_dim=8)
 
 
 def test_sizes_that_do_not_fit_the_network_are_refused() -> None:
