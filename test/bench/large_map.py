@@ -72,17 +72,15 @@ def write_copies(base: LandmarkMap, copies: int, path: Path) -> None:
         moved[:, :, 3] += shift(copy)
         return moved
 
-    def places(array: NDArray) -> Callable[[int], NDArray]:
-        def make(copy: int) -> NDArray:
-            if copy == 0:
-                return array
-            rng = np.random.default_rng((1, copy))
-            noise = PLACE_NOISE * rng.normal(size=array.shape[1])
-            noise = (noise + VIEW_NOISE * rng.normal(size=array.shape)) / np.sqrt(noise.size)
-            moved = array + noise
-            return moved / np.linalg.norm(moved, axis=1, keepdims=True)
-
-        return make
+    def places(copy: int) -> LandmarkMap:
+        if copy == 0:
+            return base
+        rng = np.random.default_rng((1, copy))
+        noise = PLACE_NOISE * rng.normal(size=base.global_descriptors.shape[1])
+        noise = (noise + VIEW_NOISE * rng.normal(size=base.global_descriptors.shape)) / np.sqrt(noise.size)
+        moved = base.global_descriptors + noise
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        return replace(base, global_descriptors=moved.astype(np.float32))
 
     sample = base.landmark_descriptors[:1000].astype(np.float32)
     scale = LOCAL_NOISE * np.sqrt(np.mean(sample**2))
@@ -104,8 +102,8 @@ def write_copies(base: LandmarkMap, copies: int, path: Path) -> None:
     arrays = {
         "keyframe_cameras": repeated(base.keyframe_cameras), "keyframe_stamps_ns": repeated(base.keyframe_stamps_ns),
         "keyframe_poses": made(base.keyframe_poses, poses),
-        "global_descriptors": made(base.global_descriptors, places(base.global_descriptors)),
-        "place_descriptors": made(base.place_descriptors, places(base.place_descriptors)),
+        "global_descriptors": made(base.global_descriptors, lambda copy: places(copy).global_descriptors),
+        "place_descriptors": made(base.place_descriptors, lambda copy: places(copy).place_descriptors),
         "landmarks_xyz": made(base.landmarks_xyz, lambda copy: base.landmarks_xyz + shift(copy)),
         "landmark_offsets": counted(base.landmark_offsets, o, ends=True),
         "observation_keyframes": counted(base.observation_keyframes, m),

@@ -126,7 +126,7 @@ def report(path: Path, written_s: float, cold: dict[str, float], warm: dict[str,
               "{ready_mb:.0f} MB ({before_mb:.0f} MB before)".format(name, **value))  # fmt: skip
     retriever = Localizer(found)._retriever
     wanted = np.array([query.features.global_descriptor for query in queries])
-    scores = wanted @ np.asarray(found.global_descriptors).T
+    scores = wanted @ np.asarray(found.place_descriptors).T
     exact = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     hits = [len(set(row) & set(retriever.query(d, 10)[0])) for row, d in zip(exact, wanted, strict=True)]
     print(f"  retrieval finds {np.sum(hits) / exact.size:.2%} of the exact top 10")
