@@ -37,7 +37,7 @@ class Scene:
         angle = rng.uniform(0, 2 * np.pi, points)
         radius = rng.uniform(0.85, 1.0, points)
         xyz = np.column_stack([5 * radius * np.cos(angle), 4 * radius * np.sin(angle), rng.uniform(0, 3, points)])
-        descriptors = _unit(rng.normal(size=(points, LOCAL_DIM)))
+        descriptors = unit(rng.normal(size=(points, LOCAL_DIM)))
         return cls(xyz, descriptors, rng.normal(size=(points, GLOBAL_DIM)))
 
     def view(
@@ -58,9 +58,9 @@ class Scene:
             pixels[seen] + rng.normal(0, noise_px, (len(seen), 2)),
             rng.uniform(0, [camera.width - 1, camera.height - 1], (extra, 2)),
         ])  # fmt: skip
-        descriptors = _unit(self.descriptors[seen] + rng.normal(0, 0.05, (len(seen), LOCAL_DIM)))
-        descriptors = np.vstack([descriptors, _unit(rng.normal(size=(extra, LOCAL_DIM)))])
-        words = _unit(self.words[seen].sum(axis=0)[None])[0] if len(seen) else np.zeros(GLOBAL_DIM)
+        descriptors = unit(self.descriptors[seen] + rng.normal(0, 0.05, (len(seen), LOCAL_DIM)))
+        descriptors = np.vstack([descriptors, unit(rng.normal(size=(extra, LOCAL_DIM)))])
+        words = unit(self.words[seen].sum(axis=0)[None])[0] if len(seen) else np.zeros(GLOBAL_DIM)
         scores = np.linspace(1.0, 0.1, len(keypoints))
         features = Features(
             keypoints.astype(np.float32), scores.astype(np.float32), descriptors.astype(np.float32),
@@ -146,5 +146,5 @@ def walk(count: int = 24) -> list[Pose]:
     return [looking(1.5 * np.cos(np.radians(t)), np.sin(np.radians(t)), t + 40.0) for t in turns]
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

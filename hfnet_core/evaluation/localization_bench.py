@@ -202,7 +202,7 @@ def evaluate_kidnapping(
         for index in parts[number]:
             clock_s += interval_s
             query = queries[index]
-            sample = sample_of(query, tracker.process(query.features, query.camera, clock_s), None)
+            sample = sample_of(query, tracker.process(query.features, query.camera, clock_s))
             error = sample.error
             right = error is not None and error[0] <= limits.wrong_distance_m and error[1] <= limits.wrong_angle_deg
             verdicts.append(right)

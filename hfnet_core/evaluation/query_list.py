@@ -55,7 +55,7 @@ def _camera(where: str, fields: list[str]) -> Camera:
         raise DatasetError(f"{where}: {error}") from error
 
 
-def result_names(images: Sequence[str], parts: int = 1) -> list[str]:
+def result_names(images: Sequence[str], parts: int) -> list[str]:
     """What images are called in a file of results: the last `parts` of their paths (RobotCar Seasons: 2, with the
     camera's folder). Raises ConfigError when two images would have one name."""
     names = ["/".join(PurePosixPath(image).parts[-parts:]) for image in images]

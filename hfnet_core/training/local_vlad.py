@@ -54,6 +54,7 @@ def fit_local_vlad(
         samples.append(values[0, chosen.to(values.device)])
     head = LocalVladHead(spec).to(samples[0].device)
     _fit_words(head, torch.cat(samples), generator)
+    # Once more through the network: the descriptors of all views together would take gigabytes.
     photos = torch.cat([head.vlad(*head.points(maps)) for maps in _views(network, pool, seed)])
     everything, differences = [photos], [photos[0::2] - photos[1::2]]
     for number in range(rooms):

@@ -63,7 +63,7 @@ def test_results_are_camera_from_map_by_short_names(tmp_path: Path) -> None:
     pose = Pose(Rotation.from_euler("z", 90, degrees=True).as_matrix(), np.array([1.0, 2.0, 3.0]))
     images = ["x/rear/1.jpg", "x/left/1.jpg"]
     with pytest.raises(ConfigError, match=r"called 1\.jpg"):
-        result_names(images)
+        result_names(images, 1)
     write_results(tmp_path / "r.txt", zip(result_names(images, 2), [pose, Pose(np.eye(3), np.zeros(3))], strict=True))
     turned, straight = (line.split() for line in (tmp_path / "r.txt").read_text().splitlines())
     assert (turned[0], straight[0]) == ("rear/1.jpg", "left/1.jpg")
