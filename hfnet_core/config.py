@@ -315,11 +315,14 @@ class TrainConfig(_Checked):
         "what the global descriptor pools: the local descriptors, fitted in minutes; or layer 18, trained as well",
         choices=("local", "layer_18"),
     )
-    local_minutes: float = setting(62.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
+    local_minutes: float = setting(45.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
     polish_minutes: float = setting(
-        86.0, "training time of the same with overlapping photos and learned weights of the losses", unit="min",
+        60.0, "training time of the same with overlapping photos and learned weights of the losses", unit="min",
         minimum=0.01,
     )  # fmt: skip
+    finish_minutes: float = setting(
+        80.0, "training time of the same once more, from a lower rate", unit="min", minimum=0.01
+    )
     warmup_minutes: float = setting(
         3.0, "layer_18: training time of layers 8-18 before the VLAD clusters are placed", unit="min", minimum=0.01
     )
@@ -331,6 +334,7 @@ class TrainConfig(_Checked):
     )
     local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
     polish_learning_rate: float = setting(1.5e-3, "peak learning rate of the polish stage", minimum=1e-6, maximum=1.0)
+    finish_learning_rate: float = setting(1.2e-3, "peak learning rate of the finish stage", minimum=1e-6, maximum=1.0)
     global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
     imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)
     crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,9 @@ from rich.table import Table
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation import feature_bench, localization_suite
-from hfnet_core.evaluation.depth_sequence import load_depth_sequence, render_courtyard
+from hfnet_core.evaluation.depth_sequence import Overlaps, load_depth_sequence, render_courtyard
 from hfnet_core.evaluation.feature_metrics import load_sequences
+from hfnet_core.evaluation.retrieval_metrics import RetrievalScores
 from hfnet_core.offline import read_image
 
 __all__ = ["app"]
@@ -54,7 +56,8 @@ def features(
         console.print(_planar_table(scores))
     if walk is not None:
         console.print(_depth_table(scores))
-        console.print(_retrieval_table(scores))
+        for table in _retrieval_tables(scores):
+            console.print(table)
 
 
 @app.command()
@@ -94,31 +97,45 @@ def _planar_table(scores: list[feature_bench.FrontEndScores]) -> Table:
 
 
 def _depth_table(scores: list[feature_bench.FrontEndScores]) -> Table:
-    table = Table(title="Relocalization with given landmarks, extraction time")
+    table = Table(
+        title="Relocalization with given landmarks, extraction time",
+        caption="share of query frames, mean over seeds of RANSAC and standard deviation between them",
+    )
     for column in ("front end", "5cm/2°", "10cm/5°", "25cm/5°", "median", "median time"):
         table.add_column(column, justify="left" if column == "front end" else "right")
     for score in scores:
         found, relocalization = score.relocalization, ["-"] * 4
         if found is not None:
-            relocalization = [f"{share:.1%}" for share in found.recall]
+            recall = zip(found.recall, found.deviation, strict=True)
+            relocalization = [f"{mean:.1%} ±{100 * deviation:.1f}" for mean, deviation in recall]
             relocalization.append(f"{found.median_m * 100:.1f} cm {found.median_deg:.2f}°")
         table.add_row(score.name, *relocalization, f"{score.extraction_s * 1e3:.0f} ms")
     return table
 
 
-def _retrieval_table(scores: list[feature_bench.FrontEndScores]) -> Table:
-    measured = {score.name: score.retrieval for score in scores if score.retrieval is not None}
-    caption = "adapted: averaged over map images with a common view, as in a map; SIFT: a VLAD of 32 words, theirs"
-    if measured:
-        one = next(iter(measured.values()))  # all are asked the same
-        caption = (f"{one.queries} queries, by chance R@1 {one.chance_1:.1%}; R+: also among {one.distractors} "
-                   f"distractors; {caption}")  # fmt: skip
-    table = Table(title="Retrieval: map images with at least half of the view in common", caption=caption)
-    for column in ("front end", "descriptors", "R@1", "R@5", "R+@1", "R+@5"):
+def _retrieval_tables(scores: list[feature_bench.FrontEndScores]) -> Iterator[Table]:
+    """One per reading of unknown depth; only one where all depth is known."""
+    measured = {score.name: score.retrieval for score in scores if score.retrieval}
+    printed: list[dict[str, RetrievalScores]] = []
+    for reading in Overlaps._fields:
+        found = {name: by_reading[reading] for name, by_reading in measured.items()}
+        if found and found not in printed:
+            printed.append(found)
+            yield _retrieval_table(found, reading.replace("_", " "))
+
+
+def _retrieval_table(found: dict[str, RetrievalScores], reading: str) -> Table:
+    one = next(iter(found.values()))  # all are asked the same
+    table = Table(
+        title=f"Retrieval: map images with at least half of the view in common, points without depth {reading}",
+        caption=f"{one.queries} queries, by chance R@1 {one.chance_1:.1%}; R+: also among {one.distractors} others; "
+        "adapted: averaged over map images with a common view, as in a map; SIFT: a VLAD of 32 words of its own",
+    )
+    for column in ("front end", "descriptors", "R@1", "R@5", *(("R+@1", "R+@5") if one.distractors else ())):
         table.add_column(column, justify="left" if column in ("front end", "descriptors") else "right")
-    for name, found in measured.items():
-        for kind, recalls in (("as they are", found.plain), ("adapted", found.adapted)):
+    for name, scores in found.items():
+        for kind, recalls in (("as they are", scores.plain), ("adapted", scores.adapted)):
             shares = [f"{share:.1%}" for recall in (recalls.alone, recalls.among) if recall
                       for share in (recall.at_1, recall.at_5)]  # fmt: skip
-            table.add_row(name, kind, *shares, *["-"] * (4 - len(shares)), end_section=kind == "adapted")
+            table.add_row(name, kind, *shares, end_section=kind == "adapted")
     return table

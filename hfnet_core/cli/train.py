@@ -30,6 +30,9 @@ def train(
     polish_minutes: Annotated[
         float, typer.Option(help="Minutes for the same with overlapping photos.")
     ] = _DEFAULTS.polish_minutes,
+    finish_minutes: Annotated[
+        float, typer.Option(help="Minutes for the same once more, from a lower learning rate.")
+    ] = _DEFAULTS.finish_minutes,
     global_head: Annotated[
         str, typer.Option(help="What the global descriptor pools: local (descriptors) or layer_18 (longer training).")
     ] = _DEFAULTS.global_head,
@@ -43,6 +46,7 @@ def train(
         {
             "local_minutes": local_minutes,
             "polish_minutes": polish_minutes,
+            "finish_minutes": finish_minutes,
             "global_head": global_head,
             "seed": seed,
             "threads": threads,

@@ -20,8 +20,8 @@ from hfnet_core.image import to_gray
 from hfnet_core.offline import read_image
 from hfnet_core.types import Float32
 
-__all__ = ["DepthFrame", "DepthSequence", "Overlaps", "lift", "load_depth_sequence", "mutual_overlap", "overlaps",
-           "render_courtyard"]  # fmt: skip
+__all__ = ["DepthFrame", "DepthSequence", "Overlap", "Overlaps", "lift", "load_depth_sequence", "mutual_overlap",
+           "overlaps", "render_courtyard"]  # fmt: skip
 
 _AGREEMENT = 0.1  # relative difference of depths up to which two views see the same surface
 _GRID_PX = 16
@@ -91,33 +91,40 @@ def render_courtyard(every: int = 5) -> DepthSequence:
     return DepthSequence(camera, *passes)
 
 
-class Overlaps(NamedTuple):
-    """For every query and map frame the smaller of the two shares of one's surface that the other sees: [Q, M].
+class Overlap(NamedTuple):
+    """Of two frames the smaller of the two shares of one's surface that the other sees.
 
-    possible: a point is seen where it falls into the other image and the depth there does not contradict it; an unknown
-    depth contradicts nothing. confirmed: where the depth there agrees; an unknown depth does not. within_map: [M, M],
-    `possible` between map frames, 0 for a frame and itself.
+    with_map: [Q, M], query and map frames; within_map: [M, M], map frames, 0 for a frame and itself.
     """
 
-    possible: Array
-    confirmed: Array
+    with_map: Array
     within_map: Array
+
+
+class Overlaps(NamedTuple):
+    """Overlaps as three readings of what is unknown: a point is seen where it falls into the other image and the depth
+    there agrees; where no depth is known there, it is left out of the share, counts as seen, or as not seen."""
+
+    left_out: Overlap
+    seen: Overlap
+    unseen: Overlap
 
 
 def overlaps(sequence: DepthSequence) -> Overlaps:
     """How much every query frame and every map frame see of each other and of map frames, by depth."""
     camera, count = sequence.camera, len(sequence.map_frames)
-    tables, within = np.zeros((2, len(sequence.query_frames), count)), np.zeros((count, count))
+    readings = len(Overlaps._fields)
+    with_map, within = np.zeros((readings, len(sequence.query_frames), count)), np.zeros((readings, count, count))
     for column, frame in enumerate(sequence.map_frames):
         for row, query in enumerate(sequence.query_frames):
-            tables[:, row, column] = mutual_overlap(query, frame, camera)
+            with_map[:, row, column] = mutual_overlap(query, frame, camera)
         for row, other in enumerate(sequence.map_frames[:column]):
-            within[row, column] = within[column, row] = mutual_overlap(other, frame, camera)[0]
-    return Overlaps(tables[0], tables[1], within)
+            within[:, row, column] = within[:, column, row] = mutual_overlap(other, frame, camera)
+    return Overlaps(*(Overlap(*tables) for tables in zip(with_map, within, strict=True)))
 
 
 def mutual_overlap(first: DepthFrame, second: DepthFrame, camera: Any) -> Array:
-    """[2]: the smaller of the two shares of one's surface that the other sees, `possible` and `confirmed`."""
+    """[3]: the smaller of the two shares of one's surface that the other sees, in the readings of `Overlaps`."""
     return np.minimum(_seen(first, second, camera), _seen(second, first, camera))
 
 
@@ -130,20 +137,21 @@ def lift(pixels: Float32, frame: DepthFrame, camera: Any) -> tuple[Array, NDArra
     return frame.map_from_camera.apply(rays * depth[:, None]), depth > 0
 
 
-def _seen(source: DepthFrame, target: DepthFrame, camera: Any) -> tuple[float, float]:
-    """Shares of the source's surface, on a grid of pixels, that the target may see and that it sees for certain."""
+def _seen(source: DepthFrame, target: DepthFrame, camera: Any) -> tuple[float, float, float]:
+    """Share of the source's surface, on a grid of pixels, that the target sees, in the readings of `Overlaps`."""
     height, width = source.depth_m.shape
     first = _GRID_PX // 2
     grid = np.stack(np.meshgrid(np.arange(first, width, _GRID_PX), np.arange(first, height, _GRID_PX)), axis=-1)
     points, known = lift(grid.reshape(-1, 2).astype(np.float32), source, camera)
     if not known.any():
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     points = target.map_from_camera.inverse().apply(points[known])
     points = points[points[:, 2] > _NEAR_M]
     pixels = np.asarray(camera.img_from_cam(points))  # NaN where the lens model ends
     inside = ((pixels > -0.5) & (pixels < [width - 0.5, height - 0.5])).all(axis=1)
     column, row = np.rint(pixels[inside]).astype(int).T
     expected, there = points[inside, 2], target.depth_m[row, column]
-    agrees = np.abs(there - expected) <= _AGREEMENT * expected
-    total = float(known.sum())
-    return float((agrees | (there <= 0)).sum()) / total, float((agrees & (there > 0)).sum()) / total
+    undecided = int((there <= 0).sum())
+    agree = int((np.abs(there - expected) <= _AGREEMENT * expected).sum())  # never where depth is unknown, 0
+    total = int(known.sum())
+    return agree / max(total - undecided, 1), (agree + undecided) / total, agree / total

@@ -32,12 +32,13 @@ __all__ = ["FrontEndScores", "front_ends", "run"]
 
 @dataclass(frozen=True, eq=False)
 class FrontEndScores:
-    """Everything measured of one front end; None where the data for it were not given."""
+    """Everything measured of one front end; None or empty where the data for it were not given. retrieval: by the
+    readings of unknown depth that `Overlaps` names."""
 
     name: str
     homographies: Mapping[str, HomographyScores]
     relocalization: RelocalizationScores | None
-    retrieval: RetrievalScores | None
+    retrieval: Mapping[str, RetrievalScores]
     extraction_s: float
 
 
@@ -69,11 +70,11 @@ def run(
         progress(name)
         timed = _Timed(extract)
         homographies = {sequence.name: evaluate_homographies(timed, sequence) for sequence in planar}
-        relocalization = retrieval = None
+        relocalization, retrieval = None, {}
         if depth is not None and overlap is not None:
-            relocalization = evaluate_relocalization(timed, depth, overlap.confirmed)
+            relocalization = evaluate_relocalization(timed, depth, overlap.unseen.with_map)
             describe = _describe(name, extract, depth)  # untimed: others see fewer images
-            retrieval = None if describe is None else evaluate_retrieval(describe, depth, overlap, distractors)
+            retrieval = {} if describe is None else evaluate_retrieval(describe, depth, overlap, distractors)
         scores.append(FrontEndScores(name, homographies, relocalization, retrieval, timed.median_s()))
     return scores
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -39,6 +39,7 @@ RECALL_AT = ((0.05, 2.0), (0.10, 5.0), (0.25, 5.0))  # metres, degrees
 _CORNER_PX = 3.0
 _CANDIDATES = 6  # map frames given per query frame
 _PNP_ERROR_PX = 6.0
+_TRIALS = 10  # of RANSAC: another seed alone moves recall by several points
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +63,12 @@ class HomographyScores:
 
 @dataclass(frozen=True)
 class RelocalizationScores:
-    """Share of query frames within RECALL_AT, and medians over all that have a pose."""
+    """Share of query frames within RECALL_AT, mean over RANSAC's seeds and standard deviation between them, and medians
+    over all poses of all seeds."""
 
     queries: int
     recall: tuple[float, ...]
+    deviation: tuple[float, ...]
     median_m: float
     median_deg: float
 
@@ -144,14 +147,14 @@ def _homography_is_correct(source: Float32, target: Float32, truth: Array, size:
 def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: Array) -> RelocalizationScores:
     """Pose recall with landmarks from depth and the best-overlapping map frames given: features alone decide.
 
-    overlap: [Q, M], `Overlaps.confirmed`: landmarks need known depth.
+    overlap: [Q, M], of `Overlaps.unseen`: landmarks need known depth.
     """
     maps = []
     for frame in sequence.map_frames:
         features = extract(frame.image)
         points, known = lift(features.keypoints_px, frame, sequence.camera)
         maps.append((features.descriptors[known], points[known]))
-    errors: list[tuple[float, float]] = []
+    errors = []
     for row, query in enumerate(sequence.query_frames):
         features = extract(query.image)
         pixels: list[Float32] = []
@@ -161,19 +164,30 @@ def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: 
             matches = match_all(features.descriptors, descriptors, np.arange(len(xyz), dtype=np.int32), ratio=np.inf)
             pixels.append(features.keypoints_px[matches.keypoints])
             lifted.append(xyz[matches.landmarks])
+        solve = _Pnp(np.concatenate(pixels).astype(np.float64), np.concatenate(lifted), sequence.camera)
+        errors.append([solve.error(seed, query.map_from_camera) for seed in range(_TRIALS)])
+    metres, degrees = np.array(errors).transpose(2, 1, 0)  # [trials, queries] each
+    recall = np.array([((metres <= m) & (degrees <= d)).mean(axis=1) for m, d in RECALL_AT])
+    means, deviations = (tuple(map(float, values)) for values in (recall.mean(axis=1), recall.std(axis=1)))
+    return RelocalizationScores(len(errors), means, deviations, float(np.median(metres)), float(np.median(degrees)))
+
+
+class _Pnp(NamedTuple):
+    """Matches to solve a pose from: pixels [N, 2], map points [N, 3], pycolmap's camera."""
+
+    pixels: Array
+    points: Array
+    camera: Any
+
+    def error(self, seed: int, map_from_camera: Pose) -> tuple[float, float]:
+        """Metres and degrees off, infinite without a pose."""
         options = pycolmap.AbsolutePoseEstimationOptions()
         options.ransac.max_error = _PNP_ERROR_PX
-        options.ransac.random_seed = 0
-        answer = pycolmap.estimate_and_refine_absolute_pose(
-            np.concatenate(pixels).astype(np.float64), np.concatenate(lifted), sequence.camera, options
-        )
+        options.ransac.random_seed = seed
+        answer = pycolmap.estimate_and_refine_absolute_pose(self.pixels, self.points, self.camera, options)
         if answer is None:
-            errors.append((np.inf, np.inf))
-            continue
-        errors.append(pose_error(Pose.from_matrix(answer["cam_from_world"].matrix()).inverse(), query.map_from_camera))
-    metres, degrees = np.array(errors).T
-    recall = tuple(float(((metres <= m) & (degrees <= d)).mean()) for m, d in RECALL_AT)
-    return RelocalizationScores(len(errors), recall, float(np.median(metres)), float(np.median(degrees)))
+            return np.inf, np.inf
+        return pose_error(Pose.from_matrix(answer["cam_from_world"].matrix()).inverse(), map_from_camera)
 
 
 def _warp(points: NDArray[Any], homography: NDArray[Any]) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.evaluation.depth_sequence import DepthSequence, Overlaps
+from hfnet_core.evaluation.depth_sequence import DepthSequence, Overlap, Overlaps
 from hfnet_core.retrieval import adapted
 from hfnet_core.types import Features, Float32
 
@@ -54,32 +54,38 @@ class RetrievalScores:
 
 
 def evaluate_retrieval(
-    describe: Describe, sequence: DepthSequence, overlap: Overlaps, distractors: Sequence[NDArray[Any]] = ()
-) -> RetrievalScores:
-    """Recall of global descriptors. Positive: each of the two views sees at least half of the other's surface.
+    describe: Describe, sequence: DepthSequence, overlaps: Overlaps, distractors: Sequence[NDArray[Any]] = ()
+) -> dict[str, RetrievalScores]:
+    """Recall of global descriptors, by the readings of unknown depth that `Overlaps` names. Positive: each of the two
+    views sees at least half of the other's surface.
 
     distractors: images of other places. What two map frames have in common is, for the adaptation, their overlap (a map
     counts landmarks). Raises DatasetError when no query has a positive.
     """
-    positive = overlap.possible >= _POSITIVE
+    queries = np.stack([describe(frame.image) for frame in sequence.query_frames])
+    frames = np.stack([describe(frame.image) for frame in sequence.map_frames])
+    strangers = np.stack([describe(image) for image in distractors]) if distractors else None
+    return {name: _scores(queries, frames, strangers, getattr(overlaps, name)) for name in overlaps._fields}
+
+
+def _scores(queries: Float32, frames: Float32, strangers: Float32 | None, overlap: Overlap) -> RetrievalScores:
+    positive = overlap.with_map >= _POSITIVE
     asked = np.flatnonzero(positive.any(axis=1))
     if len(asked) == 0:
         raise DatasetError("no query frame overlaps a map frame by half: retrieval cannot be measured on this walk")
-    queries = np.stack([describe(sequence.query_frames[row].image) for row in asked])
-    frames = np.stack([describe(frame.image) for frame in sequence.map_frames])
-    positive = positive[asked]
-    strangers = queries @ np.stack([describe(image) for image in distractors]).T if distractors else None
+    queries, positive = queries[asked], positive[asked]
 
     def recalls(database: Float32) -> Recalls:
         similarity = queries @ database.T
         alone = _recall(similarity, positive)
         if strangers is None:
             return Recalls(alone, None)
-        among = np.hstack([positive, np.zeros(strangers.shape, bool)])
-        return Recalls(alone, _recall(np.hstack([similarity, strangers]), among))
+        among = np.hstack([positive, np.zeros((len(asked), len(strangers)), bool)])
+        return Recalls(alone, _recall(np.hstack([similarity, queries @ strangers.T]), among))
 
     plain, with_map = recalls(frames), recalls(adapted(frames, overlap.within_map))
-    return RetrievalScores(len(asked), float(positive.mean()), len(distractors), plain, with_map)
+    count = 0 if strangers is None else len(strangers)
+    return RetrievalScores(len(asked), float(positive.mean()), count, plain, with_map)
 
 
 def _recall(similarity: Float32, positive: NDArray[np.bool_]) -> Recall:

@@ -117,8 +117,12 @@ def _train_local(pool: Pool, network: HFNet, output: Path, config: TrainConfig, 
     run(LocalStage(pool, teacher, crops), config.local_minutes, config.local_learning_rate, config.seed)
     matches = read_pair_matches(pool, output / "matches")
     report(f"polish: {len(matches)} of {len(pool.pairs)} pairs of photos are of use")
-    polish = LocalStage(pool, teacher, crops, LocalLossSettings(learned=True), matches, "polish")
-    run(polish, config.polish_minutes, config.polish_learning_rate, config.seed + 1)
+
+    def exact(name: str) -> LocalStage:
+        return LocalStage(pool, teacher, crops, LocalLossSettings(learned=True), matches, name)
+
+    run(exact("polish"), config.polish_minutes, config.polish_learning_rate, config.seed + 1)
+    run(exact("finish"), config.finish_minutes, config.finish_learning_rate, config.seed + 2)
 
 
 def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
