@@ -118,7 +118,7 @@ def _retrieval_tables(scores: list[feature_bench.FrontEndScores]) -> Iterator[Ta
     measured = {score.name: score.retrieval for score in scores if score.retrieval}
     printed: list[dict[str, RetrievalScores]] = []
     for reading in Overlaps._fields:
-        found = {name: by_reading[reading] for name, by_reading in measured.items()}
+        found = {name: by_reading[reading] for name, by_reading in measured.items() if reading in by_reading}
         if found and found not in printed:
             printed.append(found)
             yield _retrieval_table(found, reading.replace("_", " "))

@@ -60,19 +60,22 @@ def evaluate_retrieval(
     views sees at least half of the other's surface.
 
     distractors: images of other places. What two map frames have in common is, for the adaptation, their overlap (a map
-    counts landmarks). Raises DatasetError when no query has a positive.
+    counts landmarks). Readings in which no query has a positive are left out; raises DatasetError when all are.
     """
     queries = np.stack([describe(frame.image) for frame in sequence.query_frames])
     frames = np.stack([describe(frame.image) for frame in sequence.map_frames])
     strangers = np.stack([describe(image) for image in distractors]) if distractors else None
-    return {name: _scores(queries, frames, strangers, getattr(overlaps, name)) for name in overlaps._fields}
+    found = {name: _scores(queries, frames, strangers, getattr(overlaps, name)) for name in overlaps._fields}
+    if not any(found.values()):
+        raise DatasetError("no query frame overlaps a map frame by half: retrieval cannot be measured on this walk")
+    return {name: scores for name, scores in found.items() if scores is not None}
 
 
-def _scores(queries: Float32, frames: Float32, strangers: Float32 | None, overlap: Overlap) -> RetrievalScores:
+def _scores(queries: Float32, frames: Float32, strangers: Float32 | None, overlap: Overlap) -> RetrievalScores | None:
     positive = overlap.with_map >= _POSITIVE
     asked = np.flatnonzero(positive.any(axis=1))
     if len(asked) == 0:
-        raise DatasetError("no query frame overlaps a map frame by half: retrieval cannot be measured on this walk")
+        return None
     queries, positive = queries[asked], positive[asked]
 
     def recalls(database: Float32) -> Recalls:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from helpers import textured_image
+from helpers import textured_image, tiny_model
 
+from hfnet_core.cli.main import app
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.depth_sequence import load_depth_sequence, overlaps
 from hfnet_core.evaluation.feature_metrics import (
@@ -48,13 +50,18 @@ def test_blank_images_score_zero_matches() -> None:
     assert scores.homography_accuracy == 0.0
 
 
-def test_sequences_are_scaled_with_their_homographies(tmp_path: Path) -> None:
-    scene = tmp_path / "scene"
+def planar_scene(folder: Path) -> Path:
+    scene = folder / "scene"
     scene.mkdir()
     image = textured_image(800, 600)
     cv2.imwrite(str(scene / "1.png"), image)
     cv2.imwrite(str(scene / "2.png"), shifted(image))
     np.savetxt(scene / "H_1_2", SHIFT)
+    return scene
+
+
+def test_sequences_are_scaled_with_their_homographies(tmp_path: Path) -> None:
+    scene = planar_scene(tmp_path)
     (sequence,) = load_sequences(tmp_path, side_px=400)
     first, _, truth = sequence.pairs[0]
     assert first.shape == (300, 400)
@@ -66,19 +73,29 @@ def test_sequences_are_scaled_with_their_homographies(tmp_path: Path) -> None:
         load_sequences(tmp_path)
 
 
-def test_relocalization_against_a_wall_of_known_depth(tmp_path: Path) -> None:
-    """A textured wall two metres ahead, the camera moving sideways: pixels shift by focal * metres / depth."""
+def walk_along_a_wall(folder: Path, unknown: slice = slice(0)) -> None:
+    """A textured wall two metres ahead, the camera moving sideways: pixels shift by focal * metres / depth.
+
+    unknown: columns of the second frame's depth image that are empty.
+    """
     wall = textured_image(640, 240)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "depth").mkdir()
+    (folder / "images").mkdir()
+    (folder / "depth").mkdir()
     lines = []
     for number, x in [(0, 0), (10, 20), (20, 40), (500, 10), (510, 30)]:
-        cv2.imwrite(str(tmp_path / "images" / f"{number:06d}.jpg"), wall[:, 100 + x : 420 + x])
-        cv2.imwrite(str(tmp_path / "depth" / f"{number:06d}.png"), np.full((240, 320), 2000, np.uint16))
+        cv2.imwrite(str(folder / "images" / f"{number:06d}.jpg"), wall[:, 100 + x : 420 + x])
+        depth = np.full((240, 320), 2000, np.uint16)
+        if number == 10:
+            depth[:, unknown] = 0
+        cv2.imwrite(str(folder / "depth" / f"{number:06d}.png"), depth)
         lines.append(f"{number} {x * 2.0 / 300.0} 0 0 0 0 0 1 {number:06d}")
-    (tmp_path / "poses_tum.txt").write_text("# header\n" + "\n".join(lines))
+    (folder / "poses_tum.txt").write_text("# header\n" + "\n".join(lines))
     camera = {"width": 320, "height": 240, "fx": 300.0, "fy": 300.0, "cx": 159.5, "cy": 119.5}
-    (tmp_path / "camera.json").write_text(json.dumps(camera))
+    (folder / "camera.json").write_text(json.dumps(camera))
+
+
+def test_relocalization_against_a_wall_of_known_depth(tmp_path: Path) -> None:
+    walk_along_a_wall(tmp_path)
     sequence = load_depth_sequence(tmp_path, first_query=500)
     assert (len(sequence.map_frames), len(sequence.query_frames)) == (3, 2)
     overlap = overlaps(sequence).unseen.with_map
@@ -89,3 +106,29 @@ def test_relocalization_against_a_wall_of_known_depth(tmp_path: Path) -> None:
     assert evaluate_relocalization(SiftExtractor().extract, sequence, overlap) == scores
     with pytest.raises(DatasetError, match="needs frames"):
         load_depth_sequence(tmp_path, first_query=0)
+
+
+def test_the_command_measures_all_front_ends_and_readings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    planar_scene(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "other.png"), textured_image(320, 240, seed=9))
+    walk = tmp_path / "walk"
+    walk.mkdir()
+    walk_along_a_wall(walk, slice(0, 200))
+    arguments = ["--planar", str(tmp_path), "--depth", str(walk), "--distractors", str(photos)]
+    app(["bench", "features", *arguments, "--model", str(tiny_model(tmp_path))], standalone_mode=False)
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "SIFT " in line]
+    planar = [row for row in rows if row[1] == "scene"]
+    assert float(planar[0][3]) > 0.7
+    assert any(row[1:4] == ["100.0% ±0.0"] * 3 for row in rows), printed
+    retrieval = [row[1:] for row in rows if row[1] in ("as they are", "adapted")]
+    # Where points without depth count against it, one of the three map frames, the best for one query, is no positive.
+    shares = [["100.0%"] * 4] * 2 + [["50.0%", "100.0%"] * 2] * 2
+    assert retrieval == [[kind, *row] for kind, row in zip(["as they are", "adapted"] * 2, shares, strict=True)], printed
+    assert re.search("depth left out.*by chance R@1 100.0%;.*depth unseen.*by chance R@1 66.7%;", printed, re.DOTALL)
+    assert "also among 1 others" in printed
