@@ -129,6 +129,7 @@ def test_the_command_measures_all_front_ends_and_readings(
     retrieval = [row[1:] for row in rows if row[1] in ("as they are", "adapted")]
     # Where points without depth count against it, one of the three map frames, the best for one query, is no positive.
     shares = [["100.0%"] * 4] * 2 + [["50.0%", "100.0%"] * 2] * 2
-    assert retrieval == [[kind, *row] for kind, row in zip(["as they are", "adapted"] * 2, shares, strict=True)], printed
+    kinds = ["as they are", "adapted"] * 2
+    assert retrieval == [[kind, *row] for kind, row in zip(kinds, shares, strict=True)], printed
     assert re.search("depth left out.*by chance R@1 100.0%;.*depth unseen.*by chance R@1 66.7%;", printed, re.DOTALL)
     assert "also among 1 others" in printed
