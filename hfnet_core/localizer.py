@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core import covisibility, matching, pose
+from hfnet_core import covisibility, focal, matching, pose
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.descriptors import unit
 from hfnet_core.errors import ConfigError, MapError
@@ -287,11 +287,16 @@ class Localizer:
         landmarks = hypothesis.matches.landmarks[chosen]
         map_from_camera = hypothesis.solution.map_from_camera
         points = self.map.landmarks_xyz[landmarks]
-        covariance, rms_px = pose.pose_covariance(keypoints, points, map_from_camera, query.camera)
-        query.clock.lap("covariance")
+        linear = pose.linearised(keypoints, points, map_from_camera, query.camera)
+        covariance, rms_px = pose.covariance_of(linear.jacobian, linear.residuals, linear.cells)
         if not np.isfinite(covariance).all():
             detail = "the inliers do not determine the pose"
             return _refused(query, Reason.WEAK_EVIDENCE, detail, hypothesis)
+        fit = focal.focal_fit(linear, query.camera, pose.CAUCHY_PX * pose.pixel_scale(query.camera))
+        if fit is not None:  # a wrong focal length moves the pose without a trace in the residuals
+            moved = focal.off_by(fit[0]) * fit[1]
+            covariance = covariance + np.outer(moved, moved)
+        query.clock.lap("covariance")
         return Localized(
             map_from_camera=map_from_camera,
             covariance=calibrated(covariance, self.map),
@@ -305,6 +310,7 @@ class Localizer:
             reprojection_px=rms_px,
             timings_s=query.clock.seconds,
             unused_px=query.features.keypoints_px[hypothesis.matches.keypoints[~chosen]],
+            focal=None if fit is None else fit[0],
         )
 
 

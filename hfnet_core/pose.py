@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pycolmap
@@ -23,7 +23,7 @@ _GRID = (6, 8)  # rows, columns of the coverage grid
 CELLS = _GRID[0] * _GRID[1]
 _MIN_POINTS = 4  # three for P3P and one to choose among its solutions
 _NEAREST_M = 1e-3  # points closer to the camera's plane are not seen
-_CAUCHY_PX = 1.0  # residuals beyond it, at the reference width, lose influence
+CAUCHY_PX = 1.0  # residuals beyond it, at the reference width, lose influence
 _MAX_STEPS = 10
 _TINY = 1e-300
 _NEXT, _AFTER = [1, 2, 0], [2, 0, 1]  # axes, for cross products (numpy's own takes five times as long)
@@ -120,7 +120,7 @@ def polished(
     """
     found = start
     for _ in range(_MAX_STEPS):
-        step = _robust_step(*derivatives_at(found), limit_px, _CAUCHY_PX * pixel_scale)
+        step = _robust_step(*derivatives_at(found), limit_px, CAUCHY_PX * pixel_scale)
         if step is None:
             return None
         found = _moved(found, step[0])
@@ -225,19 +225,28 @@ def pose_covariance(
     Order and axes: position (metres) then rotation (radians) about the map's axes, as geometry_msgs defines it. The
     covariance is infinite where the inliers do not determine the pose. See `covariance_of`.
     """
-    return covariance_of(*linearised(keypoints_px, points_map, map_from_camera, camera))
+    linear = linearised(keypoints_px, points_map, map_from_camera, camera)
+    return covariance_of(linear.jacobian, linear.residuals, linear.cells)
+
+
+class Linearised(NamedTuple):
+    """Visible correspondences around a pose: derivatives [N, 2, 6] of the projections by it, residuals [N, 2], image
+    cells [N] of the keypoints, and the projections [N, 2]."""
+
+    jacobian: Array
+    residuals: Array
+    cells: NDArray[np.int64]
+    projected_px: Array
 
 
 def linearised(
     keypoints_px: NDArray[Any], points_map: NDArray[Any], map_from_camera: Pose, camera: Camera
-) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Jacobian [N, 2, 6] of the projections by the pose, residuals [N, 2], and the image cell [N] of each keypoint.
-
-    Points that are not visible are left out.
-    """
+) -> Linearised:
+    """keypoints_px [N, 2] and points_map [N, 3] around a pose; points that are not visible are left out."""
     keypoints, points = np.asarray(keypoints_px, np.float64), np.asarray(points_map, np.float64)
     jacobian, residuals, visible = derivatives(keypoints, points, map_from_camera, camera)
-    return jacobian[visible], residuals[visible], cells(keypoints[visible], camera)
+    keypoints, residuals = keypoints[visible], residuals[visible]
+    return Linearised(jacobian[visible], residuals, cells(keypoints, camera), keypoints - residuals)
 
 
 def covariance_of(jacobian: Array, residuals: Array, cells: NDArray[np.int64]) -> tuple[Array, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ __all__ = [
     "Camera",
     "Features",
     "Float32",
+    "FocalFit",
     "Int32",
     "Localization",
     "Localized",
@@ -71,15 +73,19 @@ class Camera:
             raise ConfigError(f"camera has no valid focal length ({self.params}): is it calibrated?")
 
     @property
+    def focal_parameters(self) -> tuple[float, ...]:
+        """The parameters that are focal lengths, one or two; the principal point follows them."""
+        return self.params[: 1 if self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2]
+
+    @property
     def focal_length(self) -> tuple[float, float]:
         """(fx, fy) in pixels."""
-        single = self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
-        return self.params[0], self.params[0 if single else 1]
+        return self.focal_parameters[0], self.focal_parameters[-1]
 
     def scaled(self, width: int, height: int) -> Camera:
         """The same camera for its image resized to `width` x `height` (pixel centres map by (x + .5) s - .5)."""
         sx, sy = width / self.width, height / self.height
-        single = self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+        single = len(self.focal_parameters) == 1
         if single and not np.isclose(sx, sy, rtol=1e-2):
             raise ConfigError(f"{self.model} cannot be resized from {self.width}x{self.height} to {width}x{height}")
         focal = [self.params[0] * sx] if single else [self.params[0] * sx, self.params[1] * sy]
@@ -123,6 +129,16 @@ class Reason(Enum):
     BACKEND_FAILED = "the network failed on this image"
 
 
+class FocalFit(NamedTuple):
+    """With which focal length an image would fit the landmarks best.
+
+    change: natural logarithm of its ratio to the one given (0.05: about 5 % longer); sigma: standard deviation of it.
+    """
+
+    change: float
+    sigma: float
+
+
 class Mode(Enum):
     """How a pose was found."""
 
@@ -142,7 +158,7 @@ class Localized:
     reprojection_px: root mean square over them. timings_s: stage name -> seconds. Of a rig, map_from_camera is the
     rig's pose, reprojection_px is at 640 px width, cells of all images count, and views: [N] is the camera of each
     correspondence, counted from 0; it is empty where there is one camera.
-    unused_px: [M, 2] keypoints that were matched and disagree (not told of rigs).
+    unused_px: [M, 2] keypoints that were matched and disagree, and focal (see focal.py) are not told of rigs.
     """
 
     map_from_camera: Pose
@@ -158,6 +174,7 @@ class Localized:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    focal: FocalFit | None = None
 
     @property
     def inlier_ratio(self) -> float:

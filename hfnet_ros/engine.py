@@ -17,12 +17,13 @@ from hfnet_core.consistency import Consistency
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
 from hfnet_core.features.backend import open_backend
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.focal import FocalCheck
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localizer import Localizer
 from hfnet_core.mapping.landmark_map import LandmarkMap
 from hfnet_core.rig import Rig, RigLocalizer
 from hfnet_core.tracking import Localizes, Tracker
-from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
+from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
 from hfnet_ros.map_component import SharedMap, shared_map
 
 __all__ = ["Engine", "Outcome"]
@@ -63,6 +64,7 @@ class Engine:
             raise
         self._several = len(config.cameras) > 1
         self._tracker: Tracker[Any, Any] = Tracker(self._localizer(self.map.landmark_map))
+        self._focal = FocalCheck()
         self._commands: deque[Callable[[], None]] = deque()
 
     def _load(self, path: str) -> SharedMap:
@@ -85,6 +87,11 @@ class Engine:
         """Why the network does not run as it should, None while all is well."""
         reason: str | None = getattr(self.backend, "degraded_reason", None)
         return reason
+
+    @property
+    def focal_warning(self) -> str | None:
+        """What the images say against the focal length of a single camera, None while nothing is known."""
+        return self._focal.warning
 
     def warm_up(self) -> None:
         """Run everything once, so that the first image is not late. Raises BackendError when the network cannot run."""
@@ -116,6 +123,8 @@ class Engine:
         seen = features if self._several else features[0]
         result = self._tracker.process(seen, optics, stamp_ns * 1e-9, odom_from_camera)
         timings["localization"] = time.perf_counter() - start
+        if isinstance(optics, Camera) and isinstance(result, Localized):
+            self._focal.add(result, optics)
         return Outcome(result, features, odom_from_camera, timings, self._tracker.consistency, failures)
 
     def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:
@@ -148,6 +157,7 @@ class Engine:
         def change() -> None:
             self.map = loaded
             self._tracker = Tracker(self._localizer(loaded.landmark_map))
+            self._focal = FocalCheck()
 
         self._commands.append(change)
 

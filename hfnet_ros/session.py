@@ -156,6 +156,7 @@ class Session:
         processed = time.perf_counter()
         for view, failure in zip(views, outcome.failures, strict=True) if several else ():
             self._note(f"features {view.name}", f"{view.name}: {failure}" if failure is not None else None)
+        self._note("focal length", self._engine.focal_warning)
         if isinstance(outcome.result, Localized) and not self._worker.stopping:
             self._publish(outcome.result, outcome.odom_from_camera, sight)
         if isinstance(outcome.result, NotLocalized) and outcome.result.reason is Reason.INCONSISTENT:

@@ -105,6 +105,23 @@ class Scene:
         )  # fmt: skip
 
 
+TRUTH = looking(0.5, -0.2, 30.0)
+CAMERAS = [
+    CAMERA,
+    Camera("OPENCV", 640, 480, (500, 505, 322, 238, -0.2, 0.05, 1e-3, -1e-3)),
+    Camera("FULL_OPENCV", 640, 480, (500, 505, 322, 238, -0.2, 0.05, 1e-3, -1e-3, 0.01, 0, 0, 0)),
+    Camera("OPENCV_FISHEYE", 640, 480, (300, 301, 322, 238, 0.01, -0.02, 0.005, -0.001)),
+    Camera("SIMPLE_RADIAL", 640, 480, (500, 320, 240, -0.1)),
+]
+
+
+def cloud(count: int) -> np.ndarray:
+    """Points in front of TRUTH."""
+    rng = np.random.default_rng(0)
+    points_camera = rng.uniform([-1.5, -1.0, 2.0], [1.5, 1.0, 6.0], (count, 3))
+    return TRUTH.apply(points_camera)
+
+
 def assemble_map(rows, views_px, views_descriptors, global_descriptors, poses, points) -> LandmarkMap:
     """A LandmarkMap from sorted (point, keyframe, keypoint) rows."""
     table = np.array(rows, dtype=np.int64).reshape(-1, 3)

@@ -16,10 +16,12 @@ from hfnet_core.evaluation.metrics import score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
+from hfnet_core.focal import FocalCheck
 from hfnet_core.mapping.bags import BagOptions
 from hfnet_core.mapping.pose_sources import PoseOptions
 from hfnet_core.mapping.storage import MAP_SUFFIX
 from hfnet_core.offline import OfflineLocalizer, is_bag
+from hfnet_core.types import Localized
 
 __all__ = ["eval_bag"]
 
@@ -58,7 +60,13 @@ def eval_bag(
         samples = evaluate_bag(localizer, bag, options, lambda done, total: show("localizing images", done, total))
     result = score(samples, config)
     title = f"{bag.name} in {map_file.name}"
+    focal = FocalCheck()
+    for sample in samples:
+        if isinstance(sample.result, Localized):
+            focal.add(sample.result)
     print_score(result, title, config)
+    if focal.warning:
+        typer.echo(focal.warning)
     statistics = evo_statistics(samples) if evo or report is not None else {}
     if json is not None:
         write_json(json, result, samples, config, {"map": str(map_file), "bag": str(bag), "evo": statistics})

@@ -13,6 +13,7 @@ from hfnet_core.config import LocalizerConfig, from_mapping
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.evaluation.trajectory import write_tum
+from hfnet_core.focal import FocalCheck
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bags import BagOptions
 from hfnet_core.offline import Answer, OfflineLocalizer, is_bag
@@ -49,7 +50,7 @@ def localize(
         listed = read_query_list(queries)
         called = result_names([name for name, _ in listed], name_parts)
         names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
-        poses = _report(offline.listed(source, listed))
+        poses = _report(offline.listed(source, listed), one_camera=False)
         if output is not None:
             write_results(output, [(names[answer.name], pose) for answer, pose in poses])
         return
@@ -62,8 +63,8 @@ def localize(
         write_tum(output, [(answer.stamp_ns, pose) for answer, pose in poses])
 
 
-def _report(answers: Iterable[Answer]) -> list[tuple[Answer, Pose]]:
-    console = Console(highlight=False, soft_wrap=True)
+def _report(answers: Iterable[Answer], one_camera: bool = True) -> list[tuple[Answer, Pose]]:
+    console, focal = Console(highlight=False, soft_wrap=True), FocalCheck()
     poses: list[tuple[Answer, Pose]] = []
     asked = 0
     for answer in answers:
@@ -73,9 +74,12 @@ def _report(answers: Iterable[Answer]) -> list[tuple[Answer, Pose]]:
             console.print(f"{answer.name}: [yellow]not localized[/]: {result}")
             continue
         poses.append((answer, result.map_from_camera))
+        focal.add(result)
         x, y, z = result.map_from_camera.translation
         sigma_m = float(result.covariance.diagonal()[:3].max() ** 0.5)
         console.print(f"{answer.name}: [green]{result.mode.value}[/] x {x:.3f} y {y:.3f} z {z:.3f} m "
                       f"(±{sigma_m:.3f}), {result.inliers} of {result.matches} matches agree")  # fmt: skip
     console.print(f"{len(poses)} of {asked} images localized")
+    if one_camera and focal.warning:
+        console.print(f"[yellow]{focal.warning}[/]")
     return poses

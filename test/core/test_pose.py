@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scene import CAMERA, looking
+from scene import CAMERA, CAMERAS, TRUTH, cloud
 
 from hfnet_core import pose
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import pose_error
 from hfnet_core.types import Camera
-
-TRUTH = looking(0.5, -0.2, 30.0)
-CAMERAS = [
-    CAMERA,
-    Camera("OPENCV", 640, 480, (500, 505, 322, 238, -0.2, 0.05, 1e-3, -1e-3)),
-    Camera("FULL_OPENCV", 640, 480, (500, 505, 322, 238, -0.2, 0.05, 1e-3, -1e-3, 0.01, 0, 0, 0)),
-    Camera("OPENCV_FISHEYE", 640, 480, (300, 301, 322, 238, 0.01, -0.02, 0.005, -0.001)),
-    Camera("SIMPLE_RADIAL", 640, 480, (500, 320, 240, -0.1)),
-]
-
-
-def cloud(count: int) -> np.ndarray:
-    """Points in front of TRUTH."""
-    rng = np.random.default_rng(0)
-    points_camera = rng.uniform([-1.5, -1.0, 2.0], [1.5, 1.0, 6.0], (count, 3))
-    return TRUTH.apply(points_camera)
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.model)
