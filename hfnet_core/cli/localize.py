@@ -48,8 +48,10 @@ def localize(
         if calibration is not None:
             raise ConfigError("--queries and --calibration both tell the cameras: give one of them")
         listed = read_query_list(queries)
-        called = result_names([name for name, _ in listed], name_parts)
-        names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
+        names: dict[str, str] = {}
+        if output is not None:  # says what is wrong with them before any work
+            called = result_names([name for name, _ in listed], name_parts)
+            names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
         poses = _report(offline.listed(source, listed), one_camera=False)
         if output is not None:
             write_results(output, [(names[answer.name], pose) for answer, pose in poses])

@@ -107,5 +107,11 @@ def test_through_the_command(tmp_path: Path) -> None:
     assert "no such folder" in localize("--queries", queries, "--output", tmp_path / "none" / "r.txt").stderr
     refused = localize("--queries", queries, "--calibration", queries)
     assert "give one of them" in refused.stderr
+    (images / "night").mkdir()
+    (images / "night" / "40.png").write_bytes((images / "day" / "40.png").read_bytes())
+    doubled = written(tmp_path, f"day/40.png {camera}\nnight/40.png {camera}\n")
+    assert "called 40.png: name them by more parts" in localize("--queries", doubled, "--output", results).stderr
+    assert "2 of 2 images localized" in localize("--queries", doubled).stdout  # nothing is written, no name needed
+    queries = written(tmp_path, "".join(f"{name} {camera}\n" for name in names))
     (images / "noise.png").unlink()
     assert "1 of 5 images of the list are not there, first noise.png" in localize("--queries", queries).stderr
