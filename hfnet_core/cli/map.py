@@ -29,6 +29,8 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Build maps and look into them.", no_args_is_help=True)
 _DEFAULTS = MapBuildConfig()
+_Scheduler = Annotated[str | None, typer.Option(help="Dask scheduler whose workers compute: tcp://HOST:8786.")]
+_Workers = Annotated[int, typer.Option(min=0, help="Or this many processes of this machine, by Dask.")]
 
 
 @app.command("build")
@@ -57,10 +59,8 @@ def build(
     descriptor_dtype: Annotated[str, typer.Option(help="Descriptors stored as int8 or float16.")] = (
         _DEFAULTS.descriptor_dtype
     ),
-    scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler whose workers compute: tcp://HOST:8786.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Or this many processes of this machine, by Dask.")] = 0,
+    scheduler: _Scheduler = None,
+    workers: _Workers = 0,
 ) -> None:
     """Build a map from bags."""
     check_output(output)
@@ -75,8 +75,7 @@ def build(
     common = BagOptions(poses=PoseOptions(pose_topic, poses, pose_frame, map_frame))
     mounts = [parse_pose(text) for text in base_from_camera or ()]
     options = options_per_camera(common, image_topic or (), camera_info_topic or (), calibration or (), mounts)
-    kind = "onnxruntime" if scheduler or workers else "auto"
-    extractor = Extractor(open_backend(model, kind), config.extraction)
+    extractor = _extractor(model, config, shared=bool(scheduler or workers))
     with (
         progress_bars() as show,
         open_workers(scheduler, workers) as hands,
@@ -131,6 +130,8 @@ def import_(
     ] = None,
     frame: Annotated[str, typer.Option(help="With --images: name of the model's frame.")] = "map",
     model: Annotated[Path | None, typer.Option(help="With --images: network (ONNX).")] = None,
+    scheduler: _Scheduler = None,
+    workers: _Workers = 0,
 ) -> None:
     """Make a map of a COLMAP model: one exported by `hfnet map export`, or with --images anybody's."""
     check_output(output)
@@ -139,8 +140,12 @@ def import_(
         save_map(imported, output)
     else:
         config = MapBuildConfig()
-        extractor = Extractor(open_backend(model), config.extraction)
-        with progress_bars() as show, open_workplace(output) as workplace:
+        extractor = _extractor(model, config, shared=bool(scheduler or workers))
+        with (
+            progress_bars() as show,
+            open_workers(scheduler, workers) as hands,
+            open_workplace(output, hands) as workplace,
+        ):
             found = import_foreign(
                 folder, images, extractor, config, frame_id=frame, progress=show, workplace=workplace
             )
@@ -149,6 +154,11 @@ def import_(
         if found.missing:
             typer.echo(f"{len(found.missing)} images of the model are not in {images}: {found.missing[0]}, ...")
     Console().print(summarize(imported, output))
+
+
+def _extractor(model: Path | None, config: MapBuildConfig, *, shared: bool) -> Extractor:
+    """shared: other processes use it too, which a GPU's engine could not."""
+    return Extractor(open_backend(model, "onnxruntime" if shared else "auto"), config.extraction)
 
 
 add_commands(app)

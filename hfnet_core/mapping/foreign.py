@@ -22,10 +22,10 @@ from hfnet_core.mapping.assembly import covisibility
 from hfnet_core.mapping.colmap import camera_of, read_model
 from hfnet_core.mapping.joint import Cameras, Member, join, to_map
 from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.recording import Describer, Progress, silent
-from hfnet_core.mapping.workplace import Workplace, key_of
+from hfnet_core.mapping.recording import Describer, Progress, described, silent
+from hfnet_core.mapping.workplace import Workplace
 from hfnet_core.offline import read_image
-from hfnet_core.types import Features
+from hfnet_core.types import Camera
 
 __all__ = ["Imported", "import_foreign"]
 
@@ -61,9 +61,9 @@ def import_foreign(
         raise DatasetError(f"{images}: holds {len(present)} of {len(registered)} images of {folder}{named}")
     cameras = Cameras()
     members: list[Member] = []
-    for image in present:
-        camera = camera_of(model.camera(image.camera_id))
-        features = _described(images / image.name, (camera.width, camera.height), extractor, workplace)
+    views = [(image, camera_of(model.camera(image.camera_id))) for image in present]
+    pixels = ((view, _read(images / view[0].name, view[1])) for view in views)
+    for (image, camera), _, features in described(pixels, extractor, workplace):
         pose = Pose.from_matrix(image.cam_from_world().inverse().matrix())
         place = cameras.index(camera, camera)
         members.append(Member(image.name, -1, place, pose, features, 1.0, len(members)))
@@ -86,19 +86,14 @@ def import_foreign(
     return Imported(landmark_map, missing)
 
 
-def _described(path: Path, size: tuple[int, int], extractor: Describer, workplace: Workplace) -> Features:
+def _read(path: Path, camera: Camera) -> NDArray[Any]:
     image: NDArray[Any] = read_image(path)
-    if image.shape[1::-1] != size:
+    if image.shape[1::-1] != (camera.width, camera.height):
         raise DatasetError(
-            f"{path}: is {image.shape[1]}x{image.shape[0]}, the model's camera {size[0]}x{size[1]}: give the folder of "
-            "the images that the model was made from"
+            f"{path}: is {image.shape[1]}x{image.shape[0]}, the model's camera {camera.width}x{camera.height}: give "
+            "the folder of the images that the model was made from"
         )
-    key = key_of(extractor.info.model_hash, getattr(extractor, "config", None), image)
-    features = workplace.load_features(key)
-    if features is None:
-        features = extractor.extract(image)
-        workplace.store_features(key, features)
-    return features
+    return image
 
 
 def _pairs(

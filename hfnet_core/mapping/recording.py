@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bags import Bag, BagFrame
+from hfnet_core.mapping.bags import Bag
 from hfnet_core.mapping.image_keyframes import choose_by_motion, simultaneous
 from hfnet_core.mapping.keyframes import FrameSummary, select_keyframes, sharpness
 from hfnet_core.mapping.scale import named_images
@@ -21,8 +21,9 @@ from hfnet_core.mapping.workers import Done, Pending, in_order
 from hfnet_core.mapping.workplace import Workplace, key_of
 from hfnet_core.types import Camera, Features
 
-__all__ = ["Describer", "Keyframe", "Progress", "read_keyframes", "silent"]
+__all__ = ["Describer", "Keyframe", "Progress", "described", "read_keyframes", "silent"]
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and how much there is."""
 
@@ -91,7 +92,8 @@ def read_keyframes(
     mount = bag.mount(rig_frame) if from_images and rig_frame else None
     keyframes: list[Keyframe] = []
     digest = hashlib.sha256()
-    for frame, key, features in _described(bag.frames(chosen), extractor, workplace):
+    frames = ((frame, frame.image) for frame in bag.frames(chosen))
+    for frame, key, features in described(frames, extractor, workplace):
         digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
         own = frame.map_from_camera
         keyframes.append(
@@ -125,24 +127,24 @@ def _posed(bag: Bag, progress: Progress) -> list[FrameSummary]:
     return out
 
 
-def _described(
-    frames: Iterable[BagFrame], extractor: Describer, workplace: Workplace
-) -> Iterator[tuple[BagFrame, str, Features]]:
-    """(frame, key, features), in order; features from the workplace or its workers."""
+def described(
+    images: Iterable[tuple[T, NDArray[Any]]], extractor: Describer, workplace: Workplace
+) -> Iterator[tuple[T, str, Features]]:
+    """(whatever came with an image, key, features), in order; features from the workplace or its workers."""
     workers = workplace.workers
     shared = workers.share(extractor)
 
-    def started() -> Iterator[tuple[tuple[BagFrame, str, bool], Pending[Features]]]:
-        for frame in frames:
-            key = key_of(extractor.info.model_hash, getattr(extractor, "config", None), frame.image)
+    def started() -> Iterator[tuple[tuple[T, str, bool], Pending[Features]]]:
+        for item, image in images:
+            key = key_of(extractor.info.model_hash, getattr(extractor, "config", None), image)
             known = workplace.load_features(key)
-            pending = Done(known) if known is not None else workers.submit(_extract, shared, workers.share(frame.image))
-            yield (frame, key, known is None), pending
+            pending = Done(known) if known is not None else workers.submit(_extract, shared, workers.share(image))
+            yield (item, key, known is None), pending
 
-    for (frame, key, fresh), features in in_order(workers, started()):
+    for (item, key, fresh), features in in_order(workers, started()):
         if fresh:
             workplace.store_features(key, features)
-        yield frame, key, features
+        yield item, key, features
 
 
 def _extract(extractor: Describer, image: NDArray[Any]) -> Features:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -333,6 +334,11 @@ def test_a_life(
     assert run(monkeypatch, "export", path, "-o", at / "v.ply") == 0
     assert run(monkeypatch, "import", foreign[0], "--images", foreign[1], "-o", at / "e.hfmap", "--model", model) == 0
     assert load_map(at / "e.hfmap").keyframes == 6
+    if importlib.util.find_spec("distributed"):
+        assert run(monkeypatch, "import", foreign[0], "--images", foreign[1], "-o", at / "e2.hfmap", "--model", model,
+                   "--workers", 2) == 0  # fmt: skip
+        assert (at / "e2.hfmap").read_bytes() == (at / "e.hfmap").read_bytes()
+        (at / "e2.hfmap").unlink()
     left = sorted(item.name for item in at.iterdir())
     assert left == ["a.hfmap", "b.hfmap", "c.hfmap", "d.hfmap", "e.hfmap", "v.html", "v.ply"]
     for arguments, message in (
