@@ -33,7 +33,7 @@ $(VENV)/.run: setup.py $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,large,distributed]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,large,distributed,openvino]'
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev

@@ -124,17 +124,18 @@ class ExtractorConfig(_Checked):
 
 @dataclass(frozen=True)
 class EngineConfig(_Checked):
-    """The network on an NVIDIA GPU through TensorRT."""
+    """The network on an NVIDIA GPU through TensorRT; with OpenVINO, `precision` and `max_engines` count as well."""
 
     precision: str = setting(
-        "fp16", "arithmetic of the convolutions; norms and heads are always fp32", choices=("fp32", "fp16")
-    )
+        "fp16", "arithmetic of the convolutions; norms and softmax are always fp32; with openvino, fp16 is bfloat16 on "
+        "processors that compute with it, else fp32", choices=("fp32", "fp16"),
+    )  # fmt: skip
     device: int = setting(0, "number of the GPU", minimum=0, maximum=63)
     cache_dir: str = setting("", "folder of built engines; empty for ~/.cache/hfnet_ros/engines")
     workspace_mib: int = setting(
         1024, "most GPU memory used to build an engine", unit="MiB", minimum=16, maximum=1048576
     )
-    max_engines: int = setting(4, "image sizes kept on the GPU at once", minimum=1, maximum=64)
+    max_engines: int = setting(4, "image sizes kept compiled at once", minimum=1, maximum=64)
     build_after_images: int = setting(10, "backend auto builds an engine once this many images of one size came; 0 "
                                       "only uses what `hfnet engine build` made", minimum=0)  # fmt: skip
     cuda_graph: bool = setting(False, "replay each image's kernels as one CUDA graph")
@@ -251,8 +252,8 @@ class NodeConfig(_Checked):
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
         "auto",
-        "what runs the network; auto takes the best that is installed",
-        choices=("auto", "onnxruntime", "tensorrt"),
+        "what runs the network; auto is tensorrt where a GPU works, else onnxruntime",
+        choices=("auto", "onnxruntime", "openvino", "tensorrt"),
     )
     threads: int = setting(0, "CPU threads of the network; 0 for one per core", minimum=0, maximum=256)
     autostart: bool = setting(False, "configure and activate at start, without a lifecycle manager")

@@ -25,7 +25,7 @@ __all__ = [
     "open_backend",
 ]
 
-BACKENDS = ("auto", "onnxruntime", "tensorrt")
+BACKENDS = ("auto", "onnxruntime", "openvino", "tensorrt")
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "models" / "hfnet.onnx"
 
 
@@ -66,8 +66,8 @@ def open_backend(
 
     model: an ONNX file with our metadata; None for the one that ships. kind: one of BACKENDS; "auto" takes TensorRT
     with ONNX Runtime behind it where a GPU works, else ONNX Runtime, and logs which and why. threads: CPU threads per
-    image, 0 for one per core. engine: how TensorRT is used. Raises ModelError for a file that cannot be used,
-    BackendError for a runtime that is not available, ConfigError for an unknown kind or number of threads.
+    image, 0 for one per core. engine: how TensorRT or OpenVINO are used. Raises ModelError for a file that cannot be
+    used, BackendError for a runtime that is not available, ConfigError for an unknown kind or number of threads.
     """
     if kind not in BACKENDS:
         raise ConfigError(f"backend: {kind!r} is not one of {', '.join(BACKENDS)}")
@@ -79,6 +79,10 @@ def open_backend(
         from hfnet_core.features.tensorrt.backend import TensorRTBackend
 
         return TensorRTBackend(path, engine)
+    if kind == "openvino":
+        from hfnet_core.features.openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(path, threads, engine)
     from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
 
     cpu = OnnxRuntimeBackend(path, threads)

@@ -22,6 +22,8 @@ SPEC = TINY_SPEC
 
 @pytest.fixture(params=[kind for kind in BACKENDS if kind != "tensorrt"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "openvino":
+        pytest.importorskip("openvino", reason="openvino is not installed: pip install 'hfnet_ros[openvino]'")
     return open_backend(tiny_model(tmp_path), request.param, threads=1)
 
 
