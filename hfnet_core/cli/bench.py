@@ -126,10 +126,11 @@ def _retrieval_tables(scores: list[feature_bench.FrontEndScores]) -> Iterator[Ta
 
 def _retrieval_table(found: dict[str, RetrievalScores], reading: str) -> Table:
     one = next(iter(found.values()))  # all are asked the same
+    among = f"R+: also among {one.distractors} others; " if one.distractors else ""
     table = Table(
         title=f"Retrieval: map images with at least half of the view in common, points without depth {reading}",
-        caption=f"{one.queries} queries, by chance R@1 {one.chance_1:.1%}; R+: also among {one.distractors} others; "
-        "adapted: averaged over map images with a common view, as in a map; SIFT: a VLAD of 32 words of its own",
+        caption=f"{one.queries} queries, by chance R@1 {one.chance_1:.1%}; {among}adapted: averaged over map images "
+        "with a common view, as in a map; SIFT: a VLAD of 32 words of its own",
     )
     for column in ("front end", "descriptors", "R@1", "R@5", *(("R+@1", "R+@5") if one.distractors else ())):
         table.add_column(column, justify="left" if column in ("front end", "descriptors") else "right")
