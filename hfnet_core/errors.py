@@ -1,6 +1,6 @@
 """The library's exceptions: one root, few children, each message one line that names the thing and the remedy."""
 
-__all__ = ["BackendError", "ConfigError", "DatasetError", "HFNetError", "MapError", "ModelError"]
+__all__ = ["BackendError", "ConfigError", "DatasetError", "HFNetError", "MapError", "ModelError", "first_line"]
 
 
 class HFNetError(Exception):
@@ -25,3 +25,8 @@ class MapError(HFNetError):
 
 class DatasetError(HFNetError):
     """A bag, image, calibration or pose file is missing, damaged or incomplete."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, short enough for a message of one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

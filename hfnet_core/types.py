@@ -85,11 +85,10 @@ class Camera:
     def scaled(self, width: int, height: int) -> Camera:
         """The same camera for its image resized to `width` x `height` (pixel centres map by (x + .5) s - .5)."""
         sx, sy = width / self.width, height / self.height
-        single = len(self.focal_parameters) == 1
-        if single and not np.isclose(sx, sy, rtol=1e-2):
+        n = len(self.focal_parameters)
+        if n == 1 and not np.isclose(sx, sy, rtol=1e-2):
             raise ConfigError(f"{self.model} cannot be resized from {self.width}x{self.height} to {width}x{height}")
-        focal = [self.params[0] * sx] if single else [self.params[0] * sx, self.params[1] * sy]
-        n = len(focal)
+        focal = (length * scale for length, scale in zip(self.focal_parameters, (sx, sy), strict=False))
         centre = [(self.params[n] + 0.5) * sx - 0.5, (self.params[n + 1] + 0.5) * sy - 0.5]
         return Camera(self.model, width, height, (*focal, *centre, *self.params[n + 2 :]))
 

@@ -16,6 +16,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from hfnet_core.errors import first_line
 from hfnet_core.geometry import Pose
 from hfnet_ros.conversions import pose_from_transform, pose_to_transform, stamp_to_ns
 from hfnet_ros.transform_buffer import TransformBuffer, TransformError
@@ -123,7 +124,7 @@ class Tf2Frames:
             found = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
             return pose_from_transform(found.transform)
         except (self._tf2.TransformException, ValueError) as error:
-            raise TransformError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+            raise TransformError(first_line(error)) from error
 
     def parent_of(self, frame: str) -> str | None:
         if time.monotonic() - self._tree_s > _TREE_AGE_S:  # the only way to ask tf2 is costly

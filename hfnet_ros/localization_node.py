@@ -25,7 +25,7 @@ from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from hfnet_core.config import NodeConfig
-from hfnet_core.errors import HFNetError
+from hfnet_core.errors import HFNetError, first_line
 from hfnet_core.threads import one_blas_thread
 from hfnet_ros.diagnostics import Health, Level
 from hfnet_ros.engine import Engine
@@ -132,7 +132,7 @@ class LocalizationNode(LifecycleNode):
             except Exception as error:  # rclpy's RCLError is not public
                 if type(error).__name__ != "RCLError":
                     raise
-                self.get_logger().error(f"transition refused: {str(error).splitlines()[0]}")
+                self.get_logger().error(f"transition refused: {first_line(error)}")
                 response.success = False
                 return response
 

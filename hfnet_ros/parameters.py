@@ -26,7 +26,7 @@ from hfnet_core.config import (
     from_mapping,
     settings_of,
 )
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, first_line
 from hfnet_ros.conversions import poses_from_text, topic_of
 
 __all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_yaml", "parameter_names"]
@@ -165,7 +165,7 @@ def _check_topic(name: str, topic: str) -> None:
     try:
         validate_topic_name(topic)
     except InvalidTopicNameException as error:
-        raise ConfigError(f"{name}: {topic!r} is no topic name ({str(error).splitlines()[0]})") from None
+        raise ConfigError(f"{name}: {topic!r} is no topic name ({first_line(error)})") from None
 
 
 def _check_together(config: NodeConfig) -> None:

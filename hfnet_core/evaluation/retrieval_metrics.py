@@ -77,14 +77,15 @@ def _scores(queries: Float32, frames: Float32, strangers: Float32 | None, overla
     if len(asked) == 0:
         return None
     queries, positive = queries[asked], positive[asked]
+    strange = None if strangers is None else queries @ strangers.T
 
     def recalls(database: Float32) -> Recalls:
         similarity = queries @ database.T
         alone = _recall(similarity, positive)
-        if strangers is None:
+        if strange is None:
             return Recalls(alone, None)
-        among = np.hstack([positive, np.zeros((len(asked), len(strangers)), bool)])
-        return Recalls(alone, _recall(np.hstack([similarity, queries @ strangers.T]), among))
+        among = np.hstack([positive, np.zeros(strange.shape, bool)])
+        return Recalls(alone, _recall(np.hstack([similarity, strange]), among))
 
     plain, with_map = recalls(frames), recalls(adapted(frames, overlap.within_map))
     count = 0 if strangers is None else len(strangers)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hfnet_core.errors import BackendError, ModelError
+from hfnet_core.errors import BackendError, ModelError, first_line
 from hfnet_core.features.backend import DenseOutputs, check_dense, check_gray
 from hfnet_core.features.model_info import ModelInfo
 from hfnet_core.types import Float32
@@ -19,9 +19,9 @@ try:
 except ImportError as error:
     raise BackendError("onnxruntime is not installed; pip install onnxruntime") from error
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = ["OUTPUTS", "OnnxRuntimeBackend", "available_cores"]
 
-_OUTPUTS = ["scores", "descriptors", "global_descriptor"]
+OUTPUTS = ["scores", "descriptors", "global_descriptor"]
 _FAILURES: tuple[type[Exception], ...] = tuple(
     value  # the runtime's exceptions have no common base of their own
     for value in vars(runtime_errors).values()
@@ -56,7 +56,7 @@ class OnnxRuntimeBackend:
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _FAILURES as error:
-            raise ModelError(f"{source}: not a readable ONNX model ({_first_line(error)}); export it again") from error
+            raise ModelError(f"{source}: not a readable ONNX model ({first_line(error)}); export it again") from error
         self._info = ModelInfo.from_metadata(session.get_modelmeta().custom_metadata_map, source)
         _check_signature(session, self._info, source)
         self._session: Any = session
@@ -77,10 +77,10 @@ class OnnxRuntimeBackend:
         if session is None:
             raise BackendError(f"model {self._info.name} is closed")
         try:
-            values = session.run(_OUTPUTS, {"image": np.ascontiguousarray(gray)[None, None]})
+            values = session.run(OUTPUTS, {"image": np.ascontiguousarray(gray)[None, None]})
         except _FAILURES as error:
             raise BackendError(f"model {self._info.name} failed on a {gray.shape[1]}x{gray.shape[0]} image: "
-                               f"{_first_line(error)}") from error  # fmt: skip
+                               f"{first_line(error)}") from error  # fmt: skip
         outputs = DenseOutputs(*(value[0] for value in values))
         check_dense(outputs, gray, self._info)
         return outputs
@@ -107,14 +107,10 @@ def _check_signature(session: Any, info: ModelInfo, source: str) -> None:
     """Raise ModelError unless the graph is the one its metadata tells of."""
     inputs = [value.name for value in session.get_inputs()]
     sizes = {value.name: value.shape[-1] for value in session.get_outputs() if value.shape}
-    if inputs != ["image"] or not sizes.keys() >= set(_OUTPUTS):
+    if inputs != ["image"] or not sizes.keys() >= set(OUTPUTS):
         raise ModelError(
             f"{source}: inputs {inputs} and outputs {sorted(sizes)} are not those of an HF-Net; export it again"
         )
     for name, size in (("descriptors", info.spec.local_dim), ("global_descriptor", info.spec.global_dim)):
         if sizes[name] != size:
             raise ModelError(f"{source}: {name} has size {sizes[name]}, its metadata says {size}; export it again")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

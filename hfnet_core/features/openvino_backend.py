@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.config import EngineConfig
-from hfnet_core.errors import BackendError
+from hfnet_core.errors import BackendError, first_line
 from hfnet_core.features.backend import DenseOutputs, check_dense, check_gray
 from hfnet_core.features.model_info import ModelInfo
-from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend, available_cores
+from hfnet_core.features.onnxruntime_backend import OUTPUTS, OnnxRuntimeBackend, available_cores
 from hfnet_core.types import Float32
 
 try:
@@ -22,8 +22,6 @@ except ImportError as error:
     raise BackendError("openvino is not installed; pip install 'hfnet_ros[openvino]'") from error
 
 __all__ = ["OpenVinoBackend"]
-
-_OUTPUTS = ("scores", "descriptors", "global_descriptor")
 
 
 class OpenVinoBackend:
@@ -48,7 +46,7 @@ class OpenVinoBackend:
         try:
             self._network = self._core.read_model(str(model))
         except RuntimeError as error:
-            raise BackendError(f"{model}: OpenVINO cannot read it ({_first_line(error)}); use onnxruntime") from error
+            raise BackendError(f"{model}: OpenVINO cannot read it ({first_line(error)}); use onnxruntime") from error
 
     @property
     def description(self) -> str:
@@ -69,7 +67,7 @@ class OpenVinoBackend:
             outputs = self._of_size(height, width).infer(gray)
         except RuntimeError as error:
             raise BackendError(
-                f"model {self._info.name} failed on a {width}x{height} image: {_first_line(error)}"
+                f"model {self._info.name} failed on a {width}x{height} image: {first_line(error)}"
             ) from error
         check_dense(outputs, gray, self._info)
         return outputs
@@ -109,10 +107,6 @@ class _OfSize:
         except IndexError:
             request = self._compiled.create_infer_request()
         request.infer([np.ascontiguousarray(gray)[None, None]])
-        scores, descriptors, global_descriptor = (request.get_tensor(name).data[0].copy() for name in _OUTPUTS)
+        scores, descriptors, global_descriptor = (request.get_tensor(name).data[0].copy() for name in OUTPUTS)
         self._idle.append(request)  # one that failed is not used again
         return DenseOutputs(scores, descriptors, global_descriptor)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.errors import ConfigError, DatasetError, first_line
 from hfnet_core.types import CAMERA_PARAMETERS, Camera
 
 __all__ = ["camera_from_calibration", "camera_from_file", "camera_from_info", "camera_info_fields", "is_uncalibrated"]
@@ -120,7 +120,7 @@ def camera_from_file(path: Path) -> Camera:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        raise DatasetError(f"{path}: calibration cannot be read ({_first_line(error)})") from error
+        raise DatasetError(f"{path}: calibration cannot be read ({first_line(error)})") from error
     if not isinstance(content, Mapping):
         raise DatasetError(f"{path}: is no calibration file (ROS camera_info YAML, or JSON with fx, fy, cx, cy)")
     try:
@@ -128,7 +128,7 @@ def camera_from_file(path: Path) -> Camera:
     except KeyError as error:
         raise DatasetError(f"{path}: calibration lacks {error.args[0]!r}") from error
     except (DatasetError, ConfigError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: {_first_line(error)}") from error
+        raise DatasetError(f"{path}: {first_line(error)}") from error
 
 
 def _camera_from_mapping(content: Mapping[str, Any]) -> Camera:
@@ -168,7 +168,3 @@ def _extras(camera: Camera) -> int:
     """Number of distortion parameters."""
     return {"SIMPLE_PINHOLE": 0, "PINHOLE": 0, "SIMPLE_RADIAL": 1, "RADIAL": 2, "OPENCV": 4, "FULL_OPENCV": 8,
             "OPENCV_FISHEYE": 4}[camera.model]  # fmt: skip
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -67,7 +67,7 @@ def export_ply(landmark_map: LandmarkMap, path: Path) -> None:
 
 
 def _shifted(camera: Camera, by: float) -> Camera:
-    n = 1 if camera.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2
+    n = len(camera.focal_parameters)
     params = list(camera.params)
     params[n] += by
     params[n + 1] += by

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hfnet_core.errors import ModelError
+from hfnet_core.errors import ModelError, first_line
 from hfnet_core.features.architecture import NetworkSpec
 from hfnet_core.training.network import HFNet
 
@@ -59,7 +59,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path} is no readable checkpoint ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{path} is no readable checkpoint ({first_line(error)})") from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise ModelError(f"{path} is not a checkpoint of this version ({_FORMAT}): train again or export elsewhere")
     del values["format"]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hfnet_core.errors import ModelError
+from hfnet_core.errors import ModelError, first_line
 from hfnet_core.features.architecture import DETECTOR_CLASSES
 from hfnet_core.features.release_import import TEACHER_SCOPE
 from hfnet_core.features.tensorflow_checkpoint import TensorFlowCheckpoint, checkpoint_prefix
@@ -96,7 +96,7 @@ def read_superpoint(path: Path) -> Weights:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly every kind for damaged files
-        raise ModelError(f"{path}: not a readable PyTorch file, or truncated ({_first_line(error)})") from error
+        raise ModelError(f"{path}: not a readable PyTorch file, or truncated ({first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path}: not a dictionary of tensors; give superpoint_v1.pth as released")
     return _check(path, {str(name): value.numpy() for name, value in state.items()}, superpoint_shapes())
@@ -142,7 +142,7 @@ def _read_safetensors(path: Path, kind: str) -> dict[str, Any]:
                                  "`hfnet import-checkpoint`")  # fmt: skip
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({_first_line(error)}); import it again") from error
+        raise ModelError(f"{path}: not a readable safetensors file ({first_line(error)}); import it again") from error
 
 
 def _check(path: Path, weights: Mapping[str, Any], shapes: Shapes) -> Weights:
@@ -227,7 +227,3 @@ def _layer_weight(
         found = value.shape if isinstance(value, np.ndarray) else "not an array"
         raise ModelError(f"{path}: weights {index + 1} of layer {layer!r} are {found}, must be {shape}")
     return np.asarray(value.reshape(shape), dtype=np.float32)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

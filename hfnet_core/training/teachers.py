@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hfnet_core.errors import DatasetError, ModelError
+from hfnet_core.errors import DatasetError, ModelError, first_line
 from hfnet_core.training.pool import Pool, read_gray
 
 __all__ = ["Aliked", "Teacher", "TeacherKeypoints", "cache_file", "read_keypoints", "run_teacher"]
@@ -51,7 +51,7 @@ class Aliked:
             stored = torch.load(weights, map_location="cpu", weights_only=True)
             lacking = set(self._network.load_state_dict(stored, strict=False).missing_keys)
         except (RuntimeError, ValueError, OSError, EOFError, TypeError, pickle.UnpicklingError) as error:
-            raise ModelError(f"{weights} are not weights of ALIKED-n16 ({str(error).splitlines()[0]})") from error
+            raise ModelError(f"{weights} are not weights of ALIKED-n16 ({first_line(error)})") from error
         for name, _ in self._network.named_parameters():  # some of kornia's constant buffers are not in the file
             if name in lacking:
                 raise ModelError(f"{weights} are not weights of ALIKED-n16: {name} is missing")

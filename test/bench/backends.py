@@ -24,6 +24,7 @@ from hfnet_core.evaluation import localization_bench as bench
 from hfnet_core.evaluation.metrics import score
 from hfnet_core.features.backend import Backend, open_backend
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.image import to_gray
 from hfnet_core.mapping.bags import Bag
 from hfnet_core.mapping.builder import build_map
 
@@ -73,7 +74,7 @@ def main() -> None:
     with Bag(given.query_bag) as bag:
         every = max(len(bag) // TIMED, 1)
         images = [frame.image for frame in bag.frames(range(0, len(bag), every))]
-    grays = [image if image.ndim == 2 else image.mean(axis=2) for image in images]
+    grays = [to_gray(image) for image in images]
     table = Table(title=f"{given.query_bag.name}, {landmark_map.keyframes} keyframes of {given.map_bag.name}")
     for column in ("runtime", "1 thread", "all cores", "local cosine, mean (1 %)", "global, lowest", "localized",
                    "5 / 10 / 25 cm", "wrong"):  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.errors import BackendError, ModelError
+from hfnet_core.errors import BackendError, ModelError, first_line
 from hfnet_core.features.architecture import DETECTOR_CELL
 
 try:
@@ -36,7 +36,7 @@ def parse_model(content: bytes, source: str) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(content)
     except Exception as error:  # the protobuf libraries raise types of their own, which differ between versions
-        raise ModelError(f"{source}: not a readable ONNX model ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{source}: not a readable ONNX model ({first_line(error)})") from error
     if [value.name for value in model.graph.input] != ["image"]:
         raise ModelError(f"{source}: its input is not `image`; it is no HF-Net, export it again")
     return model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -334,11 +333,6 @@ def test_a_life(
     assert run(monkeypatch, "export", path, "-o", at / "v.ply") == 0
     assert run(monkeypatch, "import", foreign[0], "--images", foreign[1], "-o", at / "e.hfmap", "--model", model) == 0
     assert load_map(at / "e.hfmap").keyframes == 6
-    if importlib.util.find_spec("distributed"):
-        assert run(monkeypatch, "import", foreign[0], "--images", foreign[1], "-o", at / "e2.hfmap", "--model", model,
-                   "--workers", 2) == 0  # fmt: skip
-        assert (at / "e2.hfmap").read_bytes() == (at / "e.hfmap").read_bytes()
-        (at / "e2.hfmap").unlink()
     left = sorted(item.name for item in at.iterdir())
     assert left == ["a.hfmap", "b.hfmap", "c.hfmap", "d.hfmap", "e.hfmap", "v.html", "v.ply"]
     for arguments, message in (
@@ -352,3 +346,13 @@ def test_a_life(
         assert run(monkeypatch, *arguments) == 2
         assert message in capsys.readouterr().err
     assert sorted(item.name for item in at.iterdir()) == left
+
+
+def test_two_workers_import_the_same_map(
+    wall: tuple[Path, Path], foreign: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed", reason="dask is not installed: pip install 'hfnet_ros[distributed]'")
+    arguments = ("import", foreign[0], "--images", foreign[1], "--model", wall[0])
+    assert run(monkeypatch, *arguments, "-o", tmp_path / "alone.hfmap") == 0
+    assert run(monkeypatch, *arguments, "-o", tmp_path / "together.hfmap", "--workers", 2) == 0
+    assert (tmp_path / "alone.hfmap").read_bytes() == (tmp_path / "together.hfmap").read_bytes()
