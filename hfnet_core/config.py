@@ -324,6 +324,9 @@ class TrainConfig(_Checked):
     finish_minutes: float = setting(
         80.0, "training time of the same once more, from a lower rate", unit="min", minimum=0.01
     )
+    turn_minutes: float = setting(
+        65.0, "training time of the same with crops turned much further", unit="min", minimum=0.01
+    )
     warmup_minutes: float = setting(
         3.0, "layer_18: training time of layers 8-18 before the VLAD clusters are placed", unit="min", minimum=0.01
     )
@@ -336,6 +339,7 @@ class TrainConfig(_Checked):
     local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
     polish_learning_rate: float = setting(1.5e-3, "peak learning rate of the polish stage", minimum=1e-6, maximum=1.0)
     finish_learning_rate: float = setting(1.2e-3, "peak learning rate of the finish stage", minimum=1e-6, maximum=1.0)
+    turn_learning_rate: float = setting(1.2e-3, "peak learning rate of the turn stage", minimum=1e-6, maximum=1.0)
     global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
     imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)
     crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)

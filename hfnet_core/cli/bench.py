@@ -12,7 +12,7 @@ from rich.table import Table
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation import feature_bench, localization_suite
-from hfnet_core.evaluation.depth_sequence import Overlaps, load_depth_sequence, render_courtyard
+from hfnet_core.evaluation.depth_sequence import Overlaps, load_depth_sequence, render_courtyard, turned
 from hfnet_core.evaluation.feature_metrics import load_sequences
 from hfnet_core.evaluation.retrieval_metrics import RetrievalScores
 from hfnet_core.offline import read_image
@@ -34,6 +34,9 @@ def features(
     courtyard: Annotated[
         bool, typer.Option("--courtyard", help="Instead of --depth: two rendered walks with exact depth.")
     ] = False,
+    turn: Annotated[
+        float, typer.Option(min=-180, max=180, help="Turn the queries of the walk about their middle (degrees).")
+    ] = 0.0,
     distractors: Annotated[Path | None, typer.Option(help="Folder of unrelated images for retrieval.")] = None,
     keypoints: Annotated[int, typer.Option(min=10, help="Keypoints per image, for every front end.")] = 1000,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
@@ -48,6 +51,7 @@ def features(
     sequences = load_sequences(planar) if planar is not None else []
     walk = load_depth_sequence(depth, first_query) if depth is not None else None
     walk = render_courtyard() if courtyard else walk
+    walk = turned(walk, turn) if walk is not None and turn else walk
     others = [read_image(path) for path in sorted(distractors.rglob("*.[jp][pn]g"))] if distractors is not None else []
     extractors = feature_bench.front_ends(model, keypoints, aliked)
     with console.status("measuring") as status:

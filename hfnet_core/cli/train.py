@@ -33,6 +33,9 @@ def train(
     finish_minutes: Annotated[
         float, typer.Option(help="Minutes for the same once more, from a lower learning rate.")
     ] = _DEFAULTS.finish_minutes,
+    turn_minutes: Annotated[
+        float, typer.Option(help="Minutes for the same with crops turned much further.")
+    ] = _DEFAULTS.turn_minutes,
     global_head: Annotated[
         str, typer.Option(help="What the global descriptor pools: local (descriptors) or layer_18 (longer training).")
     ] = _DEFAULTS.global_head,
@@ -47,6 +50,7 @@ def train(
             "local_minutes": local_minutes,
             "polish_minutes": polish_minutes,
             "finish_minutes": finish_minutes,
+            "turn_minutes": turn_minutes,
             "global_head": global_head,
             "seed": seed,
             "threads": threads,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation import walk
@@ -21,7 +23,7 @@ from hfnet_core.offline import read_image
 from hfnet_core.types import Float32
 
 __all__ = ["DepthFrame", "DepthSequence", "Overlap", "Overlaps", "lift", "load_depth_sequence", "mutual_overlap",
-           "overlaps", "render_courtyard"]  # fmt: skip
+           "overlaps", "render_courtyard", "turned"]  # fmt: skip
 
 _AGREEMENT = 0.1  # relative difference of depths up to which two views see the same surface
 _GRID_PX = 16
@@ -89,6 +91,24 @@ def render_courtyard(every: int = 5) -> DepthSequence:
     size = {"width": walk.CAMERA.width, "height": walk.CAMERA.height}
     camera = pycolmap.Camera(model=walk.CAMERA.model, params=list(walk.CAMERA.params), **size)
     return DepthSequence(camera, *passes)
+
+
+def turned(sequence: DepthSequence, angle_deg: float) -> DepthSequence:
+    """The sequence as if every query had been taken with the camera turned about its optical axis, clockwise as the
+    photographer sees it. What the photo does not show repeats its border, with unknown depth."""
+    camera = sequence.camera
+    query_from_turned = Rotation.from_euler("z", angle_deg, degrees=True).as_matrix()
+    columns, rows = np.meshgrid(np.arange(camera.width, dtype=np.float64), np.arange(camera.height, dtype=np.float64))
+    rays = np.asarray(camera.cam_from_img(np.column_stack([columns.ravel(), rows.ravel()])))
+    points = np.column_stack([rays, np.ones(len(rays))]) @ query_from_turned.T
+    source = np.asarray(camera.img_from_cam(points), dtype=np.float32).reshape(camera.height, camera.width, 2)
+
+    def turn(frame: DepthFrame) -> DepthFrame:
+        image = cv2.remap(frame.image, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        depth = cv2.remap(frame.depth_m, source, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        return DepthFrame(image, depth, frame.map_from_camera @ Pose(query_from_turned, np.zeros(3)))
+
+    return replace(sequence, query_frames=tuple(turn(frame) for frame in sequence.query_frames))
 
 
 class Overlap(NamedTuple):

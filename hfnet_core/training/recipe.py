@@ -5,6 +5,9 @@
                photos, fixed weights of the losses
     polish     the same, overlapping photos among them, learned OUTPUT/polish/
                weights, keypoints exact below the pixel
+    finish     the same from a lower learning rate              OUTPUT/finish/
+    turn       the same with crops turned much further, for     OUTPUT/turn/
+               cameras that roll
     global     a VLAD of the local descriptors, fitted to the pool and to rooms rendered from its photos
     export     the network, as checkpoint, variables and ONNX   OUTPUT/{trained.pt, variables.npz, hfnet.onnx}
 
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -45,6 +49,8 @@ from hfnet_core.training.train import CHECKPOINT_NAME, RunSettings, run_stage
 __all__ = ["spec_of", "train_network", "view_sizes"]
 
 _IMITATION = GlobalLossSettings(imitation_weight=10.0, place_weight=0.25, dense_weight=0.25)
+_TURN_DEG = 60.0  # two crops of a photo then differ by 40 degrees (standard deviation) instead of 21
+_GENTLE_TURN_DEG = 45.0
 _BLANK_REPORTS = 50  # photos between two lines about the teacher
 
 
@@ -118,11 +124,17 @@ def _train_local(pool: Pool, network: HFNet, output: Path, config: TrainConfig, 
     matches = read_pair_matches(pool, output / "matches")
     report(f"polish: {len(matches)} of {len(pool.pairs)} pairs of photos are of use")
 
-    def exact(name: str) -> LocalStage:
-        return LocalStage(pool, teacher, crops, LocalLossSettings(learned=True), matches, name)
+    def exact(name: str, data: LocalDataSettings) -> LocalStage:
+        return LocalStage(pool, teacher, data, LocalLossSettings(learned=True), matches, name)
 
-    run(exact("polish"), config.polish_minutes, config.polish_learning_rate, config.seed + 1)
-    run(exact("finish"), config.finish_minutes, config.finish_learning_rate, config.seed + 2)
+    turned = replace(
+        crops,
+        crops=replace(crops.crops, rotation_deg=_TURN_DEG),
+        gentle=replace(crops.gentle, rotation_deg=_GENTLE_TURN_DEG),
+    )
+    run(exact("polish", crops), config.polish_minutes, config.polish_learning_rate, config.seed + 1)
+    run(exact("finish", crops), config.finish_minutes, config.finish_learning_rate, config.seed + 2)
+    run(exact("turn", turned), config.turn_minutes, config.turn_learning_rate, config.seed + 3)
 
 
 def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
