@@ -69,9 +69,11 @@ def eval_bag(
         typer.echo(focal.warning)
     statistics = evo_statistics(samples) if evo or report is not None else {}
     if json is not None:
-        write_json(json, result, samples, config, {"map": str(map_file), "bag": str(bag), "evo": statistics})
+        details = {"map": str(map_file), "bag": str(bag), "evo": statistics, "focal_warning": focal.warning}
+        write_json(json, result, samples, config, details)
     if report is not None:
         frames = worst_frames(bag, samples, config, options)
-        write_html(report, samples, config, localizer.map, frames, title, evo=statistics)
+        notes = [("focal length", focal.warning)] if focal.warning else []
+        write_html(report, samples, config, localizer.map, frames, title, notes, statistics)
     if picture is not None:
         draw(picture, samples, config, localizer.map, thumbnails(bag, samples, config, options))
