@@ -83,7 +83,9 @@ def _hasty(frames: Sequence[FrameSummary]) -> NDArray[np.bool_]:
 
 
 def _typical(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The median of each value and those around it."""
-    padded = np.pad(values, _WINDOW, mode="reflect" if len(values) > _WINDOW else "edge")
+    """The median of each value and those around it; of all of them where there are few."""
+    if len(values) <= _WINDOW:
+        return np.full(len(values), np.median(values) if len(values) else 0.0)
+    padded = np.pad(values, _WINDOW, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _WINDOW + 1)
     return np.asarray(np.median(windows, axis=1))

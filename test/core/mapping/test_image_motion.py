@@ -79,6 +79,8 @@ def test_blurred_images_of_a_film_are_passed_over(tmp_path) -> None:  # type: ig
 def test_few_images_and_photos_are_all_taken(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert chosen(tmp_path, [shifted(16 * index) for index in range(6)]) == list(range(6))
     assert chosen(tmp_path, [shifted(0)] * 3) == [0]
+    softer = [cv2.blur(shifted(16 * index), (3, 3)) if 0 < index < 9 else shifted(16 * index) for index in range(10)]
+    assert chosen(tmp_path, softer) == list(range(10))
     photos = [textured_image(320, 240 + 8 * (seed % 3), seed) for seed in range(70)]
     photos[30] = cv2.blur(photos[30], (9, 9))
     assert chosen(tmp_path, photos) == list(range(70))

@@ -33,6 +33,9 @@ def test_blurred_frames_are_passed_over_but_not_for_ever() -> None:
     frames = [FrameSummary(i, looking(0, 0.1 * i), 0.1 if 2 <= i < 8 else 1.0) for i in range(40)]
     chosen = select_keyframes(frames, 0.2, 10)
     assert max(np.diff(chosen)) <= 4
+    few = [FrameSummary(i, looking(0, 0.2 * i), 0.4 if 0 < i < 11 else 1.0) for i in range(12)]
+    few[5] = FrameSummary(5, looking(0, 1.0), 0.1)
+    assert select_keyframes(few, 0.19, 10) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]  # sharp ends make no rule
 
 
 def test_sharpness_sees_blur_not_brightness() -> None:
