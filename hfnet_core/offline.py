@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from hfnet_core.localizer import Localizer
 from hfnet_core.mapping.bags import Bag, BagOptions
 from hfnet_core.mapping.calibration import camera_from_file
 from hfnet_core.mapping.storage import load_map
+from hfnet_core.orientation import decode_photo
 from hfnet_core.tracking import Tracker
 from hfnet_core.types import Camera, Localization, NotLocalized, Reason
 
@@ -58,7 +60,8 @@ class OfflineLocalizer:
     def images(self, source: Path, calibration: Path | None = None) -> Iterator[Answer]:
         """Localize an image, or every image of a folder, each on its own.
 
-        calibration: of these images; without it the map's camera of the same size is taken. Raises DatasetError for
+        calibration: of these images; without it the map's camera of the same size is taken, of the image upright rather
+        than as it is stored. Raises DatasetError for
         unreadable images and when no camera fits.
         """
         given = camera_from_file(calibration) if calibration is not None else None
@@ -84,9 +87,11 @@ class OfflineLocalizer:
             return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
 
     def _image(self, index: int, path: Path, given: Camera | None) -> Answer:
-        image = read_image(path)
+        image = read_image(path, (given.width, given.height) if given else None)
+        if given is None and not self._cameras_of_size(image) and self._cameras_of_size(image.swapaxes(0, 1)):
+            image = read_image(path, image.shape[:2])  # the map was made of images as they are stored
         height, width = image.shape[:2]
-        camera = given or self._camera_of_size(path, width, height)
+        camera = given or self._camera_of_size(path, image)
         if (camera.width, camera.height) != (width, height):
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
         features = self.extractor.extract(image)
@@ -105,10 +110,13 @@ class OfflineLocalizer:
                     result = tracker.process(features, frame.camera, frame.stamp_ns * 1e-9)
                 yield Answer(f"{path.name}#{frame.index}", frame.stamp_ns, result, frame.map_from_camera)
 
-    def _camera_of_size(self, path: Path, width: int, height: int) -> Camera:
-        for camera in self.map.cameras:
-            if (camera.width, camera.height) == (width, height):
-                return camera
+    def _cameras_of_size(self, image: NDArray[Any]) -> list[Camera]:
+        return [camera for camera in self.map.cameras if (camera.height, camera.width) == image.shape[:2]]
+
+    def _camera_of_size(self, path: Path, image: NDArray[Any]) -> Camera:
+        found, (height, width) = self._cameras_of_size(image), image.shape[:2]
+        if found:
+            return found[0]
         sizes = ", ".join(f"{camera.width}x{camera.height}" for camera in self.map.cameras)
         raise DatasetError(f"{path}: {width}x{height}, but the map's cameras are {sizes}: give --calibration")
 
@@ -118,12 +126,15 @@ def is_bag(path: Path) -> bool:
     return path.suffix.lower() in {".bag", ".mcap", ".db3"} or (path / "metadata.yaml").exists()
 
 
-def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """[H, W] gray or [H, W, 3] RGB, 8 or 16 bit. Raises DatasetError when the file is missing or damaged."""
+def read_image(path: Path, calibrated: tuple[int, int] | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """[H, W] gray or [H, W, 3] RGB, 8 or 16 bit, upright by its EXIF orientation.
+
+    calibrated: (width, height) of its calibration; an image that has this size as it is stored is not turned. Raises
+    DatasetError when the file is missing or damaged.
+    """
     if not path.is_file():
         raise DatasetError(f"{path}: no such image")
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR) if data.size else None
+    image = decode_photo(np.fromfile(path, np.uint8), calibrated)
     if image is None:
         raise DatasetError(f"{path}: not an image that can be read, or damaged")
     if image.dtype not in (np.uint8, np.uint16):

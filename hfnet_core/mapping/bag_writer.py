@@ -21,6 +21,7 @@ from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.calibration import camera_info_fields
 from hfnet_core.mapping.image_folder import FolderFrame
+from hfnet_core.orientation import upright_jpeg
 from hfnet_core.types import Camera
 
 __all__ = ["STORAGES", "BagWriter", "WriterTopics", "open_writer", "write_folder_bag"]
@@ -148,7 +149,9 @@ def write_folder_bag(
     frames: Iterable[FolderFrame], camera: Camera | None, output: Path, *, storage: str,
     topics: WriterTopics | None = None, overwrite: bool = False, progress: Callable[[], object] = lambda: None,
 ) -> int:  # fmt: skip
-    """Write the frames of an image folder as a bag and return their number. Image bytes are kept as they are.
+    """Write the frames of an image folder as a bag and return their number. Image bytes are kept as they are, except
+    that photos are turned upright by their EXIF orientation, unless a calibration of their size as stored, or a pose,
+    belongs to them.
 
     camera: None for images that nobody has calibrated.
 
@@ -161,6 +164,8 @@ def write_folder_bag(
                 data = frame.path.read_bytes()
             except OSError as error:
                 raise DatasetError(f"{frame.path}: cannot be read ({error.strerror})") from error
+            if camera is not None or frame.map_from_camera is None:
+                data = upright_jpeg(data, (camera.width, camera.height) if camera is not None else None)
             writer.compressed(frame.stamp_ns, data, _FORMATS[frame.path.suffix.lower()])
             if camera is not None:
                 writer.camera_info(frame.stamp_ns, camera)

@@ -87,7 +87,7 @@ def import_foreign(
 
 
 def _read(path: Path, camera: Camera) -> NDArray[Any]:
-    image: NDArray[Any] = read_image(path)
+    image: NDArray[Any] = read_image(path, (camera.width, camera.height))
     if image.shape[1::-1] != (camera.width, camera.height):
         raise DatasetError(
             f"{path}: is {image.shape[1]}x{image.shape[0]}, the model's camera {camera.width}x{camera.height}: give "
