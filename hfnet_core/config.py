@@ -197,7 +197,7 @@ class MapBuildConfig(_Checked):
     scale_free: bool = setting(False, "images alone: accept a map whose metres are arbitrary")
     unknown_cameras: str = setting(
         "auto", "without a calibration: one camera took all images of a recording, or each has its own; auto says each "
-        "where image sizes differ", choices=("auto", "shared", "each"),
+        "where image sizes differ, upright or on their side", choices=("auto", "shared", "each"),
     )  # fmt: skip
     max_keypoints: int = setting(2000, "strongest keypoints kept per keyframe", minimum=50, maximum=20000)
     max_side_px: int = setting(1600, "images with a longer side are reduced to it for features; 0 keeps the size",

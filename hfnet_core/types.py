@@ -83,7 +83,10 @@ class Camera:
         return self.focal_parameters[0], self.focal_parameters[-1]
 
     def scaled(self, width: int, height: int) -> Camera:
-        """The same camera for its image resized to `width` x `height` (pixel centres map by (x + .5) s - .5)."""
+        """The same camera for its image resized to `width` x `height` (pixel centres map by (x + .5) s - .5).
+
+        Raises ConfigError for another aspect ratio where the model has one focal length.
+        """
         sx, sy = width / self.width, height / self.height
         n = len(self.focal_parameters)
         if n == 1 and not np.isclose(sx, sy, rtol=1e-2):
@@ -91,6 +94,16 @@ class Camera:
         focal = (length * scale for length, scale in zip(self.focal_parameters, (sx, sy), strict=False))
         centre = [(self.params[n] + 0.5) * sx - 0.5, (self.params[n + 1] + 0.5) * sy - 0.5]
         return Camera(self.model, width, height, (*focal, *centre, *self.params[n + 2 :]))
+
+    def is_resized(self, other: Camera) -> bool:
+        """Whether the other camera is this one for its image in some size, this one included."""
+        if other.model != self.model:
+            return False
+        try:
+            resized = self.scaled(other.width, other.height)
+        except ConfigError:
+            return False
+        return np.allclose(resized.params, other.params, rtol=1e-6, atol=1e-6)
 
 
 @dataclass(frozen=True, eq=False)

@@ -222,9 +222,7 @@ class LandmarkMap:
         would contradict the landmarks. Any other camera is returned as it is.
         """
         for given, refined in zip(self.given_cameras, self.cameras, strict=True) if self.given_cameras else ():
-            if given.model == camera.model and np.allclose(
-                given.scaled(camera.width, camera.height).params, camera.params, rtol=1e-6, atol=1e-6
-            ):
+            if given.is_resized(camera):
                 return refined.scaled(camera.width, camera.height)
         return camera
 

@@ -130,7 +130,9 @@ def cameras_of(keyframes: Sequence[Keyframe], config: MapBuildConfig) -> tuple[l
 def _each_its_own(recording: int, keyframes: Sequence[Keyframe], config: MapBuildConfig) -> bool:
     if config.unknown_cameras != "auto":
         return config.unknown_cameras == "each"
-    sizes = {(item.features.width, item.features.height) for item in keyframes if item.recording == recording}
+    sizes = {
+        frozenset((item.features.width, item.features.height)) for item in keyframes if item.recording == recording
+    }
     return len(sizes) > 1
 
 

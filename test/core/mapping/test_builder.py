@@ -58,6 +58,14 @@ def test_a_wrong_calibration_is_corrected_and_queries_get_the_correction() -> No
     assert found.calibration_for(other) is other
 
 
+def test_queries_of_another_shape_keep_their_calibration() -> None:
+    wide = Camera("SIMPLE_RADIAL", 640, 480, (485.0, 320.0, 240.0, 0.0))
+    found = build(drive(views=6, given=wide))
+    assert found.calibration_for(wide.scaled(320, 240)).width == 320
+    upright = Camera("SIMPLE_RADIAL", 480, 640, (485.0, 240.0, 320.0, 0.0))
+    assert found.calibration_for(upright) is upright
+
+
 def test_orientations_do_not_drift_from_their_priors() -> None:
     scene = drive(views=16, noise_px=0.5)
     found = build(scene)

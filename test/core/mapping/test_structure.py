@@ -125,6 +125,9 @@ def test_photos_of_several_sizes_have_a_camera_each() -> None:
     keyframes = blind(scene.keyframes, camera=guess, camera_guessed=True)
     assert cameras_of(keyframes, MapBuildConfig()) == ([guess], [0] * 6)
     assert cameras_of(keyframes, MapBuildConfig(unknown_cameras="each")) == ([guess] * 6, list(range(6)))
+    upright = Camera("SIMPLE_RADIAL", 480, 640, (600.0, 239.5, 319.5, 0.0))
+    on_end = replace(keyframes[4], camera=upright, features=replace(keyframes[4].features, width=480, height=640))
+    assert cameras_of([*keyframes[:4], on_end], MapBuildConfig()) == ([guess, upright], [0] * 4 + [1])
     keyframes[2] = replace(keyframes[2], features=replace(keyframes[2].features, width=650))
     assert cameras_of(keyframes, MapBuildConfig())[1] == list(range(6))
     assert cameras_of(keyframes, MapBuildConfig(unknown_cameras="shared"))[1] == [0] * 6
