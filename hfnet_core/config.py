@@ -118,7 +118,9 @@ class ExtractorConfig(_Checked):
     max_keypoints: int = setting(1000, "strongest keypoints kept per image", minimum=1, maximum=20000)
     detection_threshold: float = setting(0.005, "lowest keypoint probability", minimum=0.0, maximum=1.0)
     nms_radius_px: int = setting(4, "radius of non-maximum suppression", unit="px", minimum=0, maximum=32)
-    max_side_px: int = setting(0, "images with a longer side are reduced to it; 0 keeps the size", unit="px", minimum=0)
+    max_side_px: int = setting(
+        1600, "images with a longer side are reduced to it, as in maps; 0 keeps the size", unit="px", minimum=0
+    )
     subpixel: bool = setting(True, "refine keypoints below the pixel (ignored by models that must reproduce integers)")
 
 

@@ -8,7 +8,14 @@ import inspect
 import pytest
 
 from hfnet_core import config
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, NodeConfig, from_mapping, settings_of
+from hfnet_core.config import (
+    ExtractorConfig,
+    LocalizerConfig,
+    MapBuildConfig,
+    NodeConfig,
+    from_mapping,
+    settings_of,
+)
 from hfnet_core.errors import ConfigError
 
 CLASSES = [
@@ -62,3 +69,8 @@ def test_lists_of_texts_are_kept_unchangeable() -> None:
     for refused in ("left", ["left", 2], 3):
         with pytest.raises(ConfigError, match=r"cameras: .* is not a list of texts"):
             from_mapping(NodeConfig, {"cameras": refused})
+
+
+def test_maps_and_queries_see_large_images_alike() -> None:
+    """Features of a photo at another scale than the map's fit badly: 8 of 23 photos of 12 megapixels, against all."""
+    assert ExtractorConfig().max_side_px == MapBuildConfig().max_side_px == MapBuildConfig().extraction.max_side_px
