@@ -13,6 +13,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.mapping.image_folder import images_of
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
@@ -48,6 +49,10 @@ class BagReader:
             raise DatasetError(f"{self.path}: no such bag")
         if self.path.is_dir() and self.path.suffix == ".bag":  # readers go by the name
             raise DatasetError(f"{self.path}: is a folder, but only rosbag1 files end in .bag: rename it")
+        if not (self.path / "metadata.yaml").exists() and (count := len(images_of(self.path))):
+            raise DatasetError(
+                f"{self.path}: a folder of {count} images, no recording; `hfnet bag from-images {self.path}` makes one"
+            )
         with self._readable():
             self._reader = AnyReader([self.path], default_typestore=_ROS2)
             self._reader.open()

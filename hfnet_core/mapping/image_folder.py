@@ -11,7 +11,7 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.poses import TumRow, read_tum
 
-__all__ = ["FolderFrame", "list_folder"]
+__all__ = ["FolderFrame", "images_of", "list_folder"]
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -44,7 +44,7 @@ def list_folder(
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder of images")
-    found = _images_in(folder) or _images_in(folder / "images")
+    found = images_of(folder)
     if not found:
         raise DatasetError(f"{folder}: contains no images ({', '.join(_SUFFIXES)})")
     if poses is None:
@@ -57,6 +57,11 @@ def list_folder(
     if not frames:
         raise DatasetError(f"{folder}: no image has a frame number from {first} to {last}")
     return frames
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The images of a folder or, where it has none, of its `images` subfolder, by name; none of what is no folder."""
+    return _images_in(folder) or _images_in(folder / "images")
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -96,6 +96,9 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     assert "cannot be read as a bag" in refusal(tmp_path / "x.bag")
     (tmp_path / "folder").mkdir()
     assert "cannot be read as a bag" in refusal(tmp_path / "folder")
+    (tmp_path / "folder" / "images").mkdir()
+    (tmp_path / "folder" / "images" / "1.JPG").touch()
+    assert f"folder of 1 images, no recording; `hfnet bag from-images {tmp_path}" in refusal(tmp_path / "folder")
 
 
 def test_missing_topics_list_what_there_is(tmp_path: Path) -> None:
