@@ -24,12 +24,12 @@ def adapted(global_descriptors: NDArray[np.float32], shares: Any) -> NDArray[np.
     """[M, G] global descriptors of map images adapted to their map, unit length.
 
     shares: [M, M], an array or a scipy.sparse matrix: how much of what two images see both see, 0..1, with zeros on the
-    diagonal. Each row is the direction of the sum of the image's own and the others', weighted by the squared shares:
-    what a single view shows by accident averages out, what the place looks like stays; the square keeps what is seen
+    diagonal. Each row is the direction of the sum of the image's own and the others', weighted by the cubed shares:
+    what a single view shows by accident averages out, what the place looks like stays; the cube keeps what is seen
     from far off out of it. It is the database-side augmentation of Arandjelovic & Zisserman, CVPR 2012, with weights
     from geometry instead of similarity.
     """
-    weights = shares.multiply(shares) if scipy.sparse.issparse(shares) else np.square(shares)
+    weights = shares.power(3) if scipy.sparse.issparse(shares) else np.power(shares, 3)
     found = global_descriptors + weights @ np.asarray(global_descriptors)
     found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
     return np.asarray(found, np.float32)

@@ -28,7 +28,7 @@ _NOISE = 1e-3  # directions with a smaller share of the largest singular value a
 _RIDGE = 1.0  # added to the variances within places, in units of their mean: keeps rare directions from dominating
 _SAME_PLACE = 0.4  # overlap from which two views of a room count as one place
 _ROOM_VIEWS = 14
-_OTHER_VIEW = CropRange(scale=(0.8, 1.5), rotation_deg=15.0, perspective=0.12, tilt=1.5)
+_OTHER_VIEW = CropRange(scale=(0.8, 1.5), rotation_deg=45.0, perspective=0.12, tilt=1.5)
 _SHIFT = 0.25  # of the other view's middle, in image sides
 
 
