@@ -29,7 +29,8 @@ def adapted(global_descriptors: NDArray[np.float32], shares: Any) -> NDArray[np.
     from far off out of it. It is the database-side augmentation of Arandjelovic & Zisserman, CVPR 2012, with weights
     from geometry instead of similarity.
     """
-    weights = shares.power(3) if scipy.sparse.issparse(shares) else np.power(shares, 3)
+    # Not .power(3), which sorts in place what a map file holds read-only.
+    weights = shares.multiply(shares).multiply(shares) if scipy.sparse.issparse(shares) else np.power(shares, 3)
     found = global_descriptors + weights @ np.asarray(global_descriptors)
     found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
     return np.asarray(found, np.float32)

@@ -22,14 +22,14 @@ def built() -> LandmarkMap:
     return build_from_keyframes(drive(views=5, landmarks=80).keyframes, INFO, MapBuildConfig(), "site", {})
 
 
-def test_they_are_sums_weighted_by_the_squared_share_of_landmarks_in_common(built: LandmarkMap) -> None:
+def test_they_are_sums_weighted_by_the_cubed_share_of_landmarks_in_common(built: LandmarkMap) -> None:
     assert len(built.covisible_keyframes) > 0
     seen = [set(built.landmarks_of(keyframe).tolist()) for keyframe in range(built.keyframes)]
     expected = np.array(built.global_descriptors, np.float64)
     for keyframe in range(built.keyframes):
         for other in built.covisible_with(keyframe)[0]:
             share = len(seen[keyframe] & seen[other]) / max(len(seen[keyframe]), len(seen[other]))
-            expected[keyframe] += share**2 * built.global_descriptors[other]
+            expected[keyframe] += share**3 * built.global_descriptors[other]
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(built.place_descriptors, expected, atol=1e-6)
     assert built.place_descriptors.dtype == np.float32
