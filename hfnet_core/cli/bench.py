@@ -13,7 +13,7 @@ from rich.table import Table
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation import feature_bench, localization_suite
 from hfnet_core.evaluation.depth_sequence import Overlaps, load_depth_sequence, render_courtyard, turned
-from hfnet_core.evaluation.feature_metrics import load_sequences
+from hfnet_core.evaluation.feature_metrics import TRIALS, load_sequences
 from hfnet_core.evaluation.retrieval_metrics import RetrievalScores
 from hfnet_core.offline import read_image
 
@@ -39,6 +39,7 @@ def features(
     ] = 0.0,
     distractors: Annotated[Path | None, typer.Option(help="Folder of unrelated images for retrieval.")] = None,
     keypoints: Annotated[int, typer.Option(min=10, help="Keypoints per image, for every front end.")] = 1000,
+    trials: Annotated[int, typer.Option(min=1, help="Seeds of RANSAC that relocalization is averaged over.")] = TRIALS,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
     aliked: Annotated[Path | None, typer.Option(help="ALIKED weights (.pth); needs the `train` extra.")] = None,
 ) -> None:
@@ -55,7 +56,11 @@ def features(
     others = [read_image(path) for path in sorted(distractors.rglob("*.[jp][pn]g"))] if distractors is not None else []
     extractors = feature_bench.front_ends(model, keypoints, aliked)
     with console.status("measuring") as status:
-        scores = feature_bench.run(extractors, sequences, walk, others, lambda name: status.update(f"measuring {name}"))
+
+        def show(name: str) -> None:
+            status.update(f"measuring {name}")
+
+        scores = feature_bench.run(extractors, sequences, walk, others, show, trials)
     if sequences:
         console.print(_planar_table(scores))
     if walk is not None:

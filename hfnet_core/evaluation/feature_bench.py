@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.evaluation.depth_sequence import DepthSequence, overlaps
 from hfnet_core.evaluation.feature_metrics import (
+    TRIALS,
     Extract,
     HomographyScores,
     PlanarSequence,
@@ -61,6 +62,7 @@ def run(
     depth: DepthSequence | None,
     distractors: Sequence[NDArray[Any]] = (),
     progress: Callable[[str], None] = lambda _: None,
+    trials: int = TRIALS,
 ) -> list[FrontEndScores]:
     """All scores of all front ends. Retrieval is measured where there is a global descriptor; SIFT, which has none,
     retrieves with a VLAD of its own descriptors, trained on the map frames."""
@@ -72,7 +74,7 @@ def run(
         homographies = {sequence.name: evaluate_homographies(timed, sequence) for sequence in planar}
         relocalization, retrieval = None, {}
         if depth is not None and overlap is not None:
-            relocalization = evaluate_relocalization(timed, depth, overlap.unseen.with_map)
+            relocalization = evaluate_relocalization(timed, depth, overlap.unseen.with_map, trials)
             describe = _describe(name, extract, depth)  # untimed: others see fewer images
             retrieval = {} if describe is None else evaluate_retrieval(describe, depth, overlap, distractors)
         scores.append(FrontEndScores(name, homographies, relocalization, retrieval, timed.median_s()))

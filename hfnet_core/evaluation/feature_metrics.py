@@ -25,6 +25,7 @@ from hfnet_core.offline import read_image
 from hfnet_core.types import Features, Float32
 
 __all__ = [
+    "TRIALS",
     "Extract",
     "HomographyScores",
     "RelocalizationScores",
@@ -39,7 +40,7 @@ RECALL_AT = ((0.05, 2.0), (0.10, 5.0), (0.25, 5.0))  # metres, degrees
 _CORNER_PX = 3.0
 _CANDIDATES = 6  # map frames given per query frame
 _PNP_ERROR_PX = 6.0
-_TRIALS = 10  # of RANSAC: another seed alone moves recall by several points
+TRIALS = 10  # of RANSAC: another seed alone moves recall by several points
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,10 +145,12 @@ def _homography_is_correct(source: Float32, target: Float32, truth: Array, size:
     return float(error < _CORNER_PX)
 
 
-def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: Array) -> RelocalizationScores:
+def evaluate_relocalization(
+    extract: Extract, sequence: DepthSequence, overlap: Array, trials: int = TRIALS
+) -> RelocalizationScores:
     """Pose recall with landmarks from depth and the best-overlapping map frames given: features alone decide.
 
-    overlap: [Q, M], of `Overlaps.unseen`: landmarks need known depth.
+    overlap: [Q, M], of `Overlaps.unseen`: landmarks need known depth. trials: seeds of RANSAC, from 0 on.
     """
     maps = []
     for frame in sequence.map_frames:
@@ -165,7 +168,7 @@ def evaluate_relocalization(extract: Extract, sequence: DepthSequence, overlap: 
             pixels.append(features.keypoints_px[matches.keypoints])
             lifted.append(xyz[matches.landmarks])
         solve = _Pnp(np.concatenate(pixels).astype(np.float64), np.concatenate(lifted), sequence.camera)
-        errors.append([solve.error(seed, query.map_from_camera) for seed in range(_TRIALS)])
+        errors.append([solve.error(seed, query.map_from_camera) for seed in range(trials)])
     metres, degrees = np.array(errors).transpose(2, 1, 0)  # [trials, queries] each
     recall = np.array([((metres <= m) & (degrees <= d)).mean(axis=1) for m, d in RECALL_AT])
     means, deviations = (tuple(map(float, values)) for values in (recall.mean(axis=1), recall.std(axis=1)))

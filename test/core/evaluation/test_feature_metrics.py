@@ -16,11 +16,13 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.depth_sequence import load_depth_sequence, overlaps
 from hfnet_core.evaluation.feature_metrics import (
     PlanarSequence,
+    _Pnp,
     evaluate_homographies,
     evaluate_relocalization,
     load_sequences,
 )
 from hfnet_core.features.baselines import SiftExtractor
+from hfnet_core.geometry import Pose
 
 SHIFT = np.array([[1.0, 0.0, 12.0], [0.0, 1.0, -7.0], [0.0, 0.0, 1.0]])
 
@@ -94,7 +96,7 @@ def walk_along_a_wall(folder: Path, unknown: slice = slice(0)) -> None:
     (folder / "camera.json").write_text(json.dumps(camera))
 
 
-def test_relocalization_against_a_wall_of_known_depth(tmp_path: Path) -> None:
+def test_relocalization_against_a_wall_of_known_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     walk_along_a_wall(tmp_path)
     sequence = load_depth_sequence(tmp_path, first_query=500)
     assert (len(sequence.map_frames), len(sequence.query_frames)) == (3, 2)
@@ -104,6 +106,16 @@ def test_relocalization_against_a_wall_of_known_depth(tmp_path: Path) -> None:
     assert (scores.recall, scores.deviation) == ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     assert scores.median_m < 0.01
     assert evaluate_relocalization(SiftExtractor().extract, sequence, overlap) == scores
+    solved: list[int] = []
+
+    def seeds(solve: _Pnp, seed: int, truth: Pose) -> tuple[float, float]:
+        solved.append(seed)
+        return 0.04 if seed else 0.06, 1.0
+
+    monkeypatch.setattr(_Pnp, "error", seeds)
+    one, four = (evaluate_relocalization(SiftExtractor().extract, sequence, overlap, trials) for trials in (1, 4))
+    assert (one.recall[0], four.recall[0]) == (0.0, 0.75)
+    assert solved == [0] * 2 + [0, 1, 2, 3] * 2
     with pytest.raises(DatasetError, match="needs frames"):
         load_depth_sequence(tmp_path, first_query=0)
 
