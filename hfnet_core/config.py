@@ -202,8 +202,8 @@ class MapBuildConfig(_Checked):
         "where image sizes differ, upright or on their side", choices=("auto", "shared", "each"),
     )  # fmt: skip
     max_keypoints: int = setting(2000, "strongest keypoints kept per keyframe", minimum=50, maximum=20000)
-    max_side_px: int = setting(1600, "images with a longer side are reduced to it for features; 0 keeps the size",
-                               unit="px", minimum=0)  # fmt: skip
+    max_side_px: int = setting(ExtractorConfig.max_side_px, "images with a longer side are reduced to it for features; "
+                               "0 keeps the size", unit="px", minimum=0)  # fmt: skip
     pairs_per_keyframe: int = setting(20, "most keyframes each one is matched with", minimum=1, maximum=1000)
     match_ratio: float = setting(0.9, "ratio test between keyframes (distance), after the mutual check",
                                  minimum=0.1, maximum=1.0)  # fmt: skip

@@ -61,8 +61,7 @@ class OfflineLocalizer:
         """Localize an image, or every image of a folder, each on its own.
 
         calibration: of these images; without it the map's camera of the same size is taken, of the image upright rather
-        than as it is stored. Raises DatasetError for
-        unreadable images and when no camera fits.
+        than as it is stored. Raises DatasetError for unreadable images and when no camera fits.
         """
         given = camera_from_file(calibration) if calibration is not None else None
         for index, path in enumerate(_image_files(source)):
@@ -87,11 +86,9 @@ class OfflineLocalizer:
             return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
 
     def _image(self, index: int, path: Path, given: Camera | None) -> Answer:
-        image = read_image(path, (given.width, given.height) if given else None)
-        if given is None and not self._cameras_of_size(image) and self._cameras_of_size(image.swapaxes(0, 1)):
-            image = read_image(path, image.shape[:2])  # the map was made of images as they are stored
+        image = self._read(path, given)
+        camera = given or self._camera_of(path, image)
         height, width = image.shape[:2]
-        camera = given or self._camera_of_size(path, image)
         if (camera.width, camera.height) != (width, height):
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
         features = self.extractor.extract(image)
@@ -110,13 +107,19 @@ class OfflineLocalizer:
                     result = tracker.process(features, frame.camera, frame.stamp_ns * 1e-9)
                 yield Answer(f"{path.name}#{frame.index}", frame.stamp_ns, result, frame.map_from_camera)
 
-    def _cameras_of_size(self, image: NDArray[Any]) -> list[Camera]:
-        return [camera for camera in self.map.cameras if (camera.height, camera.width) == image.shape[:2]]
+    def _read(self, path: Path, given: Camera | None) -> NDArray[Any]:
+        """As the given calibration fits; else upright or, where the map has only cameras of that size, as stored."""
+        if given is not None:
+            return read_image(path, (given.width, given.height))
+        image, sizes = read_image(path), {(camera.width, camera.height) for camera in self.map.cameras}
+        on_its_side = image.shape[1::-1] not in sizes and image.shape[:2] in sizes
+        return read_image(path, image.shape[:2]) if on_its_side else image
 
-    def _camera_of_size(self, path: Path, image: NDArray[Any]) -> Camera:
-        found, (height, width) = self._cameras_of_size(image), image.shape[:2]
-        if found:
-            return found[0]
+    def _camera_of(self, path: Path, image: NDArray[Any]) -> Camera:
+        height, width = image.shape[:2]
+        for camera in self.map.cameras:
+            if (camera.width, camera.height) == (width, height):
+                return camera
         sizes = ", ".join(f"{camera.width}x{camera.height}" for camera in self.map.cameras)
         raise DatasetError(f"{path}: {width}x{height}, but the map's cameras are {sizes}: give --calibration")
 

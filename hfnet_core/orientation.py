@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["decode_photo", "upright_jpeg"]
+__all__ = ["AS_STORED", "decode_photo", "upright_jpeg"]
 
 _UPRIGHT = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH  # OpenCV applies the orientation
-_STORED = _UPRIGHT | cv2.IMREAD_IGNORE_ORIENTATION
+AS_STORED = _UPRIGHT | cv2.IMREAD_IGNORE_ORIENTATION
 _QUALITY = 95
 _EXIF = b"Exif\x00\x00"
 _HEADER = 4  # bytes of the EXIF segment before that: marker and length
@@ -36,7 +36,7 @@ def decode_photo(
     """
     if not encoded.size:
         return None
-    image: Any = cv2.imdecode(encoded, _UPRIGHT if calibrated is None else _STORED)
+    image: Any = cv2.imdecode(encoded, _UPRIGHT if calibrated is None else AS_STORED)
     if calibrated is not None and image is not None and image.shape[1::-1] != calibrated:
         image = cv2.imdecode(encoded, _UPRIGHT)
     return None if image is None else np.asarray(image)
@@ -55,10 +55,12 @@ def upright_jpeg(encoded: bytes, calibrated: tuple[int, int] | None = None) -> b
     if not turned:
         return encoded
     data = np.frombuffer(encoded, np.uint8)
-    stored, upright = cv2.imdecode(data, _STORED), cv2.imdecode(data, _UPRIGHT)
-    if stored is None or upright is None:
+    upright = decode_photo(data)
+    if upright is None:
         return encoded  # damaged: for the reader to say
-    if calibrated is not None and (stored.shape[1::-1] == calibrated or upright.shape[1::-1] != calibrated):
-        return encoded
+    if calibrated is not None:
+        stored: Any = cv2.imdecode(data, AS_STORED)
+        if stored.shape[1::-1] == calibrated or upright.shape[1::-1] != calibrated:
+            return encoded
     written = cv2.imencode(".jpg", upright, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
     return written[:2] + segment + written[2:]

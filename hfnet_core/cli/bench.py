@@ -56,11 +56,9 @@ def features(
     others = [read_image(path) for path in sorted(distractors.rglob("*.[jp][pn]g"))] if distractors is not None else []
     extractors = feature_bench.front_ends(model, keypoints, aliked)
     with console.status("measuring") as status:
-
-        def show(name: str) -> None:
-            status.update(f"measuring {name}")
-
-        scores = feature_bench.run(extractors, sequences, walk, others, show, trials)
+        scores = feature_bench.run(
+            extractors, sequences, walk, others, lambda name: status.update(f"measuring {name}"), trials
+        )
     if sequences:
         console.print(_planar_table(scores))
     if walk is not None:

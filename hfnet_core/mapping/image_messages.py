@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.orientation import AS_STORED
 
 __all__ = ["decode_compressed_image", "decode_raw_image"]
 
@@ -27,9 +28,6 @@ _BAYER = {
 }  # fmt: skip
 _YUV = {"yuv422": cv2.COLOR_YUV2RGB_UYVY, "uyvy": cv2.COLOR_YUV2RGB_UYVY,
         "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2, "yuyv": cv2.COLOR_YUV2RGB_YUY2}  # fmt: skip
-
-# The calibration belongs to the pixels as they are stored, so an EXIF rotation must not be applied.
-_AS_STORED = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def decode_raw_image(message: Any) -> Image:
@@ -93,7 +91,7 @@ def decode_compressed_image(message: Any) -> Image:
     image = None
     if data.size:
         try:
-            image = cv2.imdecode(data, _AS_STORED)
+            image = cv2.imdecode(data, AS_STORED)  # the calibration belongs to these pixels
         except cv2.error:
             image = None
     if image is None:

@@ -49,7 +49,7 @@ from hfnet_core.training.train import CHECKPOINT_NAME, RunSettings, run_stage
 __all__ = ["spec_of", "train_network", "view_sizes"]
 
 _IMITATION = GlobalLossSettings(imitation_weight=10.0, place_weight=0.25, dense_weight=0.25)
-_TURN_DEG = 60.0  # two crops of a photo then differ by 40 degrees (standard deviation) instead of 21
+_TURN_DEG = 60.0  # two crops of a photo then differ by 41 degrees (standard deviation) instead of 21
 _GENTLE_TURN_DEG = 45.0
 _BLANK_REPORTS = 50  # photos between two lines about the teacher
 
