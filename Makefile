@@ -23,6 +23,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --exclude hfnet_core/training
+	$(BIN)/lint-imports --no-logo
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -38,7 +38,7 @@ setup(
     maintainer="hfnet_ros developers",
     maintainer_email="maintainers@example.org",
     packages=find_packages(include=["hfnet_core", "hfnet_core.*", "hfnet_ros", "hfnet_ros.*"]),
-    package_data={"hfnet_core": ["py.typed", "mapping/viewer.html", "models/*.onnx", "models/*.md"]},
+    package_data={"hfnet_core": ["py.typed", "maintenance/viewer.html", "models/*.onnx", "models/*.md"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -81,6 +81,7 @@ setup(
             "onnx>=1.15",
             "ruff",
             "mypy",
+            "import-linter>=2.6",
         ],
     },
     entry_points={

@@ -16,12 +16,12 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
-from hfnet_core.consistency import UNKNOWN_PRIOR
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Array, Pose, moved_covariance
-from hfnet_core.mapping.calibration import camera_from_info
-from hfnet_core.mapping.image_messages import decode_compressed_image, decode_raw_image
-from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
+from hfnet_core.localization.consistency import UNKNOWN_PRIOR
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.recordings.calibration import camera_from_info
 from hfnet_core.types import Camera
 
 __all__ = [

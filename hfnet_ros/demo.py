@@ -25,13 +25,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, HFNetError
-from hfnet_core.evaluation import walk
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.storage import save_map
-from hfnet_ros.children import use_wheels
+from hfnet_core.maps.storage import save_map
+from hfnet_core.synthetic import walk
 from hfnet_ros.evaluate import Query, Run, report, run
+from hfnet_ros.processes import use_wheels
 
 __all__ = ["DemoError", "check", "main"]
 

@@ -32,15 +32,16 @@ from hfnet_core.evaluation.html_report import worst_frames, write_html
 from hfnet_core.evaluation.metrics import Sample, Score, score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
-from hfnet_core.evaluation.trajectory import evo_statistics, nearest, write_tum
+from hfnet_core.evaluation.trajectory import evo_statistics, nearest
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.mapping.bag_reader import Topic
-from hfnet_core.mapping.bags import Bag, BagOptions, BagStamp
-from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.mapping.storage import load_map
-from hfnet_ros.children import Child, ChildError, node_arguments, use_wheels
+from hfnet_core.maps.storage import load_map
+from hfnet_core.recordings.bag_reader import Topic
+from hfnet_core.recordings.bags import Bag, BagStamp
+from hfnet_core.recordings.options import BagOptions, PoseOptions
+from hfnet_core.recordings.tum import write_tum
 from hfnet_ros.conversions import pose_from_msg, stamp_to_ns
 from hfnet_ros.player import LATCHED, Timing
+from hfnet_ros.processes import Child, ChildError, node_arguments, use_wheels
 
 __all__ = ["Listener", "Query", "Run", "main", "report", "run"]
 

@@ -27,14 +27,14 @@ from std_srvs.srv import Empty, SetBool, Trigger
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError, first_line
 from hfnet_core.threads import one_blas_thread
-from hfnet_ros.diagnostics import Health, Level
-from hfnet_ros.engine import Engine
-from hfnet_ros.frames import Frames, open_frames
-from hfnet_ros.heartbeat import Heartbeat, open_heartbeat
-from hfnet_ros.map_component import MapView, SharedMap
-from hfnet_ros.outputs import Outputs
+from hfnet_ros.node.bond import Heartbeat, open_heartbeat
+from hfnet_ros.node.diagnostics import Health, Level
+from hfnet_ros.node.frames import Frames, open_frames
+from hfnet_ros.node.map_component import MapView, SharedMap
+from hfnet_ros.node.outputs import Outputs
+from hfnet_ros.node.pipeline import Engine
+from hfnet_ros.node.session import Session
 from hfnet_ros.parameters import Configs, Parameters
-from hfnet_ros.session import Session
 
 __all__ = ["LocalizationNode", "main"]
 

@@ -31,7 +31,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
 from hfnet_core.errors import ConfigError, DatasetError, HFNetError
-from hfnet_core.mapping.bag_reader import BagReader, Topic
+from hfnet_core.recordings.bag_reader import BagReader, Topic
 from hfnet_ros.conversions import stamp_from_ns
 
 __all__ = ["LATCHED", "Player", "Tape", "Timing", "main"]

@@ -14,7 +14,7 @@ from typing import cast
 
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.poses import TimedPoses
+from hfnet_core.recordings.transforms import TimedPoses
 
 __all__ = ["TransformBuffer", "TransformError"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from helpers import textured_image
 
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bag_writer import BagWriter, open_writer
+from hfnet_core.recordings.bag_writer import BagWriter, open_writer
 from hfnet_core.types import Camera
 
 CAMERA = Camera("OPENCV", 160, 120, (120.0, 121.0, 80.0, 60.0, -0.1, 0.01, 0.001, -0.002))

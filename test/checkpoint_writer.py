@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hfnet_core.features.crc32c import crc32c
+from hfnet_core.features.network.crc32c import crc32c
 
 _FLOAT32 = 1
 

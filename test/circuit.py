@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from drift import drifted
 from drive import CAMERA, Drive
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.evaluation.drift import drifted
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.builder import Keyframe
-from hfnet_core.mapping.cameras import project
+from hfnet_core.projection import project_in_camera
 from hfnet_core.types import Features
 
 _STEP_M = 0.25
@@ -76,7 +76,7 @@ def _seen(
     pose: Pose, points: NDArray[np.float64], descriptors: NDArray[np.float64], words: NDArray[np.float64],
     noise_px: float, rng: np.random.Generator,
 ) -> Features:  # fmt: skip
-    pixels = project(CAMERA, pose.inverse().apply(points)) + rng.normal(0, noise_px, (len(points), 2))
+    pixels = project_in_camera(CAMERA, pose.inverse().apply(points)) + rng.normal(0, noise_px, (len(points), 2))
     with np.errstate(invalid="ignore"):
         seen = rng.permutation(np.flatnonzero(((pixels >= 0) & (pixels < (640, 480))).all(axis=1)))
     own = _unit(descriptors[seen] + rng.normal(0, 0.05, (len(seen), descriptors.shape[1])))

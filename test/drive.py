@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.builder import Keyframe
-from hfnet_core.mapping.cameras import project
+from hfnet_core.projection import project_in_camera
 from hfnet_core.types import Camera, Features
 
 INFO = SimpleNamespace(name="synthetic", version="0", model_hash="f" * 64)
@@ -46,7 +46,7 @@ def drive(
         share = index / max(views - 1, 1)
         turn = Rotation.from_euler("yx", (20 * np.sin(3 * share), 5 * share), degrees=True).as_matrix()
         pose = Pose(turn, np.array([2 * share, 0.2 * np.sin(5 * share), 0.3 * share]))
-        pixels = project(CAMERA, pose.inverse().apply(points)) + rng.normal(0, noise_px, (landmarks, 2))
+        pixels = project_in_camera(CAMERA, pose.inverse().apply(points)) + rng.normal(0, noise_px, (landmarks, 2))
         with np.errstate(invalid="ignore"):
             seen = np.flatnonzero(((pixels >= 0) & (pixels < (640, 480))).all(axis=1))
         seen = rng.permutation(seen)

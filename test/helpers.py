@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hfnet_core.features.architecture import NetworkSpec, variable_shapes
-from hfnet_core.features.onnx_graph import build_onnx, save_onnx
+from hfnet_core.features.network.architecture import NetworkSpec, variable_shapes
+from hfnet_core.features.network.onnx_graph import build_onnx, save_onnx
 
 TINY_SPEC = NetworkSpec(local_dim=16, global_dim=32, clusters=4, intermediate_dim=8, corner_aligned=False)
 

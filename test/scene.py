@@ -8,8 +8,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.pose import project
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.projection import project
 from hfnet_core.types import Camera, Features
 
 CAMERA = Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.image_folder import FolderFrame
+from hfnet_core.recordings.image_folder import FolderFrame
 from hfnet_core.types import Camera
 
 __all__ = ["surveyed"]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import ExtractorConfig
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bag_writer import open_writer
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.storage import save_map
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.storage import save_map
+from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_core.types import Camera
 
 CAMERA = Camera("PINHOLE", 320, 240, (260.0, 260.0, 159.5, 119.5))

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from hfnet_core.mapping.bag_writer import write_folder_bag
-from hfnet_core.mapping.calibration import camera_from_file
-from hfnet_core.mapping.image_folder import list_folder
+from hfnet_core.recordings.bag_writer import write_folder_bag
+from hfnet_core.recordings.calibration import camera_from_file
+from hfnet_core.recordings.image_folder import list_folder
 
 __all__ = ["app"]
 

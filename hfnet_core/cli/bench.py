@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hfnet_core.benchmarks import feature_bench, localization_suite
+from hfnet_core.benchmarks.feature_metrics import TRIALS, load_sequences
+from hfnet_core.benchmarks.retrieval_metrics import RetrievalScores
 from hfnet_core.errors import ConfigError
-from hfnet_core.evaluation import feature_bench, localization_suite
 from hfnet_core.evaluation.depth_sequence import Overlaps, load_depth_sequence, render_courtyard, turned
-from hfnet_core.evaluation.feature_metrics import TRIALS, load_sequences
-from hfnet_core.evaluation.retrieval_metrics import RetrievalScores
-from hfnet_core.offline import read_image
+from hfnet_core.images.reading import read_image
 
 __all__ = ["app"]
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hfnet_core.config import EngineConfig, from_mapping
 from hfnet_core.errors import BackendError, ConfigError
-from hfnet_core.features.backend import DEFAULT_MODEL
+from hfnet_core.features.backends.opening import DEFAULT_MODEL
 
 __all__ = ["app"]
 
@@ -38,7 +38,7 @@ def build(
     workspace_mib: Annotated[int, typer.Option(help="Most GPU memory used to build.")] = _DEFAULTS.workspace_mib,
 ) -> None:
     """Build engines now, so that no image has to wait for one. Built ones are kept and checked, not built again."""
-    from hfnet_core.features.tensorrt.backend import TensorRTBackend
+    from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 
     sizes = [_parsed(text) for text in size]
     values = {"precision": precision, "cache_dir": cache_dir, "device": device, "workspace_mib": workspace_mib}
@@ -57,8 +57,8 @@ def build(
 @app.command()
 def info(cache_dir: _Folder = _DEFAULTS.cache_dir, device: _Device = _DEFAULTS.device) -> None:
     """Is there a GPU that TensorRT can use, and which engines are there?"""
-    from hfnet_core.features.tensorrt.cache import EngineCache, default_folder
-    from hfnet_core.features.tensorrt.device import open_device
+    from hfnet_core.features.backends.tensorrt.building.cache import EngineCache, default_folder
+    from hfnet_core.features.backends.tensorrt.device import open_device
 
     try:
         gpu = open_device(device)
@@ -89,7 +89,7 @@ def bench(
     device: _Device = _DEFAULTS.device,
 ) -> None:
     """Latency from image to features, beside ONNX Runtime and the chip's floor. Builds what is not built yet."""
-    from hfnet_core.features.tensorrt.bench import bench as measure
+    from hfnet_core.features.engine_tools.bench import bench as measure
 
     config = from_mapping(EngineConfig, {"cache_dir": cache_dir, "device": device})
     for height, width in map(_parsed, size):
@@ -114,7 +114,7 @@ def quantize(
     image_topic: Annotated[str | None, typer.Option(help="Image topic of the bag, if it has several.")] = None,
 ) -> None:
     """Make an INT8 copy of a model from the images of a bag, and say how much it differs."""
-    from hfnet_core.features.tensorrt.calibration import quantized_by_bag
+    from hfnet_core.features.engine_tools.calibration_images import quantized_by_bag
 
     report = quantized_by_bag(model, bag, output, images, image_topic)
     typer.echo(f"{output}: quantized by {report.images} images; on {report.tested} others: {report}")

@@ -16,11 +16,10 @@ from hfnet_core.evaluation.metrics import score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
-from hfnet_core.focal import FocalCheck
-from hfnet_core.mapping.bags import BagOptions
-from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.mapping.storage import MAP_SUFFIX
-from hfnet_core.offline import OfflineLocalizer, is_bag
+from hfnet_core.localization.focal import FocalCheck
+from hfnet_core.localization.offline import OfflineLocalizer, is_bag
+from hfnet_core.maps.storage import MAP_SUFFIX
+from hfnet_core.recordings.options import BagOptions, PoseOptions
 from hfnet_core.types import Localized
 
 __all__ = ["eval_bag"]

@@ -29,12 +29,12 @@ def import_checkpoint(
     licence: Annotated[str, typer.Option(help="Licence of the HF-Net weights.")] = "as released by its authors",
 ) -> None:
     """Turn weights that you own into files this package uses; neither TensorFlow nor MATLAB is needed."""
-    from hfnet_core.features.release_import import import_release, open_release
+    from hfnet_core.features.network.release_import import import_release, open_release
 
     checkpoint = open_release(source)
     if checkpoint is None:
         try:
-            from hfnet_core.training.teacher_files import import_teacher
+            from hfnet_core.training.teachers.teacher_files import import_teacher
         except ImportError as error:
             raise ConfigError("importing a teacher needs PyTorch; pip install 'hfnet_ros[train]'") from error
         typer.echo(f"{output}: {import_teacher(source, output)}, every parameter checked")

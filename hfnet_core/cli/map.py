@@ -11,19 +11,18 @@ from rich.console import Console
 from hfnet_core.cli.map_care import add_commands
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, from_mapping
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.mapping.bags import BagOptions, options_per_camera
+from hfnet_core.maintenance.check import check_map
+from hfnet_core.maintenance.colmap_import import import_foreign
+from hfnet_core.maintenance.summary import summarize, summarize_check
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.check import check_map
-from hfnet_core.mapping.colmap import export_colmap, export_ply, import_colmap
-from hfnet_core.mapping.foreign import import_foreign
-from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.mapping.poses import parse_pose
-from hfnet_core.mapping.storage import MAP_SUFFIX, check_output, load_map, save_map
-from hfnet_core.mapping.summary import summarize, summarize_check
-from hfnet_core.mapping.workers import open_workers
-from hfnet_core.mapping.workplace import open_workplace
+from hfnet_core.mapping.keyframes.workers import open_workers
+from hfnet_core.mapping.keyframes.workspace import open_workplace
+from hfnet_core.maps.colmap import export_colmap, export_ply, import_colmap
+from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
+from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
+from hfnet_core.recordings.tum import parse_pose
 
 __all__ = ["app"]
 

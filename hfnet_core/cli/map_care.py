@@ -12,23 +12,22 @@ from rich.table import Table
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, MapCareConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Similarity
-from hfnet_core.mapping.align import fit_positions, floor_alignment, moved_map, read_positions
-from hfnet_core.mapping.bags import BagOptions, options_per_camera
-from hfnet_core.mapping.check import MapCheck, check_map
-from hfnet_core.mapping.extend import extend_map
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.merge import merge_maps
-from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.mapping.poses import parse_pose
-from hfnet_core.mapping.prune import Budget, prune_map
-from hfnet_core.mapping.recording import Progress as Report
-from hfnet_core.mapping.storage import MAP_SUFFIX, check_output, load_map, save_map
-from hfnet_core.mapping.summary import accuracy_rows, summarize
-from hfnet_core.mapping.view import check_view_name, draw_map
-from hfnet_core.mapping.workplace import open_workplace
+from hfnet_core.maintenance.align import fit_positions, floor_alignment, moved_map, read_positions
+from hfnet_core.maintenance.check import MapCheck, check_map
+from hfnet_core.maintenance.extend import extend_map
+from hfnet_core.maintenance.merge import merge_maps
+from hfnet_core.maintenance.prune import Budget, prune_map
+from hfnet_core.maintenance.summary import accuracy_rows, summarize
+from hfnet_core.maintenance.view import check_view_name, draw_map
+from hfnet_core.mapping.keyframes.workspace import open_workplace
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
+from hfnet_core.progress import Progress as Report
+from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
+from hfnet_core.recordings.tum import parse_pose
 
 __all__ = ["add_commands"]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from hfnet_core.mapping.recording import Progress as Report
+from hfnet_core.progress import Progress as Report
 
 __all__ = ["progress_bars"]
 

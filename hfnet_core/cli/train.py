@@ -59,7 +59,7 @@ def train(
     )
     _need_torch()
     from hfnet_core.training.recipe import train_network
-    from hfnet_core.training.teachers import Aliked
+    from hfnet_core.training.teachers.aliked import Aliked
 
     def report(line: str) -> None:
         typer.echo(line)

@@ -9,15 +9,16 @@ from pathlib import Path
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.metrics import Sample
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bags import Bag, BagFrame, BagOptions
+from hfnet_core.localization.offline import OfflineLocalizer
+from hfnet_core.localization.tracking import Tracker
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.recording import Progress, silent
-from hfnet_core.mapping.storage import save_map
-from hfnet_core.offline import OfflineLocalizer
-from hfnet_core.tracking import Tracker
+from hfnet_core.maps.storage import save_map
+from hfnet_core.progress import Progress, silent
+from hfnet_core.recordings.bags import Bag, BagFrame
+from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
 
 __all__ = ["evaluate_bag", "map_from_bag"]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.evaluation import walk
-from hfnet_core.evaluation.courtyard import courtyard
-from hfnet_core.evaluation.rendering import Renderer
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.image import to_gray
-from hfnet_core.offline import read_image
+from hfnet_core.images.pixels import to_gray
+from hfnet_core.images.reading import read_image
+from hfnet_core.synthetic import walk
+from hfnet_core.synthetic.courtyard import courtyard
+from hfnet_core.synthetic.rendering import Renderer
 from hfnet_core.types import Float32
 
 __all__ = ["DepthFrame", "DepthSequence", "Overlap", "Overlaps", "lift", "load_depth_sequence", "mutual_overlap",

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from hfnet_core.config import EvaluationConfig
-from hfnet_core.debug_image import draw as draw_matches
 from hfnet_core.evaluation.metrics import RECALL_LEVELS, Sample, judge, score, state
 from hfnet_core.evaluation.picture import (
     COLORS,
@@ -30,8 +29,9 @@ from hfnet_core.evaluation.picture import (
 )
 from hfnet_core.evaluation.report import rows
 from hfnet_core.files import written_whole
-from hfnet_core.mapping.bags import BagOptions
-from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.images.drawing import draw as draw_matches
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.recordings.options import BagOptions
 
 __all__ = ["worst_frames", "write_html"]
 

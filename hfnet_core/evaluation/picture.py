@@ -17,8 +17,9 @@ from hfnet_core.evaluation.metrics import Sample, judge, score
 from hfnet_core.evaluation.report import rows
 from hfnet_core.files import whole_file
 from hfnet_core.geometry import Array
-from hfnet_core.mapping.bags import Bag, BagOptions
-from hfnet_core.mapping.landmark_map import LandmarkMap
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.options import BagOptions
 
 __all__ = ["Thumbnail", "as_uint8", "draw", "draw_errors", "draw_plan", "dressed", "pictures_of", "thumbnails"]
 

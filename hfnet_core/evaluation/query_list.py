@@ -15,7 +15,7 @@ import pycolmap
 from hfnet_core.errors import ConfigError, DatasetError, MapError
 from hfnet_core.files import written_whole
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.colmap import camera_of
+from hfnet_core.maps.colmap import camera_of
 from hfnet_core.types import Camera
 
 __all__ = ["read_query_list", "result_names", "write_results"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.metrics import Sample
-from hfnet_core.files import written_whole
-from hfnet_core.geometry import Pose
 
-__all__ = ["evo_statistics", "nearest", "write_tum"]
+__all__ = [
+    "evo_statistics",
+    "nearest",
+]
 
 
 def nearest(stamps_ns: Sequence[int], wanted_ns: int, max_gap_s: float) -> int | None:
@@ -22,15 +22,6 @@ def nearest(stamps_ns: Sequence[int], wanted_ns: int, max_gap_s: float) -> int |
     near = [index for index in (after - 1, after) if 0 <= index < len(stamps_ns)]
     best = min(near, key=lambda index: abs(stamps_ns[index] - wanted_ns), default=None)
     return best if best is not None and abs(stamps_ns[best] - wanted_ns) <= max_gap_s * 1e9 else None
-
-
-def write_tum(path: Path, poses: Iterable[tuple[int, Pose]]) -> None:
-    """Write `stamp_s tx ty tz qx qy qz qw` lines. Raises DatasetError when the file cannot be written."""
-    lines = []
-    for stamp_ns, pose in poses:
-        numbers = " ".join(f"{value:.9f}" for value in (*pose.translation, *pose.quat_xyzw()))
-        lines.append(f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d} {numbers}\n")
-    written_whole(path, "".join(lines))
 
 
 def evo_statistics(samples: Sequence[Sample]) -> Mapping[str, Mapping[str, float]]:

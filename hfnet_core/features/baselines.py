@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig
-from hfnet_core.features.architecture import NetworkSpec
-from hfnet_core.features.model_info import ModelInfo
-from hfnet_core.image import reduce_to, to_gray
+from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.features.network.model_info import ModelInfo
+from hfnet_core.images.pixels import reduce_to, to_gray
 from hfnet_core.types import Features, Float32
 
 __all__ = ["OrbExtractor", "SiftExtractor"]
@@ -79,3 +79,12 @@ class OrbExtractor(_ClassicalExtractor):
             return [], np.zeros((0, self.dim), dtype=np.float32)
         bits = np.unpackbits(packed, axis=1).astype(np.float32)
         return list(keypoints), (2 * bits - 1) / np.float32(np.sqrt(self.dim))
+
+
+class FeatureSource(Protocol):
+    """An extractor, ours or another."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def extract(self, image: NDArray[Any]) -> Features: ...

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import BackendError, DatasetError
-from hfnet_core.features.architecture import DETECTOR_CELL
-from hfnet_core.features.backend import Backend, DenseOutputs
+from hfnet_core.features.backends.protocol import Backend, DenseOutputs
 from hfnet_core.features.detection import detect, gather, refine
-from hfnet_core.features.model_info import ModelInfo
+from hfnet_core.features.network.architecture import DETECTOR_CELL
+from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.features.sampling import sample_descriptors
-from hfnet_core.image import PixelMap, reduce_to, to_gray
+from hfnet_core.images.pixels import PixelMap, reduce_to, to_gray
 from hfnet_core.types import Features, Float32
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE_PX", "Extractor"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hfnet_core.features.architecture import DETECTOR_CELL
+from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.types import Float32
 
 __all__ = ["map_coordinates", "sample_descriptors"]

@@ -11,15 +11,17 @@ import numpy as np
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
-from hfnet_core.mapping.assembly import assemble_map
-from hfnet_core.mapping.bags import BagOptions, open_cameras
 from hfnet_core.mapping.bundle import SETTLED, TIGHTER, Bundle, typical_depth
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.pairs import sequence_pairs
+from hfnet_core.mapping.keyframes.reading import Describer, Keyframe, read_keyframes
+from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.pairing.pairs import sequence_pairs
 from hfnet_core.mapping.pose_modes import DRIFTING, GIVEN, IMAGES, choose_mode, drifts, place_keyframes, said, tolerant
-from hfnet_core.mapping.reconstruction import observations
-from hfnet_core.mapping.recording import Describer, Keyframe, Progress, read_keyframes, silent
-from hfnet_core.mapping.workplace import Workplace
+from hfnet_core.mapping.solving.reconstruction import observations
+from hfnet_core.maps.assembly import assemble_map
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.progress import Progress, silent
+from hfnet_core.recordings.bags import open_cameras
+from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera
 
 __all__ = ["Describer", "Keyframe", "Progress", "build_from_keyframes", "build_map", "read_keyframes"]

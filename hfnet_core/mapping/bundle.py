@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.cameras import refinable
-from hfnet_core.mapping.closures import LocalPoints, close_loops, closure_candidates, verify_closure
-from hfnet_core.mapping.gravity import mean_up
-from hfnet_core.mapping.matching import agreeing_matches
-from hfnet_core.mapping.odometry import Link, Odometry
-from hfnet_core.mapping.pair_matching import match_pairs
-from hfnet_core.mapping.pairs import select_pairs
-from hfnet_core.mapping.reconstruction import Matches, Scene, View, polish, refine, triangulate
-from hfnet_core.mapping.recording import Keyframe, Progress
-from hfnet_core.mapping.workplace import Workplace
-from hfnet_core.pose import pixel_scale
+from hfnet_core.mapping.keyframes.reading import Keyframe
+from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.pairing.pair_matching import agreeing_matches, match_pairs
+from hfnet_core.mapping.pairing.pairs import select_pairs
+from hfnet_core.mapping.solving.closures import LocalPoints, close_loops, closure_candidates, verify_closure
+from hfnet_core.mapping.solving.odometry import Link, Odometry
+from hfnet_core.mapping.solving.reconstruction import Matches, Scene, View, polish, refine, triangulate
+from hfnet_core.progress import Progress
+from hfnet_core.projection import pixel_scale, refinable
+from hfnet_core.recordings.gravity import mean_up
 from hfnet_core.types import Camera
 
 __all__ = ["SETTLED", "TIGHTER", "Bundle", "typical_depth"]

@@ -9,12 +9,14 @@ from typing import Any
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bags import Bag, BagOptions
-from hfnet_core.mapping.gravity import level, mean_up
-from hfnet_core.mapping.recording import Keyframe, Progress
-from hfnet_core.mapping.scale import require_scale_source
-from hfnet_core.mapping.structure import Found, poses_from_images
-from hfnet_core.mapping.workplace import Workplace
+from hfnet_core.mapping.images_alone.scale import require_scale_source
+from hfnet_core.mapping.images_alone.structure import Found, poses_from_images
+from hfnet_core.mapping.keyframes.reading import Keyframe
+from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.progress import Progress
+from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.gravity import level, mean_up
+from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera
 
 __all__ = ["DRIFTING", "GIVEN", "IMAGES", "Placed", "choose_mode", "drifts", "place_keyframes", "said", "tolerant"]

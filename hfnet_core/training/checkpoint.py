@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hfnet_core.errors import ModelError, first_line
-from hfnet_core.features.architecture import NetworkSpec
+from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.training.network import HFNet
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "save_network"]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from hfnet_core.errors import ModelError
-from hfnet_core.features.architecture import DETECTOR_CELL
-from hfnet_core.features.onnx_graph import build_onnx, save_onnx
-from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.network.architecture import DETECTOR_CELL
+from hfnet_core.features.network.onnx_graph import build_onnx, save_onnx
 from hfnet_core.training.checkpoint import load_checkpoint
 from hfnet_core.training.network import HFNet
 

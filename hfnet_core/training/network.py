@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfnet_core.errors import ConfigError, ModelError
-from hfnet_core.features.architecture import (
+from hfnet_core.features.network.architecture import (
     BATCH_NORM_EPSILON,
     DETECTOR_CELL,
     DETECTOR_CHANNELS,

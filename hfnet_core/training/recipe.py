@@ -32,19 +32,24 @@ from pathlib import Path
 import torch
 
 from hfnet_core.config import TrainConfig
-from hfnet_core.features.architecture import NetworkSpec
+from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.training.checkpoint import save_network
+from hfnet_core.training.data.global_data import GlobalDataSettings
+from hfnet_core.training.data.local_data import LocalDataSettings
+from hfnet_core.training.data.pair_matches import match_pairs, read_pair_matches
+from hfnet_core.training.data.pool import Pool
+from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
 from hfnet_core.training.export import export_checkpoint, save_variables
-from hfnet_core.training.global_data import GlobalDataSettings
-from hfnet_core.training.global_stage import GlobalLossSettings, GlobalStage, initialize_clusters, solve_reduction
-from hfnet_core.training.local_data import LocalDataSettings
-from hfnet_core.training.local_stage import LocalLossSettings, LocalStage
-from hfnet_core.training.local_vlad import fit_local_vlad
 from hfnet_core.training.network import HFNet, LocalVladHead
-from hfnet_core.training.pair_matches import match_pairs, read_pair_matches
-from hfnet_core.training.pool import Pool
-from hfnet_core.training.teachers import Teacher, run_teacher
-from hfnet_core.training.train import CHECKPOINT_NAME, RunSettings, run_stage
+from hfnet_core.training.stages.global_stage import (
+    GlobalLossSettings,
+    GlobalStage,
+    initialize_clusters,
+    solve_reduction,
+)
+from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
+from hfnet_core.training.stages.local_vlad import fit_local_vlad
+from hfnet_core.training.stages.loop import CHECKPOINT_NAME, RunSettings, run_stage
 
 __all__ = ["spec_of", "train_network", "view_sizes"]
 

@@ -19,14 +19,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from hfnet_core.benchmarks import localization_bench as bench
 from hfnet_core.config import EngineConfig, ExtractorConfig, MapBuildConfig
-from hfnet_core.evaluation import localization_bench as bench
 from hfnet_core.evaluation.metrics import score
-from hfnet_core.features.backend import Backend, open_backend
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.protocol import Backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.image import to_gray
-from hfnet_core.mapping.bags import Bag
+from hfnet_core.images.pixels import to_gray
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.recordings.bags import Bag
 
 TIMED = 40  # images
 

@@ -1,6 +1,6 @@
 """What compact descriptors cost: `python test/bench/compact.py MAP QUERY_BAG`.
 
-One map in each type that descriptors are stored in (see hfnet_core/descriptors.py), and the same queries in turns.
+One map in each type that descriptors are stored in (see hfnet_core/maps/descriptors.py), and the same queries in turns.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from hfnet_core.benchmarks.localization_bench import globally, measure, read_queries
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
-from hfnet_core.descriptors import DTYPES, compact, unit
-from hfnet_core.evaluation.localization_bench import globally, measure, read_queries
 from hfnet_core.evaluation.metrics import Spread
-from hfnet_core.features.backend import Backend, open_backend
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.protocol import Backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.storage import MAP_SUFFIX, load_map, save_map
+from hfnet_core.maps.descriptors import DTYPES, compact, unit
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.storage import MAP_SUFFIX, load_map, save_map
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from hfnet_core.config import ExtractorConfig
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
 from hfnet_core.features.extractor import Extractor
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.descriptors import compact, unit
-from hfnet_core.mapping.assembly import covisibility, group_by
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.storage import describe, write_map
-from hfnet_core.mapping.tensor_file import Pieces
+from hfnet_core.maps.assembly import covisibility, group_by
+from hfnet_core.maps.descriptors import compact, unit
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.storage import describe, write_map
+from hfnet_core.maps.tensor_file import Pieces
 
 __all__ = ["thinned", "write_copies"]
 

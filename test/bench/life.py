@@ -17,22 +17,22 @@ from typing import Any
 
 import pycolmap
 
+from hfnet_core.benchmarks import localization_bench as bench
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
-from hfnet_core.evaluation import localization_bench as bench
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.mapping.align import Known, fit_positions, moved_map
-from hfnet_core.mapping.bag_writer import write_folder_bag
+from hfnet_core.maintenance.align import Known, fit_positions, moved_map
+from hfnet_core.maintenance.check import check_map
+from hfnet_core.maintenance.colmap_import import import_foreign
+from hfnet_core.maintenance.extend import extend_map
+from hfnet_core.maintenance.merge import merge_maps
+from hfnet_core.maintenance.prune import Budget, map_bytes, prune_map
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.calibration import camera_from_file
-from hfnet_core.mapping.check import check_map
-from hfnet_core.mapping.extend import extend_map
-from hfnet_core.mapping.foreign import import_foreign
-from hfnet_core.mapping.image_folder import list_folder
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.merge import merge_maps
-from hfnet_core.mapping.prune import Budget, map_bytes, prune_map
-from hfnet_core.mapping.workplace import Workplace
+from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.recordings.bag_writer import write_folder_bag
+from hfnet_core.recordings.calibration import camera_from_file
+from hfnet_core.recordings.image_folder import list_folder
 
 
 def main() -> None:

@@ -21,21 +21,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pycolmap
+from drift import drifted
 from evo.core.metrics import APE, PoseRelation, StatisticsType
 from evo.core.trajectory import PosePath3D
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.evaluation.drift import drifted
-from hfnet_core.evaluation.trajectory import write_tum
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bag_writer import open_writer
-from hfnet_core.mapping.bags import Bag, BagOptions
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.cameras import to_pycolmap
-from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.mapping.storage import load_map, save_map
+from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.projection import to_pycolmap
+from hfnet_core.recordings.bag_writer import open_writer
+from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.options import BagOptions, PoseOptions
+from hfnet_core.recordings.tum import write_tum
 
 Poses = Mapping[int, Pose]
 

@@ -31,9 +31,9 @@ from robot import Client, Robot, image_msg, stamp_of, until
 from sensor_msgs.msg import CameraInfo, Image
 from wall import CAMERA, SHIFTS, map_from_camera, view, wall_image
 
-from hfnet_core.mapping.bag_writer import open_writer
-from hfnet_core.mapping.bags import Bag
-from hfnet_core.mapping.calibration import camera_info_fields
+from hfnet_core.recordings.bag_writer import open_writer
+from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.calibration import camera_info_fields
 
 SIZE = (640, 480)
 SAMPLE_S = 5.0

@@ -17,25 +17,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hfnet_core.benchmarks.localization_bench import stranger_images
 from hfnet_core.config import ExtractorConfig, LocalizerConfig, MapBuildConfig
-from hfnet_core.evaluation.courtyard import courtyard
-from hfnet_core.evaluation.lighting import bake
-from hfnet_core.evaluation.localization_bench import stranger_images
-from hfnet_core.evaluation.rendering import Renderer
-from hfnet_core.evaluation.sensor import Exposer
-from hfnet_core.evaluation.walk import CAMERA, MAP_PASS, QUERY_PASS, look
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.localizer import Localizer
-from hfnet_core.mapping.bag_writer import WriterTopics, open_writer
-from hfnet_core.mapping.bags import BagOptions, options_per_camera
+from hfnet_core.images.reading import read_image
+from hfnet_core.localization.localizer import Localizer
+from hfnet_core.localization.rig import Rig, RigLocalizer
+from hfnet_core.localization.tracking import Tracker
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.mapping.storage import load_map, save_map
-from hfnet_core.offline import read_image
-from hfnet_core.rig import Rig, RigLocalizer
-from hfnet_core.tracking import Tracker
+from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.recordings.bag_writer import WriterTopics, open_writer
+from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
+from hfnet_core.synthetic.courtyard import courtyard
+from hfnet_core.synthetic.lighting import bake
+from hfnet_core.synthetic.rendering import Renderer
+from hfnet_core.synthetic.sensor import Exposer
+from hfnet_core.synthetic.walk import CAMERA, MAP_PASS, QUERY_PASS, look
 from hfnet_core.types import Features, Localization, Localized
 
 AHEAD, LEFT, RIGHT = range(3)

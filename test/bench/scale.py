@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from large_map import thinned, write_copies
 from scene import CAMERA, Scene, looking
 
+from hfnet_core.benchmarks.localization_bench import Query, read_queries
 from hfnet_core.config import ExtractorConfig
-from hfnet_core.evaluation.localization_bench import Query, read_queries
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import pose_error
-from hfnet_core.localizer import Localizer
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.storage import load_map
+from hfnet_core.localization.localizer import Localizer
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.storage import load_map
 from hfnet_core.types import Localized
 
 WRONG_M = 0.5

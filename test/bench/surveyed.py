@@ -14,13 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hfnet_core.benchmarks import localization_bench as bench
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
-from hfnet_core.evaluation import localization_bench as bench
 from hfnet_core.evaluation.metrics import Sample, score
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.mapping.bag_writer import write_folder_bag
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.recordings.bag_writer import write_folder_bag
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from surveyed_photos import surveyed

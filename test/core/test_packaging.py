@@ -54,7 +54,7 @@ def test_torch_stays_in_training() -> None:
 def test_stages_do_not_import_each_other() -> None:
     stages = {"retrieval", "covisibility", "matching", "pose"}
     for stage in stages:
-        used = {module.rsplit(".", 1)[-1] for module in imports(ROOT / "hfnet_core" / f"{stage}.py")}
+        used = {module.rsplit(".", 1)[-1] for module in imports(ROOT / "hfnet_core" / "localization" / f"{stage}.py")}
         assert not (used & stages - {stage}), f"{stage} imports {used & stages}"
 
 

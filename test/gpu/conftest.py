@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hfnet_core.config import EngineConfig
-from hfnet_core.features.tensorrt.device import Device, GpuError, open_device, release_devices
+from hfnet_core.features.backends.tensorrt.device import Device, GpuError, open_device, release_devices
 
 
 @pytest.fixture(scope="session")

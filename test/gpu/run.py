@@ -24,12 +24,13 @@ sys.path.insert(0, str(ROOT))
 
 from hfnet_core.config import EngineConfig
 from hfnet_core.errors import HFNetError
-from hfnet_core.features.backend import DEFAULT_MODEL, DenseOutputs
+from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.backends.opening import DEFAULT_MODEL
+from hfnet_core.features.backends.protocol import DenseOutputs
+from hfnet_core.features.backends.tensorrt.device import GpuError, open_device, release_devices
+from hfnet_core.features.engine_tools.bench import Row, bench, bench_image, latencies_ms
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.features.model_info import ModelInfo
-from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.tensorrt.bench import Row, bench, bench_image, latencies_ms
-from hfnet_core.features.tensorrt.device import GpuError, open_device, release_devices
+from hfnet_core.features.network.model_info import ModelInfo
 
 SIZES = ((480, 640), (720, 1280))
 

@@ -9,11 +9,12 @@ import pytest
 from helpers import textured_image
 
 from hfnet_core.config import ExtractorConfig
-from hfnet_core.features.backend import DEFAULT_MODEL, DenseOutputs
+from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.backends.opening import DEFAULT_MODEL
+from hfnet_core.features.backends.protocol import DenseOutputs
+from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
+from hfnet_core.features.backends.tensorrt.making import agreement, probe_images
 from hfnet_core.features.detection import detect
-from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.tensorrt.backend import TensorRTBackend
-from hfnet_core.features.tensorrt.making import agreement, probe_images
 
 pytestmark = pytest.mark.timeout(1800)
 SIZE = (480, 640)

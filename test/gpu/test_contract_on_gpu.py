@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from helpers import tiny_model
 
-from hfnet_core.features.backend import Backend, open_backend
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.protocol import Backend
 
 _source = Path(__file__).parents[1] / "core" / "features" / "test_backend.py"
 _spec = importlib.util.spec_from_file_location("backend_contract_gpu", _source)

@@ -18,10 +18,10 @@ import pytest
 from helpers import textured_image, tiny_model
 
 from hfnet_core.errors import BackendError
-from hfnet_core.features.backend import DEFAULT_MODEL, open_backend
-from hfnet_core.features.tensorrt.backend import TensorRTBackend
-from hfnet_core.features.tensorrt.device import Device
-from hfnet_core.features.tensorrt.fallback import FallbackBackend
+from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
+from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
+from hfnet_core.features.backends.tensorrt.device import Device
+from hfnet_core.features.backends.tensorrt.fallback import FallbackBackend
 
 pytestmark = pytest.mark.timeout(1800)
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_a_second_start_loads_in_under_a_second(settings: Any) -> None:
 def test_two_processes_build_once(settings: Any, tmp_path: Path) -> None:
     config = asdict(settings(cache_dir=str(tmp_path / "engines")))
     request = json.dumps({"model": str(tiny_model(tmp_path)), "size": [48, 64], "config": config})
-    command = [sys.executable, "-m", "hfnet_core.features.tensorrt.build_process", request]
+    command = [sys.executable, "-m", "hfnet_core.features.backends.tensorrt.build_process", request]
     children = [subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [child.communicate(timeout=1500)[1] for child in children]
     assert [child.returncode for child in children] == [0, 0], errors
@@ -144,8 +144,8 @@ def test_a_process_that_forgets_to_close_ends_cleanly(settings: Any) -> None:
     config = asdict(settings())
     code = (
         "import numpy as np\nfrom hfnet_core.config import EngineConfig\n"
-        "from hfnet_core.features.backend import DEFAULT_MODEL\n"
-        "from hfnet_core.features.tensorrt.backend import TensorRTBackend\n"
+        "from hfnet_core.features.backends.opening import DEFAULT_MODEL\n"
+        "from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend\n"
         f"backend = TensorRTBackend(DEFAULT_MODEL, EngineConfig(**{config!r}))\n"
         "backend.infer(np.zeros((480, 640), np.float32))\n"
     )

@@ -24,10 +24,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from wall import view
 
 from hfnet_core.errors import MapError
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_ros.conversions import pose_from_msg
 from hfnet_ros.localization_node import LocalizationNode
-from hfnet_ros.map_component import shared_map
+from hfnet_ros.node.map_component import shared_map
 
 
 def test_two_cameras_share_the_map(ros, wall_world):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scene import Scene, walk
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.consistency import UNKNOWN_PRIOR
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.localization.consistency import UNKNOWN_PRIOR
 from hfnet_ros import conversions
 
 NUMBERS = st.floats(-100, 100)
@@ -81,7 +81,7 @@ def test_covariance_of_base_agrees_with_samples():
 def test_keyframes_are_drawn_where_they_are(wall_world):
     from wall import SHIFTS, map_from_camera
 
-    from hfnet_core.mapping.storage import load_map
+    from hfnet_core.maps.storage import load_map
 
     marker = conversions.keyframes_to_marker(load_map(wall_world[1]), "map", 0, depth_m=0.2)
     points = np.array([[p.x, p.y, p.z] for p in marker.points]).reshape(len(SHIFTS), 16, 3)

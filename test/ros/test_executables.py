@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 from robot import REPOSITORY
 from wall import wall_bag
 
-from hfnet_core.mapping.storage import load_map
+from hfnet_core.maps.storage import load_map
 
 ROS_ARGUMENTS = ["--ros-args", "-r", "__node:=tool"]
 

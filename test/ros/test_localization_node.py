@@ -22,7 +22,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 from wall import SHIFTS, map_from_camera, noise_image, view, wall_image
 
-from hfnet_core.mapping.storage import load_map
+from hfnet_core.maps.storage import load_map
 from hfnet_ros.conversions import pose_from_msg, pose_from_transform
 
 SHIFT = 64

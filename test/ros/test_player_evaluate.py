@@ -28,12 +28,12 @@ from wall import CAMERA, map_from_camera, wall_bag
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import pose_error
-from hfnet_core.mapping.bag_writer import open_writer
-from hfnet_ros.children import Child, ChildError
+from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_ros.conversions import pose_from_msg, pose_to_stamped, stamp_to_ns
 from hfnet_ros.demo import DemoError, check
 from hfnet_ros.evaluate import Query, Run
 from hfnet_ros.player import LATCHED, Tape, Timing, restamp
+from hfnet_ros.processes import Child, ChildError
 
 SHIFTS = (0, 32, 64, None, 96, 128)
 TIMING = Timing("bag", 1_000 * 10**9, 2_000 * 10**9, 2.0, True)

@@ -16,9 +16,9 @@ from hfnet_core.evaluation.html_report import worst_frames, write_html
 from hfnet_core.evaluation.metrics import Sample, score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.bag_writer import open_writer
-from hfnet_core.mapping.bags import Bag
-from hfnet_core.offline import OfflineLocalizer
+from hfnet_core.localization.offline import OfflineLocalizer
+from hfnet_core.recordings.bag_writer import open_writer
+from hfnet_core.recordings.bags import Bag
 
 SHIFTS = (0, 16, 32, None, 64, 80, 96)
 
@@ -137,7 +137,7 @@ def test_command_prints_a_table_and_writes_numbers(world, tmp_path, capsys):
 
 def test_command_says_in_every_output_that_the_focal_length_is_wrong(world, tmp_path, capsys, monkeypatch):
     from hfnet_core.cli.main import app
-    from hfnet_core.focal import FocalCheck
+    from hfnet_core.localization.focal import FocalCheck
 
     said = "a focal length about 5 % longer"  # what makes it say so: test_focal
     monkeypatch.setattr(FocalCheck, "warning", said)

@@ -8,8 +8,8 @@ import pytest
 from helpers import textured_image
 
 from hfnet_core.evaluation.depth_sequence import DepthFrame, DepthSequence, lift, turned
-from hfnet_core.evaluation.walk import look
 from hfnet_core.geometry import Pose
+from hfnet_core.synthetic.walk import look
 
 CAMERA = pycolmap.Camera(model="OPENCV", width=320, height=240, params=[300, 301, 162, 118, -0.1, 0.02, 0.001, 0.0])
 

@@ -13,9 +13,9 @@ from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.metrics import Sample, Spread, judge, nees, score
 from hfnet_core.evaluation.report import print_score, rows, write_json
-from hfnet_core.evaluation.trajectory import evo_statistics, nearest, write_tum
+from hfnet_core.evaluation.trajectory import evo_statistics, nearest
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.poses import read_tum
+from hfnet_core.recordings.tum import read_tum, write_tum
 
 CONFIG = EvaluationConfig()
 TRUTH = Pose(Rotation.from_euler("xyz", [20, -30, 40], degrees=True).as_matrix(), np.array([1.0, 2.0, 3.0]))

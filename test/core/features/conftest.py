@@ -25,7 +25,7 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     Parametrise indirectly with a TensorRT version. Afterwards nothing may be left on the GPU.
     """
-    from hfnet_core.features.tensorrt import device
+    from hfnet_core.features.backends.tensorrt import device
 
     monkeypatch.setenv("HFNET_STANDIN_TENSORRT", getattr(request, "param", "10.3.0"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -11,10 +11,11 @@ from helpers import TINY_SPEC, textured_image, tiny_model
 
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import DatasetError
-from hfnet_core.features.architecture import NetworkSpec
-from hfnet_core.features.backend import DenseOutputs, open_backend
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.protocol import DenseOutputs
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.features.model_info import ModelInfo
+from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.types import Features
 
 

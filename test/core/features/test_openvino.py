@@ -11,10 +11,11 @@ from helpers import shared_data, textured_image, tiny_model
 
 from hfnet_core.config import EngineConfig, ExtractorConfig
 from hfnet_core.errors import BackendError
-from hfnet_core.features.backend import Backend, open_backend
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.protocol import Backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.image import to_gray
-from hfnet_core.offline import read_image
+from hfnet_core.images.pixels import to_gray
+from hfnet_core.images.reading import read_image
 
 EXACT = EngineConfig(precision="fp32")
 
@@ -77,7 +78,7 @@ def test_results_are_not_overwritten_by_the_next(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "hfnet_core.features.openvino_backend", raising=False)
+    monkeypatch.delitem(sys.modules, "hfnet_core.features.backends.openvino_backend", raising=False)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendError, match=r"hfnet_ros\[openvino\]"):
         open_backend(tiny_model(tmp_path), "openvino")

@@ -21,17 +21,17 @@ from helpers import random_variables, textured_image, tiny_model
 
 from hfnet_core.config import EngineConfig
 from hfnet_core.errors import BackendError, ModelError
-from hfnet_core.features.architecture import NetworkSpec
-from hfnet_core.features.backend import DEFAULT_MODEL, open_backend
+from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
+from hfnet_core.features.backends.tensorrt import cuda_graph
+from hfnet_core.features.backends.tensorrt import engine as engine_module
+from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
+from hfnet_core.features.backends.tensorrt.device import GpuError, open_device
+from hfnet_core.features.backends.tensorrt.making import agreement, probe_images
+from hfnet_core.features.engine_tools.quantization import activation_ranges, quantize
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.features.onnx_graph import build_onnx, save_onnx
-from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.tensorrt import cuda_graph
-from hfnet_core.features.tensorrt import engine as engine_module
-from hfnet_core.features.tensorrt.backend import TensorRTBackend
-from hfnet_core.features.tensorrt.device import GpuError, open_device
-from hfnet_core.features.tensorrt.making import agreement, probe_images
-from hfnet_core.features.tensorrt.quantization import activation_ranges, quantize
+from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.features.network.onnx_graph import build_onnx, save_onnx
 
 VERSIONS = ["8.6.1", "10.3.0", "10.13.3.9", "11.4.0.106"]
 ROOT = Path(__file__).parents[3]
@@ -142,7 +142,7 @@ CHANGES: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
 def test_another_machine_builds_again_and_says_why(
     gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
-    from hfnet_core.features.tensorrt.device import release_devices
+    from hfnet_core.features.backends.tensorrt.device import release_devices
 
     model = small_model(tmp_path)
     TensorRTBackend(model).build(48, 64)
@@ -359,11 +359,11 @@ class TestContext:
         model = small_model(tmp_path)
         code = (
             "import sys, numpy as np\nfrom pathlib import Path\n"
-            "from hfnet_core.features.tensorrt.backend import TensorRTBackend\n"
+            "from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend\n"
             f"backend = TensorRTBackend(Path({str(model)!r}))\n"
             "backend.infer(np.zeros((16, 16), np.float32))\n"
             "import atexit, pycuda.driver as driver\n"
-            "from hfnet_core.features.tensorrt import device\n"
+            "from hfnet_core.features.backends.tensorrt import device\n"
             "atexit.unregister(device.release_devices); device.release_devices()\n"
             "print(driver.allocated_bytes(), driver.pinned_arrays(), driver.contexts_here())"
         )
@@ -503,7 +503,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     environment = {**child_environment(tmp_path), "HFNET_STANDIN_JOURNAL": str(journal), "HFNET_STANDIN_BUILD_S": "1"}
     request = json.dumps({"model": str(small_model(tmp_path)), "size": [16, 24], "config": {}})
-    command = [sys.executable, "-m", "hfnet_core.features.tensorrt.build_process", request]
+    command = [sys.executable, "-m", "hfnet_core.features.backends.tensorrt.build_process", request]
     children = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [child.communicate(timeout=100)[1] for child in children]
     assert [child.returncode for child in children] == [0, 0], errors

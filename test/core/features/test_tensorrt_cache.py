@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from hfnet_core.errors import BackendError
-from hfnet_core.features.tensorrt import cache as module
-from hfnet_core.features.tensorrt.cache import EngineCache, EngineKey
+from hfnet_core.features.backends.tensorrt.building import cache as module
+from hfnet_core.features.backends.tensorrt.building.cache import EngineCache, EngineKey
 
 KEY = EngineKey(
     model_hash="ab" * 32, graph="cd" * 32, height=480, width=640, precision="fp16", gpu="NVIDIA GeForce RTX 4090",
@@ -216,7 +216,7 @@ def test_threads_build_once(folder: Path) -> None:
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from hfnet_core.features.tensorrt.cache import EngineCache, EngineKey
+from hfnet_core.features.backends.tensorrt.building.cache import EngineCache, EngineKey
 import json
 folder, journal, key, mode = Path(sys.argv[1]), Path(sys.argv[2]), EngineKey(**json.loads(sys.argv[3])), sys.argv[4]
 def build():

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 from hfnet_core.cli.engine import app
 from hfnet_core.errors import BackendError, ConfigError, DatasetError, ModelError
-from hfnet_core.features.architecture import NetworkSpec
-from hfnet_core.features.backend import DEFAULT_MODEL
-from hfnet_core.features.tensorrt import bench, calibration
-from hfnet_core.features.tensorrt.device import open_device, release_devices
-from hfnet_core.features.tensorrt.roofline import chip_of
+from hfnet_core.features.backends.opening import DEFAULT_MODEL
+from hfnet_core.features.backends.tensorrt.device import open_device, release_devices
+from hfnet_core.features.engine_tools import bench
+from hfnet_core.features.engine_tools import calibration_images as calibration
+from hfnet_core.features.engine_tools.roofline import chip_of
+from hfnet_core.features.network.architecture import NetworkSpec
 
 SPEC = NetworkSpec(local_dim=16, global_dim=256, clusters=8, corner_aligned=False)
 

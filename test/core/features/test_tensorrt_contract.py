@@ -11,9 +11,10 @@ import pytest
 from helpers import tiny_model
 
 from hfnet_core.config import EngineConfig
-from hfnet_core.features.backend import Backend, open_backend
-from hfnet_core.features.tensorrt.backend import TensorRTBackend
-from hfnet_core.features.tensorrt.fallback import FallbackBackend
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.protocol import Backend
+from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
+from hfnet_core.features.backends.tensorrt.fallback import FallbackBackend
 
 _spec = importlib.util.spec_from_file_location("backend_contract", Path(__file__).with_name("test_backend.py"))
 assert _spec is not None and _spec.loader is not None

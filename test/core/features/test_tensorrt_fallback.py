@@ -17,12 +17,12 @@ from helpers import tiny_model
 
 from hfnet_core.config import EngineConfig
 from hfnet_core.errors import BackendError
-from hfnet_core.features.architecture import NetworkSpec
-from hfnet_core.features.backend import open_backend
-from hfnet_core.features.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.tensorrt import fallback as module
-from hfnet_core.features.tensorrt.backend import TensorRTBackend
-from hfnet_core.features.tensorrt.fallback import FallbackBackend
+from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.tensorrt import fallback as module
+from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
+from hfnet_core.features.backends.tensorrt.fallback import FallbackBackend
+from hfnet_core.features.network.architecture import NetworkSpec
 
 SPEC = NetworkSpec(local_dim=16, global_dim=256, clusters=8, corner_aligned=False)
 ROOT = Path(__file__).parents[3]

@@ -13,11 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import DatasetError, ModelError
-from hfnet_core.features.architecture import variable_shapes
-from hfnet_core.features.backend import DEFAULT_MODEL, DenseOutputs
-from hfnet_core.features.detection import detect
-from hfnet_core.features.onnx_graph import build_onnx
-from hfnet_core.features.tensorrt.graphs import (
+from hfnet_core.features.backends.opening import DEFAULT_MODEL
+from hfnet_core.features.backends.protocol import DenseOutputs
+from hfnet_core.features.backends.tensorrt.building.graphs import (
     convolutions,
     fix_shape,
     half_nodes,
@@ -25,9 +23,12 @@ from hfnet_core.features.tensorrt.graphs import (
     mixed_precision,
     parse_model,
 )
-from hfnet_core.features.tensorrt.making import agreement, probe_images
-from hfnet_core.features.tensorrt.quantization import activation_ranges, quantize
-from hfnet_core.features.tensorrt.roofline import Chip, Cost, cost_of
+from hfnet_core.features.backends.tensorrt.making import agreement, probe_images
+from hfnet_core.features.detection import detect
+from hfnet_core.features.engine_tools.quantization import activation_ranges, quantize
+from hfnet_core.features.engine_tools.roofline import Chip, Cost, cost_of
+from hfnet_core.features.network.architecture import variable_shapes
+from hfnet_core.features.network.onnx_graph import build_onnx
 
 NAMES = ["scores", "descriptors", "global_descriptor"]
 
@@ -203,7 +204,7 @@ class TestQuantization:
 
 def test_cost_counts_the_released_network() -> None:
     """3.597 G multiply-adds at 640x480 (specification, 1.6)."""
-    from hfnet_core.features.architecture import NetworkSpec
+    from hfnet_core.features.network.architecture import NetworkSpec
 
     spec = NetworkSpec()
     variables = {name: np.zeros(shape, np.float32) for name, shape in variable_shapes(spec).items()}

@@ -10,8 +10,8 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.mapping.builder import Keyframe, build_from_keyframes
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.storage import save_map
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.storage import save_map
 from hfnet_core.types import Camera
 
 

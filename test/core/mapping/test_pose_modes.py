@@ -12,14 +12,14 @@ from wall import CAMERA, map_from_camera, view, wall_image
 
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.bag_writer import BagWriter, WriterTopics, open_writer
-from hfnet_core.mapping.bags import BagOptions, options_per_camera
+from hfnet_core.maintenance.summary import summarize
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.landmark_map import LandmarkMap
-from hfnet_core.mapping.summary import summarize
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.recordings.bag_writer import BagWriter, WriterTopics, open_writer
+from hfnet_core.recordings.options import BagOptions, options_per_camera
 
 START, STEP = 1_700_000_000 * 10**9, 10**8
 WAY = (16, 48, 80, 112, 144, 176)

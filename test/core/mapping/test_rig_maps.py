@@ -13,15 +13,15 @@ from wall import CAMERA, RIG_SHIFTS, base_from_camera, map_from_base, view, wall
 from hfnet_core.cli.main import main
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
-from hfnet_core.features.backend import open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.bag_writer import BagWriter, WriterTopics, open_writer
-from hfnet_core.mapping.bags import BagOptions, open_cameras, options_per_camera
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.odometry import Odometry
-from hfnet_core.mapping.pose_sources import PoseOptions
-from hfnet_core.mapping.storage import load_map
+from hfnet_core.mapping.solving.odometry import Odometry
+from hfnet_core.maps.storage import load_map
+from hfnet_core.recordings.bag_writer import BagWriter, WriterTopics, open_writer
+from hfnet_core.recordings.bags import open_cameras
+from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
 
 NAMES = ("left", "right")
 TOPICS = [f"/{name}/image" for name in NAMES]

@@ -11,8 +11,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'hfnet_ros[train]'")
 
-from hfnet_core.training.pool import Pool
-from hfnet_core.training.teachers import TeacherKeypoints, run_teacher
+from hfnet_core.training.data.pool import Pool
+from hfnet_core.training.data.teacher_keypoints import TeacherKeypoints, run_teacher
 
 torch.set_num_threads(1)  # for networks this small threads gain nothing, and on a busy machine they wait for each other
 

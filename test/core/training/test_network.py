@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from torch.nn import functional
 
 from hfnet_core.errors import ModelError
-from hfnet_core.features.architecture import NetworkSpec, variable_shapes
+from hfnet_core.features.network.architecture import NetworkSpec, variable_shapes
 from hfnet_core.training.network import HFNet, _ConvNorm, sample_descriptors
 
 SHARED = Path(os.environ.get("HFNET_SHARED", Path(__file__).resolve().parents[4] / "shared"))

@@ -13,13 +13,14 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from hfnet_core.config import TrainConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.features.backend import open_backend
-from hfnet_core.training.global_data import GlobalDataSettings
-from hfnet_core.training.local_data import LocalDataSettings
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.training.data.global_data import GlobalDataSettings
+from hfnet_core.training.data.local_data import LocalDataSettings
+from hfnet_core.training.data.pool import select_keypoints
+from hfnet_core.training.data.teacher_keypoints import Teacher, TeacherKeypoints
 from hfnet_core.training.network import HFNet
-from hfnet_core.training.pool import select_keypoints
 from hfnet_core.training.recipe import train_network, view_sizes
-from hfnet_core.training.teachers import Aliked, Teacher, TeacherKeypoints
+from hfnet_core.training.teachers.aliked import Aliked
 
 TINY = TrainConfig(
     local_minutes=0.01, polish_minutes=0.01, finish_minutes=0.01, turn_minutes=0.01,

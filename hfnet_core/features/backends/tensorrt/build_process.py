@@ -1,0 +1,35 @@
+"""`python -m hfnet_core.features.backends.tensorrt.build_process REQUEST`: build one engine into the cache.
+
+REQUEST is JSON: model (path), size ([height, width]), config (EngineConfig). Prints one line and ends with status 2
+when that fails.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from hfnet_core.config import EngineConfig, from_mapping
+from hfnet_core.errors import HFNetError
+from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
+
+__all__ = ["main"]
+
+
+def main(request: str) -> int:
+    values = json.loads(request)
+    try:
+        backend = TensorRTBackend(Path(values["model"]), from_mapping(EngineConfig, values["config"]))
+        try:
+            backend.build(*values["size"])
+        finally:
+            backend.close()
+    except HFNetError as error:
+        print(error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,47 @@
+"""Images from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.images.orientation import decode_photo
+
+__all__ = ["read_image"]
+
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
+
+
+def read_image(path: Path, calibrated: tuple[int, int] | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """[H, W] gray or [H, W, 3] RGB, 8 or 16 bit, upright by its EXIF orientation.
+
+    calibrated: (width, height) of its calibration; an image that has this size as it is stored is not turned. Raises
+    DatasetError when the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such image")
+    image = decode_photo(np.fromfile(path, np.uint8), calibrated)
+    if image is None:
+        raise DatasetError(f"{path}: not an image that can be read, or damaged")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DatasetError(f"{path}: pixels of type {image.dtype}; give 8 or 16 bit")
+    ordered: NDArray[np.uint8] | NDArray[np.uint16] = (
+        image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    )
+    return ordered
+
+
+def _image_files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise DatasetError(f"{source}: no such file or folder")
+    if source.is_file():
+        return [source]
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    if not files:
+        raise DatasetError(f"{source}: no image in this folder")
+    return files

@@ -1,0 +1,78 @@
+"""Stage 2: group retrieved map images by the landmarks they share, one group per place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.errors import MapError
+from hfnet_core.geometry import Pose
+from hfnet_core.maps.landmark_map import LandmarkMap
+
+__all__ = ["cluster", "grow", "landmarks_seen_by", "nearby_keyframes"]
+
+_ASKED = 8  # times the keyframes wanted: how many of the nearest are looked at first
+_DAMAGED = "the map points to landmarks that it does not have: it is damaged, `hfnet map check` tells where"
+
+
+def cluster(landmark_map: LandmarkMap, keyframes: Sequence[int], similarity: Sequence[float]) -> list[tuple[int, ...]]:
+    """Connected components of `keyframes` in the covisibility graph (HF-Net paper, section 3).
+
+    keyframes: retrieved map images, best first; similarity: theirs. Components come in the order of their summed
+    similarity, largest first, keyframes inside one in retrieval order.
+    """
+    labels = {keyframe: number for number, keyframe in enumerate(keyframes)}
+    for keyframe in keyframes:  # a graph of ten nodes: sets are faster than any library's matrices
+        others = labels.keys() & set(landmark_map.covisible_with(keyframe)[0].tolist())
+        shared = {labels[keyframe]} | {labels[other] for other in others}
+        lowest = min(shared)
+        labels = {k: lowest if label in shared else label for k, label in labels.items()}
+    evidence: dict[int, float] = {}
+    for keyframe, value in zip(keyframes, similarity, strict=True):
+        evidence[labels[keyframe]] = evidence.get(labels[keyframe], 0.0) + value
+    order = sorted(evidence, key=lambda label: -evidence[label])
+    return [tuple(keyframe for keyframe in keyframes if labels[keyframe] == label) for label in order]
+
+
+def grow(landmark_map: LandmarkMap, keyframes: Sequence[int], size: int) -> tuple[int, ...]:
+    """Add the most covisible neighbours to a cluster until it has `size` keyframes (or none are left)."""
+    members = list(dict.fromkeys(keyframes))[:size]
+    if len(members) < size:
+        weights: dict[int, int] = {}
+        for keyframe in members:
+            for other, shared in zip(*landmark_map.covisible_with(keyframe), strict=True):
+                weights[int(other)] = weights.get(int(other), 0) + int(shared)
+        ranked = sorted((k for k in weights if k not in set(members)), key=lambda k: (-weights[k], k))
+        members += ranked[: size - len(members)]
+    return tuple(members)
+
+
+def nearby_keyframes(landmark_map: LandmarkMap, map_from_camera: Pose, count: int) -> tuple[int, ...]:
+    """Keyframes that look from about where `map_from_camera` is in about its direction, nearest first."""
+    asked = min(_ASKED * count, landmark_map.keyframes)
+    while asked:  # the cost is at least the distance: beyond the last of the nearest, nobody can be better
+        reached_m, found = landmark_map.keyframe_tree.query(map_from_camera.translation, k=range(1, asked + 1))
+        found = np.sort(found[np.isfinite(reached_m)])  # damage can put a keyframe infinitely far away
+        poses = landmark_map.keyframe_poses[found]
+        distance_m = np.linalg.norm(poses[:, :, 3] - map_from_camera.translation, axis=1)
+        cosine = poses[:, :, 2] @ map_from_camera.rotation[:, 2]
+        # A turn by 60 degrees weighs like one metre: both leave about half of a room-sized view in common.
+        cost = distance_m + 2.0 * (1.0 - cosine)
+        best = np.argsort(cost, kind="stable")[:count]
+        if asked == landmark_map.keyframes or (len(best) and cost[best[-1]] < np.max(reached_m)):
+            return tuple(int(found[k]) for k in best if cosine[k] > 0.0)
+        asked = min(2 * asked, landmark_map.keyframes)
+    return ()
+
+
+def landmarks_seen_by(landmark_map: LandmarkMap, keyframes: Sequence[int]) -> NDArray[np.int32]:
+    """Sorted unique landmarks of several keyframes."""
+    if not keyframes:
+        return np.zeros(0, np.int32)
+    found: NDArray[np.int32] = np.sort(np.concatenate([landmark_map.landmarks_of(keyframe) for keyframe in keyframes]))
+    found = found[np.append(True, found[1:] != found[:-1])[: len(found)]]  # numpy's unique takes five times as long
+    if len(found) and not 0 <= found[0] <= found[-1] < landmark_map.landmarks:
+        raise MapError(_DAMAGED)
+    return found

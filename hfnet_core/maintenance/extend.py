@@ -1,0 +1,128 @@
+"""A map and new recordings of the same place, another day or in other light, become one map in the same frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import DatasetError, MapError
+from hfnet_core.maintenance.joint import (
+    Cameras,
+    Member,
+    cross_pairs,
+    join,
+    known_points,
+    members_of,
+    next_recording,
+    to_map,
+    typical_depth,
+)
+from hfnet_core.maintenance.placing import Placing, looseness, place
+from hfnet_core.mapping.keyframes.reading import Describer, Keyframe, read_keyframes
+from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.pairing.pairs import sequence_pairs
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.progress import Progress, silent
+from hfnet_core.projection import refinable
+from hfnet_core.recordings.bags import open_cameras
+from hfnet_core.recordings.options import BagOptions
+
+__all__ = ["Extended", "extend_map", "extend_with_keyframes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Extended:
+    """The new map, and how the keyframes of each recording found their places."""
+
+    landmark_map: LandmarkMap
+    placings: tuple[Placing, ...]
+
+
+def extend_map(
+    landmark_map: LandmarkMap, bags: Sequence[Path], extractor: Describer, config: MapBuildConfig | None = None,
+    options: BagOptions | Sequence[BagOptions] | None = None, progress: Progress = silent,
+    workplace: Workplace | None = None,
+) -> Extended:  # fmt: skip
+    """Add recordings to a map; its frame stays.
+
+    Each keyframe is localized in the map. Poses of the recording are relative information only, in whatever frame they
+    are; without any, keyframes that cannot be localized are left out. Raises MapError when the map was made by another
+    model, DatasetError when no keyframe of a recording can be localized.
+    """
+    config = config or MapBuildConfig()
+    if extractor.info.model_hash != landmark_map.model_hash:
+        raise MapError(
+            f"the map was built with model {landmark_map.model_hash}, the bags would be described by "
+            f"{extractor.info.model_hash}: use the map's model"
+        )
+    first = next_recording(landmark_map.keyframe_names)
+    recordings, summaries, names = [], [], []
+    for number, bag in enumerate(open_cameras(bags, options), start=first):
+        bare = not bag.has_poses
+        found, summary = read_keyframes(bag, number, extractor, config, progress, workplace, from_images=bare)
+        recordings.append(
+            found if bare else [replace(item, odometry_from_camera=item.map_from_camera) for item in found]
+        )
+        summaries.append(summary)
+        names.append(str(bag.path))
+    return extend_with_keyframes(landmark_map, recordings, config, names=names, summaries=summaries, progress=progress)
+
+
+def extend_with_keyframes(
+    landmark_map: LandmarkMap, recordings: Sequence[Sequence[Keyframe]], config: MapBuildConfig, *,
+    names: Sequence[str], summaries: Sequence[dict[str, Any]], progress: Progress = silent,
+) -> Extended:  # fmt: skip
+    """`extend_map` of keyframes, of which odometry_from_camera counts, not map_from_camera.
+
+    names: what to call each recording in an error. summaries: see `read_keyframes`.
+    """
+    placings = []
+    for name, keyframes in zip(names, recordings, strict=True):
+        placing = place(landmark_map, keyframes, progress)
+        if not placing.placed:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in placing.reasons)
+            raise DatasetError(
+                f"{name}: none of {len(keyframes)} keyframes could be localized in the map ({reasons}); is it the same "
+                "place, and the calibration right?"
+            )
+        placings.append(placing)
+    cameras = Cameras(landmark_map)
+    members = members_of(landmark_map, cameras)
+    pairs: list[tuple[int, int]] = []
+    for placing in placings:
+        pairs += [
+            (len(members) + first, len(members) + second) for first, second in sequence_pairs([0] * len(placing.placed))
+        ]
+        for item in placing.placed:
+            pairs += [(other, len(members)) for other in item.seen_by]
+            keyframe = item.keyframe
+            index = cameras.index(
+                keyframe.camera, refinable(keyframe.camera) if config.refine_intrinsics else keyframe.camera
+            )
+            members.append(
+                Member(keyframe.name, keyframe.stamp_ns, index, item.map_from_camera, keyframe.features,
+                       looseness(item, config), 1 + len(members))
+            )  # fmt: skip
+    pairs += cross_pairs(members, cameras.current, typical_depth(landmark_map), config)
+    joined = join(members, cameras.current, pairs, config, known_points(landmark_map), progress)
+    provenance = {
+        **landmark_map.provenance,
+        "recordings": [*landmark_map.provenance.get("recordings", []), *summaries],
+        "history": [*landmark_map.provenance.get("history", []), *(_step(placing) for placing in placings)],
+    }
+    extended = to_map(
+        members, joined, cameras.given, pose_sigma=(landmark_map.pose_sigma_m, landmark_map.pose_sigma_rad),
+        model_hash=landmark_map.model_hash, frame_id=landmark_map.frame_id, provenance=provenance,
+        descriptor_dtype=landmark_map.observation_descriptors.dtype.name,
+    )  # fmt: skip
+    return Extended(extended, tuple(placings))
+
+
+def _step(placing: Placing) -> dict[str, Any]:
+    return {
+        "step": "extend", "keyframes": len(placing.placed), "localized": placing.localized,
+        "contradicted": placing.contradicted, "left_out": placing.left_out,
+    }  # fmt: skip

@@ -1,0 +1,279 @@
+"""Keyframes old and new in one adjustment: what extending, merging and importing maps have in common.
+
+A map keeps of a keyframe the features that became landmarks, not all its keypoints. So the tracks of a map are taken as
+they are, only pairs with a part that is new to each other are matched, and the matches lengthen, join and add tracks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.maintenance.check import features_of
+from hfnet_core.mapping.bundle import SETTLED, TIGHTER
+from hfnet_core.mapping.pairing.pair_matching import agreeing_matches, match_descriptors
+from hfnet_core.mapping.pairing.pairs import select_pairs
+from hfnet_core.mapping.solving.reconstruction import KnownPoints, Scene, View, observations, refine, triangulate
+from hfnet_core.maps.assembly import assemble_map
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.progress import Progress, silent
+from hfnet_core.projection import pixel_scale
+from hfnet_core.types import Camera, Features
+
+__all__ = [
+    "OLD",
+    "Cameras",
+    "Joined",
+    "Member",
+    "cross_pairs",
+    "join",
+    "known_points",
+    "members_of",
+    "next_recording",
+    "to_map",
+    "typical_depth",
+]
+
+OLD = 0.2  # of the builder's trust in given poses: what a map says of its own keyframes is adjusted already
+_ROUNDS = 3  # at most, of triangulating and adjusting
+_NAME = re.compile(r"(\d+)/")
+
+Pairs = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A keyframe of the joint map. camera: index. looseness: factor on the trust in its pose, 1 for a given one.
+
+    group: members of one group know each other's matches already; a member that is new has a group of its own.
+    """
+
+    name: str
+    stamp_ns: int
+    camera: int
+    map_from_camera: Pose
+    features: Features
+    looseness: float
+    group: int
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """What became of the members: poses and cameras, points [L, 3], rows [O, 3] of point, member and keypoint, errors
+    [O] in pixels."""
+
+    poses: list[Pose]
+    cameras: list[Camera]
+    points: Array
+    rows: NDArray[np.int64]
+    errors: Array
+
+
+class Cameras:
+    """The cameras of a map and of what is added to it: as given, and as refined so far."""
+
+    def __init__(self, landmark_map: LandmarkMap | None = None) -> None:
+        self.current: list[Camera] = []
+        self.given: list[Camera] = []
+        if landmark_map is not None:
+            self.add(landmark_map)
+
+    def add(self, landmark_map: LandmarkMap) -> list[int]:
+        """The places of a map's cameras.
+
+        Cameras given alike but refined differently stay two: each fits the landmarks of its map. Adjusting all together
+        brings them close to each other.
+        """
+        given = landmark_map.given_cameras or landmark_map.cameras
+        known = list(zip(self.given, self.current, strict=True))
+        for pair in zip(given, landmark_map.cameras, strict=True):
+            if pair not in known:
+                known.append(pair)
+                self.given.append(pair[0])
+                self.current.append(pair[1])
+        return [known.index(pair) for pair in zip(given, landmark_map.cameras, strict=True)]
+
+    def index(self, given: Camera, refined: Camera) -> int:
+        """The place of a camera given like this; a new one is added, as `refined`."""
+        if given not in self.given:
+            self.given.append(given)
+            self.current.append(refined)
+        return self.given.index(given)
+
+
+def members_of(landmark_map: LandmarkMap, cameras: Cameras, group: int = 0, looseness: float = OLD) -> list[Member]:
+    """The keyframes of a map; their cameras are added to `cameras`."""
+    places = cameras.add(landmark_map)
+    return [
+        Member(name, int(landmark_map.keyframe_stamps_ns[index]), places[landmark_map.keyframe_cameras[index]],
+               landmark_map.map_from_camera(index), features_of(landmark_map, index), looseness, group)
+        for index, name in enumerate(landmark_map.keyframe_names)
+    ]  # fmt: skip
+
+
+def known_points(landmark_map: LandmarkMap, first_member: int = 0) -> KnownPoints:
+    """A map's landmarks, seen by members that start at a position."""
+    place = np.zeros(landmark_map.observations, dtype=np.int64)
+    starts = landmark_map.keyframe_offsets
+    owners = np.repeat(np.arange(landmark_map.keyframes), np.diff(starts))
+    place[landmark_map.keyframe_observations] = np.arange(landmark_map.observations) - starts[owners]
+    rows = np.stack([
+        landmark_map.observation_landmarks, landmark_map.observation_keyframes + np.int64(first_member), place
+    ], axis=1)  # fmt: skip
+    return KnownPoints(np.asarray(landmark_map.landmarks_xyz, dtype=np.float64), rows.astype(np.int64))
+
+
+def next_recording(names: Iterable[str]) -> int:
+    """The first number that no recording has yet; keyframes are called RECORDING/IMAGE."""
+    numbers = [int(found.group(1)) for name in names if (found := _NAME.match(name))]
+    return max(numbers, default=-1) + 1
+
+
+def typical_depth(landmark_map: LandmarkMap) -> float:
+    """Median distance of the landmarks from the keyframes that see them, metres."""
+    centres = landmark_map.keyframe_poses[:, :, 3][landmark_map.observation_keyframes]
+    distances = np.linalg.norm(landmark_map.landmarks_xyz[landmark_map.observation_landmarks] - centres, axis=1)
+    return float(np.median(distances)) if len(distances) else 1.0
+
+
+def cross_pairs(
+    members: Sequence[Member], cameras: Sequence[Camera], depth_m: float, config: MapBuildConfig
+) -> list[tuple[int, int]]:
+    """Pairs of members of different groups that may see the same things.
+
+    Of a group that is large, only members in reach of another group are looked at, so that the cost of adding a little
+    to a large map stays small.
+    """
+    centres = np.array([member.map_from_camera.translation for member in members]).reshape(-1, 3)
+    groups = np.array([member.group for member in members])
+    near = cKDTree(centres).query_ball_point(centres, 2 * depth_m, return_sorted=True)
+    used = [index for index, others in enumerate(near) if (groups[others] != groups[index]).any()]
+    found = select_pairs(
+        [members[index].map_from_camera for index in used], [cameras[members[index].camera] for index in used],
+        np.array([members[index].features.global_descriptor for index in used]).reshape(len(used), -1),
+        per_keyframe=config.pairs_per_keyframe, depth_m=depth_m,
+    ) if used else []  # fmt: skip
+    pairs = ((used[first], used[second]) for first, second in found)
+    return [(first, second) for first, second in pairs if groups[first] != groups[second]]
+
+
+def join(
+    members: Sequence[Member], cameras: Sequence[Camera], pairs: Pairs, config: MapBuildConfig,
+    known: KnownPoints | None = None, progress: Progress = silent, *, refine_poses: bool = True, first: float = 1.0,
+) -> Joined:  # fmt: skip
+    """Match the pairs, then triangulate and adjust all members together with the points already known.
+
+    Poses are priors, each as loose as its member says. first: factor on all thresholds in the first round, where the
+    members' poses are that much worse than given ones.
+    """
+    state = _Joint(members, list(cameras), config, known)
+    state.match(pairs, progress)
+    rounds = _ROUNDS if refine_poses else 0
+    for number in range(rounds):
+        progress("adjusting poses", number, rounds)
+        if state.adjust(first if number == 0 else TIGHTER) < SETTLED * config.pose_prior_sigma_m:
+            break
+    progress("adjusting poses", max(rounds, 1), max(rounds, 1))
+    return state.finish(TIGHTER if refine_poses else 1.0)
+
+
+class _Joint:
+    """Members with their current poses and cameras, and the matches between them."""
+
+    def __init__(
+        self, members: Sequence[Member], cameras: list[Camera], config: MapBuildConfig, known: KnownPoints | None
+    ) -> None:
+        self.members, self.config, self.known = members, config, known
+        self.cameras = cameras
+        self.poses = [member.map_from_camera for member in members]
+        self.matches: dict[tuple[int, int], NDArray[np.int32]] = {}
+
+    def scaled(self, pixels: float) -> float:
+        """A threshold given for the reference width, for the widest image here."""
+        return pixels * max(map(pixel_scale, self.cameras))
+
+    def match(self, pairs: Pairs, progress: Progress) -> None:
+        chosen = sorted({(min(pair), max(pair)) for pair in pairs})
+        for done, (first, second) in enumerate(chosen, start=1):
+            a, b = (self.members[index].features.descriptors for index in (first, second))
+            self.matches[first, second] = match_descriptors(a, b, self.config.match_ratio)
+            progress("matching keyframes", done, len(chosen))
+
+    def verified(self, factor: float) -> dict[tuple[int, int], NDArray[np.int32]]:
+        """The matches that agree with the current poses. factor: on the epipolar threshold."""
+        return agreeing_matches(
+            self.matches, [self.cameras[member.camera] for member in self.members],
+            [member.features.keypoints_px for member in self.members], self.poses,
+            self.scaled(self.config.epipolar_error_px * factor),
+        )  # fmt: skip
+
+    def triangulate(self, factor: float) -> Scene:
+        views = [View(member.name, member.camera, member.features.keypoints_px, pose)
+                 for member, pose in zip(self.members, self.poses, strict=True)]  # fmt: skip
+        limit = self.scaled(self.config.max_reprojection_error_px) * max(factor, 1.0)
+        return triangulate(views, self.cameras, self.verified(factor), self.config, limit, self.known)
+
+    def adjust(self, factor: float) -> float:
+        """Triangulate anew and adjust. Returns how far the poses moved, root mean square, metres."""
+        scene = self.triangulate(factor)
+        priors = [member.map_from_camera for member in self.members]
+        looseness = np.array([member.looseness for member in self.members])
+        limit = self.scaled(self.config.max_reprojection_error_px) * max(factor, 1.0)
+        refine(scene, priors, self.config, limit, looseness)
+        before, self.poses, self.cameras = self.poses, scene.poses(), scene.cameras()
+        self.known = _moved(self.known, scene) if self.known is not None else None
+        moved = [pose_error(new, old)[0] for new, old in zip(self.poses, before, strict=True)]
+        return float(np.sqrt(np.mean(np.square(moved))))
+
+    def finish(self, factor: float) -> Joined:
+        scene = self.triangulate(factor)
+        limit = self.scaled(self.config.max_reprojection_error_px)
+        points, rows, errors = observations(scene, self.config, limit)
+        return Joined(self.poses, self.cameras, points, rows, errors)
+
+
+def _moved(known: KnownPoints, scene: Scene) -> KnownPoints:
+    """The known points where the scene has them now, without those that fit nothing any more."""
+    place = {}
+    for point in scene.reconstruction.points3D.values():
+        for element in point.track.elements:
+            place[element.image_id - 1, element.point2D_idx] = point.xyz
+    lost = np.full(3, np.nan)
+    found = np.array([place.get((int(view), int(keypoint)), lost) for _, view, keypoint in known.rows]).reshape(-1, 3)
+    alive = np.isfinite(found[:, 0])
+    points, count = known.rows[:, 0], len(known.xyz)
+    sums = np.zeros((count, 3))
+    np.add.at(sums, points[alive], found[alive])
+    seen = np.bincount(points[alive], minlength=count)
+    kept = seen > 0
+    rows = known.rows[kept[points]].copy()
+    rows[:, 0] = (np.cumsum(kept) - 1)[rows[:, 0]]
+    return KnownPoints(sums[kept] / seen[kept, None], rows)
+
+
+def to_map(
+    members: Sequence[Member], joined: Joined, given: Sequence[Camera], *, pose_sigma: tuple[float, float],
+    model_hash: str, frame_id: str, provenance: Mapping[str, Any], descriptor_dtype: str,
+) -> LandmarkMap:  # fmt: skip
+    """The joint map, with its statistics in the provenance."""
+    rows, errors = joined.rows, joined.errors
+    statistics = {
+        "keyframes": len(members), "landmarks": len(joined.points), "observations": len(rows),
+        "mean_track_length": round(len(rows) / max(len(joined.points), 1), 3),
+        "reprojection_rmse_px": round(float(np.sqrt(np.mean(errors**2))), 4) if len(errors) else None,
+    }  # fmt: skip
+    return assemble_map(
+        names=[member.name for member in members], stamps_ns=[member.stamp_ns for member in members],
+        view_cameras=[member.camera for member in members], poses=joined.poses, cameras=joined.cameras,
+        given_cameras=given, features=[member.features for member in members], points=joined.points, rows=rows,
+        pose_sigma=pose_sigma, model_hash=model_hash, frame_id=frame_id,
+        provenance={**provenance, "statistics": statistics}, descriptor_dtype=descriptor_dtype,
+    )  # fmt: skip

@@ -1,0 +1,210 @@
+"""pycolmap's incremental mapper on our own features and matches.
+
+The incremental mapper was chosen over the global one by measurement: on unordered photos of unknown cameras it finds
+consistent focal lengths where the global one does not, and on short drives it costs about the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycolmap
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import DatasetError
+from hfnet_core.geometry import Pose
+from hfnet_core.mapping.keyframes.reading import Keyframe
+from hfnet_core.mapping.pairing.image_pairs import Pairs
+from hfnet_core.progress import Progress, silent
+from hfnet_core.projection import refinable, to_pycolmap
+from hfnet_core.types import Camera
+
+__all__ = ["Structure", "cameras_of", "reconstruct"]
+
+_SEED = 0
+_MIN_VIEWS = 3
+_MAX_FOCAL_CHANGE = 0.3  # of its logarithm
+_SQUARE = 0.01  # pixels whose sides differ by less are as good as square
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """The largest part that could be reconstructed, up to a similarity.
+
+    poses: structure_from_camera, None where an image did not register. cameras: refined, one for each image.
+    depth: median distance of what is seen. parts: registered images of every part found.
+    """
+
+    poses: list[Pose | None]
+    cameras: list[Camera]
+    depth: float
+    reprojection_px: float
+    parts: list[int]
+
+
+def reconstruct(
+    keyframes: Sequence[Keyframe], pairs: Pairs, config: MapBuildConfig, progress: Progress = silent
+) -> Structure:
+    """Poses and calibrations from verified matches. Raises DatasetError where nothing can be put together.
+
+    Where the mapper carries a given calibration far off, as it may with a handful of images, it stays as given.
+    """
+    cameras, owners = cameras_of(keyframes, config)
+    known = [owner for owner, keyframe in zip(owners, keyframes, strict=True) if not keyframe.camera_guessed]
+    with tempfile.TemporaryDirectory(prefix="hfnet-structure-") as folder, _quiet():
+        database = Path(folder) / "database.db"
+        _write_database(database, keyframes, cameras, owners, pairs)
+        models = _run(database, config, len(keyframes), progress)
+        if models and _carried_off(models[0], cameras, known):
+            models = _run(database, config, len(keyframes), progress, constant=known)
+    if not models or models[0].num_reg_images() < min(_MIN_VIEWS, len(keyframes)):
+        raise DatasetError(
+            f"{len(keyframes)} images with {len(pairs)} pairs that show the same could not be put together: does the "
+            "camera move (turning alone shows no depth), and do the images overlap?"
+        )
+    best = models[0]
+    poses: list[Pose | None] = [None] * len(keyframes)
+    for image_id in best.reg_image_ids():
+        poses[image_id - 1] = Pose.from_matrix(best.image(image_id).cam_from_world().inverse().matrix())
+    found = [best.cameras[index + 1] if index + 1 in best.cameras else to_pycolmap(camera)
+             for index, camera in enumerate(cameras)]  # fmt: skip
+    refined = [_refined(keyframe.camera, found[owner]) for keyframe, owner in zip(keyframes, owners, strict=True)]
+    parts = [model.num_reg_images() for model in models]
+    return Structure(poses, refined, _median_depth(best), best.compute_mean_reprojection_error(), parts)
+
+
+def _carried_off(model: pycolmap.Reconstruction, cameras: Sequence[Camera], known: Collection[int]) -> bool:
+    """Whether a calibrated camera's focal length has changed more than any calibration is wrong."""
+    focal = {owner: model.cameras[owner + 1].mean_focal_length() for owner in set(known) if owner + 1 in model.cameras}
+    changes = [abs(np.log(value / np.mean(cameras[owner].focal_length))) for owner, value in focal.items()]
+    return max(changes, default=0.0) > _MAX_FOCAL_CHANGE
+
+
+def _for_mapper(camera: Camera) -> Camera:
+    """A calibrated camera without distortion, with one focal length and room for radial distortion; others as is.
+
+    Two free focal lengths and tangential distortion are more than a short drive determines.
+    """
+    if camera.model not in ("PINHOLE", "SIMPLE_PINHOLE"):
+        return camera
+    fx, fy = camera.focal_length
+    if abs(fx / fy - 1) > _SQUARE:
+        return refinable(camera)
+    return Camera("RADIAL", camera.width, camera.height, ((fx + fy) / 2, *camera.params[-2:], 0.0, 0.0))
+
+
+def _refined(given: Camera, found: pycolmap.Camera) -> Camera:
+    """What the mapper found, with the given ratio of the focal lengths where it was told of only one."""
+    camera = Camera(found.model_name, found.width, found.height, tuple(found.params))
+    if given.model not in ("PINHOLE", "SIMPLE_PINHOLE") or camera.model != "RADIAL":
+        return camera
+    focal, cx, cy, k1, k2 = camera.params
+    mean = float(np.mean(given.focal_length))
+    fx, fy = (value * focal / mean for value in given.focal_length)
+    return Camera("OPENCV", camera.width, camera.height, (fx, fy, cx, cy, k1, k2, 0.0, 0.0))
+
+
+def cameras_of(keyframes: Sequence[Keyframe], config: MapBuildConfig) -> tuple[list[Camera], list[int]]:
+    """Cameras to start from, and which one each keyframe has; images of unknown cameras may share one."""
+    keys: list[tuple[Any, ...]] = []
+    for index, keyframe in enumerate(keyframes):
+        owner: tuple[int, ...] = ()  # beside the calibration, what tells cameras apart
+        if keyframe.camera_guessed:
+            each = _each_its_own(keyframe.recording, keyframes, config)
+            owner = (keyframe.recording, index) if each else (keyframe.recording,)
+        keys.append((keyframe.camera, keyframe.camera_guessed, owner))
+    unique = list(dict.fromkeys(keys))
+    cameras = [
+        camera if guessed or not config.refine_intrinsics else _for_mapper(camera) for camera, guessed, _ in unique
+    ]
+    numbers = {key: number for number, key in enumerate(unique)}
+    return cameras, [numbers[key] for key in keys]
+
+
+def _each_its_own(recording: int, keyframes: Sequence[Keyframe], config: MapBuildConfig) -> bool:
+    if config.unknown_cameras != "auto":
+        return config.unknown_cameras == "each"
+    sizes = {
+        frozenset((item.features.width, item.features.height)) for item in keyframes if item.recording == recording
+    }
+    return len(sizes) > 1
+
+
+def _write_database(
+    path: Path, keyframes: Sequence[Keyframe], cameras: Sequence[Camera], owners: Sequence[int], pairs: Pairs
+) -> None:
+    """Image and frame i + 1 is keyframe i, camera and rig c + 1 camera c. Pixels stay ours: see reconstruction.py."""
+    guessed = {owner: keyframe.camera_guessed for owner, keyframe in zip(owners, keyframes, strict=True)}
+    with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
+        for index, camera in enumerate(cameras):
+            entry = to_pycolmap(camera, index + 1)
+            entry.has_prior_focal_length = not guessed[index]
+            database.write_camera(entry, use_camera_id=True)
+            rig = pycolmap.Rig(rig_id=index + 1)
+            rig.add_ref_sensor(entry.sensor_id)
+            database.write_rig(rig, use_rig_id=True)
+        for index, keyframe in enumerate(keyframes):
+            image = pycolmap.Image(name=keyframe.name, camera_id=owners[index] + 1, image_id=index + 1)
+            database.write_image(image, use_image_id=True)
+            frame = pycolmap.Frame(frame_id=index + 1, rig_id=owners[index] + 1)
+            frame.add_data_id(image.data_id)
+            database.write_frame(frame, use_frame_id=True)
+            database.write_keypoints(index + 1, keyframe.features.keypoints_px)
+        for (first, second), geometry in sorted(pairs.items()):
+            database.write_matches(first + 1, second + 1, geometry.inlier_matches)
+            database.write_two_view_geometry(first + 1, second + 1, geometry)
+
+
+def _run(
+    database: Path, config: MapBuildConfig, images: int, progress: Progress, constant: Collection[int] = ()
+) -> list[pycolmap.Reconstruction]:
+    """The parts that could be reconstructed, largest first. constant: cameras that stay as they are."""
+    options = pycolmap.IncrementalPipelineOptions()
+    options.num_threads = 1  # and a seed: the same images give the same map
+    options.random_seed = _SEED
+    options.extract_colors = False
+    options.min_model_size = _MIN_VIEWS
+    options.ba_refine_focal_length = options.ba_refine_extra_params = config.refine_intrinsics
+    options.constant_cameras = {owner + 1 for owner in constant}
+    registered = itertools.count(1)
+
+    def say() -> None:
+        progress("registering images", min(next(registered), images), images)
+
+    output = Path(tempfile.mkdtemp(dir=database.parent))
+    pycolmap.set_random_seed(_SEED)
+    models: Mapping[int, pycolmap.Reconstruction] = pycolmap.incremental_mapping(
+        database, database.parent, output, options, next_image_callback=say
+    )
+    progress("registering images", images, images)
+    return sorted(models.values(), key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
+
+
+def _median_depth(model: pycolmap.Reconstruction) -> float:
+    depths = []
+    for image_id in model.reg_image_ids():
+        image = model.image(image_id)
+        matrix = image.cam_from_world().matrix()
+        ids = [point.point3D_id for point in image.points2D if point.has_point3D()]
+        if ids:
+            points = np.array([model.point3D(point_id).xyz for point_id in ids])
+            depths.append(np.median(points @ matrix[2, :3] + matrix[2, 3]))
+    return float(np.median(depths))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """pycolmap tells of every step on stderr; what goes wrong still is said."""
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before

@@ -1,0 +1,113 @@
+"""What a build has computed so far, on disk, so that a build that was killed resumes where it was; and who computes."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.mapping.keyframes.workers import HERE, Workers
+from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
+from hfnet_core.types import Features
+
+__all__ = ["Workplace", "key_of", "open_workplace"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def key_of(*parts: object) -> str:
+    """A name for the result of a computation, from everything it depends on; arrays count with type and shape."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"array {part.dtype.str} {part.shape} ".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(f"{type(part).__name__} {part!r} ".encode())
+    return digest.hexdigest()
+
+
+class Workplace:
+    """Results by name in a folder; without a folder it remembers nothing. workers: who computes new ones.
+
+    Entries are written complete or not at all and carry checksums: a damaged one is as good as none.
+    """
+
+    def __init__(self, folder: Path | None = None, workers: Workers = HERE) -> None:
+        self._folder = folder
+        self.workers = workers
+
+    def load(self, name: str) -> Arrays | None:
+        """A stored result, or None."""
+        if self._folder is None or not (self._folder / name).is_file():
+            return None
+        try:
+            return read_tensors(self._folder / name, verify=True, accept=lambda metadata: None).arrays
+        except MapError:  # computing it again is the remedy
+            return None
+
+    def store(self, name: str, arrays: Arrays) -> None:
+        if self._folder is not None:
+            write_tensors(self._folder / name, arrays, {})
+
+    def load_features(self, key: str) -> Features | None:
+        found = self.load(f"features-{key}")
+        if found is None:
+            return None
+        width, height = (int(value) for value in found["size"])
+        return Features(found["keypoints"], found["scores"], found["descriptors"], found["global"], width, height)
+
+    def store_features(self, key: str, features: Features) -> None:
+        self.store(
+            f"features-{key}",
+            {
+                "keypoints": features.keypoints_px, "scores": features.scores, "descriptors": features.descriptors,
+                "global": features.global_descriptor,
+                "size": np.array([features.width, features.height], dtype=np.int64),
+            },
+        )  # fmt: skip
+
+    def load_matches(self, key: str) -> list[NDArray[np.int32]] | None:
+        found = self.load(f"matches-{key}")
+        return None if found is None else np.split(found["pairs"], found["ends"][:-1])
+
+    def store_matches(self, key: str, matches: Sequence[NDArray[np.int32]]) -> None:
+        ends = np.cumsum([len(item) for item in matches]).astype(np.int64)
+        self.store(f"matches-{key}", {"pairs": np.concatenate(matches), "ends": ends})
+
+
+@contextmanager
+def open_workplace(output: Path, workers: Workers = HERE) -> Iterator[Workplace]:
+    """The workplace of the map that becomes `output`: a hidden folder beside it.
+
+    It outlives only a build that was killed; success, an error or ctrl-C remove it, and what a killed build left half
+    written beside it. Raises ConfigError while another
+    build works for the same output.
+    """
+    folder = output.parent / f".{output.name}.work"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be created ({error.strerror})") from error
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"{output}: another build is writing this map; wait for it or choose another name"
+            ) from error
+        for unfinished in output.parent.glob(f".{glob.escape(output.name)}.*{UNFINISHED}"):
+            unfinished.unlink(missing_ok=True)
+        try:
+            yield Workplace(folder, workers)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""From a triangulated scene and the keyframes' features to the arrays of a LandmarkMap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.geometry import Pose
+from hfnet_core.maps.descriptors import DTYPES, compact
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.types import Camera, Features
+
+__all__ = ["assemble_map", "covisibility", "group_by"]
+
+MIN_SHARED = 5  # landmarks that make two keyframes covisible: fewer are as often accidents
+
+
+def assemble_map(
+    *,
+    names: Sequence[str],
+    stamps_ns: Sequence[int],
+    view_cameras: Sequence[int],
+    poses: Sequence[Pose],
+    cameras: Sequence[Camera],
+    given_cameras: Sequence[Camera],
+    features: Sequence[Features],
+    points: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    pose_sigma: tuple[float, float],
+    model_hash: str,
+    frame_id: str,
+    provenance: Mapping[str, Any],
+    descriptor_dtype: str = MapBuildConfig.descriptor_dtype,
+) -> LandmarkMap:
+    """A map of all keyframes (M, aligned sequences) and points [L, 3].
+
+    rows: [O, 3] landmark, keyframe, keypoint of each observation; every landmark has at least one. pose_sigma: metres
+    and radians, see LandmarkMap. descriptor_dtype: see MapBuildConfig.
+    """
+    rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
+    landmarks, keyframes, keypoints = rows.T
+    count, total = len(names), len(points)
+    pixels = np.zeros((len(rows), 2), dtype=np.float32)
+    size = features[0].descriptors.shape[1] if features else 0
+    dtype = DTYPES[descriptor_dtype]
+    descriptors = np.zeros((len(rows), size), dtype=dtype)
+    order, offsets = group_by(keyframes, count)
+    for index in range(count):
+        mine = order[offsets[index] : offsets[index + 1]]
+        pixels[mine] = features[index].keypoints_px[keypoints[mine]]
+        descriptors[mine] = compact(features[index].descriptors[keypoints[mine]], dtype)
+    covisible = covisibility(landmarks, keyframes, total, count)
+    return LandmarkMap(
+        cameras=tuple(cameras), keyframe_names=tuple(names),
+        keyframe_cameras=np.array(view_cameras, dtype=np.int32).reshape(count),
+        keyframe_stamps_ns=np.array(stamps_ns, dtype=np.int64).reshape(count),
+        keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(count, 3, 4),
+        global_descriptors=np.array([item.global_descriptor for item in features], dtype=np.float32),
+        landmarks_xyz=points.astype(np.float32).reshape(total, 3),
+        landmark_offsets=np.concatenate([[0], np.cumsum(np.bincount(landmarks, minlength=total))]).astype(np.int64),
+        observation_keyframes=keyframes.astype(np.int32), observation_px=pixels, observation_descriptors=descriptors,
+        keyframe_offsets=offsets, keyframe_observations=order, covisible_offsets=covisible[0],
+        covisible_keyframes=covisible[1], covisible_weights=covisible[2], model_hash=model_hash, frame_id=frame_id,
+        provenance=provenance, pose_sigma_m=pose_sigma[0], pose_sigma_rad=pose_sigma[1],
+        given_cameras=tuple(given_cameras),
+    )  # fmt: skip
+
+
+def group_by(owners: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(rows sorted by owner, offsets [count + 1]); rows of an owner keep their order."""
+    order = np.argsort(owners, kind="stable").astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))]).astype(np.int64)
+    return order, offsets
+
+
+def covisibility(
+    landmarks: NDArray[np.int64], keyframes: NDArray[np.int64], total: int, count: int, least: int = MIN_SHARED
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """(offsets [M + 1], neighbours, shared landmarks) of the covisibility graph, strongest neighbours first.
+
+    landmarks, keyframes: [O] of each observation; total, count: how many there are; least: shared by neighbours.
+    """
+    ones = np.ones(len(landmarks), dtype=np.int32)
+    seen = scipy.sparse.csr_matrix((ones, (keyframes, landmarks)), shape=(count, total))
+    seen.data[:] = 1  # two keypoints of a keyframe on one landmark count once
+    shared = (seen @ seen.T).tocoo()
+    keep = (shared.row != shared.col) & (shared.data >= least)
+    first, second, weight = shared.row[keep], shared.col[keep], shared.data[keep]
+    order = np.lexsort((second, -weight, first))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(first, minlength=count))]).astype(np.int64)
+    return offsets, second[order].astype(np.int32), weight[order].astype(np.int32)

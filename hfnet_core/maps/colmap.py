@@ -1,0 +1,202 @@
+"""Maps to COLMAP models and back.
+
+COLMAP puts (0, 0) at the corner of the top-left pixel, we at its centre: half a pixel is added on export and taken on
+import. What COLMAP has no place for (descriptors, stamps, hashes) lies beside the model in `hfmap.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.files import whole_file
+from hfnet_core.geometry import Pose
+from hfnet_core.maps.assembly import assemble_map
+from hfnet_core.maps.descriptors import unit
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.tensor_file import TensorFile, read_tensors, write_tensors
+from hfnet_core.projection import to_pycolmap
+from hfnet_core.types import Camera, Features
+
+__all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap", "read_model"]
+
+_SIDECAR = "hfmap.safetensors"
+_HALF_PIXEL = 0.5
+
+
+def export_colmap(landmark_map: LandmarkMap, folder: Path, *, text: bool = False) -> None:
+    """Write cameras, images and points as a COLMAP model, binary or text, and our arrays beside it.
+
+    The folder is complete or not there. Raises ConfigError if it exists.
+    """
+    if folder.exists():
+        raise ConfigError(f"{folder}: exists already; remove it or choose another name")
+    if not folder.parent.is_dir():
+        raise ConfigError(f"{folder.parent}: no such directory to write a model into")
+    workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        reconstruction = _to_reconstruction(landmark_map)
+        if text:
+            reconstruction.write_text(workplace)
+        else:
+            reconstruction.write_binary(workplace)
+        _write_sidecar(landmark_map, workplace / _SIDECAR)
+        workplace.chmod(0o755)
+        workplace.rename(folder)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def export_ply(landmark_map: LandmarkMap, path: Path) -> None:
+    """Write the landmarks as a point cloud, brighter the more keyframes see them; complete or not at all."""
+    reconstruction = _to_reconstruction(landmark_map)
+    for point in reconstruction.points3D.values():
+        value = min(255, 40 + 30 * point.track.length())
+        point.color = np.full(3, value, dtype=np.uint8)
+    with whole_file(path) as temporary:
+        reconstruction.export_PLY(temporary)
+
+
+def _shifted(camera: Camera, by: float) -> Camera:
+    n = len(camera.focal_parameters)
+    params = list(camera.params)
+    params[n] += by
+    params[n + 1] += by
+    return Camera(camera.model, camera.width, camera.height, tuple(params))
+
+
+def _to_reconstruction(landmark_map: LandmarkMap) -> pycolmap.Reconstruction:
+    out = pycolmap.Reconstruction()
+    for index, camera in enumerate(landmark_map.cameras):
+        out.add_camera_with_trivial_rig(to_pycolmap(_shifted(camera, _HALF_PIXEL), index + 1))
+    position = np.zeros(landmark_map.observations, dtype=np.int64)
+    for index, name in enumerate(landmark_map.keyframe_names):
+        rows = landmark_map.observations_of(index)
+        position[rows] = np.arange(len(rows))
+        image = pycolmap.Image(
+            name=name, keypoints=landmark_map.observation_px[rows].astype(np.float64) + _HALF_PIXEL,
+            camera_id=int(landmark_map.keyframe_cameras[index]) + 1, image_id=index + 1,
+        )  # fmt: skip
+        camera_from_map = landmark_map.map_from_camera(index).inverse().matrix()[:3]
+        out.add_image_with_trivial_frame(image, pycolmap.Rigid3d(camera_from_map))
+    for landmark in range(landmark_map.landmarks):
+        seen = range(landmark_map.landmark_offsets[landmark], landmark_map.landmark_offsets[landmark + 1])
+        elements = [
+            pycolmap.TrackElement(int(landmark_map.observation_keyframes[row]) + 1, int(position[row])) for row in seen
+        ]
+        out.add_point3D_with_id(
+            landmark + 1,
+            pycolmap.Point3D(
+                xyz=landmark_map.landmarks_xyz[landmark].astype(np.float64), track=pycolmap.Track(elements)
+            ),
+        )
+    return out
+
+
+def _write_sidecar(landmark_map: LandmarkMap, path: Path) -> None:
+    order = landmark_map.keyframe_observations
+    arrays: dict[str, NDArray[Any]] = {
+        "keypoint_descriptors": np.asarray(landmark_map.observation_descriptors)[order],
+        "keypoint_offsets": np.asarray(landmark_map.keyframe_offsets),
+        "global_descriptors": np.asarray(landmark_map.global_descriptors),
+        "stamps_ns": np.asarray(landmark_map.keyframe_stamps_ns),
+    }
+    description = {
+        "names": list(landmark_map.keyframe_names), "model_hash": landmark_map.model_hash,
+        "frame_id": landmark_map.frame_id, "provenance": landmark_map.provenance,
+        "given_cameras": [asdict(camera) for camera in landmark_map.given_cameras],
+        "pose_sigma": [landmark_map.pose_sigma_m, landmark_map.pose_sigma_rad],
+    }  # fmt: skip
+    text = json.dumps(description, sort_keys=True, default=float)
+    write_tensors(path, arrays, {"format": "hfmap-colmap", "description": text})
+
+
+def import_colmap(folder: Path) -> LandmarkMap:
+    """Read a model written by `export_colmap`, perhaps refined by COLMAP in between.
+
+    Poses, cameras and points are the model's, descriptors come from beside it.
+
+    Images and points that were removed stay away; keypoints must be the exported ones. Raises MapError otherwise.
+    """
+    if not folder.is_dir():
+        raise MapError(f"{folder}: no such COLMAP model")
+    sidecar = folder / _SIDECAR
+    if not sidecar.is_file():
+        raise MapError(
+            f"{folder}: has no {_SIDECAR}, so it was not exported by `hfnet map export`: give its images with "
+            "--images, to describe them with our features"
+        )
+    stored = read_tensors(sidecar, verify=True, accept=lambda metadata: None)
+    model = read_model(folder)
+    return _from_reconstruction(model, stored, folder)
+
+
+def read_model(folder: Path) -> pycolmap.Reconstruction:
+    """A COLMAP model, binary or text. Raises MapError."""
+    if not folder.is_dir():
+        raise MapError(f"{folder}: no such COLMAP model")
+    try:
+        return pycolmap.Reconstruction(folder)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise MapError(f"{folder}: is no COLMAP model that can be read ({type(error).__name__})") from error
+
+
+def _from_reconstruction(model: pycolmap.Reconstruction, stored: TensorFile, folder: Path) -> LandmarkMap:
+    known = json.loads(stored.metadata["description"])
+    place = {name: index for index, name in enumerate(known["names"])}
+    camera_ids = sorted(model.cameras)
+    images = sorted(
+        (model.image(index) for index in model.reg_image_ids()), key=lambda image: place.get(image.name, -1)
+    )
+    features, offsets, index_of = [], stored.arrays["keypoint_offsets"], {}
+    for position, image in enumerate(images):
+        original = place.get(image.name)
+        rows = slice(offsets[original], offsets[original + 1]) if original is not None else slice(0, 0)
+        if original is None or rows.stop - rows.start != image.num_points2D():
+            raise MapError(f"{folder}: image {image.name!r} is not as exported; only poses and points may change")
+        pixels = np.array([point.xy for point in image.points2D], dtype=np.float64).reshape(-1, 2) - _HALF_PIXEL
+        camera = model.camera(image.camera_id)
+        features.append(
+            Features(
+                pixels.astype(np.float32), np.ones(len(pixels), np.float32),
+                unit(stored.arrays["keypoint_descriptors"][rows]),
+                stored.arrays["global_descriptors"][original], camera.width, camera.height,
+            )
+        )  # fmt: skip
+        index_of[image.image_id] = position
+    ids = sorted(model.point3D_ids())
+    table = [
+        (landmark, index_of[element.image_id], element.point2D_idx)
+        for landmark, point_id in enumerate(ids)
+        for element in model.point3D(point_id).track.elements
+    ]
+    return assemble_map(
+        names=[image.name for image in images],
+        stamps_ns=[int(stored.arrays["stamps_ns"][place[image.name]]) for image in images],
+        view_cameras=[camera_ids.index(image.camera_id) for image in images],
+        poses=[Pose.from_matrix(image.cam_from_world().inverse().matrix()) for image in images],
+        cameras=[camera_of(model.camera(camera_id)) for camera_id in camera_ids],
+        given_cameras=[Camera(**{**entry, "params": tuple(entry["params"])}) for entry in known["given_cameras"]],
+        features=features, points=np.array([model.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
+        rows=np.array(table, dtype=np.int64).reshape(-1, 3), pose_sigma=tuple(known["pose_sigma"]),
+        model_hash=known["model_hash"], frame_id=known["frame_id"], provenance=known["provenance"],
+        descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
+    )  # fmt: skip
+
+
+def camera_of(camera: pycolmap.Camera) -> Camera:
+    """A camera of a COLMAP model in our pixels. Raises MapError for a camera model that we lack."""
+    try:
+        read = Camera(camera.model_name, camera.width, camera.height, tuple(camera.params))
+    except ConfigError as error:
+        raise MapError(f"COLMAP camera {camera.camera_id}: {error}") from error
+    return _shifted(read, -_HALF_PIXEL)

@@ -1,0 +1,230 @@
+"""The map as the localizer sees it: immutable arrays with checked invariants.
+
+Sizes: M keyframes, L landmarks, O observations (a landmark seen as a keypoint of a keyframe), C cameras,
+D and G the lengths of local and global descriptors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hfnet_core.errors import MapError
+from hfnet_core.geometry import Pose
+from hfnet_core.maps.descriptors import Stored, adapted, compact, unit
+from hfnet_core.types import Camera
+
+__all__ = ["LandmarkMap"]
+
+_CHUNK = 65536  # rows looked at or averaged at a time
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkMap:
+    """Landmarks, what they look like, and from where they were seen.
+
+    Observations are sorted by landmark: landmark l owns rows landmark_offsets[l]:landmark_offsets[l + 1] of every
+    `observation_` array. Keyframe k's rows are keyframe_observations[keyframe_offsets[k]:keyframe_offsets[k + 1]].
+    Covisibility is a symmetric graph in the same compressed form, its neighbours by weight (shared landmarks),
+    strongest first.
+
+    cameras: C calibrated cameras. keyframe_names: M. keyframe_cameras: [M] int32. keyframe_stamps_ns: [M] int64,
+    -1 if unknown. keyframe_poses: [M, 3, 4] float64, map_from_camera. global_descriptors: [M, G] float32, unit length.
+    landmarks_xyz: [L, 3] float32, metres, map frame. landmark_offsets: [L + 1] int64. observation_keyframes: [O] int32.
+    observation_px: [O, 2] float32. observation_descriptors: [O, D] float16 or int8, see `descriptors.unit`.
+    keyframe_offsets: [M + 1] int64. keyframe_observations: [O] int64. covisible_offsets: [M + 1] int64.
+    covisible_keyframes, covisible_weights: int32.
+    given_cameras: C, the calibrations that `cameras` refine, or empty where they were taken as given.
+    model_hash: of the network that made the descriptors. frame_id: name of the map frame. pose_sigma_m, pose_sigma_rad:
+    how well the refined keyframes agree with the poses they were given (root mean square per axis; 0 if nothing was
+    refined): the uncertainty of the map's own frame, a floor for that of every pose in it. provenance: how it was made.
+    Opening a map costs the same whatever its size: the constructor compares shapes (MapError), `check` looks at every
+    value, and what is derived from the arrays is computed when it is first asked for, unless it was stored (`adopt`).
+    """
+
+    cameras: tuple[Camera, ...]
+    keyframe_names: tuple[str, ...]
+    keyframe_cameras: NDArray[np.int32]
+    keyframe_stamps_ns: NDArray[np.int64]
+    keyframe_poses: NDArray[np.float64]
+    global_descriptors: NDArray[np.float32]
+    landmarks_xyz: NDArray[np.float32]
+    landmark_offsets: NDArray[np.int64]
+    observation_keyframes: NDArray[np.int32]
+    observation_px: NDArray[np.float32]
+    observation_descriptors: Stored
+    keyframe_offsets: NDArray[np.int64]
+    keyframe_observations: NDArray[np.int64]
+    covisible_offsets: NDArray[np.int64]
+    covisible_keyframes: NDArray[np.int32]
+    covisible_weights: NDArray[np.int32]
+    model_hash: str
+    frame_id: str = "map"
+    pose_sigma_m: float = 0.0
+    pose_sigma_rad: float = 0.0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    given_cameras: tuple[Camera, ...] = ()
+
+    def __post_init__(self) -> None:
+        m, o, n = len(self.keyframe_names), len(self.observation_keyframes), len(self.landmarks_xyz)
+        if self.given_cameras and len(self.given_cameras) != len(self.cameras):
+            raise MapError(f"the map has {len(self.cameras)} cameras but {len(self.given_cameras)} given calibrations")
+        self._check_shape("keyframe_cameras", (m,))
+        self._check_shape("keyframe_stamps_ns", (m,))
+        self._check_shape("keyframe_poses", (m, 3, 4))
+        self._check_shape("global_descriptors", (m, self.global_descriptors.shape[-1]))
+        self._check_shape("landmarks_xyz", (n, 3))
+        self._check_shape("observation_px", (o, 2))
+        self._check_shape("observation_descriptors", (o, self.observation_descriptors.shape[-1]))
+        self._check_shape("keyframe_observations", (o,))
+        self._check_offsets("landmark_offsets", n, o)
+        self._check_offsets("keyframe_offsets", m, o)
+        self._check_offsets("covisible_offsets", m, len(self.covisible_keyframes))
+        self._check_shape("covisible_weights", self.covisible_keyframes.shape)
+
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        found = getattr(self, name).shape
+        if found != shape:
+            raise MapError(f"map array {name} has shape {found}, expected {shape}: the map is damaged, rebuild it")
+
+    def _check_offsets(self, name: str, rows: int, total: int) -> None:
+        self._check_shape(name, (rows + 1,))
+        offsets = getattr(self, name)
+        if offsets[0] != 0 or offsets[-1] != total:
+            raise MapError(f"map array {name} does not partition {total} rows: the map is damaged, rebuild it")
+
+    def check(self) -> None:
+        """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""
+        for name in ("landmark_offsets", "keyframe_offsets", "covisible_offsets"):
+            self._check_order(name)
+        self._check_range("keyframe_cameras", len(self.cameras))
+        for name in ("observation_keyframes", "covisible_keyframes"):
+            self._check_range(name, self.keyframes)
+        self._check_range("keyframe_observations", self.observations)
+        self._check_range("keyframe_landmarks", self.landmarks)
+        for name in ("keyframe_poses", "global_descriptors", "place_descriptors", "landmarks_xyz", "observation_px"):
+            if not all(np.isfinite(piece).all() for piece in _pieces(getattr(self, name))):
+                raise MapError(f"map array {name} holds values that are no numbers: the map is damaged, rebuild it")
+
+    def _check_order(self, name: str) -> None:
+        offsets = getattr(self, name)
+        starts = range(0, len(offsets), _CHUNK)
+        if any((np.diff(offsets[start : start + _CHUNK + 1]) < 0).any() for start in starts):
+            raise MapError(f"map array {name} is not in order: the map is damaged, rebuild it")
+
+    def _check_range(self, name: str, end: int) -> None:
+        if any(piece.min() < 0 or piece.max() >= end for piece in _pieces(getattr(self, name))):
+            raise MapError(f"map array {name} points outside of 0..{end - 1}: the map is damaged, rebuild it")
+
+    @property
+    def keyframes(self) -> int:
+        return len(self.keyframe_names)
+
+    @property
+    def landmarks(self) -> int:
+        return len(self.landmarks_xyz)
+
+    @property
+    def observations(self) -> int:
+        return len(self.observation_keyframes)
+
+    @cached_property
+    def observation_landmarks(self) -> NDArray[np.int32]:
+        """[O] landmark of each observation."""
+        return np.repeat(np.arange(self.landmarks, dtype=np.int32), np.diff(self.landmark_offsets))
+
+    @cached_property
+    def keyframe_landmarks(self) -> NDArray[np.int32]:
+        """[O] landmark of each row of keyframe_observations: what keyframe after keyframe sees."""
+        return self.observation_landmarks[self.keyframe_observations]
+
+    @cached_property
+    def landmark_descriptors(self) -> Stored:
+        """[L, D] direction of the mean of each landmark's observed descriptors, stored as they are."""
+        dtype = self.observation_descriptors.dtype
+        means = np.zeros((self.landmarks, self.observation_descriptors.shape[1]), dtype)
+        for start in range(0, self.landmarks, _CHUNK):
+            stop = min(start + _CHUNK, self.landmarks)
+            offsets = self.landmark_offsets[start : stop + 1]
+            rows = unit(self.observation_descriptors[offsets[0] : offsets[-1]])
+            sums = np.add.reduceat(rows, offsets[:-1] - offsets[0], axis=0)
+            sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+            means[start:stop] = compact(sums, dtype)
+        return means
+
+    @cached_property
+    def place_descriptors(self) -> NDArray[np.float32]:
+        """[M, G] global descriptors adapted to the map, unit length: what queries are compared with.
+
+        See `retrieval.adapted`; the share of landmarks in common is of the keyframe with more. Raises MapError where
+        the covisibility graph is damaged.
+        """
+        self._check_order("covisible_offsets")
+        self._check_range("covisible_keyframes", self.keyframes)
+        seen = np.diff(self.keyframe_offsets)
+        owners = np.repeat(np.arange(self.keyframes), np.diff(self.covisible_offsets))
+        most = np.maximum(np.maximum(seen[owners], seen[self.covisible_keyframes]), 1)
+        table = (self.covisible_weights / most, self.covisible_keyframes, self.covisible_offsets)
+        shares = scipy.sparse.csr_matrix(table, shape=(self.keyframes, self.keyframes), dtype=np.float32)
+        return adapted(self.global_descriptors, shares)
+
+    @cached_property
+    def keyframe_tree(self) -> cKDTree:
+        """Where the keyframes are, for nearest neighbours. Raises MapError where a pose is no number."""
+        centres = self.keyframe_poses[:, :, 3]
+        if not np.isfinite(centres).all():
+            raise MapError("map array keyframe_poses holds values that are no numbers: the map is damaged, rebuild it")
+        return cKDTree(centres)
+
+    def adopt(self, derived: Mapping[str, NDArray[Any]]) -> None:
+        """Use stored arrays (`keyframe_landmarks`, `landmark_descriptors`, `place_descriptors`) instead of deriving
+        them. Raises MapError when their shapes do not fit."""
+        shapes = {
+            "keyframe_landmarks": (self.observations,),
+            "landmark_descriptors": (self.landmarks, self.observation_descriptors.shape[-1]),
+            "place_descriptors": self.global_descriptors.shape,
+        }
+        if any(array.shape != shapes[name] for name, array in derived.items()):
+            raise MapError("what the map stores beside its observations is of another size: it is damaged, rebuild it")
+        self.__dict__.update(derived)
+
+    def observations_of(self, keyframe: int) -> NDArray[np.int64]:
+        """Rows of the observation arrays that belong to a keyframe."""
+        return self.keyframe_observations[self.keyframe_offsets[keyframe] : self.keyframe_offsets[keyframe + 1]]
+
+    def landmarks_of(self, keyframe: int) -> NDArray[np.int32]:
+        """Landmarks seen by a keyframe."""
+        return self.keyframe_landmarks[self.keyframe_offsets[keyframe] : self.keyframe_offsets[keyframe + 1]]
+
+    def covisible_with(self, keyframe: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Keyframes that share landmarks with this one and how many they share, most first."""
+        rows = slice(self.covisible_offsets[keyframe], self.covisible_offsets[keyframe + 1])
+        neighbours = self.covisible_keyframes[rows]
+        if len(neighbours) and not 0 <= neighbours.min() <= neighbours.max() < self.keyframes:
+            raise MapError("the map names keyframes that it does not have: it is damaged, rebuild it")
+        return neighbours, self.covisible_weights[rows]
+
+    def map_from_camera(self, keyframe: int) -> Pose:
+        return Pose.from_matrix(self.keyframe_poses[keyframe])
+
+    def calibration_for(self, camera: Camera) -> Camera:
+        """What the map knows better of a camera: its refined calibration if it was built with this very one.
+
+        A camera whose calibration a map's building has corrected makes the same errors in a query; used as given, it
+        would contradict the landmarks. Any other camera is returned as it is.
+        """
+        for given, refined in zip(self.given_cameras, self.cameras, strict=True) if self.given_cameras else ():
+            if given.is_resized(camera):
+                return refined.scaled(camera.width, camera.height)
+        return camera
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return (array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK))

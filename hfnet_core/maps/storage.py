@@ -1,0 +1,181 @@
+"""Maps on disk: one file NAME.hfmap, described in maps/README.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.tensor_file import Pieces, TensorFile, read_tensors, write_tensors
+from hfnet_core.types import Camera
+
+__all__ = [
+    "FORMAT",
+    "MAP_SUFFIX",
+    "VERIFY_UP_TO_BYTES",
+    "VERSION",
+    "check_output",
+    "describe",
+    "load_map",
+    "save_map",
+    "write_map",
+]
+
+FORMAT = "hfmap"
+VERSION = 3
+MAP_SUFFIX = ".hfmap"
+# Hashing 256 MB takes a fraction of a second, which a user does not notice; larger maps open at once instead.
+VERIFY_UP_TO_BYTES = 256_000_000
+
+_DTYPES: dict[str, tuple[str, ...]] = {
+    "keyframe_cameras": ("i4",), "keyframe_stamps_ns": ("i8",), "keyframe_poses": ("f8",),
+    "global_descriptors": ("f4",), "landmarks_xyz": ("f4",), "landmark_offsets": ("i8",),
+    "observation_keyframes": ("i4",), "observation_px": ("f4",), "observation_descriptors": ("i1", "f2"),
+    "keyframe_offsets": ("i8",), "keyframe_observations": ("i8",), "covisible_offsets": ("i8",),
+    "covisible_keyframes": ("i4",), "covisible_weights": ("i4",),
+}  # fmt: skip
+_DERIVED: dict[str, tuple[str, ...]] = {
+    "keyframe_landmarks": ("i4",), "landmark_descriptors": ("i1", "f2"), "place_descriptors": ("f4",),
+}  # fmt: skip
+# What a version stores of it; version 1 also knows descriptors as float16 only.
+_STORED: dict[str, tuple[str, ...]] = {
+    "1": (), "2": ("keyframe_landmarks", "landmark_descriptors"), str(VERSION): tuple(_DERIVED),
+}  # fmt: skip
+
+
+def check_output(path: Path) -> None:
+    """Raises ConfigError, before any work, when a map cannot be written there."""
+    if path.suffix != MAP_SUFFIX:
+        raise ConfigError(f"{path}: a map's name ends in {MAP_SUFFIX}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent}: no such directory to write a map into")
+
+
+def save_map(landmark_map: LandmarkMap, path: Path) -> None:
+    """Write a map, complete or not at all; the same map gives the same bytes.
+
+    Raises ConfigError for a name that does not end in .hfmap, MapError where the file cannot be written or the map's
+    arrays contradict each other.
+    """
+    landmark_map.check()
+    wanted = {**_DTYPES, **_DERIVED}
+    arrays = {name: _as_one_of(getattr(landmark_map, name), dtypes) for name, dtypes in wanted.items()}
+    write_map(path, arrays, describe(landmark_map))
+
+
+def _as_one_of(array: NDArray[Any], dtypes: Sequence[str]) -> NDArray[Any]:
+    return array if any(array.dtype == np.dtype(dtype) for dtype in dtypes) else array.astype(dtypes[-1])
+
+
+def describe(landmark_map: LandmarkMap) -> dict[str, Any]:
+    """What a map file says beside its arrays."""
+    return {
+        "cameras": [dataclasses.asdict(camera) for camera in landmark_map.cameras],
+        "given_cameras": [dataclasses.asdict(camera) for camera in landmark_map.given_cameras],
+        "keyframe_names": list(landmark_map.keyframe_names),
+        "frame_id": landmark_map.frame_id,
+        "model_hash": landmark_map.model_hash,
+        "provenance": landmark_map.provenance,
+        "pose_sigma_m": landmark_map.pose_sigma_m,
+        "pose_sigma_rad": landmark_map.pose_sigma_rad,
+    }
+
+
+def write_map(path: Path, arrays: Mapping[str, NDArray[Any] | Pieces], description: Mapping[str, Any]) -> None:
+    """Write a map whose arrays are known, all of them; `save_map` is for everybody else. Raises as it does."""
+    if path.suffix != MAP_SUFFIX:
+        raise ConfigError(f"{path}: a map's name ends in {MAP_SUFFIX}")
+    text = json.dumps(description, sort_keys=True, ensure_ascii=True, default=_plain)
+    write_tensors(path, arrays, {"format": FORMAT, "version": str(VERSION), "description": text})
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars and read-only mappings in provenance, as JSON knows them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"provenance holds a {type(value).__name__}, which a map file cannot keep")
+
+
+def load_map(
+    path: Path, model_hash: str | None = None, *, verify: bool | None = None, in_memory: bool = False
+) -> LandmarkMap:
+    """Open a map; its arrays are read-only, and memory-mapped unless they are wanted in_memory.
+
+    model_hash: of the model that will query it; another one than the map's is refused with both hashes. verify:
+    compare the arrays with their checksums; None does so for files up to VERIFY_UP_TO_BYTES. The header is always
+    checked. Raises MapError, one line, for a file that is missing, cut off, foreign, damaged, of another version or
+    made with another model. verify also looks for indices and numbers that make no sense.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MapError(f"{path}: no such map; build one with `hfnet map build BAG -o {path}`")
+    if verify is None:
+        verify = path.stat().st_size <= VERIFY_UP_TO_BYTES
+    stored = read_tensors(path, verify=verify, accept=lambda metadata: _accept(path, metadata), in_memory=in_memory)
+    landmark_map = _assemble(path, stored)
+    if verify:
+        _check(path, landmark_map)
+    if model_hash is not None and model_hash != landmark_map.model_hash:
+        raise MapError(
+            f"{path}: was built with model {landmark_map.model_hash}, the query uses model {model_hash}: use the map's "
+            "model or build the map again"
+        )
+    return landmark_map
+
+
+def _accept(path: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise MapError(f"{path}: is no map file (format {metadata.get('format')!r})")
+    if metadata.get("version") not in _STORED:
+        raise MapError(
+            f"{path}: is a map of version {metadata.get('version')}, this program reads {', '.join(_STORED)}: "
+            "build it again"
+        )
+
+
+def _check(path: Path, landmark_map: LandmarkMap) -> None:
+    try:
+        landmark_map.check()
+    except MapError as error:
+        raise MapError(f"{path}: {error}") from error
+
+
+def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
+    derived = _STORED[stored.metadata["version"]]
+    wanted = _DTYPES | {name: _DERIVED[name] for name in derived}
+    for name, dtypes in wanted.items():
+        if name not in stored.arrays:
+            raise MapError(f"{path}: lacks array {name}: the file is damaged, build it again")
+        found = stored.arrays[name].dtype
+        if not any(found == np.dtype(dtype) for dtype in dtypes):
+            raise MapError(f"{path}: array {name} has type {found}, expected {np.dtype(dtypes[0])}")
+    arrays: dict[str, Any] = {name: stored.arrays[name] for name in _DTYPES}
+    try:
+        known = json.loads(stored.metadata["description"])
+        cameras = tuple(_camera(entry) for entry in known["cameras"])
+        given = tuple(_camera(entry) for entry in known["given_cameras"])
+        names = tuple(str(name) for name in known["keyframe_names"])
+        landmark_map = LandmarkMap(
+            cameras=cameras, keyframe_names=names, model_hash=str(known["model_hash"]), frame_id=str(known["frame_id"]),
+            provenance=known["provenance"], pose_sigma_m=float(known["pose_sigma_m"]),
+            pose_sigma_rad=float(known["pose_sigma_rad"]), given_cameras=given, **arrays,
+        )  # fmt: skip
+        landmark_map.adopt({name: stored.arrays[name] for name in derived})
+    except MapError as error:
+        raise MapError(f"{path}: {error}") from error
+    except (ConfigError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise MapError(f"{path}: its description is damaged ({type(error).__name__}); build it again") from error
+    return landmark_map
+
+
+def _camera(entry: Mapping[str, Any]) -> Camera:
+    return Camera(entry["model"], int(entry["width"]), int(entry["height"]), tuple(entry["params"]))

@@ -1,0 +1,176 @@
+"""Writing a bag (images, camera_info, poses) in any of the three containers, complete or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.rosbag1 import Writer as Rosbag1Writer
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Rosbag2Writer
+from rosbags.typesys import Stores, get_typestore
+
+from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.geometry import Pose
+from hfnet_core.images.orientation import upright_jpeg
+from hfnet_core.recordings.calibration import camera_info_fields
+from hfnet_core.recordings.image_folder import FolderFrame
+from hfnet_core.types import Camera
+
+__all__ = ["STORAGES", "BagWriter", "WriterTopics", "open_writer", "write_folder_bag"]
+
+STORAGES = ("mcap", "sqlite3", "rosbag1")
+_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
+
+
+@dataclass(frozen=True)
+class WriterTopics:
+    """Names used in a written bag. map_frame is the frame of the poses, camera_frame that of the images."""
+
+    image: str = "/camera/image_raw"
+    compressed: str = "/camera/image_raw/compressed"
+    camera_info: str = "/camera/camera_info"
+    pose: str = "/ground_truth/pose"
+    map_frame: str = "map"
+    camera_frame: str = "camera"
+
+
+class BagWriter:
+    """Adds messages to a bag under construction; made by `open_writer`."""
+
+    def __init__(self, writer: Any, storage: str, topics: WriterTopics) -> None:
+        self._writer, self._ros1, self.topics = writer, storage == "rosbag1", topics
+        self._store = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.ROS2_JAZZY)
+        self._connections: dict[str, Any] = {}
+
+    def type(self, name: str) -> Any:
+        """The class of a message type of this bag's ROS version, such as geometry_msgs/msg/Pose."""
+        return self._store.types[name]
+
+    def header(self, stamp_ns: int, frame_id: str) -> Any:
+        """A std_msgs/Header."""
+        stamp = self.type("builtin_interfaces/msg/Time")(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        extra = {"seq": 0} if self._ros1 else {}
+        return self.type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame_id, **extra)
+
+    def write(self, topic: str, kind: str, stamp_ns: int, **fields: Any) -> None:
+        """Write one message; fields: by name, as the message class takes them."""
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=self._store)
+        message = self.type(kind)(**fields)
+        serialize = self._store.serialize_ros1 if self._ros1 else self._store.serialize_cdr
+        self._writer.write(self._connections[topic], stamp_ns, serialize(message, kind))
+
+    def image(self, stamp_ns: int, image: NDArray[np.uint8]) -> None:
+        """A raw image, [H, W] gray or [H, W, 3] RGB, uint8."""
+        height, width = image.shape[:2]
+        encoding = "mono8" if image.ndim == 2 else "rgb8"
+        data = np.ascontiguousarray(image).reshape(-1)
+        self.write(
+            self.topics.image, "sensor_msgs/msg/Image", stamp_ns,
+            header=self.header(stamp_ns, self.topics.camera_frame), height=height, width=width, encoding=encoding,
+            is_bigendian=0, step=data.size // height, data=data,
+        )  # fmt: skip
+
+    def compressed(self, stamp_ns: int, data: bytes, image_format: str) -> None:
+        """An encoded image, its bytes kept as they are. image_format: jpeg or png."""
+        self.write(
+            self.topics.compressed, "sensor_msgs/msg/CompressedImage", stamp_ns,
+            header=self.header(stamp_ns, self.topics.camera_frame), format=image_format,
+            data=np.frombuffer(data, dtype=np.uint8),
+        )  # fmt: skip
+
+    def camera_info(self, stamp_ns: int, camera: Camera) -> None:
+        """The calibration. Raises DatasetError for a camera that ROS cannot express."""
+        model, k, d = camera_info_fields(camera)
+        p = [k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0]
+        roi = self.type("sensor_msgs/msg/RegionOfInterest")(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        arrays = {"d": d, "k": k, "r": np.eye(3).reshape(-1), "p": p}
+        named = {name.upper() if self._ros1 else name: np.array(value) for name, value in arrays.items()}
+        self.write(
+            self.topics.camera_info, "sensor_msgs/msg/CameraInfo", stamp_ns,
+            header=self.header(stamp_ns, self.topics.camera_frame), height=camera.height, width=camera.width,
+            distortion_model=model, binning_x=0, binning_y=0, roi=roi, **named,
+        )  # fmt: skip
+
+    def pose(self, stamp_ns: int, map_from_camera: Pose) -> None:
+        """The camera's pose as a PoseStamped."""
+        x, y, z = (float(value) for value in map_from_camera.translation)
+        qx, qy, qz, qw = (float(value) for value in map_from_camera.quat_xyzw())
+        position = self.type("geometry_msgs/msg/Point")(x=x, y=y, z=z)
+        orientation = self.type("geometry_msgs/msg/Quaternion")(x=qx, y=qy, z=qz, w=qw)
+        pose = self.type("geometry_msgs/msg/Pose")(position=position, orientation=orientation)
+        header = self.header(stamp_ns, self.topics.map_frame)
+        self.write(self.topics.pose, "geometry_msgs/msg/PoseStamped", stamp_ns, header=header, pose=pose)
+
+
+@contextmanager
+def open_writer(
+    output: Path, storage: str, topics: WriterTopics | None = None, *, overwrite: bool = False
+) -> Iterator[BagWriter]:
+    """Write a bag at `output`: a file for rosbag1, a directory for mcap and sqlite3.
+
+    It is built under a temporary name beside it and renamed at the end; after an exception nothing stays. Raises
+    ConfigError for an unknown storage, an output that exists, or one whose name belongs to another storage.
+    """
+    if storage not in STORAGES:
+        raise ConfigError(f"storage {storage!r} is not known; use one of {', '.join(STORAGES)}")
+    if (output.suffix == ".bag") != (storage == "rosbag1"):
+        raise ConfigError(f"{output}: rosbag1 files end in .bag, others do not: rename it or use another storage")
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output}: exists already; remove it or pass --overwrite")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output.parent}: no such directory to write a bag into")
+    workplace = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        unfinished = workplace / output.name  # rosbag2 names its files after the directory
+        if storage == "rosbag1":
+            writer: Any = Rosbag1Writer(unfinished)
+        else:
+            plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
+            writer = Rosbag2Writer(unfinished, version=9, storage_plugin=plugin)
+        with writer:
+            yield BagWriter(writer, storage, topics or WriterTopics())
+        if output.exists():
+            output.rename(workplace / "replaced")
+        unfinished.rename(output)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def write_folder_bag(
+    frames: Iterable[FolderFrame], camera: Camera | None, output: Path, *, storage: str,
+    topics: WriterTopics | None = None, overwrite: bool = False, progress: Callable[[], object] = lambda: None,
+) -> int:  # fmt: skip
+    """Write the frames of an image folder as a bag and return their number. Image bytes are kept as they are, except
+    that photos are turned upright by their EXIF orientation, unless a calibration of their size as stored, or a pose,
+    belongs to them.
+
+    camera: None for images that nobody has calibrated.
+
+    progress: called after each frame. Raises DatasetError for an image that cannot be read.
+    """
+    count = 0
+    with open_writer(output, storage, topics, overwrite=overwrite) as writer:
+        for frame in frames:
+            try:
+                data = frame.path.read_bytes()
+            except OSError as error:
+                raise DatasetError(f"{frame.path}: cannot be read ({error.strerror})") from error
+            if camera is not None or frame.map_from_camera is None:
+                data = upright_jpeg(data, (camera.width, camera.height) if camera is not None else None)
+            writer.compressed(frame.stamp_ns, data, _FORMATS[frame.path.suffix.lower()])
+            if camera is not None:
+                writer.camera_info(frame.stamp_ns, camera)
+            if frame.map_from_camera is not None:
+                writer.pose(frame.stamp_ns, frame.map_from_camera)
+            count += 1
+            progress()
+    return count

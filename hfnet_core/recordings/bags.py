@@ -1,0 +1,327 @@
+"""A recording as a stream of images with stamp, camera and, where the bag knows it, pose."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.geometry import Array, Pose
+from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
+from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
+from hfnet_core.recordings.calibration import camera_from_file, camera_from_info, guess_camera, is_uncalibrated
+from hfnet_core.recordings.gravity import UpReader, read_up
+from hfnet_core.recordings.options import BagOptions
+from hfnet_core.recordings.pose_sources import open_poses, read_tree
+from hfnet_core.types import Camera
+
+__all__ = [
+    "Bag",
+    "BagFrame",
+    "BagStamp",
+    "open_cameras",
+]
+
+_RAW, _COMPRESSED, _INFO = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/CameraInfo"
+
+
+@dataclass(frozen=True, eq=False)
+class BagFrame:
+    """One image of a recording.
+
+    index: its position among the images of the topic, from 0. image: [H, W] or [H, W, 3] RGB, uint8 or uint16.
+    map_from_camera: the recording's own pose, interpolated at the stamp, None where it has none. camera_guessed: nobody
+    has calibrated the camera.
+    """
+
+    index: int
+    stamp_ns: int
+    image: NDArray[Any]
+    camera: Camera
+    map_from_camera: Pose | None
+    camera_guessed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class BagStamp:
+    """When an image was taken and recorded, and the recording's own pose at that time, None where it has none."""
+
+    stamp_ns: int
+    recorded_ns: int
+    map_from_camera: Pose | None
+
+
+class Bag:
+    """A bag with its image topic, camera and pose source chosen.
+
+    The camera is that of K and D in camera_info, for image topics whose last part contains `rect` that of P without
+    distortion; a changing camera_info counts from its stamp on. Raises DatasetError, one line, for everything that is
+    missing, ambiguous or unusable.
+    """
+
+    def __init__(self, path: Path, options: BagOptions | None = None) -> None:
+        self.path = Path(path)
+        self.options = options or BagOptions()
+        self._reader = BagReader(self.path)
+        self.info_topic: Topic | None = None  # stays None with a calibration file
+        try:
+            self.image_topic = self._choose_image_topic()
+            self.camera_frame, self._first_size = self._peek()
+            self._infos, self.camera_source = self._read_cameras()
+            poses = self.options.poses
+            self._poses = open_poses(self._reader, poses, self.camera_frame, self.options.max_pose_gap_s)
+        except BaseException:
+            self._reader.close()
+            raise
+        self.broken: list[str] = []
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.close()
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return self.image_topic.count
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        return self._reader.topics
+
+    @property
+    def has_poses(self) -> bool:
+        return self._poses is not None
+
+    @property
+    def poses_are_cameras(self) -> bool:
+        """Whether poses are taken for those of this very camera, not carried over from another frame."""
+        return self._poses is not None and self._poses.is_cameras
+
+    @property
+    def poses_drift(self) -> bool:
+        """Whether poses are odometry: good from one image to the next, worse the longer the drive."""
+        return self._poses is not None and self._poses.drifts
+
+    @property
+    def camera_unknown(self) -> bool:
+        """Whether there is no calibration; the cameras of `frames` are guesses then."""
+        return not self._infos
+
+    def mount(self, frame: str) -> Pose | None:
+        """frame_from_camera where /tf has the camera fixed to that frame; a given base_from_camera replaces it."""
+        if self.options.poses.base_from_camera is not None:
+            return self.options.poses.base_from_camera
+        tree = read_tree(self._reader)
+        if not tree.is_static(frame, self.camera_frame):
+            return None
+        return tree.lookup(frame, self.camera_frame, 0, self.options.max_pose_gap_s)
+
+    @cached_property
+    def _up(self) -> tuple[UpReader, str] | None:
+        return read_up(self._reader, read_tree(self._reader), self.camera_frame, self.options.max_pose_gap_s)
+
+    def up_at(self, stamp_ns: int) -> Array | None:
+        """Unit vector [3] away from gravity in the camera frame, None where no accelerometer tells."""
+        return None if self._up is None else self._up[0](stamp_ns)
+
+    @property
+    def up_source(self) -> str:
+        """What tells which way is up, for people; "" for nothing."""
+        return "" if self._up is None else self._up[1]
+
+    @property
+    def pose_source(self) -> str:
+        """Where poses come from, for people."""
+        return self._poses.description if self._poses is not None else "no poses"
+
+    @property
+    def map_frame(self) -> str:
+        """Name of the frame the poses are relative to."""
+        return self._poses.map_frame if self._poses is not None else "map"
+
+    def require_poses(self) -> None:
+        """Raises DatasetError when the bag has no poses, listing its topics."""
+        if self._poses is None:
+            listed = ", ".join(str(topic) for topic in self.topics)
+            raise DatasetError(
+                f"{self.path}: has no poses (PoseStamped, Odometry, /tf from map, world or odom to "
+                f"{self.camera_frame!r}); pass --poses FILE in TUM format; the bag has {listed}"
+            )
+
+    def _choose_image_topic(self) -> Topic:
+        if self.options.image_topic is not None:
+            topic = self._reader.topic(self.options.image_topic)
+            if topic.type not in (_RAW, _COMPRESSED):
+                raise DatasetError(f"{self.path}: {topic} holds no images")
+            return topic
+        found = self._reader.of_type(_RAW, _COMPRESSED)
+        names = {topic.name for topic in found}
+        # image_transport records one picture several times; the raw one loses nothing.
+        found = [topic for topic in found if not any(topic.name == f"{n}/{t}" for n in names for t in _TRANSPORTS)]
+        if not found:
+            listed = ", ".join(str(topic) for topic in self._reader.topics) or "nothing"
+            raise DatasetError(f"{self.path}: has no image topic; it has {listed}")
+        if len(found) > 1:
+            listed = ", ".join(str(topic) for topic in found)
+            raise DatasetError(f"{self.path}: several image topics, choose one with --image-topic: {listed}")
+        return found[0]
+
+    def _peek(self) -> tuple[str, tuple[int, int]]:
+        """Frame id and (width, height) of the first image."""
+        for _, _, message in self._reader.messages([self.image_topic.name]):
+            image = self._decode(message)
+            return str(message.header.frame_id).lstrip("/"), (image.shape[1], image.shape[0])
+        raise DatasetError(f"{self.path}: topic {self.image_topic.name} has no messages")
+
+    def _decode(self, message: Any) -> NDArray[Any]:
+        try:
+            decode = decode_raw_image if self.image_topic.type == _RAW else decode_compressed_image
+            return decode(message)
+        except DatasetError as error:
+            raise DatasetError(f"{self.path}: topic {self.image_topic.name}: {error}") from error
+
+    def _read_cameras(self) -> tuple[list[tuple[int, Camera]], str]:
+        """[(valid from stamp, camera)] and where they come from."""
+        if self.options.calibration is not None:
+            path = self.options.calibration
+            return [(0, self._fitting(camera_from_file(path), str(path)))], f"calibration file {path.name}"
+        topic = self.info_topic = self._choose_info_topic()
+        if topic is None:
+            return [], "none, guessed"
+        rectified = "rect" in _image_name(self.image_topic).rsplit("/", 1)[-1]
+        out: list[tuple[int, Camera]] = []
+        for name, recorded_ns, message in self._reader.messages([topic.name]):
+            if self.options.camera_optional and is_uncalibrated(message):
+                return [], f"none, guessed ({name} holds zeros)"
+            try:
+                camera = camera_from_info(message, rectified=rectified)
+            except DatasetError as error:
+                raise DatasetError(f"{self.path}: topic {name}: {error}") from error
+            if not out:
+                self._check_frame(topic, str(message.header.frame_id).lstrip("/"))
+            if not out or camera != out[-1][1]:
+                out.append((stamp_of(message, recorded_ns), self._fitting(camera, name)))
+        return out, f"{'P' if rectified else 'K and D'} of {topic.name}"
+
+    def _fitting(self, camera: Camera, source: str) -> Camera:
+        if (camera.width, camera.height) != self._first_size:
+            width, height = self._first_size
+            raise DatasetError(
+                f"{self.path}: {source} is for {camera.width}x{camera.height}, the images of {self.image_topic.name} "
+                f"are {width}x{height}; pass a --calibration for this size"
+            )
+        return camera
+
+    def _choose_info_topic(self) -> Topic | None:
+        if self.options.camera_info_topic is not None:
+            topic = self._reader.topic(self.options.camera_info_topic)
+            if topic.type != _INFO:
+                raise DatasetError(f"{self.path}: {topic} is no {_INFO}")
+            return topic
+        found = self._reader.of_type(_INFO)
+        image = _image_name(self.image_topic)
+        for name in (f"{image.rsplit('/', 1)[0]}/camera_info", f"{image}/camera_info"):
+            beside = [topic for topic in found if topic.name == name]
+            if beside:
+                return beside[0]
+        if not found and self.options.camera_optional:
+            return None
+        if not found:
+            raise DatasetError(
+                f"{self.path}: no {_INFO} for {self.image_topic.name}; pass --calibration FILE (camera_info YAML)"
+            )
+        if len(found) > 1:
+            listed = ", ".join(str(topic) for topic in found)
+            raise DatasetError(
+                f"{self.path}: no camera_info topic stands beside {self.image_topic.name}, choose one with "
+                f"--camera-info-topic: {listed}"
+            )
+        return found[0]
+
+    def _check_frame(self, topic: Topic, frame: str) -> None:
+        """A calibration found by type alone must at least speak of the same camera."""
+        chosen = self.options.camera_info_topic is not None
+        if not chosen and frame and self.camera_frame and frame != self.camera_frame:
+            raise DatasetError(
+                f"{self.path}: {topic.name} is for frame {frame!r}, images are in {self.camera_frame!r}; pass "
+                "--camera-info-topic or --calibration"
+            )
+
+    def frames(self, indices: Collection[int] | None = None) -> Iterator[BagFrame]:
+        """Images in order of recording, all or those with the given indices; the others are not decoded.
+
+        A damaged image after the first is left out and described in `broken`.
+        """
+        self.broken = []
+        wanted = None if indices is None else frozenset(indices)
+        for index, (_, recorded_ns, message) in enumerate(self._reader.messages([self.image_topic.name])):
+            if wanted is not None and index not in wanted:
+                continue
+            stamp_ns = stamp_of(message, recorded_ns)
+            try:
+                image = self._decode(message)
+            except DatasetError as error:
+                self.broken.append(f"image {index}: {error}")
+                continue
+            camera = self._camera_at(stamp_ns) if self._infos else self._guess(image, message)
+            if image.shape[:2] != (camera.height, camera.width):
+                self.broken.append(f"image {index}: is {image.shape[1]}x{image.shape[0]}, not as calibrated")
+                continue
+            pose = self._poses.at(stamp_ns) if self._poses is not None else None
+            yield BagFrame(index, stamp_ns, image, camera, pose, camera_guessed=self.camera_unknown)
+
+    def timeline(self) -> list[BagStamp]:
+        """Every image of `frames` in the same order, without decoding any."""
+        out = []
+        for _, recorded_ns, message in self._reader.messages([self.image_topic.name]):
+            stamp_ns = stamp_of(message, recorded_ns)
+            pose = self._poses.at(stamp_ns) if self._poses is not None else None
+            out.append(BagStamp(stamp_ns, recorded_ns, pose))
+        return out
+
+    def _guess(self, image: NDArray[Any], message: Any) -> Camera:
+        encoded = b"" if self.image_topic.type == _RAW else np.asarray(message.data, dtype=np.uint8).tobytes()
+        return guess_camera(image.shape[1], image.shape[0], encoded)
+
+    def _camera_at(self, stamp_ns: int) -> Camera:
+        after = int(np.searchsorted([stamp for stamp, _ in self._infos], stamp_ns, side="right"))
+        return self._infos[max(after - 1, 0)][1]
+
+
+_TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd")
+
+
+def _image_name(topic: Topic) -> str:
+    """The base name of an image topic: without its transport."""
+    head, _, tail = topic.name.rpartition("/")
+    return head if tail in _TRANSPORTS and head else topic.name
+
+
+def open_cameras(paths: Sequence[Path], options: BagOptions | Sequence[BagOptions] | None = None) -> Iterator[Bag]:
+    """Each bag, once for each camera that options name; closed when the next one is asked for.
+
+    Raises DatasetError when a bag's poses would be taken for those of two cameras at once.
+    """
+    wanted: Sequence[BagOptions | None] = options if isinstance(options, Sequence) else (options,)
+    for path in paths:
+        owner = ""
+        for own in wanted:
+            with Bag(path, own) as bag:
+                if bag.poses_are_cameras and owner:
+                    raise DatasetError(
+                        f"{path}: {bag.pose_source} cannot be those of {owner} and of {bag.image_topic.name}; name the "
+                        "frame they are of with --pose-frame (/tf must connect it to the cameras) or pass a "
+                        "--base-from-camera for each"
+                    )
+                owner = bag.image_topic.name if bag.poses_are_cameras else owner
+                yield bag

@@ -1,0 +1,100 @@
+"""Which way is up: from accelerometers, or from frames that are level by convention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from hfnet_core.geometry import Array, Pose
+from hfnet_core.recordings.bag_reader import BagReader, stamp_of
+from hfnet_core.recordings.transforms import TransformBuffer
+
+__all__ = ["UpReader", "level", "mean_up", "read_up"]
+
+UpReader = Callable[[int], Array | None]
+"""Unit vector [3] away from gravity in the camera frame at a stamp in nanoseconds, None where nothing tells."""
+
+_IMU = "sensor_msgs/Imu"
+_WINDOW_S = 0.5  # of accelerations averaged on each side: longer than a step or a brake, shorter than a tilt
+_G, _G_TOLERANCE = 9.81, 1.5  # m/s^2: an average further off is of a robot that accelerates, or not in these units
+_MIN_SAMPLES = 5
+_FALLEN_DEG = 30.0  # from the direction most agree with: an outlier
+
+
+def read_up(bag: BagReader, tree: TransformBuffer, camera_frame: str, max_gap_s: float) -> tuple[UpReader, str] | None:
+    """Up by the first accelerometer whose frame the transforms connect to the camera, and what to call it.
+
+    An accelerometer at rest measures what holds it: an acceleration upwards (REP-145). None where there is none.
+    """
+    for topic in bag.of_type(_IMU):
+        frame, stamps, samples = "", [], []
+        for _, recorded_ns, message in bag.messages([topic.name]):
+            frame = frame or str(message.header.frame_id).lstrip("/")
+            if message.linear_acceleration_covariance[0] == -1:  # "does not measure this"
+                continue
+            value = message.linear_acceleration
+            stamps.append(stamp_of(message, recorded_ns))
+            samples.append((value.x, value.y, value.z))
+        connected = frame == camera_frame or tree.path(camera_frame, frame) is not None
+        if not connected or len(samples) < _MIN_SAMPLES:
+            continue
+        order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
+        times, values = np.array(stamps, dtype=np.int64)[order], np.array(samples, dtype=np.float64)[order]
+
+        return partial(_up, times, values, frame, tree, camera_frame, max_gap_s), f"accelerations of {topic.name}"
+    return None
+
+
+def _up(
+    stamps_ns: NDArray[np.int64], values: Array, frame: str, tree: TransformBuffer, camera_frame: str,
+    max_gap_s: float, stamp_ns: int,
+) -> Array | None:  # fmt: skip
+    mean = _mean_acceleration(stamps_ns, values, stamp_ns)
+    if frame == camera_frame:
+        return mean
+    camera_from_imu = tree.lookup(camera_frame, frame, stamp_ns, max_gap_s)
+    return None if mean is None or camera_from_imu is None else camera_from_imu.rotation @ mean
+
+
+def _mean_acceleration(stamps_ns: NDArray[np.int64], values: Array, stamp_ns: int) -> Array | None:
+    """Direction of the mean acceleration around a time, None where it is not of the size of gravity."""
+    reach = int(_WINDOW_S * 1e9)
+    first, last = np.searchsorted(stamps_ns, [stamp_ns - reach, stamp_ns + reach])
+    if last - first < _MIN_SAMPLES:
+        return None
+    mean = values[first:last].mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    return np.asarray(mean / length) if abs(length - _G) < _G_TOLERANCE else None
+
+
+def mean_up(poses: Sequence[Pose | None], ups: Sequence[Array | None]) -> tuple[Array, float] | None:
+    """(unit vector away from gravity in the frame of the poses, median deviation of the views from it in degrees).
+
+    poses: frame_from_camera. ups: in each camera. Views without either are passed over; None where too few agree.
+    """
+    found = np.array([pose.rotation @ up for pose, up in zip(poses, ups, strict=True)
+                      if pose is not None and up is not None]).reshape(-1, 3)  # fmt: skip
+    if not len(found):
+        return None
+    middle = np.median(found, axis=0)
+    for _ in range(3):
+        near = found[found @ middle > np.cos(np.radians(_FALLEN_DEG)) * np.linalg.norm(middle)]
+        if 2 * len(near) < len(found) or not len(near):
+            return None
+        middle = near.mean(axis=0)
+    middle /= np.linalg.norm(middle)
+    spread = np.degrees(np.arccos(np.clip(found @ middle, -1.0, 1.0)))
+    return middle, float(np.median(spread))
+
+
+def level(up: Array) -> Pose:
+    """The smallest rotation after which `up` [3] is the z axis: level_from_frame."""
+    axis = np.cross(up, (0.0, 0.0, 1.0))
+    sine, cosine = float(np.linalg.norm(axis)), float(up[2])
+    if sine < 1e-12:
+        return Pose() if cosine > 0 else Pose(np.diag([1.0, -1.0, -1.0]))
+    return Pose(Rotation.from_rotvec(axis / sine * np.arctan2(sine, cosine)).as_matrix())

@@ -1,0 +1,221 @@
+"""Batches for the global stage: places, each seen in several views, with the overlap known or unknown for every two.
+
+A place is one photo cropped `views` times, or two overlapping photos of `pairs.csv` cropped `views` / 2 times each.
+Batch number k is a pure function of (seed, k).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.features.network.architecture import DETECTOR_CELL
+from hfnet_core.training.data.augmentation import CropRange, photometric, random_homography, warp_image, warp_points
+from hfnet_core.training.data.pool import Pool, read_gray
+
+__all__ = ["GlobalBatch", "GlobalBatches", "GlobalDataSettings", "place_groups"]
+
+_DISTINCT_SHARE = 0.2  # a group with a smaller share of photos in pairs.csv is a collection of different places
+
+
+@dataclass(frozen=True)
+class GlobalDataSettings:
+    """What one batch of the global stage holds.
+
+    places, views: of each batch; sizes: crop sizes (width, height), one drawn per batch; real_pairs: share of places
+    made of two overlapping photos; shift: largest distance of a crop's middle from the place's, in crop sides;
+    clean: share of crops without photometric noise; points: most dense correspondences per place.
+    crops.scale is relative to the scale at which the whole photo would just cover the crop.
+    """
+
+    places: int = 10
+    views: int = 4
+    sizes: tuple[tuple[int, int], ...] = ((320, 240), (384, 288), (448, 336), (288, 384))
+    real_pairs: float = 0.3
+    shift: float = 0.7
+    clean: float = 0.1
+    points: int = 48
+    crops: CropRange = field(
+        default_factory=lambda: CropRange(scale=(0.95, 2.4), rotation_deg=15.0, perspective=0.12, tilt=1.4)
+    )
+
+    def __post_init__(self) -> None:
+        if self.views % 2:
+            raise ConfigError(f"views={self.views}: give an even number, half for each photo of a real pair")
+        if any(side % DETECTOR_CELL for size in self.sizes for side in size):
+            raise ConfigError(f"sizes={self.sizes}: every side must be a multiple of {DETECTOR_CELL}")
+
+
+class GlobalBatch(NamedTuple):
+    """images: [N, 1, H, W] uint8, N = places * views; overlap: [N, N] share of view i's pixels seen in view j (smaller
+    of both directions), NaN where unknown; group: [N], views of one group may overlap even if of different places.
+
+    a_view, b_view: [M] views of corresponding points; a_xy, b_xy: [M, 2] their pixels.
+    """
+
+    images: Tensor
+    overlap: Tensor
+    group: Tensor
+    a_view: Tensor
+    b_view: Tensor
+    a_xy: Tensor
+    b_xy: Tensor
+
+
+def place_groups(pool: Pool) -> NDArray[np.int64]:
+    """Group id [photos] such that photos of different groups never show the same place.
+
+    The pool's groups, but a group whose photos hardly ever pair up is split into its connected components.
+    """
+    groups = pool.groups
+    linked = np.isin(np.arange(len(groups)), np.array(pool.pairs, np.int64))
+    component = np.arange(len(groups))
+    for a, b in pool.pairs:
+        component[component == component[b]] = component[a]
+    result: NDArray[np.int64] = groups.copy()
+    for group in np.unique(groups):
+        members = groups == group
+        if linked[members].mean() < _DISTINCT_SHARE:
+            result[members] = len(groups) + component[members]
+    return result
+
+
+class GlobalBatches(Dataset[GlobalBatch]):
+    """Map-style dataset of whole batches; index = step."""
+
+    def __init__(self, pool: Pool, settings: GlobalDataSettings, seed: int, length: int) -> None:
+        self.pool, self.settings, self.seed, self.length = pool, settings, seed, length
+        self.groups = place_groups(pool)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, step: int) -> GlobalBatch:
+        cv2.setNumThreads(1)
+        settings = self.settings
+        rng = np.random.default_rng((self.seed, 1, step))
+        size = settings.sizes[int(rng.integers(len(settings.sizes)))]
+        places = []
+        for number in range(settings.places):
+            if self.pool.pairs and rng.random() < settings.real_pairs:
+                first, second = self.pool.pairs[int(rng.integers(len(self.pool.pairs)))]
+            else:
+                first = second = self._photo(step * settings.places + number)
+            places.append(self._place(rng, first, second, size))
+        return _collate(places)
+
+    def _photo(self, place: int) -> int:
+        count = len(self.pool.photos)
+        return int(np.random.default_rng((self.seed, 8, place // count)).permutation(count)[place % count])
+
+    def _place(self, rng: np.random.Generator, first: int, second: int, size: tuple[int, int]) -> _Place:
+        settings = self.settings
+        half = settings.views // 2
+        photos = [first] * half + [second] * (settings.views - half)
+        images, homographies = [], []
+        for photo in photos:
+            image = read_gray(self.pool.photos[photo].path)
+            # Views of a real pair stay wide: where its photos overlap is unknown.
+            homography = _view_homography(rng, image, size, settings, wide=first != second)
+            crop, _ = warp_image(image, homography, size, border=int(rng.integers(256)))
+            images.append(crop if rng.random() < settings.clean else photometric(rng, crop))
+            homographies.append(homography)
+        overlap = np.full((settings.views, settings.views), np.nan, np.float32)
+        points = []
+        for i in range(settings.views):
+            for j in range(settings.views):
+                if photos[i] == photos[j]:
+                    overlap[i, j] = 1.0 if i == j else _overlap(homographies[i], homographies[j], size)
+                    if i < j:
+                        points.append(_correspondences(rng, i, j, homographies, size, settings.points // 2))
+                else:
+                    overlap[i, j] = 1.0  # a pair of pairs.csv: a positive, its exact overlap unknown
+        overlap = np.minimum(overlap, overlap.T)
+        return _Place(images, overlap, int(self.groups[first]), points)
+
+
+class _Place(NamedTuple):
+    images: list[NDArray[np.uint8]]
+    overlap: NDArray[np.float32]
+    group: int
+    points: list[tuple[int, int, NDArray[np.float32], NDArray[np.float32]]]
+
+
+def _view_homography(
+    rng: np.random.Generator,
+    image: NDArray[np.uint8],
+    size: tuple[int, int],
+    settings: GlobalDataSettings,
+    wide: bool,
+) -> NDArray[np.float64]:
+    height, width = image.shape
+    cover = max(size[0] / width, size[1] / height)
+    low, high = settings.crops.scale
+    limits = CropRange(
+        (low * cover, (min(high, 1.3) if wide else high) * cover),
+        settings.crops.rotation_deg,
+        settings.crops.perspective,
+        settings.crops.tilt,
+    )
+    reach = settings.shift * (0.3 if wide else 1.0)
+    middle = (np.array([width, height]) - 1) / 2 + rng.uniform(-reach, reach, 2) * np.array([width, height]) / 2
+    return random_homography(rng, (float(middle[0]), float(middle[1])), size, limits)
+
+
+def _grid(size: tuple[int, int], steps: int) -> NDArray[np.float32]:
+    x, y = np.meshgrid(np.linspace(0, size[0] - 1, steps), np.linspace(0, size[1] - 1, steps))
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+
+
+def _inside(xy: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((xy >= 0) & (xy <= np.array(size, np.float32) - 1)).all(axis=1), dtype=np.bool_)
+
+
+def _overlap(first: NDArray[np.float64], second: NDArray[np.float64], size: tuple[int, int]) -> float:
+    moved = warp_points(second @ np.linalg.inv(first), _grid(size, 12))
+    return float(_inside(moved, size).mean())
+
+
+def _correspondences(
+    rng: np.random.Generator, i: int, j: int, homographies: list[NDArray[np.float64]], size: tuple[int, int], count: int
+) -> tuple[int, int, NDArray[np.float32], NDArray[np.float32]]:
+    xy = (rng.random((4 * count, 2)) * (np.array(size) - 1)).astype(np.float32)
+    moved = warp_points(homographies[j] @ np.linalg.inv(homographies[i]), xy)
+    seen = np.flatnonzero(_inside(moved, size))[:count]
+    return i, j, xy[seen], moved[seen]
+
+
+def _collate(places: list[_Place]) -> GlobalBatch:
+    views = len(places[0].images)
+    total = len(places) * views
+    overlap = np.zeros((total, total), np.float32)
+    nothing, no_xy = np.zeros(0, np.int64), np.zeros((0, 2), np.float32)
+    a_view, b_view, a_xy, b_xy = [nothing], [nothing], [no_xy], [no_xy]
+    group = np.repeat([place.group for place in places], views)
+    overlap[group[:, None] == group[None, :]] = np.nan
+    for number, place in enumerate(places):
+        start = number * views
+        overlap[start : start + views, start : start + views] = place.overlap
+        for i, j, first, second in place.points:
+            a_view.append(np.full(len(first), start + i))
+            b_view.append(np.full(len(first), start + j))
+            a_xy.append(first)
+            b_xy.append(second)
+    return GlobalBatch(
+        torch.from_numpy(np.stack([image for place in places for image in place.images])[:, None]),
+        torch.from_numpy(overlap),
+        torch.from_numpy(group),
+        torch.from_numpy(np.concatenate(a_view)),
+        torch.from_numpy(np.concatenate(b_view)),
+        torch.from_numpy(np.concatenate(a_xy)),
+        torch.from_numpy(np.concatenate(b_xy)),
+    )

@@ -1,0 +1,194 @@
+"""Batches for the local stage: pairs of crops of one photo, or of two overlapping ones, with detector targets and
+corresponding points.
+
+Batch number k is a pure function of (seed, k): a resumed run sees exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.features.network.architecture import DETECTOR_CELL
+from hfnet_core.training.data.augmentation import (
+    CropRange,
+    crop_pair,
+    photometric,
+    random_homography,
+    warp_image,
+    warp_points,
+)
+from hfnet_core.training.data.labels import cell_validity, soft_labels
+from hfnet_core.training.data.pair_matches import PairMatches
+from hfnet_core.training.data.pool import Pool, read_gray, select_keypoints
+from hfnet_core.training.data.teacher_keypoints import cache_file, read_keypoints
+
+__all__ = ["LocalBatch", "LocalBatches", "LocalDataSettings"]
+
+
+@dataclass(frozen=True)
+class LocalDataSettings:
+    """What one batch of the local stage holds.
+
+    pairs: photos per batch, two crops each; crop_px: side of the square crops, a multiple of 8; points: most
+    correspondences per pair; shift: largest distance of the crops' middles, in crop sides; clean: share of crops
+    without photometric noise; overlapping: share of pairs that are two overlapping photos instead of one (where the
+    pool has any), with smaller distortions `gentle`; budget, min_score, radius_px: which teacher keypoints become
+    labels (see `select_keypoints`).
+    """
+
+    pairs: int = 8
+    crop_px: int = 256
+    points: int = 128
+    shift: float = 0.3
+    clean: float = 0.15
+    overlapping: float = 0.3
+    budget: int = 1200
+    min_score: float = 0.15
+    radius_px: float = 3.0
+    crops: CropRange = field(default_factory=CropRange)
+    gentle: CropRange = field(
+        default_factory=lambda: CropRange(scale=(0.8, 1.4), rotation_deg=15.0, perspective=0.06, tilt=1.3)
+    )
+
+    def __post_init__(self) -> None:
+        if self.crop_px % DETECTOR_CELL:
+            raise ConfigError(f"crop_px={self.crop_px} is not a multiple of {DETECTOR_CELL}")
+
+
+class LocalBatch(NamedTuple):
+    """Crops 2i and 2i+1 are the two views of pair i.
+
+    images: [2B, 1, H, W] uint8; targets: [2B, 65, H/8, W/8]; valid: [2B, H/8, W/8] bool, cells that show the photo;
+    pair: [M] the pair i of each correspondence; first, second: [M, 2] its pixel in crop 2i and in crop 2i+1.
+    """
+
+    images: Tensor
+    targets: Tensor
+    valid: Tensor
+    pair: Tensor
+    first: Tensor
+    second: Tensor
+
+
+class LocalBatches(Dataset[LocalBatch]):
+    """Map-style dataset of whole batches; index = step."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        teacher_folder: Path,
+        settings: LocalDataSettings,
+        seed: int,
+        length: int,
+        matches: Sequence[PairMatches] = (),
+    ) -> None:
+        self.pool, self.teacher_folder, self.settings = pool, teacher_folder, settings
+        self.seed, self.length, self.matches = seed, length, matches
+        self._keypoints: dict[int, NDArray[np.float32]] = {}
+        for photo in pool.photos:
+            if not cache_file(teacher_folder, photo.name).is_file():
+                read_keypoints(teacher_folder, photo.name)  # says what is missing, before any worker starts
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, step: int) -> LocalBatch:
+        cv2.setNumThreads(1)
+        settings, count = self.settings, len(self.pool.photos)
+        rng = np.random.default_rng((self.seed, step))
+        # Epochs: each photo once, in an order of its own per epoch.
+        places = step * settings.pairs + np.arange(settings.pairs)
+        chosen = [
+            int(np.random.default_rng((self.seed, 7, place // count)).permutation(count)[place % count])
+            for place in places
+        ]
+        return _collate([self._pair(rng, photo) for photo in chosen])
+
+    def keypoints(self, photo: int) -> NDArray[np.float32]:
+        """The label keypoints [K, 2] of a photo, in its pixels."""
+        if photo not in self._keypoints:
+            entry, settings = self.pool.photos[photo], self.settings
+            area = read_gray(entry.path).size
+            xy, scores = read_keypoints(self.teacher_folder, entry.name)
+            self._keypoints[photo] = select_keypoints(
+                xy, scores, area, settings.budget, settings.min_score, settings.radius_px
+            )
+        return self._keypoints[photo]
+
+    def _pair(self, rng: np.random.Generator, photo: int) -> _View:
+        if self.matches and rng.random() < self.settings.overlapping:
+            return self._overlapping(rng, self.matches[int(rng.integers(len(self.matches)))])
+        image, keypoints = read_gray(self.pool.photos[photo].path), self.keypoints(photo)
+        size = (self.settings.crop_px, self.settings.crop_px)
+        homographies = crop_pair(rng, (image.shape[1], image.shape[0]), size, self.settings.crops, self.settings.shift)
+        return self._view(rng, (photo, photo), homographies, (keypoints, keypoints))
+
+    def _overlapping(self, rng: np.random.Generator, matches: PairMatches) -> _View:
+        """Crops of two photos around one of their common points."""
+        size = (self.settings.crop_px, self.settings.crop_px)
+        centre = int(rng.integers(len(matches.first)))
+        offset = rng.uniform(-self.settings.shift, self.settings.shift, 2) * np.array(size) / 2
+        homographies = tuple(
+            random_homography(rng, (float(x), float(y)), size, self.settings.gentle)
+            for x, y in (matches.first[centre], matches.second[centre] + offset)
+        )
+        return self._view(rng, matches.photos, homographies, (matches.first, matches.second))
+
+    def _view(
+        self,
+        rng: np.random.Generator,
+        photos: tuple[int, int],
+        homographies: Sequence[NDArray[np.float64]],
+        common: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> _View:
+        """Two crops, their labels, and some of the points that `common` [M, 2] each names in both photos."""
+        size = (self.settings.crop_px, self.settings.crop_px)
+        crops, targets, valid, places = [], [], [], []
+        for photo, homography, points in zip(photos, homographies, common, strict=True):
+            image = read_gray(self.pool.photos[photo].path)
+            crop, inside = warp_image(image, homography, size, border=int(rng.integers(256)))
+            crops.append(crop if rng.random() < self.settings.clean else photometric(rng, crop))
+            targets.append(soft_labels(warp_points(homography, self.keypoints(photo)), size))
+            valid.append(cell_validity(inside))
+            places.append(warp_points(homography, points))
+        both = np.flatnonzero(_within(places[0], size) & _within(places[1], size))
+        both = rng.permutation(both)[: self.settings.points]
+        return _View(crops, targets, valid, places[0][both], places[1][both])
+
+
+class _View(NamedTuple):
+    crops: list[NDArray[np.uint8]]
+    targets: list[NDArray[np.float32]]
+    valid: list[NDArray[np.bool_]]
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+
+
+def _within(xy: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    margin = 2.0  # a border pixel's descriptor sees mostly padding
+    with np.errstate(invalid="ignore"):
+        return np.asarray(
+            ((xy >= margin) & (xy <= np.array(size, np.float32) - 1 - margin)).all(axis=1), dtype=np.bool_
+        )
+
+
+def _collate(views: list[_View]) -> LocalBatch:
+    return LocalBatch(
+        images=torch.from_numpy(np.stack([crop for view in views for crop in view.crops])[:, None]),
+        targets=torch.from_numpy(np.stack([target for view in views for target in view.targets])),
+        valid=torch.from_numpy(np.stack([valid for view in views for valid in view.valid])),
+        pair=torch.from_numpy(np.repeat(np.arange(len(views)), [len(view.first) for view in views])),
+        first=torch.from_numpy(np.concatenate([view.first for view in views])),
+        second=torch.from_numpy(np.concatenate([view.second for view in views])),
+    )

@@ -1,0 +1,105 @@
+"""The local stage: layers 1-7 and both local heads, from a teacher's keypoints and homography crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from hfnet_core.training.data.local_data import LocalBatch, LocalBatches, LocalDataSettings
+from hfnet_core.training.data.pair_matches import PairMatches
+from hfnet_core.training.data.pool import Pool
+from hfnet_core.training.network import HFNet, sample_descriptors
+from hfnet_core.training.stages.loop import Learned
+from hfnet_core.training.stages.losses import detector_loss, point_info_nce, refinement_loss, weigh_by_uncertainty
+
+__all__ = ["LocalLossSettings", "LocalStage"]
+
+
+@dataclass(frozen=True)
+class LocalLossSettings:
+    """Weights of the local stage's losses.
+
+    descriptor_weight, refinement_weight: of InfoNCE and of `refinement_loss` beside the detector's loss; learned: learn
+    all three weights instead; location_weight: see `detector_loss`; near_px: points of one photo closer than this are
+    no negatives of each other.
+    """
+
+    descriptor_weight: float = 0.6
+    refinement_weight: float = 0.0
+    learned: bool = False
+    location_weight: float = 2.0
+    near_px: float = 6.0
+
+
+class LocalStage:
+    """Detector: soft 65-way cross-entropy on the teacher's warped keypoints. Descriptor: symmetric InfoNCE over the
+    corresponding points of the whole batch. Refinement: where the extractor's window around a keypoint ends."""
+
+    modules: tuple[str, ...] = ("stem", "shallow", "descriptor", "detector")
+
+    def __init__(
+        self,
+        pool: Pool,
+        teacher_folder: Path,
+        data: LocalDataSettings | None = None,
+        weights: LocalLossSettings | None = None,
+        matches: Sequence[PairMatches] = (),
+        name: str = "local",
+    ) -> None:
+        self.pool, self.teacher_folder = pool, teacher_folder
+        self.data = data or LocalDataSettings()
+        self.weights = weights or LocalLossSettings()
+        self.matches, self.name = matches, name
+        self.tasks = 3 if self.weights.learned else 0
+
+    def prepare(self, network: HFNet) -> list[nn.Parameter]:
+        network.train()
+        network.requires_grad_(False)
+        trained = [parameter for name in self.modules for parameter in network.get_submodule(name).parameters()]
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        return trained
+
+    def batches(self, seed: int, length: int) -> Dataset[LocalBatch]:
+        return LocalBatches(self.pool, self.teacher_folder, self.data, seed, length, self.matches)
+
+    def loss(self, network: HFNet, learned: Learned, batch: LocalBatch) -> tuple[Tensor, dict[str, float]]:
+        images = batch.images.float().contiguous(memory_format=torch.channels_last)
+        maps = network.local(images)
+        with torch.autocast(images.device.type, enabled=False):
+            detector = detector_loss(maps.logits, batch.targets, batch.valid, self.weights.location_weight)
+            first = sample_descriptors(maps.descriptors, 2 * batch.pair, batch.first)
+            second = sample_descriptors(maps.descriptors, 2 * batch.pair + 1, batch.second)
+            descriptor = point_info_nce(
+                first, second, batch.pair, batch.first, batch.second, learned.scale, self.weights.near_px
+            )
+            refinement = self._refinement(maps.logits.float(), batch)
+            with torch.no_grad():
+                nearest = (first @ second.t()).argmax(dim=1) if len(first) else torch.zeros(0)
+                correct = (nearest == torch.arange(len(first), device=nearest.device)).float().mean()
+            losses = torch.stack([detector, descriptor, refinement])
+            if self.weights.learned:
+                total = weigh_by_uncertainty(losses, learned.log_variances)
+            else:
+                fixed = losses.new_tensor([1.0, self.weights.descriptor_weight, self.weights.refinement_weight])
+                total = fixed @ losses
+        parts = {
+            "detector": float(detector.detach()),
+            "descriptor": float(descriptor.detach()),
+            "refinement": float(refinement.detach()),
+            "correct": float(correct),
+            "scale": float(learned.scale.detach()),
+            "points": float(len(first)),
+        }
+        return total, parts
+
+    def _refinement(self, logits: Tensor, batch: LocalBatch) -> Tensor:
+        image = torch.cat([2 * batch.pair, 2 * batch.pair + 1])
+        xy = torch.cat([batch.first, batch.second])
+        with torch.set_grad_enabled(self.weights.learned or self.weights.refinement_weight > 0):
+            return refinement_loss(logits, image, xy, torch.randint(-1, 2, xy.shape, device=xy.device))

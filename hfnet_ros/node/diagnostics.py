@@ -1,0 +1,210 @@
+"""Results, timings and problems -> DiagnosticArray."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from enum import IntEnum
+from threading import Lock
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from hfnet_core.localization.consistency import Consistency
+from hfnet_core.types import Localization, Localized
+from hfnet_ros.conversions import stamp_from_ns
+
+__all__ = ["Health", "Level", "Rate"]
+
+_WINDOW = 200  # images over which latencies are summarised
+_RATE_WINDOW_S = 5.0
+
+
+class Level(IntEnum):
+    """Of a DiagnosticStatus."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+class Rate:
+    """Events per second over the last seconds."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+        self.total = 0
+
+    def tick(self, now_s: float) -> None:
+        self.total += 1
+        self._times.append(now_s)
+        self._trim(now_s)
+
+    def per_second(self, now_s: float) -> float:
+        self._trim(now_s)
+        if len(self._times) < 2:
+            return 0.0
+        return (len(self._times) - 1) / max(now_s - self._times[0], 1e-3)
+
+    def _trim(self, now_s: float) -> None:
+        while self._times and self._times[0] < now_s - _RATE_WINDOW_S:
+            self._times.popleft()
+
+
+class Health:
+    """What the node knows about itself. Every method may be called from any thread.
+
+    Problems have a name and stand until they are cleared under that name; the worst one decides the level.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._problems: dict[str, tuple[Level, str]] = {}
+        self._facts: dict[str, str] = {}
+        self._state = "unconfigured"
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget results and counts (at every activation); problems of configuration stay."""
+        with self._lock:
+            self._received, self._processed, self._published = Rate(), Rate(), Rate()
+            self._counts = {"dropped": 0, "refused": 0, "localized": 0, "not localized": 0}
+            self._stages: dict[str, deque[float]] = {}
+            self._result: Localization | None = None
+            self._consistency = Consistency()
+            self._problems = {name: value for name, value in self._problems.items() if name == "configuration"}
+
+    def state(self, name: str) -> None:
+        """The lifecycle state, as diagnostics show it."""
+        with self._lock:
+            self._state = name
+
+    def fact(self, name: str, value: object) -> None:
+        """Something that stays true until it is set again or `forget_facts`: hashes, backend, map."""
+        with self._lock:
+            self._facts[name] = str(value)
+
+    def forget_facts(self) -> None:
+        """Model and map are gone."""
+        with self._lock:
+            self._facts.clear()
+
+    def problem(self, name: str, text: str, level: Level = Level.ERROR) -> bool:
+        """Raise a problem; True when it is new or says something else than before."""
+        with self._lock:
+            new = self._problems.get(name) != (level, text)
+            self._problems[name] = (level, text)
+            return new
+
+    def clear(self, name: str) -> None:
+        with self._lock:
+            self._problems.pop(name, None)
+
+    def received(self) -> None:
+        with self._lock:
+            self._received.tick(time.monotonic())
+
+    def count(self, name: str, images: int = 1) -> None:
+        """Images that were `dropped` (a newer one came, or paused) or `refused` (they cannot be used)."""
+        with self._lock:
+            self._counts[name] += images
+
+    def finished(
+        self, result: Localization, timings_s: Mapping[str, float], consistency: Consistency | None = None
+    ) -> None:
+        """An image went through all stages."""
+        now = time.monotonic()
+        with self._lock:
+            self._result, self._consistency = result, consistency or Consistency()
+            self._processed.tick(now)
+            localized = isinstance(result, Localized)
+            self._counts["localized" if localized else "not localized"] += 1
+            for stage, seconds in timings_s.items():
+                self._stages.setdefault(stage, deque(maxlen=_WINDOW)).append(seconds)
+
+    def forget_result(self) -> None:
+        """The last result is of the past: nothing is known now."""
+        with self._lock:
+            self._result, self._consistency = None, Consistency()
+
+    def published(self) -> None:
+        with self._lock:
+            self._published.tick(time.monotonic())
+
+    def summary(self) -> tuple[Level, str, str]:
+        """(level, message, what a change of which is news)."""
+        with self._lock:
+            return self._summary()
+
+    def _summary(self) -> tuple[Level, str, str]:
+        level, texts, kind = Level.OK, [], self._state
+        if self._problems:
+            level = max(problem[0] for problem in self._problems.values())
+            texts = [text for own, text in sorted(self._problems.values(), key=lambda problem: -problem[0])]
+            kind += ",".join(sorted(self._problems))
+        if self._state == "active" and self._result is not None:
+            if isinstance(self._result, Localized):
+                texts = texts or [f"localized ({self._result.mode.value})"]
+                kind += "localized"
+            else:
+                level = max(level, Level.WARN)
+                texts.append(f"not localized: {self._result}")
+                kind += self._result.reason.name
+        elif not texts:
+            texts = ["waiting for images" if self._state == "active" else self._state]
+        return level, "; ".join(texts), f"{level}{kind}"
+
+    def to_msg(self, name: str, hardware_id: str, stamp_ns: int) -> DiagnosticArray:
+        with self._lock:
+            level, message, _ = self._summary()
+            values = {"state": self._state, **self._result_values(), **self._traffic_values(), **self._latencies()}
+            values.update(self._facts)
+        status = DiagnosticStatus(level=bytes([level]), name=name, message=message, hardware_id=hardware_id)
+        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = stamp_from_ns(stamp_ns)
+        return array
+
+    def _result_values(self) -> dict[str, str]:
+        result = self._result
+        if result is None:
+            code = max(self._problems, key=lambda name: self._problems[name][0], default="no image")
+            return {"localized": "false", "reason": "no image that can be used",
+                    "reason code": code.upper().replace(" ", "_")}  # fmt: skip
+        ratio = result.inliers / max(result.matches, 1)
+        values = self._consistency_values() | {
+            "inliers": str(result.inliers),
+            "matches": str(result.matches),
+            "inlier ratio": f"{ratio:.3f}",
+        }
+        if not isinstance(result, Localized):
+            return {"localized": "false", "reason": str(result), "reason code": result.reason.name, **values}
+        sigma = np.sqrt(np.clip(np.diag(result.covariance), 0.0, None))
+        return {
+            "localized": "true", "reason": "", "mode": result.mode.value, **values,
+            "coverage": f"{result.coverage:.2f}", "reprojection [px]": f"{result.reprojection_px:.2f}",
+            "position sigma [m]": f"{np.linalg.norm(sigma[:3]):.4f}",
+            "orientation sigma [deg]": f"{np.degrees(np.linalg.norm(sigma[3:])):.3f}",
+        }  # fmt: skip
+
+    def _consistency_values(self) -> dict[str, str]:
+        known = self._consistency
+        distance = "" if known.distance is None else f"{known.distance:.2f}"
+        return {"tracking state": known.belief.name, "distance from prediction [sigma]": distance,
+                "images agreeing elsewhere": str(known.agreeing)}  # fmt: skip
+
+    def _traffic_values(self) -> dict[str, str]:
+        now = time.monotonic()
+        rates = {"images in": self._received, "images processed": self._processed, "poses out": self._published}
+        values = {f"{name} [Hz]": f"{rate.per_second(now):.1f}" for name, rate in rates.items()}
+        values["images received"] = str(self._received.total)
+        values |= {f"images {name}": str(count) for name, count in self._counts.items()}
+        return values
+
+    def _latencies(self) -> dict[str, str]:
+        """50th and 95th percentile by stage."""
+        return {
+            f"latency {stage} p50/p95 [ms]": "{:.1f}/{:.1f}".format(*(1e3 * np.percentile(times, [50, 95])))
+            for stage, times in self._stages.items()
+        }

@@ -1,0 +1,123 @@
+"""A wrong focal length: told by single images, allowed for in the covariance, noticed over several."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scene import CAMERA, CAMERAS, TRUTH, Scene, cloud, looking, walk
+
+from hfnet_core import projection
+from hfnet_core.config import LocalizerConfig
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.localization import pose
+from hfnet_core.localization.focal import FocalCheck, focal_fit, off_by
+from hfnet_core.localization.localizer import Localizer
+from hfnet_core.types import Camera, FocalFit, Localized, Mode
+
+PLACES = [looking(x, y, yaw) for x in (-1.0, 0.0, 1.0) for y in (-0.6, 0.6) for yaw in (-100.0, 20.0, 140.0)]
+
+
+@pytest.fixture(scope="module")
+def room() -> tuple[Scene, Localizer]:
+    scene = Scene.make()
+    return scene, Localizer(scene.build_map(walk()))
+
+
+def times(camera: Camera, factor: float) -> Camera:
+    count = len(camera.focal_parameters)
+    return replace(camera, params=(*(factor * f for f in camera.focal_parameters), *camera.params[count:]))
+
+
+def localized(room: tuple[Scene, Localizer], given: Camera) -> list[tuple[Localized, Pose]]:
+    """Images of CAMERA localized as if another had taken them, and where they were taken."""
+    scene, localizer = room
+    found = [(localizer.localize(scene.view(place, seed=n)[0], given), place) for n, place in enumerate(PLACES)]
+    assert all(isinstance(result, Localized) for result, _ in found)
+    return found
+
+
+@pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.model)
+def test_every_camera_model_tells_the_change(camera: Camera) -> None:
+    points = cloud(300)
+    pixels, visible = projection.project(points, TRUTH, times(camera, 1.01))
+    pixels, points = pixels[visible] + np.random.default_rng(0).normal(0, 0.2, (visible.sum(), 2)), points[visible]
+    solution = pose.polish(pixels, points, camera, TRUTH, LocalizerConfig())
+    assert solution is not None
+    fit = focal_fit(pose.linearised(pixels, points, solution.map_from_camera, camera), camera, 1.0)
+    assert fit is not None
+    (change, sigma), pose_by_focal = fit
+    assert change == pytest.approx(0.01, abs=0.001)
+    assert sigma < 0.001
+    assert abs(change - np.log(1.01)) < 5 * sigma
+    # The pose that goes with the right focal length is where the derivative says.
+    there = solution.map_from_camera.translation + change * pose_by_focal[:3]
+    assert np.linalg.norm(there - TRUTH.translation) < 0.3 * pose_error(solution.map_from_camera, TRUTH)[0]
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.95, 1.0, 1.05, 1.1])
+def test_a_wrong_focal_length_is_noticed_and_covered(room: tuple[Scene, Localizer], factor: float) -> None:
+    check, given, nees = FocalCheck(), times(CAMERA, factor), []
+    for number, (result, place) in enumerate(localized(room, given)):
+        assert (check.warning is None) or number >= 10
+        check.add(result, given)
+        off = result.map_from_camera.translation - place.translation
+        nees.append(off @ np.linalg.solve(result.covariance[:3, :3], off))
+    assert np.median(nees) < 6.0  # 2.4 is ideal
+    if factor == 1.0:
+        assert check.warning is None
+        return
+    assert check.warning is not None
+    told = re.search(r"about (\d+) % (\w+) than given", check.warning)
+    assert told is not None
+    assert told[2] == ("longer" if factor < 1 else "shorter")
+    assert float(told[1]) == pytest.approx(100 * abs(1 / factor - 1), abs=1.5)
+    assert "\n" not in check.warning
+    check.add(result, CAMERA)
+    assert check.warning is None  # another camera
+
+
+def test_a_plane_face_on_tells_nothing() -> None:
+    wall = np.random.default_rng(0).uniform([-1.5, -1.0, 3.0], [1.5, 1.0, 3.0], (300, 3))
+    pixels, visible = projection.project(TRUTH.apply(wall), TRUTH, CAMERA)
+    pixels = pixels[visible] + np.random.default_rng(1).normal(0, 0.5, (visible.sum(), 2))
+    fit = focal_fit(pose.linearised(pixels, TRUTH.apply(wall)[visible], TRUTH, CAMERA), CAMERA, 1.0)
+    assert fit is None or abs(off_by(fit[0])) < 0.002
+
+
+def an_image(place: Pose, change: float, sigma: float = 0.001) -> Localized:
+    none = np.zeros(0, np.int32)
+    return Localized(place, np.eye(6), Mode.GLOBAL, 50, 60, np.zeros((0, 2), np.float32), none, (), 0.5, 1.0,
+                     focal=FocalFit(change, sigma))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "places", "sigma"),
+    [
+        ([0.05] * 18, PLACES[:1] * 18, 0.001),  # a robot at rest
+        ([0.05] * 9, PLACES, 0.001),
+        ([0.05] * 18, PLACES, 0.02),
+        ([0.05, -0.05] * 9, PLACES, 0.001),
+        ([0.015] * 18, PLACES, 0.001),
+    ],
+    ids=["at rest", "few", "unsharp", "not alike", "little"],
+)
+def test_too_little_to_warn(changes: list[float], places: list[Pose], sigma: float) -> None:
+    check = FocalCheck()
+    for place, change in zip(places, changes, strict=False):
+        check.add(an_image(place, change, sigma))
+    check.add(replace(an_image(looking(9, 9, 0), 0.0), focal=None))  # of a rig
+    assert check.warning is None
+
+
+def test_enough_to_warn_and_the_past_is_forgotten() -> None:
+    check = FocalCheck()
+    for place in PLACES:
+        check.add(an_image(place, -0.05))
+    assert check.warning is not None
+    assert "about 5 % shorter" in check.warning
+    for place in PLACES * 4:
+        check.add(an_image(place, 0.0))
+    assert check.warning is None

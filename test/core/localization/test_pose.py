@@ -1,0 +1,91 @@
+"""Pose solving, projection, covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scene import CAMERA, CAMERAS, TRUTH, cloud
+
+from hfnet_core import projection
+from hfnet_core.config import LocalizerConfig
+from hfnet_core.errors import ConfigError
+from hfnet_core.geometry import pose_error
+from hfnet_core.localization import pose
+from hfnet_core.types import Camera
+
+
+@pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.model)
+def test_solves_through_every_camera_model_despite_outliers(camera: Camera) -> None:
+    points = cloud(200)
+    pixels, visible = projection.project(points, TRUTH, camera)
+    pixels, points = pixels[visible], points[visible]
+    pixels[:60] = np.random.default_rng(1).uniform(0, [640, 480], (60, 2))
+    solution = pose.solve(pixels, points, camera, LocalizerConfig())
+    assert solution is not None
+    metres, degrees = pose_error(solution.map_from_camera, TRUTH)
+    assert metres < 1e-3
+    assert degrees < 0.02
+    assert solution.inliers[60:].all()
+
+
+def test_noise_has_no_consensus_to_speak_of() -> None:
+    rng = np.random.default_rng(2)
+    solution = pose.solve(rng.uniform(0, [640, 480], (300, 2)), cloud(300), CAMERA, LocalizerConfig())
+    assert solution is None or solution.count < 15
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_points_give_nothing(count: int) -> None:
+    points = cloud(count)
+    assert pose.solve(np.zeros((count, 2)), points, CAMERA, LocalizerConfig()) is None
+
+
+def test_projection_refuses_what_is_behind_or_outside() -> None:
+    ahead = TRUTH.apply(np.array([[0.0, 0.0, 2.0], [0.0, 0.0, -2.0], [9.0, 0.0, 2.0]]))
+    pixels, visible = projection.project(ahead, TRUTH, CAMERA)
+    assert visible.tolist() == [True, False, False]
+    assert np.allclose(pixels[0], [319.5, 239.5])
+
+
+def test_covariance_scales_with_the_residuals_and_is_infinite_without_constraint() -> None:
+    points = cloud(300)
+    pixels, visible = projection.project(points, TRUTH, CAMERA)
+    pixels, points = pixels[visible], points[visible]
+    noise = np.random.default_rng(3).normal(size=pixels.shape)
+    small, small_rms = pose.pose_covariance(pixels + 0.5 * noise, points, TRUTH, CAMERA)
+    large, large_rms = pose.pose_covariance(pixels + 1.0 * noise, points, TRUTH, CAMERA)
+    assert np.allclose(large, 4.0 * small, rtol=1e-6)
+    assert large_rms == pytest.approx(2.0 * small_rms)
+    assert (np.linalg.eigvalsh(small) > 0).all()
+    nothing, _ = pose.pose_covariance(pixels[:3], points[:3], TRUTH, CAMERA)
+    assert np.isinf(nothing).all()
+    same_point, _ = pose.pose_covariance(np.repeat(pixels[:1], 9, 0), np.repeat(points[:1], 9, 0), TRUTH, CAMERA)
+    assert np.isinf(same_point).all()
+
+
+def test_coverage_counts_cells() -> None:
+    assert pose.coverage(np.zeros((0, 2)), CAMERA) == 0.0
+    assert pose.coverage(np.array([[10.0, 10.0], [12.0, 9.0]]), CAMERA) == pytest.approx(1 / 48)
+    everywhere = np.stack(np.meshgrid(np.arange(640), np.arange(480)), axis=-1).reshape(-1, 2)
+    assert pose.coverage(everywhere, CAMERA) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("PINHOLE", 640, 480, (0.0, 0.0, 0.0, 0.0)), "calibrated"),
+        (("PINHOLE", 640, 480, (500.0, 500.0, 320.0)), "4 parameters"),
+        (("FISHY", 640, 480, (500.0,)), "FISHY"),
+        (("PINHOLE", 0, 480, (500.0, 500.0, 320.0, 240.0)), "0x480"),
+    ],
+)
+def test_impossible_cameras_are_refused(arguments: tuple, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Camera(*arguments)
+
+
+def test_a_resized_camera_sees_the_same() -> None:
+    points = cloud(50)
+    full, _ = projection.project(points, TRUTH, CAMERA)
+    half, _ = projection.project(points, TRUTH, CAMERA.scaled(320, 240))
+    assert np.allclose((full + 0.5) / 2 - 0.5, half)

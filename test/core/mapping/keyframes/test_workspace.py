@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from bags import wall_drive
+
+from hfnet_core.config import ExtractorConfig, MapBuildConfig
+from hfnet_core.errors import ConfigError
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.keyframes.workspace import Workplace, key_of, open_workplace
+from hfnet_core.maps.storage import save_map
+from hfnet_core.types import Features
+
+
+class Corners:
+    """Features that need no network: corners, described by the pixels around them. Counts its calls."""
+
+    info = SimpleNamespace(name="corners", version="0", model_hash="c" * 64)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def extract(self, image: np.ndarray) -> Features:
+        self.calls += 1
+        gray = image if image.ndim == 2 else image[:, :, 0]
+        corners = cv2.goodFeaturesToTrack(gray, 200, 0.01, 4).reshape(-1, 2)
+        corners = corners[((corners > 8) & (corners < np.array(gray.shape[::-1]) - 8)).all(axis=1)]
+        patches = np.array([gray[y - 7 : y + 8 : 2, x - 7 : x + 8 : 2].ravel() for x, y in corners.astype(int)])
+        patches = patches - patches.mean(axis=1, keepdims=True) + 1e-3
+        unit = patches / np.linalg.norm(patches, axis=1, keepdims=True)
+        place = np.array([1.0, 0.0], dtype=np.float32)
+        return Features(corners, np.ones(len(corners), np.float32), unit.astype(np.float32), place, *gray.shape[::-1])
+
+
+@pytest.fixture
+def wall_bag(tmp_path: Path) -> Path:
+    return wall_drive(tmp_path / "wall")
+
+
+def test_keys_depend_on_everything() -> None:
+    array = np.arange(6, dtype=np.float32)
+    keys = {
+        key_of(*parts) for parts in ((array,), (array.reshape(2, 3),), (array.astype(int),), (1, 2), (12,), ("12",))
+    }
+    assert len(keys) == 6
+    assert key_of(array, 1) == key_of(array.copy(), 1)
+
+
+def test_a_build_resumes_and_ends_with_the_same_map(wall_bag: Path, tmp_path: Path) -> None:
+    config = MapBuildConfig(refine_intrinsics=False)
+    whole = Corners()
+    expected = build_map([wall_bag], whole, config)
+    assert expected.landmarks > 20
+    assert np.abs(expected.landmarks_xyz[:, 2] - 2).max() < 0.2  # the wall is flat
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    class KilledError(Exception):
+        pass
+
+    def dies(stage: str, done: int, total: int) -> None:
+        if stage == "matching keyframes":
+            raise KilledError
+
+    first = Corners()
+    with pytest.raises(KilledError):
+        build_map([wall_bag], first, config, progress=dies, workplace=Workplace(folder))
+    damaged = sorted(folder.glob("features-*"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    second = Corners()
+    resumed = build_map([wall_bag], second, config, workplace=Workplace(folder))
+    assert first.calls == whole.calls
+    assert second.calls == 1  # the damaged entry
+    third = Corners()
+    again = build_map([wall_bag], third, config, workplace=Workplace(folder))
+    assert third.calls == 0
+    for name, built in (("a", expected), ("b", resumed), ("c", again)):
+        save_map(built, tmp_path / f"{name}.hfmap")
+    assert len({(tmp_path / f"{name}.hfmap").read_bytes() for name in "abc"}) == 1
+
+
+def test_the_folder_goes_away_and_belongs_to_one_build(tmp_path: Path) -> None:
+    output = tmp_path / "a.hfmap"
+    with open_workplace(output) as workplace:
+        workplace.store("x", {"y": np.arange(3)})
+        stored = workplace.load("x")
+        assert stored is not None
+        assert list(stored["y"]) == [0, 1, 2]
+        with pytest.raises(ConfigError, match="another build"), open_workplace(output):
+            pass
+        assert workplace.load("x") is not None  # the refused build has removed nothing
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), open_workplace(output):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="cannot be created"), open_workplace(tmp_path / "none" / "a.hfmap"):
+        pass
+
+
+def command(bag: Path, output: Path) -> list[str]:
+    return [sys.executable, "-m", "hfnet_core", "map", "build", str(bag), "-o", str(output)]
+
+
+def interrupted(bag: Path, output: Path, interrupt: signal.Signals, entries: int) -> int | None:
+    """Start a build and interrupt it once its workplace holds so many entries. Returns its exit status."""
+    # A suite that runs in the background of a shell hands down SIGINT as ignored.
+    start = ["env", "--default-signal=INT", *command(bag, output)]
+    with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        folder = output.parent / f".{output.name}.work"
+        deadline = time.monotonic() + 60
+        while len(list(folder.glob("[fm]*"))) < entries and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(interrupt)
+        process.communicate(timeout=60)
+    return process.returncode
+
+
+def test_ctrl_c_leaves_nothing(wall_bag: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.hfmap"
+    assert interrupted(wall_bag, output, signal.SIGINT, 1) in (2, 130)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["wall"]
+
+
+def test_killed_builds_end_with_the_same_map(wall_bag: Path, tmp_path: Path) -> None:
+    """`test/bench/kill.py` does the same at random moments, ten times."""
+    backend = open_backend(None, "onnxruntime")
+    config = MapBuildConfig()
+    expected = tmp_path / "expected.hfmap"
+    extractor = Extractor(backend, ExtractorConfig(max_keypoints=config.max_keypoints))
+    save_map(build_map([wall_bag], extractor, config), expected)
+    output = tmp_path / "a.hfmap"
+    for entries in (3, 9):  # among the features, and among the matches
+        assert interrupted(wall_bag, output, signal.SIGKILL, entries) == -signal.SIGKILL
+        assert not output.exists()
+        assert (tmp_path / ".a.hfmap.work").is_dir()
+    (tmp_path / ".a.hfmap.1234abcd.part").write_bytes(b"killed while it wrote the map")
+    subprocess.run(command(wall_bag, output), check=True, capture_output=True, timeout=60)
+    assert output.read_bytes() == expected.read_bytes()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.hfmap", "expected.hfmap", "wall"]

@@ -1,0 +1,120 @@
+# ruff: noqa: E402
+"""Training on four drawn photos: it learns, and a kill changes nothing."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from hfnet_core.errors import ConfigError, DatasetError, ModelError
+from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.training.checkpoint import load_checkpoint
+from hfnet_core.training.data.augmentation import CropRange
+from hfnet_core.training.data.global_data import GlobalDataSettings
+from hfnet_core.training.data.local_data import LocalDataSettings
+from hfnet_core.training.data.pair_matches import PairMatches
+from hfnet_core.training.data.pool import Pool
+from hfnet_core.training.export import export_checkpoint
+from hfnet_core.training.network import HFNet
+from hfnet_core.training.stages.global_stage import GlobalStage
+from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
+from hfnet_core.training.stages.loop import RunSettings, Stage, run_stage
+
+SPEC = NetworkSpec(local_dim=16, global_dim=24, clusters=4, intermediate_dim=8, corner_aligned=False)
+LOCAL_DATA = LocalDataSettings(pairs=2, crop_px=64, points=16, crops=CropRange(scale=(0.9, 1.1), tilt=1.1))
+GLOBAL_DATA = GlobalDataSettings(places=3, views=2, sizes=((96, 64),), points=8)
+
+
+def settings(steps: int, rate: float = 2e-3) -> RunSettings:
+    return RunSettings(steps=steps, learning_rate=rate, workers=0, bf16_until=0.0, log_every=2)
+
+
+def network() -> HFNet:
+    torch.manual_seed(3)
+    return HFNet(SPEC)
+
+
+def stage(name: str, pool: Pool, teacher_folder: Path) -> Stage:
+    if name == "global":
+        return GlobalStage(pool, GLOBAL_DATA)
+    weights = LocalLossSettings(learned=name == "polish")
+    points = np.random.default_rng(0).uniform(10, 150, (50, 2)).astype(np.float32)
+    matches = [PairMatches((0, 1), points, points)] if name == "polish" else []
+    return LocalStage(pool, teacher_folder, LOCAL_DATA, weights, matches, name)
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "log.csv").open() as log:
+        return [float(row["loss"]) for row in csv.DictReader(log)]
+
+
+@pytest.mark.parametrize("name", ["local", "global"])
+def test_the_loss_falls(name: str, pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    run_stage(stage(name, pool, teacher_folder), network(), settings(24), tmp_path / "run", report=lambda line: None)
+    found = losses(tmp_path / "run")
+    assert len(found) == 12
+    assert sum(found[-3:]) < 0.9 * sum(found[:3])
+
+
+@pytest.mark.parametrize("name", ["local", "polish", "global"])
+def test_a_killed_run_ends_in_the_same_place(name: str, pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    whole = run_stage(stage(name, pool, teacher_folder), network(), settings(6), tmp_path / "whole")
+    run_stage(stage(name, pool, teacher_folder), network(), settings(6), tmp_path / "killed", stop_after=3)
+    lines: list[str] = []
+    resumed = run_stage(
+        stage(name, pool, teacher_folder), network(), settings(6), tmp_path / "killed", report=lines.append
+    )
+
+    assert "resumes at step 3" in lines[0]
+    assert load_checkpoint(tmp_path / "killed/checkpoint.pt").step == 6
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[key], value, msg=key)
+
+
+def test_the_global_stage_leaves_the_local_one_alone(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    before, after = network(), network()
+    run_stage(GlobalStage(pool, GLOBAL_DATA), after, settings(3), tmp_path / "run")
+    frozen, trained = ("stem.", "shallow.", "descriptor.", "detector."), ("deep.", "global_head.")
+    values = after.state_dict()
+    for key, value in before.state_dict().items():
+        if key.startswith(frozen):
+            torch.testing.assert_close(values[key], value, rtol=0, atol=0)
+    assert any(
+        not torch.equal(values[key], value) for key, value in before.state_dict().items() if key.startswith(trained)
+    )
+
+
+def test_a_checkpoint_becomes_onnx(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    run_stage(LocalStage(pool, teacher_folder, LOCAL_DATA), network(), settings(2), tmp_path / "run")
+    output = tmp_path / "model.onnx"
+    parity = export_checkpoint(tmp_path / "run/checkpoint.pt", output, name="tiny", version="0", licence="Apache-2.0")
+    assert output.is_file()
+    assert parity.worst < 1e-4
+    assert [path.name for path in tmp_path.glob("*.onnx")] == ["model.onnx"]
+
+
+def test_wrong_input_is_refused_in_one_line(pool_folder: Path, pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"manifest\.csv is missing"):
+        Pool.read(tmp_path)
+    with pytest.raises(DatasetError, match=r"photo_\d\.png\.npz is missing: run the teacher"):
+        run_stage(LocalStage(pool, tmp_path / "none", LOCAL_DATA), network(), settings(1), tmp_path / "run")
+    with pytest.raises(ConfigError, match="minutes or steps"):
+        RunSettings()
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match=r"broken\.pt is no readable checkpoint"):
+        load_checkpoint(broken)
+    (pool_folder / "img/photo_2.png").unlink()
+    with pytest.raises(DatasetError, match=r"photo_2\.png is missing"):
+        Pool.read(pool_folder)
+
+
+def test_another_stages_checkpoint_is_not_continued(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    run_stage(LocalStage(pool, teacher_folder, LOCAL_DATA), network(), settings(1), tmp_path / "run")
+    with pytest.raises(ConfigError, match="another output folder"):
+        run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(1), tmp_path / "run")

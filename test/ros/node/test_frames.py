@@ -1,0 +1,109 @@
+"""One contract for every way to TF."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot import until
+
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_ros.conversions import pose_to_transform
+from hfnet_ros.node.frames import NoFrames, OwnFrames, Tf2Frames, TransformError, open_frames, wait_for
+
+BASE_FROM_CAMERA = Pose.from_quat_xyzw([0.1, 0.2, 0.3, 0.9], [0.5, -0.2, 0.3])
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture(params=[pytest.param(OwnFrames, id="tf2_msgs"), pytest.param(Tf2Frames, id="tf2_ros")])
+def frames(request, ros):
+    needed = request.node.callspec.id.split("-")[0]
+    if importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed")
+    frames = request.param(ros.node)
+    yield frames
+    frames.close()
+
+
+def learned(frames, target: str, source: str, stamp_ns: int) -> Pose:
+    return wait_for(lambda: frames.lookup(target, source, stamp_ns), 10.0)
+
+
+def test_hears_what_others_broadcast_and_interpolates(frames, ros):
+    from tf2_msgs.msg import TFMessage
+
+    static = ros.node.create_publisher(TFMessage, "/tf_static", LATCHED)
+    dynamic = ros.node.create_publisher(TFMessage, "/tf", 100)
+    now = time.time_ns()
+    static.publish(TFMessage(transforms=[pose_to_transform(BASE_FROM_CAMERA, "base", "camera", 0)]))
+    until(lambda: dynamic.get_subscription_count() > 0)
+    for offset_s in (0.0, 1.0):
+        pose = Pose(translation=[offset_s, 0.0, 0.0])
+        dynamic.publish(TFMessage(transforms=[pose_to_transform(pose, "odom", "base", now + int(offset_s * 1e9))]))
+    found = learned(frames, "odom", "camera", now + 250_000_000)
+    metres, degrees = pose_error(found, Pose(translation=[0.25, 0.0, 0.0]) @ BASE_FROM_CAMERA)
+    assert metres < 1e-6
+    assert degrees < 1e-4
+    for stamp in (now - 1, now + 1_000_000_001):
+        with pytest.raises(TransformError):
+            frames.lookup("odom", "camera", stamp)
+    with pytest.raises(TransformError):
+        frames.lookup("odom", "nowhere", now)
+    until(lambda: frames.parent_of("camera") == "base", 5)
+    assert frames.parent_of("odom") is None
+    frames.clear()
+    with pytest.raises(TransformError):
+        frames.lookup("odom", "base", now)
+    assert pose_error(frames.lookup("base", "camera", now), BASE_FROM_CAMERA)[0] < 1e-9
+    ros.node.destroy_publisher(static)
+    ros.node.destroy_publisher(dynamic)
+
+
+def test_broadcasts(frames, ros):
+    from tf2_msgs.msg import TFMessage
+
+    received: list = []
+    subscription = ros.node.create_subscription(TFMessage, "/tf", received.append, 100)
+    stamp = time.time_ns()
+
+    def heard():
+        frames.broadcast("map", "odom", BASE_FROM_CAMERA, stamp)
+        time.sleep(0.05)
+        return [t for message in received for t in message.transforms if t.child_frame_id == "odom"]
+
+    transform = until(heard)[0]
+    assert transform.header.frame_id == "map"
+    assert transform.header.stamp.sec * 10**9 + transform.header.stamp.nanosec == stamp
+    assert transform.transform.translation.x == pytest.approx(0.5)
+    ros.node.destroy_subscription(subscription)
+
+
+def test_without_tf2_msgs_tf_is_off_and_said_once(ros, monkeypatch, capfd):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    frames = open_frames(ros.node)
+    assert isinstance(frames, NoFrames)
+    assert capfd.readouterr().err.count("TF is off") == 1
+    frames.broadcast("map", "camera", Pose(), 0)
+    frames.lookup("camera", "camera", 0)
+    with pytest.raises(TransformError, match="tf2_msgs"):
+        frames.lookup("base", "camera", 0)
+    frames.close()
+
+
+def test_wait_for_gives_up():
+    def never() -> Pose:
+        raise TransformError("late")
+
+    start = time.monotonic()
+    with pytest.raises(TransformError, match="late"):
+        wait_for(never, 0.1)
+    assert 0.1 <= time.monotonic() - start < 1.0
+    start = time.monotonic()
+    with pytest.raises(TransformError):
+        wait_for(never, 10.0, lambda: True)
+    assert time.monotonic() - start < 1.0
