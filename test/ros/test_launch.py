@@ -126,7 +126,7 @@ def test_loads_with_launch(path):
 def test_rviz_shows_topics_that_the_node_publishes(launch_file):
     config = yaml.safe_load((REPOSITORY / "config/localization.rviz").read_text())["Visualization Manager"]
     shown = {entry["Topic"]["Value"] for entry in config["Displays"] if "Topic" in entry and entry["Enabled"]}
-    sources = "".join(path.read_text() for path in (REPOSITORY / "hfnet_ros").glob("*.py"))
+    sources = "".join(path.read_text() for path in (REPOSITORY / "hfnet_ros").rglob("*.py"))
     published = {f"/localization/{name}" for name in re.findall(r'"~/(\w+)"', sources)}
     assert shown <= published
     assert shown == {f"/localization/{name}" for name in launch_file["SHOWN"]}
