@@ -167,10 +167,10 @@ class Localized:
     matches, inliers: correspondences found without knowing the pose, and how many of them agree with it. keypoints_px:
     [N, 2], landmarks: [N], the correspondences that made the final pose, guided ones included. keyframes: map images
     that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1.
-    reprojection_px: root mean square over them. timings_s: stage name -> seconds. Of a rig, map_from_camera is the
-    rig's pose, reprojection_px is at 640 px width, cells of all images count, and views: [N] is the camera of each
-    correspondence, counted from 0; it is empty where there is one camera.
-    unused_px: [M, 2] keypoints that were matched and disagree, and focal (see focal.py) are not told of rigs.
+    reprojection_px: root mean square over them, at 640 px width. timings_s: stage name -> seconds. views: [N] the view
+    of each correspondence, counted from 0. unused_px: [M, 2] keypoints that were matched and disagree, unused_views:
+    [M] theirs. focal: of each view, None where it does not tell. Of a rig, map_from_camera is the rig's pose, and the
+    cells of all images count.
     """
 
     map_from_camera: Pose
@@ -186,7 +186,8 @@ class Localized:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    focal: FocalFit | None = None
+    unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    focal: tuple[FocalFit | None, ...] = ()
 
     @property
     def inlier_ratio(self) -> float:
@@ -197,7 +198,7 @@ class Localized:
 class NotLocalized:
     """No pose, and why. There is deliberately no pose field.
 
-    unused_px: [M, 2] keypoints that were matched, as far as it came to that (not told of rigs).
+    unused_px: [M, 2] keypoints that were matched, as far as it came to that; unused_views: [M] whose they are.
     """
 
     reason: Reason
@@ -207,6 +208,7 @@ class NotLocalized:
     keyframes: tuple[int, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value
