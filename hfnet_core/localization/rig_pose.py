@@ -22,6 +22,7 @@ from hfnet_core.geometry import Array, Pose, skew
 from hfnet_core.localization import pose
 from hfnet_core.localization.matching import Matches
 from hfnet_core.localization.pose import Derivatives, Solution
+from hfnet_core.maps.colmap_cameras import colmap_camera
 from hfnet_core.types import Camera, Float32
 
 __all__ = ["Correspondences", "Rig", "coverage", "joined", "locate", "polish", "pose_covariance", "solve"]
@@ -58,7 +59,7 @@ class Rig:
     def colmap(self) -> tuple[list[Any], list[Any]]:
         """The last two arguments of pycolmap's functions for generalized poses: cams_from_rig, cameras."""
         extrinsics = [pycolmap.Rigid3d(mount.inverse().matrix()[:3]) for mount in self.rig_from_cameras]
-        return extrinsics, [projection.colmap_camera(camera) for camera in self.reference_cameras]
+        return extrinsics, [colmap_camera(camera) for camera in self.reference_cameras]
 
 
 @dataclass(frozen=True, eq=False)
