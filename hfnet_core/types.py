@@ -42,7 +42,19 @@ CAMERA_PARAMETERS: Mapping[str, int] = {
     "OPENCV": 8,  # fx fy cx cy k1 k2 p1 p2
     "FULL_OPENCV": 12,  # fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6
     "OPENCV_FISHEYE": 8,  # fx fy cx cy k1 k2 k3 k4
+    "SIMPLE_FISHEYE": 3,  # f cx cy
+    "FISHEYE": 4,  # fx fy cx cy
+    "SIMPLE_RADIAL_FISHEYE": 4,  # f cx cy k
+    "RADIAL_FISHEYE": 5,  # f cx cy k1 k2
+    "THIN_PRISM_FISHEYE": 12,  # fx fy cx cy k1 k2 p1 p2 k3 k4 sx1 sy1
+    "RAD_TAN_THIN_PRISM_FISHEYE": 16,  # fx fy cx cy k0 k1 k2 k3 k4 k5 p0 p1 s0 s1 s2 s3
+    "FOV": 5,  # fx fy cx cy omega
+    "SIMPLE_DIVISION": 4,  # f cx cy k
+    "DIVISION": 5,  # fx fy cx cy k
+    "EUCM": 6,  # fx fy cx cy alpha beta
 }
+_ONE_FOCAL_LENGTH = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_FISHEYE", "SIMPLE_RADIAL_FISHEYE",
+                     "RADIAL_FISHEYE", "SIMPLE_DIVISION")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Camera:
     @property
     def focal_parameters(self) -> tuple[float, ...]:
         """The parameters that are focal lengths, one or two; the principal point follows them."""
-        return self.params[: 1 if self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2]
+        return self.params[: 1 if self.model in _ONE_FOCAL_LENGTH else 2]
 
     @property
     def focal_length(self) -> tuple[float, float]:

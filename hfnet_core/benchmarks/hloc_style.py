@@ -23,6 +23,7 @@ from hfnet_core.geometry import Pose
 from hfnet_core.localization.matching import match_all
 from hfnet_core.localization.retrieval import Retriever
 from hfnet_core.localization.uncertainty import cell_share
+from hfnet_core.maps.colmap_cameras import colmap_camera
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag
@@ -109,7 +110,7 @@ class HlocStyle:
         options.ransac.random_seed = 0
         answer = pycolmap.estimate_and_refine_absolute_pose(
             keypoints.astype(np.float64), self._map.landmarks_xyz[landmarks].astype(np.float64),
-            projection.colmap_camera(camera), options,
+            colmap_camera(camera), options,
         )  # fmt: skip
         if answer is None:
             return NotLocalized(Reason.NO_CONSENSUS, matches=len(keypoints))

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose, skew
 from hfnet_core.localization.correspondences import Correspondences, Query
-from hfnet_core.projection import _NEAREST_M, _inside, colmap_camera, project
+from hfnet_core.maps.colmap_cameras import colmap_camera
+from hfnet_core.projection import NEAREST_M, inside, linearised_projection, project
 from hfnet_core.types import Camera
 
 __all__ = [
@@ -35,7 +36,6 @@ _MAX_STEPS = 10
 _TINY = 1e-300
 _NEXT, _AFTER = [1, 2, 0], [2, 0, 1]  # axes, for cross products (numpy's own takes five times as long)
 _SMALL_STEP = 0.2  # standard deviations of the pose
-_RELATIVE_STEP = 1e-6  # of the depth, for derivatives of the projection
 _SINGULAR = 1e14  # condition beyond which a matrix is not inverted
 
 
@@ -200,21 +200,15 @@ def _of_camera(
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Jacobian, residuals and visibility of one camera, by its own pose.
 
-    The derivative of the projection by the point is numerical, so that it holds for every camera model.
+    Points that are not visible have zeros.
     """
     arms = points_map - map_from_camera.translation
     seen = arms @ map_from_camera.rotation
-    visible = seen[:, 2] > _NEAREST_M
-    seen[~visible] = (0.0, 0.0, 1.0)
-    steps = _RELATIVE_STEP * seen[:, 2]
-    moved = np.repeat(seen[None], 4, axis=0)
-    for axis in range(3):
-        moved[axis + 1, :, axis] += steps
-    pixels = np.asarray(colmap_camera(camera).img_from_cam(moved.reshape(-1, 3))).reshape(4, -1, 2)
-    visible &= np.isfinite(pixels).all(axis=(0, 2)) & _inside(pixels[0], camera)
-    by_point = np.where(visible[:, None, None], (pixels[1:] - pixels[0]).transpose(1, 2, 0) / steps[:, None, None], 0.0)
+    pixels, by_point = linearised_projection(camera, seen)
+    visible = (seen[:, 2] > NEAREST_M) & inside(pixels, camera)
+    by_point = np.where(visible[:, None, None], by_point, 0.0)
     by_position = -by_point @ map_from_camera.rotation.T
     arms = arms[:, None, :]
     by_rotation = arms[..., _NEXT] * by_position[..., _AFTER] - arms[..., _AFTER] * by_position[..., _NEXT]  # cross
-    residuals = np.where(visible[:, None], keypoints_px - pixels[0], 0.0)
+    residuals = np.where(visible[:, None], keypoints_px - pixels, 0.0)
     return np.concatenate([by_position, by_rotation], axis=2), residuals, visible
