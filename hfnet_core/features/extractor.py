@@ -49,11 +49,13 @@ class Extractor:
         gray, pixel_map = reduce_to(to_gray(image), self.config.max_side_px, self.info.spec.corner_aligned)
         height, width = gray.shape
         if min(height, width) < MIN_SIDE_PX:
-            raise DatasetError(f"image is {width}x{height} px as the network sees it; both sides must be at least "
-                               f"{MIN_SIDE_PX} px")  # fmt: skip
+            raise DatasetError(
+                f"image is {width}x{height} px as the network sees it; both sides must be at least {MIN_SIDE_PX} px"
+            )
         if height * width > MAX_PIXELS:
-            raise DatasetError(f"image is {width}x{height} px as the network sees it, more than {MAX_PIXELS} pixels: "
-                               "set max_side_px")  # fmt: skip
+            raise DatasetError(
+                f"image is {width}x{height} px as the network sees it, more than {MAX_PIXELS} pixels: set max_side_px"
+            )
         height, width = (side - side % DETECTOR_CELL for side in (height, width))
         return np.ascontiguousarray(gray[:height, :width]), pixel_map
 
