@@ -7,9 +7,9 @@ half a pixel and are converted on import and export only).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from hfnet_core.geometry import Array, Pose
 __all__ = [
     "CAMERA_PARAMETERS",
     "Camera",
+    "DenseSampler",
     "Features",
     "Float32",
     "FocalFit",
@@ -118,12 +119,22 @@ class Camera:
         return np.allclose(resized.params, other.params, rtol=1e-6, atol=1e-6)
 
 
+class DenseSampler(Protocol):
+    """Local descriptors at any place of one image, not only at its keypoints."""
+
+    def sample(self, xy_px: Float32) -> Float32:
+        """Unit descriptors [N, D] float32 at finite positions [N, 2] in pixels of the original image, comparable with
+        those of keypoints. Positions outside the image get what is nearest to them inside.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """What the network says of one image.
 
     keypoints_px: [K, 2] in pixels of the original image. scores: [K], descending. descriptors: [K, D], unit length.
-    global_descriptor: [G], unit length. width, height: of the original image. All float32.
+    global_descriptor: [G], unit length. width, height: of the original image. All float32. dense: descriptors
+    everywhere else, where whoever made these has them; it holds megabytes, so whoever keeps features drops it.
     """
 
     keypoints_px: Float32
@@ -132,9 +143,14 @@ class Features:
     global_descriptor: Float32
     width: int
     height: int
+    dense: DenseSampler | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints_px)
+
+    def without_dense(self) -> Features:
+        """The same, small enough to be kept by the thousand."""
+        return self if self.dense is None else replace(self, dense=None)
 
 
 class Reason(Enum):
