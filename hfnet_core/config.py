@@ -190,6 +190,18 @@ class LocalizerConfig(_Checked):
                                         maximum=100.0)  # fmt: skip
     odom_sigma_deg_per_s: float = setting(0.1, "drift of its orientation with time", unit="deg/s", minimum=0.0,
                                           maximum=360.0)  # fmt: skip
+    max_speed_m_per_s: float = setting(
+        25.0, "without odometry: the fastest motion from one image to the next", unit="m/s", minimum=0.1, maximum=200.0
+    )
+    max_turn_deg_per_s: float = setting(
+        180.0, "without odometry: the fastest turn", unit="deg/s", minimum=1.0, maximum=3600.0
+    )
+    acceleration_m_per_s2: float = setting(
+        4.0, "without odometry: how quickly a known velocity changes", unit="m/s^2", minimum=0.0, maximum=200.0
+    )
+    acceleration_rad_per_s2: float = setting(
+        10.0, "without odometry: how quickly a known turn rate changes", unit="rad/s^2", minimum=0.0, maximum=1000.0
+    )
     guided_landmarks: int = setting(600, "most landmarks matched around a known pose", minimum=50, maximum=100000)
     global_check_every: int = setting(30, "tracked frames between two global checks; 0 for never", minimum=0)
 

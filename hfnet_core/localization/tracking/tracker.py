@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose, pose_error
@@ -18,6 +17,7 @@ from hfnet_core.localization.tracking.consistency import (
     Consistency,
     Odometer,
     Sighting,
+    Velocity,
     distance2,
 )
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
@@ -47,7 +47,6 @@ class Tracker:
     def reset(self) -> None:
         """Forget everything about the past: the next image is searched for in the whole map."""
         self._last: Sighting | None = None
-        self._before: Sighting | None = None
         self._pending: Sighting | None = None
         self._usual: deque[int] = deque(maxlen=_HISTORY)
         self._since_check = 0
@@ -104,10 +103,7 @@ class Tracker:
         gap_s = stamp_s - last.stamp_s
         if not -_OUT_OF_ORDER_S <= gap_s <= self.localizer.config.tracking_max_gap_s:
             return None
-        before = self._before
-        if before is None or not 0.0 < last.stamp_s - before.stamp_s <= self.localizer.config.tracking_max_gap_s:
-            return last.map_from_camera
-        return _extrapolate(before, last, gap_s)
+        return last.expected(stamp_s, None)
 
     def _wants_global(self, tracked: Localization) -> bool:
         config = self.localizer.config
@@ -129,19 +125,24 @@ class Tracker:
                     self.consistency = Consistency(Belief.DOUBTING, distance, agreeing)
                     return _doubted(result, pose_error(predicted, seen.map_from_camera), distance, config)
         self.consistency = Consistency(Belief.TRACKING, distance)
-        moved_freely = bool(self._usual) and self._pending is None and not agreeing
-        self._before = last if moved_freely else None  # neither a jump nor a pose somebody gave tells a velocity
+        before = self._pending if agreeing > 1 else last  # after a jump only the images that agreed tell a velocity
+        known = bool(self._usual) and before is not None  # a pose that somebody gave tells none
         self._pending = None
-        self._last = seen
+        self._last = replace(seen, velocity=self._velocity(before, seen)) if known else seen
         self._usual.append(result.inliers)
         return result
+
+    def _velocity(self, before: Sighting | None, seen: Sighting) -> Velocity | None:
+        if before is None or seen.stamp_s - before.stamp_s > self.localizer.config.tracking_max_gap_s:
+            return None
+        return Velocity.between(before, seen)
 
     def _agrees(self, seen: Sighting) -> bool:
         """Whether the pose held back and this one fit together, given the motion in between."""
         held, config = self._pending, self.localizer.config
         if held is None:
             return False
-        expected = held.moved_to(seen.odom_from_rig) or held.map_from_camera
+        expected = held.expected(seen.stamp_s, seen.odom_from_rig)
         return distance2(held, expected, seen, config) <= config.gate_chi2
 
 
@@ -175,14 +176,6 @@ def _better(tracked: Localization, found: Localization) -> Localization:
         chosen = found
     other = found if chosen is tracked else tracked
     return _with_timings(chosen, dict(other.timings_s))
-
-
-def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
-    """Constant velocity in the camera's frame."""
-    before_from_last = before.map_from_camera.inverse() @ last.map_from_camera
-    share = gap_s / (last.stamp_s - before.stamp_s)
-    rotation = Rotation.from_rotvec(Rotation.from_matrix(before_from_last.rotation).as_rotvec() * share)
-    return last.map_from_camera @ Pose(rotation.as_matrix(), before_from_last.translation * share)
 
 
 def _with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localization:
