@@ -18,8 +18,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from hfnet_core.errors import first_line
 from hfnet_core.geometry import Pose
+from hfnet_core.recordings.transforms import TransformBuffer, TransformError
 from hfnet_ros.conversions import pose_from_transform, pose_to_transform, stamp_to_ns
-from hfnet_ros.transform_buffer import TransformBuffer, TransformError
 
 __all__ = ["Frames", "NoFrames", "OwnFrames", "Tf2Frames", "TransformError", "open_frames", "wait_for"]
 
@@ -56,7 +56,7 @@ class OwnFrames:
     def __init__(self, node: Node) -> None:
         from tf2_msgs.msg import TFMessage
 
-        self._node, self._message, self._buffer = node, TFMessage, TransformBuffer()
+        self._node, self._message, self._buffer = node, TFMessage, TransformBuffer.live()
         dynamic = QoSProfile(depth=100)
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TFMessage, "/tf", dynamic)

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
+from hfnet_core.recordings.transforms import TransformBuffer, TransformError
 from hfnet_core.types import Camera
 from hfnet_ros.conversions import (
     camera_from_info,
@@ -24,7 +25,6 @@ from hfnet_ros.conversions import (
     stamp_to_ns,
     topic_of,
 )
-from hfnet_ros.transform_buffer import TransformBuffer, TransformError
 
 __all__ = ["Calibration", "CalibrationError", "ImageMessage", "ImageSubscription", "OdometryInput", "StampJudge"]
 
@@ -123,7 +123,7 @@ class OdometryInput:
 
     def __init__(self, node: Node, config: NodeConfig) -> None:
         self._node, self._frame = node, config.odom_frame_id
-        self._buffer = TransformBuffer()
+        self._buffer = TransformBuffer.live()
         self.child_frame_id = ""
         self._error = ""
         self._subscription = node.create_subscription(

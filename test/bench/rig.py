@@ -74,7 +74,7 @@ def build(folder: Path, mounts: tuple[Pose, ...], extractor: Extractor, every: i
     if not path.exists():
         start = time.perf_counter()
         common = BagOptions(poses=PoseOptions(pose_frame="base"))
-        options = options_per_camera(common, [f"/{name}/image/compressed" for name in NAMES])
+        options = options_per_camera(common, image_topic=[f"/{name}/image/compressed" for name in NAMES])
         config = MapBuildConfig(keyframe_distance_m=0.25)
         save_map(build_map([bag], extractor, config, options), path)
         print(f"map built in {time.perf_counter() - start:.0f} s")
