@@ -21,10 +21,10 @@ from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.files import whole_file
 from hfnet_core.geometry import Pose
 from hfnet_core.maps.assembly import assemble_map
+from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import TensorFile, read_tensors, write_tensors
-from hfnet_core.projection import to_pycolmap
 from hfnet_core.types import Camera, Features
 
 __all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap", "read_model"]

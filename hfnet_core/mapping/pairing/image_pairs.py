@@ -12,8 +12,9 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.mapping.pairing.pair_matching import match_pairs
+from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.progress import Progress
-from hfnet_core.projection import REFERENCE_WIDTH, to_pycolmap
+from hfnet_core.projection import REFERENCE_WIDTH
 
 __all__ = ["Pairs", "image_pairs", "verified_matches"]
 

@@ -298,10 +298,10 @@ def test_what_cannot_be_imported_is_refused(foreign: tuple[Path, Path], extracto
     with pytest.raises(DatasetError, match="80x60, the model's camera 320x240"):
         import_colmap_model(model, images, BuildTools(extractor))
     cameras = pycolmap.Reconstruction(model)
-    cameras.camera(1).model = pycolmap.CameraModelId.FOV
-    cameras.camera(1).params = [260.0, 260.0, 160.0, 120.0, 0.5]
+    cameras.camera(1).model = pycolmap.CameraModelId.EQUIRECTANGULAR
+    cameras.camera(1).params = [320.0, 240.0]
     cameras.write_binary(model)
-    with pytest.raises(MapError, match="'FOV' is not supported; use one of"):
+    with pytest.raises(MapError, match="'EQUIRECTANGULAR' is not supported; use one of"):
         import_colmap_model(model, images, BuildTools(extractor))
 
 
