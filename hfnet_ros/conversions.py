@@ -16,12 +16,13 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Array, Pose, moved_covariance
 from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration import camera_from_info
+from hfnet_core.recordings.tum import parse_pose
 from hfnet_core.types import Camera
 
 __all__ = [
@@ -87,13 +88,9 @@ def pose_from_text(text: str, name: str) -> Pose | None:
     if not text.strip():
         return None
     try:
-        x, y, z, qx, qy, qz, qw = (float(word) for word in text.replace(",", " ").split())
-        pose = Pose.from_quat_xyzw([qx, qy, qz, qw], [x, y, z])
-    except ValueError:
-        pose = Pose(translation=np.full(3, np.nan))
-    if not pose.is_finite():
-        raise ConfigError(f"{name}: {text!r} is not a pose `x y z qx qy qz qw`")
-    return pose
+        return parse_pose(text)
+    except DatasetError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def poses_from_text(text: str, count: int, name: str) -> list[Pose | None]:
