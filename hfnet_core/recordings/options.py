@@ -11,7 +11,7 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
 
-__all__ = ["PoseOptions"]
+__all__ = ["BagOptions", "PoseOptions", "options_per_camera"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,8 @@ class Backend(Protocol):
     """A loaded network. `infer` may be called from several threads at once."""
 
     @property
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo:
+        """The network: name, version, sizes, and the hash that maps are bound to."""
 
     def infer(self, gray: Float32) -> DenseOutputs:
         """Run on gray [H, W] float32, 0..255, both sides positive multiples of 8.
