@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT, first_column
 
-from hfnet_core.localization.consistency import Belief
+from hfnet_core.localization.tracking.consistency import Belief
 from hfnet_core.types import Reason
 
 PAGE = Path("docs/trouble.md")
@@ -80,7 +80,7 @@ def test_every_value_is_explained() -> None:
     import numpy as np
 
     from hfnet_core.geometry import Pose
-    from hfnet_core.localization.consistency import Consistency
+    from hfnet_core.localization.tracking.consistency import Consistency
     from hfnet_core.types import Localized, Mode, NotLocalized
     from hfnet_ros.node.diagnostics import Health
 
