@@ -168,9 +168,15 @@ class LocalizerConfig(_Checked):
     reprojection_error_px: float = setting(6.0, "largest reprojection error of an inlier at 640 px width, scaled with "
                                            "the image", unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
     ransac_iterations: int = setting(5000, "most RANSAC iterations", minimum=10, maximum=1000000)
-    min_inliers: int = setting(20, "fewest inliers of an accepted pose", minimum=6, maximum=10000)
-    min_inlier_ratio: float = setting(0.2, "lowest share of inliers of an accepted pose", minimum=0.0, maximum=1.0)
-    min_coverage: float = setting(0.12, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
+    min_confidence: float = setting(
+        0.999, "lowest probability of being right of an accepted pose", minimum=0.5, maximum=0.999999
+    )
+    search_budget_ms: float = setting(
+        40.0, "no further look at the map after this time (localization alone)", unit="ms", minimum=1.0, maximum=1e6
+    )
+    min_inliers: int = setting(8, "expert: fewest inliers of an accepted pose", minimum=6, maximum=10000)
+    min_inlier_ratio: float = setting(0.0, "expert: lowest share of inliers", minimum=0.0, maximum=1.0)
+    min_coverage: float = setting(0.0, "expert: lowest share of 8x6 image cells with one", minimum=0.0, maximum=1.0)
     ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
                                      minimum=0.1, maximum=1.0)  # fmt: skip
     tracking: bool = setting(True, "use the last pose as a prior for the next image")

@@ -18,7 +18,7 @@ from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
-from hfnet_core.localization.focal import FocalCheck
+from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.maps.storage import MAP_SUFFIX
 from hfnet_core.types import Localized
 

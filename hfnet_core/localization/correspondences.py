@@ -51,6 +51,11 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
         self._started = time.perf_counter()
 
+    @property
+    def total_s(self) -> float:
+        """Since the beginning."""
+        return sum(self.seconds.values())
+
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._started

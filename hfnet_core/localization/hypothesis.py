@@ -14,9 +14,10 @@ from hfnet_core.localization import pose
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
 from hfnet_core.types import Mode
 
-__all__ = ["Hypothesis", "Look", "hypothesis_of"]
+__all__ = ["Hypothesis", "Look", "Trial", "hypothesis_of"]
 
 SAME_PLACE_M, SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
+_HEARD = 0.2  # of a view's matches must agree with a pose for the view to count
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ class Hypothesis:
 
     @property
     def explained(self) -> int:
-        return int(self.agreeing.sum())
+        """Keypoints that the pose explains."""
+        return self.found.where(self.agreeing).count
 
     def elsewhere(self, other: Hypothesis) -> bool:
         """Whether the two are different answers."""
@@ -62,6 +64,15 @@ class Hypothesis:
         if solution is None:
             return self
         return replace(self, map_from_rig=solution.map_from_rig, agreeing=solution.inliers, found=found)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What came of a look: a hypothesis or none, of how many matches; has_double: another place is as likely a one."""
+
+    hypothesis: Hypothesis | None
+    matches: int
+    has_double: bool = False
 
 
 def hypothesis_of(
@@ -96,6 +107,6 @@ def _heard(query: Query, map_from_rig: Pose, looks: Sequence[Look], config: Loca
     for look in looks:
         unguided = look.found.where(look.found.unguided)
         agree = int(pose.agreeing(unguided, query, map_from_rig, config).sum())
-        if agree >= max(config.min_inlier_ratio * len(unguided), 1):
+        if agree >= max(_HEARD * len(unguided), 1):
             out.append(look)
     return out

@@ -5,7 +5,7 @@ Descriptors are unit vectors: squared distance = 2 - 2 * cosine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,10 @@ class Matches:
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    def naming(self, owners: Int32) -> Matches:
+        """The same where rows were matched: owners [R] are the landmarks of the rows."""
+        return replace(self, landmarks=owners[self.landmarks])
 
 
 def match_all(

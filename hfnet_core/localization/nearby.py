@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +11,11 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose
 from hfnet_core.localization import covisibility, matching, pose
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
-from hfnet_core.localization.hypothesis import Hypothesis, Look, hypothesis_of
+from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
-from hfnet_core.types import Mode, NotLocalized, Reason
+from hfnet_core.types import Mode
 
 __all__ = ["NearSearch"]
 
@@ -30,26 +30,24 @@ class NearSearch:
         self._map, self._config = landmark_map, config
         self._descriptors = landmark_map.landmark_descriptors
 
-    def __call__(self, query: Query, map_from_rig: Pose) -> Hypothesis | NotLocalized:
-        """A pose near the expected one.
+    def trials(self, query: Query, map_from_rig: Pose) -> Iterator[Trial]:
+        """Poses near the expected one, one after another until one lies well within the search windows.
 
-        Where it explains the image only at the edge of the search windows, these may have cut off what contradicts it:
-        then once more around the pose found, until both agree.
+        Where a pose explains the image only at their edge, they may have cut off what contradicts it: then once more
+        around the pose found.
         """
-        expected, count, radius_px = map_from_rig, 0, self._config.tracking_radius_px
-        for _ in range(_ROUNDS):
+        expected, radius_px = map_from_rig, self._config.tracking_radius_px
+        for number in range(_ROUNDS):
             looks = self._looks(query, expected, radius_px)
-            count = sum(len(look.found) for look in looks)
+            matches = sum(len(look.found) for look in looks)
             query.clock.lap("matching")
             found = [hypothesis_of(query, look, looks, Mode.TRACKING, self._config) for look in looks]
             best = max((one for one in found if one is not None), key=lambda one: one.inliers, default=None)
-            if best is None:
-                break
-            if _moved_px(query, best, expected) <= _WELL_WITHIN * radius_px:
-                return best
+            settled = best is not None and _moved_px(query, best, expected) <= _WELL_WITHIN * radius_px
+            if best is None or settled or number == _ROUNDS - 1:
+                yield Trial(best if settled else None, matches)
+                return
             expected = best.map_from_rig
-        reason = Reason.TOO_FEW_MATCHES if count < self._config.min_inliers else Reason.NO_CONSENSUS
-        return NotLocalized(reason, f"{count} matches near the prior", count, timings_s=query.clock.seconds)
 
     def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.

@@ -52,12 +52,14 @@ class Witness:
         return Witness(self.asked + other.asked, self.hits + other.hits, float(np.hypot(self.contrast, other.contrast)))
 
 
-def verify(query: Query, hypothesis: Hypothesis, landmark_map: LandmarkMap, cluster_size: int) -> Witness:
-    """Of all views that have dense descriptors; nothing asked where none has."""
+def verify(query: Query, hypothesis: Hypothesis, landmark_map: LandmarkMap, cluster_size: int) -> Witness | None:
+    """Of all views that have dense descriptors; None where none has."""
+    views = [number for number, view in enumerate(query.views) if view.features.dense is not None]
+    if not views:
+        return None
     out = Witness()
-    for number, view in enumerate(query.views):
-        if view.features.dense is not None:
-            out = out + _of_view(query, number, hypothesis, landmark_map, cluster_size)
+    for number in views:
+        out = out + _of_view(query, number, hypothesis, landmark_map, cluster_size)
     return out
 
 

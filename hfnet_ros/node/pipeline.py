@@ -17,10 +17,10 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
-from hfnet_core.localization.focal import FocalCheck
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
 from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map

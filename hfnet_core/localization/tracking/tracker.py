@@ -20,6 +20,7 @@ from hfnet_core.localization.tracking.consistency import (
     Velocity,
     distance2,
 )
+from hfnet_core.localization.tracking.rivals import Rivals
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
 __all__ = ["Tracker"]
@@ -37,7 +38,8 @@ class Tracker:
     The last pose, moved on by odometry (or by constant velocity), is the prior of the next image. Whenever it does not
     hold, and every `global_check_every` images, the whole map is searched with the same features. A pose beyond the
     gate around its prediction (see consistency.py) is held back until `gate_images` images agree on it: a wrong one
-    rarely comes twice, a robot that was carried away keeps seeing where it is. Not thread-safe: one tracker per camera.
+    rarely comes twice, a robot that was carried away keeps seeing where it is. Of look-alike places all are followed
+    until one remains (see rivals.py). Not thread-safe: one tracker per camera.
     """
 
     def __init__(self, localizer: Localizer) -> None:
@@ -51,6 +53,7 @@ class Tracker:
         self._usual: deque[int] = deque(maxlen=_HISTORY)
         self._since_check = 0
         self._odometer = Odometer()
+        self._rivals = Rivals()
         self.consistency = Consistency()
 
     def set_prior(self, map_from_camera: Pose, stamp_s: float, covariance: Array = UNKNOWN_PRIOR) -> None:
@@ -81,12 +84,18 @@ class Tracker:
         else:
             result = self.localizer.localize(views)
             self._since_check = 0
+        if isinstance(result, NotLocalized) and result.places:
+            places = [(self._sighting(place, stamp_s, odom_from_rig), place) for place in result.places]
+            result = self._rivals.follow(places, self.localizer.config) or result
         if isinstance(result, NotLocalized):
             self.miss()
             return result
-        seen = Sighting(stamp_s, result.map_from_camera, result.covariance, odom_from_rig, self._odometer.way_m,
-                        self._odometer.turned_rad)  # fmt: skip
-        return self._accept(result, predicted, seen)
+        self._rivals.clear()
+        return self._accept(result, predicted, self._sighting(result, stamp_s, odom_from_rig))
+
+    def _sighting(self, found: Localized, stamp_s: float, odom_from_rig: Pose | None) -> Sighting:
+        way_m, turned_rad = self._odometer.way_m, self._odometer.turned_rad
+        return Sighting(stamp_s, found.map_from_camera, found.covariance, odom_from_rig, way_m, turned_rad)
 
     def miss(self) -> None:
         """Note that an image gave no pose; `process` does so by itself, this is for images that have no features."""

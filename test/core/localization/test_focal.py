@@ -12,10 +12,11 @@ from scene import CAMERA, CAMERAS, TRUTH, Scene, asked, cloud, looking, walk
 from hfnet_core import projection
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.localization import pose, uncertainty
+from hfnet_core.localization import pose
 from hfnet_core.localization.correspondences import View
-from hfnet_core.localization.focal import FocalCheck, focal_fit, off_by
 from hfnet_core.localization.localizer import Localizer
+from hfnet_core.localization.uncertainty import covariance as uncertainty
+from hfnet_core.localization.uncertainty.focal import FocalCheck, focal_fit, off_by
 from hfnet_core.types import Camera, FocalFit, Localized, Mode
 
 PLACES = [looking(x, y, yaw) for x in (-1.0, 0.0, 1.0) for y in (-0.6, 0.6) for yaw in (-100.0, 20.0, 140.0)]

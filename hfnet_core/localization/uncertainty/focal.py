@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
 from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.pose import CAUCHY_PX
-from hfnet_core.localization.uncertainty import Linearised
+from hfnet_core.localization.uncertainty.covariance import Linearised, covariance_of, linearised
 from hfnet_core.types import Camera, FocalFit, Localized
 
-__all__ = ["FocalCheck", "focal_fit", "off_by"]
+__all__ = ["FocalCheck", "Uncertainty", "focal_fit", "off_by", "uncertainty_of"]
 
 _ROUNDS = 3  # of weights against outliers
 _USUAL = 0.01  # relative error of a calibration before an image is seen
@@ -58,6 +60,34 @@ def focal_fit(linear: Linearised, camera: Camera, view: int = 0) -> tuple[FocalF
     scores = np.bincount(np.repeat(linear.cells, 2), weights=weights * across * rest)
     sigma = float(np.sqrt((scores**2).sum())) / information
     return FocalFit(change, sigma), -pose_by_focal
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """Of a pose, from what made it.
+
+    covariance: [6, 6] with what focal lengths leave open, infinite where the pose is not determined. rms_px: of the
+    reprojection errors, at the reference width. fits: what each view says of its focal length.
+    """
+
+    covariance: Array
+    rms_px: float
+    fits: tuple[FocalFit | None, ...]
+
+
+def uncertainty_of(support: Correspondences, query: Query, map_from_rig: Pose) -> Uncertainty:
+    """support: the correspondences that made the pose. A wrong focal length moves it without a trace in the
+    residuals."""
+    linear = linearised(support, query, map_from_rig)
+    covariance, rms_px = covariance_of(linear)
+    fits: list[FocalFit | None] = []
+    for view, camera in enumerate(query.cameras):
+        found = focal_fit(linear, camera, view) if np.isfinite(covariance).all() else None
+        fits.append(None if found is None else found[0])
+        if found is not None:
+            moved = off_by(found[0]) * found[1]
+            covariance = covariance + np.outer(moved, moved)
+    return Uncertainty(covariance, rms_px, tuple(fits))
 
 
 def off_by(fit: FocalFit) -> float:

@@ -1,0 +1,115 @@
+"""How likely a pose is right: a logistic regression on what matching and verification say of it.
+
+Calibrated over many right and wrong hypotheses by `hfnet calibrate`; the result lies beside the weights, one for each
+model (see models/judgement.json). A model that nobody calibrated is judged by the numbers of matches alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from hfnet_core.geometry import Array
+from hfnet_core.localization.correspondences import Query
+from hfnet_core.localization.hypothesis import Hypothesis
+from hfnet_core.localization.uncertainty.covariance import coverage
+from hfnet_core.localization.verification import Witness
+from hfnet_core.types import FocalFit
+
+__all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
+
+SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "guided share", "rms", "focal")
+DENSE = (*SPARSE, "hit share", "surprise", "contrast")
+_GENERIC = "generic"
+_USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a pose.
+
+    inliers of matches: correspondences found without knowing it, coverage: share of image cells with one. explained of
+    found: those of the guided pass, support: their share of cells, rms_px: their error. focal: by how many standard
+    deviations, and beyond what is usual, another focal length would fit better. witness: of what the pose was not
+    fitted to, None without dense descriptors.
+    """
+
+    inliers: int
+    matches: int
+    coverage: float
+    explained: int
+    found: int
+    support: float
+    rms_px: float
+    focal: float
+    witness: Witness | None
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """By the names of DENSE. Shares are drawn towards chance where little was counted."""
+        witness = self.witness or Witness()
+        return {
+            "inliers": float(np.log1p(self.inliers)),
+            "ratio": (self.inliers + 1.0) / (self.matches + 5.0),
+            "coverage": self.coverage,
+            "support": self.support,
+            "explained": float(np.log1p(self.explained)),
+            "guided share": (self.explained + 1.0) / (self.found + 5.0),
+            "rms": min(self.rms_px, 6.0),
+            "focal": float(np.log1p(self.focal)),
+            "hit share": (witness.hits + 1.0) / (witness.asked + 9.0),
+            "surprise": float(np.log1p(max(witness.surprise, 0.0))),
+            "contrast": float(np.log1p(max(witness.contrast, 0.0))),
+        }
+
+
+def evidence_of(
+    query: Query, refined: Hypothesis, witness: Witness | None, fits: Sequence[FocalFit | None], rms_px: float
+) -> Evidence:
+    """Of a refined hypothesis. fits: what each view says of its focal length."""
+    off = [abs(fit.change) / (_USUAL_FOCAL + fit.sigma) for fit in fits if fit is not None]
+    return Evidence(
+        refined.inliers,
+        refined.matches,
+        coverage(refined.evidence, query),
+        refined.explained,
+        refined.found.count,
+        coverage(refined.found.where(refined.agreeing), query),
+        rms_px,
+        max(off, default=0.0),
+        witness,
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """bias + sum of weight times number are the log odds of being right."""
+
+    bias: float
+    weights: Mapping[str, float]
+
+    def log_odds(self, evidence: Evidence) -> float:
+        numbers = evidence.numbers
+        return self.bias + sum(weight * numbers[name] for name, weight in self.weights.items())
+
+    def of_rows(self, names: Sequence[str], rows: Array) -> Array:
+        """[N] log odds of evidence as rows [N, len(names)]."""
+        return np.asarray(rows @ np.array([self.weights.get(name, 0.0) for name in names]) + self.bias)
+
+
+@lru_cache(maxsize=8)
+def calibration_of(model_hash: str, dense: bool) -> Calibration:
+    """What was stored for a model; for others what holds for features in general, which asks for more."""
+    stored = json.loads((files("hfnet_core") / "models" / "judgement.json").read_text(encoding="utf-8"))
+    found = stored.get(model_hash, {}).get("dense" if dense else "sparse") or stored[_GENERIC]["sparse"]
+    return Calibration(float(found["bias"]), {str(name): float(value) for name, value in found["weights"].items()})
+
+
+def log_odds(evidence: Evidence, model_hash: str) -> float:
+    """Natural logarithm of the odds that a pose with this evidence is right."""
+    return calibration_of(model_hash, evidence.witness is not None).log_odds(evidence)
