@@ -20,6 +20,8 @@ _MAX_DEPTH = 64  # of tables and lists in each other; ours have six, and two mor
 _MAX_NAME = 4096  # characters of a keyframe's name, the longest path of a file
 _MAX_FRAME = 255  # characters of the name of a frame
 MAX_SIGMA_M = 1e3
+_TABLES = ("statistics", "loop_closures", "model", "structure", "scale")  # of provenance
+_LISTS_OF_TABLES = ("recordings", "history")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -82,7 +84,7 @@ def checked_description(known: Any) -> Description:
         _hash(_entry(known, "model_hash")),
         _sigma(known, "pose_sigma_m", MAX_SIGMA_M),
         _sigma(known, "pose_sigma_rad", math.pi),
-        _table(known, "provenance"),
+        _provenance(_table(known, "provenance")),
     )
 
 
@@ -104,6 +106,23 @@ def _table(known: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise MapError(f"its description has no table of {name}")
     return value
+
+
+def _provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is read of it must be of the right kind; the rest is only shown."""
+    fits = all(isinstance(provenance.get(name, {}), dict) for name in _TABLES)
+    fits = fits and all(
+        isinstance(provenance.get(name, []), list) and all(isinstance(item, dict) for item in provenance.get(name, []))
+        for name in _LISTS_OF_TABLES
+    )
+    structure = provenance.get("structure") if fits else None
+    if structure:
+        fits = all(type(structure.get(name)) is int for name in ("registered", "images", "left_out_count"))
+        left_out = structure.get("left_out")
+        fits = fits and isinstance(left_out, list) and all(isinstance(name, str) for name in left_out)
+    if not fits or (provenance.get("scale") and "source" not in provenance["scale"]):
+        raise MapError("its provenance is damaged")
+    return provenance
 
 
 def checked_camera(entry: Any, what: str) -> Camera:
