@@ -15,6 +15,7 @@ __all__ = [
     "ARCHIVE",
     "CHUNK",
     "IMAGE",
+    "IMAGE_FILE",
     "LIMITS",
     "MAP_HEADER",
     "MODEL",
@@ -55,6 +56,7 @@ class Limit:
 
 
 IMAGE = Limit("IMAGE_MPX", 128, "megapixels", 10**6, "pixels of an image, and of the images of a camera")
+IMAGE_FILE = Limit("IMAGE_FILE_MB", 1024, "MB", 10**6, "an image as it is stored")
 TEXT = Limit("TEXT_MB", 64, "MB", 10**6, "text files: poses, lists of queries, calibrations")
 MAP_HEADER = Limit("MAP_HEADER_MB", 100, "MB", 10**6, "what a map says beside its arrays")
 MODEL = Limit("MODEL_MB", 1024, "MB", 10**6, "a network, the constants in it, and weights to import")
@@ -62,4 +64,4 @@ RECONSTRUCTION = Limit("RECONSTRUCTION_MB", 8192, "MB", 10**6, "each file of a C
 CHUNK = Limit("CHUNK_MB", 512, "MB", 10**6, "a chunk or message of a recording, decompressed")
 ARCHIVE = Limit("ARCHIVE_MB", 200_000, "MB", 10**6, "a recording compressed as a whole, decompressed to the disk")
 
-LIMITS = (IMAGE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, CHUNK, ARCHIVE)
+LIMITS = (IMAGE, IMAGE_FILE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, CHUNK, ARCHIVE)

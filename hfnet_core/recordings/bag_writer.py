@@ -17,9 +17,11 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Rosbag2Writer
 from rosbags.typesys import Stores, get_typestore
 
-from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.errors import ConfigError
+from hfnet_core.files import read_file
 from hfnet_core.geometry import Pose
 from hfnet_core.images.orientation import upright_jpeg
+from hfnet_core.limits import IMAGE_FILE
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.calibration import camera_info_fields
 from hfnet_core.recordings.image_folder import FolderFrame
@@ -164,10 +166,7 @@ def write_folder_bag(
     count = 0
     with open_writer(output, storage, overwrite=overwrite) as writer:
         for frame in frames:
-            try:
-                data = frame.path.read_bytes()
-            except OSError as error:
-                raise DatasetError(f"{frame.path}: cannot be read ({error.strerror})") from error
+            data = read_file(frame.path, IMAGE_FILE)
             if camera is not None or frame.map_from_camera is None:
                 data = upright_jpeg(data, (camera.width, camera.height) if camera is not None else None)
             writer.compressed(frame.stamp_ns, data, _FORMATS[frame.path.suffix.lower()])
