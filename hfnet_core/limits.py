@@ -18,6 +18,7 @@ __all__ = [
     "IMAGE_FILE",
     "LIMITS",
     "MAP_HEADER",
+    "METADATA",
     "MODEL",
     "RECONSTRUCTION",
     "TEXT",
@@ -61,7 +62,8 @@ TEXT = Limit("TEXT_MB", 64, "MB", 10**6, "text files: poses, lists of queries, c
 MAP_HEADER = Limit("MAP_HEADER_MB", 100, "MB", 10**6, "what a map says beside its arrays")
 MODEL = Limit("MODEL_MB", 1024, "MB", 10**6, "a network, the constants in it, and weights to import")
 RECONSTRUCTION = Limit("RECONSTRUCTION_MB", 8192, "MB", 10**6, "each file of a COLMAP model")
+METADATA = Limit("METADATA_MB", 4, "MB", 10**6, "metadata.yaml of a recording")
 CHUNK = Limit("CHUNK_MB", 512, "MB", 10**6, "a chunk or message of a recording, decompressed")
 ARCHIVE = Limit("ARCHIVE_MB", 200_000, "MB", 10**6, "a recording compressed as a whole, decompressed to the disk")
 
-LIMITS = (IMAGE, IMAGE_FILE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, CHUNK, ARCHIVE)
+LIMITS = (IMAGE, IMAGE_FILE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, METADATA, CHUNK, ARCHIVE)
