@@ -118,6 +118,10 @@ class Bag:
     def topics(self) -> tuple[Topic, ...]:
         return self._reader.topics
 
+    def why_no_pose(self, stamp_ns: int) -> str:
+        """Why an image of this time has no pose, "" where it has one."""
+        return self._poses.why_not(stamp_ns) if self._poses is not None else self.pose_source
+
     @property
     def has_poses(self) -> bool:
         return self._poses is not None
