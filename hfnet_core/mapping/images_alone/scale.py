@@ -48,8 +48,9 @@ def require_scale_source(config: MapBuildConfig, what: str, *, has_odometry: boo
     why: there is no odometry.
     """
     if not (has_odometry or config.scale_free or known_distance(config.known_distance)):
+        found = f"no poses ({why})" if why else "no poses"
         raise ConfigError(
-            f"{what}: no poses{f' ({why})' if why else ''}, and images alone show no scale: pass --poses FILE (TUM); or `hfnet map build` with "
+            f"{what}: {found}, and images alone show no scale: pass --poses FILE (TUM); or `hfnet map build` with "
             "--known-distance 'IMAGE_A IMAGE_B METRES' between two cameras, or --scale-free for arbitrary metres"
         )
 
