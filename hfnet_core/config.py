@@ -172,7 +172,7 @@ class LocalizerConfig(_Checked):
         0.999, "lowest probability of being right of an accepted pose", minimum=0.5, maximum=0.999999
     )
     search_budget_ms: float = setting(
-        40.0, "no further look at the map after this time (localization alone)", unit="ms", minimum=1.0, maximum=1e6
+        40.0, "no further look at the map after so much processor time", unit="ms", minimum=1.0, maximum=1e6
     )
     min_inliers: int = setting(8, "expert: fewest inliers of an accepted pose", minimum=6, maximum=10000)
     min_inlier_ratio: float = setting(0.0, "expert: lowest share of inliers", minimum=0.0, maximum=1.0)

@@ -204,6 +204,7 @@ class Localized:
     reprojection_px: root mean square over them, at 640 px width. timings_s: stage name -> seconds. views: [N] the view
     of each correspondence, counted from 0. unused_px: [M, 2] keypoints that were matched and disagree, unused_views:
     [M] theirs. focal: of each view, None where it does not tell. confidence: probability of being right, 0..1.
+    guided: keypoints explained when every place is looked at equally deeply, to compare look-alike places by.
     Of a rig, map_from_camera is the rig's pose, and the cells of all images count.
     """
 
@@ -223,6 +224,7 @@ class Localized:
     unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     focal: tuple[FocalFit | None, ...] = ()
     confidence: float = float("nan")
+    guided: int = 0
 
     @property
     def inlier_ratio(self) -> float:

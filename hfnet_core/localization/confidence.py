@@ -23,8 +23,8 @@ from hfnet_core.types import FocalFit
 
 __all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
 
-SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "guided share", "rms", "focal")
-DENSE = (*SPARSE, "hit share", "surprise", "contrast")
+SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "rms", "focal", "near")
+DENSE = (*SPARSE, "hits", "surprise", "contrast")
 _GENERIC = "generic"
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
 
@@ -33,20 +33,22 @@ _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
 class Evidence:
     """What speaks for a pose.
 
-    inliers of matches: correspondences found without knowing it, coverage: share of image cells with one. explained of
-    found: those of the guided pass, support: their share of cells, rms_px: their error. focal: by how many standard
-    deviations, and beyond what is usual, another focal length would fit better. witness: of what the pose was not
-    fitted to, None without dense descriptors.
+    inliers of matches: correspondences found without knowing it, coverage: share of image cells with one. explained:
+    keypoints of the guided pass that agree, of `asked` landmarks that should be seen; support: their share of cells,
+    rms_px: their error. focal: by how many standard deviations, and beyond what is usual, another focal length would
+    fit better. near: it was looked for near an expected pose. witness: of what the pose was not fitted to, None
+    without dense descriptors.
     """
 
     inliers: int
     matches: int
     coverage: float
     explained: int
-    found: int
+    asked: int
     support: float
     rms_px: float
     focal: float
+    near: bool
     witness: Witness | None
 
     @property
@@ -55,14 +57,15 @@ class Evidence:
         witness = self.witness or Witness()
         return {
             "inliers": float(np.log1p(self.inliers)),
-            "ratio": (self.inliers + 1.0) / (self.matches + 5.0),
-            "coverage": self.coverage,
-            "support": self.support,
+            "ratio": float(np.log((self.inliers + 1.0) / (self.matches + 5.0))),
+            "coverage": float(np.log(self.coverage + 0.02)),
+            "support": float(np.log(self.support + 0.02)),
             "explained": float(np.log1p(self.explained)),
-            "guided share": (self.explained + 1.0) / (self.found + 5.0),
+            "expected": float(np.log((self.explained + 1.0) / (self.asked + 20.0))),
             "rms": min(self.rms_px, 6.0),
-            "focal": float(np.log1p(self.focal)),
-            "hit share": (witness.hits + 1.0) / (witness.asked + 9.0),
+            "focal": min(max(self.focal - 1.0, 0.0), 10.0),
+            "near": float(self.near),
+            "hits": float(np.log((witness.hits + 1.0) / (witness.asked + 9.0))),
             "surprise": float(np.log1p(max(witness.surprise, 0.0))),
             "contrast": float(np.log1p(max(witness.contrast, 0.0))),
         }
@@ -77,11 +80,12 @@ def evidence_of(
         refined.inliers,
         refined.matches,
         coverage(refined.evidence, query),
-        refined.explained,
-        refined.found.count,
+        refined.guided,
+        refined.asked,
         coverage(refined.found.where(refined.agreeing), query),
         rms_px,
         max(off, default=0.0),
+        refined.near,
         witness,
     )
 

@@ -52,9 +52,9 @@ def judge(
     if not rivals or isinstance(answer, NotLocalized):
         return answer
     told = [_answer(query, rival, landmark_map) for rival in rivals]
-    inliers = " and ".join(str(one.evidence.inliers) for one in (best, *rivals))
+    explained = " and ".join(str(one.hypothesis.guided) for one in (best, *rivals))
     places = (answer, *(one for one in told if isinstance(one, Localized)))
-    return _refused(query, Reason.AMBIGUOUS, f"{inliers} inliers", best, places)
+    return _refused(query, Reason.AMBIGUOUS, f"{explained} keypoints explained", best, places)
 
 
 def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
@@ -73,11 +73,11 @@ def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
 
 
 def _rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> list[Candidate]:
-    """The best one at each other place that has nearly as much evidence."""
+    """The best one at each other place that explains nearly as much, compared after the guided pass."""
     found: list[Candidate] = []
-    enough = config.ambiguity_ratio * best.evidence.inliers
+    enough = config.ambiguity_ratio * best.hypothesis.guided
     for other in others:
-        as_good = other.evidence.inliers >= enough and other.log_odds >= _PLAUSIBLE
+        as_good = other.hypothesis.guided >= enough and other.log_odds >= _PLAUSIBLE
         if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
             found.append(other)
     return found
@@ -106,6 +106,7 @@ def _answer(query: Query, candidate: Candidate, landmark_map: LandmarkMap) -> Lo
         unused_views=unused.views,
         focal=known.fits,
         confidence=candidate.confidence,
+        guided=hypothesis.guided,
     )
 
 

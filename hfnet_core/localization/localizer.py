@@ -53,7 +53,7 @@ class Localizer:
         refusal = self._refuse(query, prior)
         if refusal is not None:
             return refusal
-        trials = self._search.trials(query) if prior is None else self._near.trials(query, prior)
+        trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
         candidates, matches = self._examine(query, trials)
         if not candidates:
             return self._nothing(query, matches, prior)
@@ -67,23 +67,32 @@ class Localizer:
         query = Query.of(views, self.map)
         if self._refuse(query, prior) is not None:
             return []
-        trials = self._search.trials(query) if prior is None else self._near.trials(query, prior)
-        found = (trial.hypothesis for trial in trials)
-        return [self._candidate(query, one) for one in found if one is not None and one.inliers >= _LEAST_INLIERS]
+        trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
+        found = (self._hypothesis(query, trial) for trial in trials)
+        return [self._candidate(query, one) for one in found if one is not None]
 
     def _examine(self, query: Query, trials: Iterable[Trial]) -> tuple[list[Candidate], int]:
         """Refine and verify what is found, until something is beyond doubt or time is up; and the most matches seen."""
         candidates: list[Candidate] = []
         matches = 0
-        for trial in trials:
+        for number, trial in enumerate(trials):
             matches = max(matches, trial.matches)
-            if trial.hypothesis is not None and trial.hypothesis.inliers >= _LEAST_INLIERS:
-                candidates.append(self._candidate(query, trial.hypothesis))
+            hypothesis = self._hypothesis(query, trial)
+            if hypothesis is not None:
+                candidates.append(self._candidate(query, hypothesis))
                 if not trial.has_double and judgement.weakness(candidates[-1], self.config) is None:
                     break
-            if query.clock.total_s > 1e-3 * self.config.search_budget_ms:
+            every_view_looked = number + 1 >= len(query.views)
+            if every_view_looked and query.clock.computed_s > 1e-3 * self.config.search_budget_ms:
                 break
         return candidates, matches
+
+    def _hypothesis(self, query: Query, trial: Trial) -> Hypothesis | None:
+        """What a trial found, if that is worth a closer look; of a rough one what is found around it."""
+        found = trial.hypothesis
+        if found is not None and trial.rough:
+            found = self._near.trial(query, found.map_from_rig, found.mode).hypothesis
+        return found if found is not None and found.inliers >= _LEAST_INLIERS else None
 
     def _candidate(self, query: Query, hypothesis: Hypothesis) -> Candidate:
         refined = self._near.refine(query, hypothesis)

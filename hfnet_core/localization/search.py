@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class MapSearch:
             has_double = any(double for _, double in round_)
             yield from (self._trial(query, look, looks, has_double) for look, _ in round_)
         plain = [self._plain(query, view) for view in places]
-        yield from (self._trial(query, look, plain, has_double=False) for look in plain)
+        yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
 
     def elsewhere(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
         """What the place that resembles the views most among all others says: perhaps it is a double of the one found.

@@ -20,7 +20,7 @@ __all__ = ["Held", "fit", "held_out", "reliability"]
 _RIDGE = 1e-3  # on standardised weights
 # What speaks for a pose never speaks against it, and the other way round; a regression that says otherwise has seen
 # too little.
-_SIGNS = {"rms": -1.0, "focal": -1.0}
+_SIGNS = {"rms": -1.0, "focal": -1.0, "near": 0.0}  # 0: either
 _LEAST = 100  # hypotheses of each kind
 
 
@@ -61,7 +61,7 @@ def fit(found: Hypotheses, names: Sequence[str]) -> Calibration:
         slope = -shares * target / (1.0 + np.exp(np.clip(margin, -500, 500)))
         return float(value), np.r_[standard.T @ slope + _RIDGE * parameters[:-1], slope.sum()]
 
-    bounds = [(0.0, None) if sign > 0 else (None, 0.0) for sign in signs] + [(None, None)]
+    bounds = [(0.0 if sign > 0 else None, 0.0 if sign < 0 else None) for sign in signs] + [(None, None)]
     solved = minimize(loss, np.zeros(len(names) + 1), jac=True, method="L-BFGS-B", bounds=bounds)
     weights = solved.x[:-1] / spread
     return Calibration(float(solved.x[-1] - weights @ centre), dict(zip(names, weights.tolist(), strict=True)))

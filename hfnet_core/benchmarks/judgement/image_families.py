@@ -16,7 +16,7 @@ from hfnet_core.types import Camera
 __all__ = ["Asked", "Frame", "families"]
 
 Image = NDArray[np.uint8]
-_WRONG_FOCAL = (0.5, 0.8, 1.3, 1.5, 2.0)
+_WRONG_FOCAL = (0.5, 1.5, 2.0)
 
 
 @dataclass(frozen=True, eq=False)

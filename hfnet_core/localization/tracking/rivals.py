@@ -14,11 +14,11 @@ __all__ = ["Rivals"]
 
 @dataclass(frozen=True, eq=False)
 class _Rival:
-    """A place in the last image, and the inliers that it has had since it was first seen."""
+    """A place in the last image, and the keypoints that it has explained since it was first seen."""
 
     seen: Sighting
     answer: Localized
-    inliers: int
+    explained: int
     images: int
 
 
@@ -38,13 +38,13 @@ class Rivals:
 
         answers: all that explain the image, with where and when they were seen.
         """
-        followed = [_Rival(seen, answer, answer.inliers, 1) for seen, answer in answers]
+        followed = [_Rival(seen, answer, answer.guided, 1) for seen, answer in answers]
         if self._followed:
             led_to = [self._led_to(seen, answer, config) for seen, answer in answers]
             known = [rival for rival in led_to if rival is not None]
             followed = known or followed  # where none continues, the robot was carried away, or all were wrong
-        best = max(followed, key=lambda rival: rival.inliers)
-        self._followed = [rival for rival in followed if rival.inliers >= config.ambiguity_ratio * best.inliers]
+        best = max(followed, key=lambda rival: rival.explained)
+        self._followed = [rival for rival in followed if rival.explained >= config.ambiguity_ratio * best.explained]
         alone = len(self._followed) == 1 and best.images > 1
         return best.answer if alone else None
 
@@ -53,5 +53,5 @@ class Rivals:
         for rival in self._followed:
             expected = rival.seen.expected(seen.stamp_s, seen.odom_from_rig)
             if distance2(rival.seen, expected, seen, config) <= config.gate_chi2:
-                return _Rival(seen, answer, rival.inliers + answer.inliers, rival.images + 1)
+                return _Rival(seen, answer, rival.explained + answer.guided, rival.images + 1)
         return None
