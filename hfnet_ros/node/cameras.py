@@ -114,6 +114,11 @@ class Cameras:
         """What is listened to."""
         return [topic for own in self._inputs for topic in (own.images.topic, own.calibration.topic)]
 
+    @property
+    def unheard(self) -> list[str]:
+        """Topics that have no publisher as far as this node knows."""
+        return [topic for topic in self.topics if self._node.count_publishers(topic) == 0]
+
     def close(self) -> None:
         if self._timer is not None:
             self._node.destroy_timer(self._timer)

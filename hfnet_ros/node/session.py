@@ -134,6 +134,7 @@ class Session:
 
     def watch(self) -> None:
         """Notice it; call this now and then."""
+        self._reporter.ready(self._cameras.unheard)
         self._reporter.note("clock", self._clock_trouble())
         self._keep_correction()
         self._reporter.note("map file", self._pipeline.map.change())

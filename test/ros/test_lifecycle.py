@@ -14,8 +14,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from helpers import tiny_model
-from robot import Robot, until
+from rclpy.qos import qos_profile_sensor_data
+from robot import LATCHED, Robot, until
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from wall import view
 
@@ -56,6 +59,24 @@ def test_the_whole_circle_twice(robot):
     assert "Traceback" not in robot.log
     assert robot.transition("unconfigured_shutdown")
     assert robot.state() == "finalized"
+
+
+def test_readiness_says_what_is_waited_for(ros, wall_world):
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "image_topic": "elsewhere"})
+    try:
+        told = robot.listen(DiagnosticStatus, "localization/status", LATCHED)
+        until(lambda: told and told[-1].message == "unconfigured", 20.0)
+        assert robot.transition("configure")
+        until(lambda: told[-1].message == "inactive")
+        assert robot.transition("activate")
+        until(lambda: "waiting for a publisher of" in told[-1].message)
+        assert f"{robot.namespace}/elsewhere" in told[-1].message
+        assert {item.key: item.value for item in told[-1].values}["ready"] == "false"
+        robot.publisher(Image, "elsewhere", qos_profile_sensor_data)
+        until(lambda: {item.key: item.value for item in told[-1].values}["ready"] == "true")
+    finally:
+        robot.close()
 
 
 def test_impossible_requests_are_answered_and_survived(robot):

@@ -57,6 +57,13 @@ def published(robot) -> int:
     return until(lambda: counts() if len(counts()) == 1 else None).pop()
 
 
+def test_readiness_is_told_to_those_who_ask_later(robot):
+    """Once the node knows who sends images and calibration, none of them is lost to discovery."""
+    told = robot.listen(DiagnosticStatus, "localization/status", LATCHED)
+    until(lambda: told and {item.key: item.value for item in told[-1].values} == {"state": "active", "ready": "true"})
+    assert told[-1].message == "active"
+
+
 def test_known_image_gives_pose_covariance_tf_and_diagnostics(robot):
     pose = robot.pose_of(view(SHIFT))
     assert pose.header.frame_id == "map"
@@ -172,7 +179,9 @@ def test_load_map_keeps_the_old_one_until_the_new_is_ready(robot, wall_world, tm
     broken.write_bytes(wall_world[1].read_bytes()[:1000])
     for path in (broken, tmp_path / "missing.hfmap"):
         response = robot.call(LoadMap, "localization/load_map", LoadMap.Request(map_url=str(path)))
-        assert response.result != LoadMap.Response.RESULT_SUCCESS
+        missing = path.name == "missing.hfmap"
+        code = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST if missing else LoadMap.Response.RESULT_INVALID_MAP_DATA
+        assert response.result == code
         assert path.name in robot.until_says("load_map failed").message
         robot.pose_of(view(SHIFT))
     copy = tmp_path / "copy.hfmap"
