@@ -70,7 +70,10 @@ class _Input:
     @property
     def silent_s(self) -> float:
         """Since the last image, or since the beginning, by the node's clock."""
-        return max(0.0, (now_ns(self._node) - self._heard_ns) * 1e-9)
+        clock_ns = now_ns(self._node)
+        if self._heard_ns == 0:  # simulated time had not begun
+            self._heard_ns = clock_ns
+        return max(0.0, (clock_ns - self._heard_ns) * 1e-9)
 
     @property
     def traffic(self) -> str:
