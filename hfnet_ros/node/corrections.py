@@ -69,9 +69,9 @@ class Corrections:
     def bridge(self, config: NodeConfig) -> str:
         """Repeat map->odom when its post-dating runs out between two poses; returns what is wrong once it is stale.
 
-        Time is the node's, or goes on from the image's stamp, so that a recording's past stays past. After correction_timeout_s nothing
-        is repeated: old knowledge must not look new. A negative one repeats it for ever, as nav2_amcl does, unless an
-        image contradicts it.
+        Time is the node's, or goes on from the image's stamp, so that a recording's past stays past. After
+        correction_timeout_s nothing is repeated: old knowledge must not look new. A negative one repeats it for ever,
+        as nav2_amcl does, unless an image contradicts it.
         """
         with self._lock:
             last = self._last

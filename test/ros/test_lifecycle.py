@@ -180,7 +180,7 @@ def test_signals_end_it_cleanly(ros, wall_world, number, state):
     ("parameter", "named"),
     [("localizer.min_inliers:=3", "min_inliers"), ("backend:=abacus", "abacus"),
      ("transform_tolerance:=soon", "transform_tolerance"), ("odom_topic:=odom", "odom_frame_id"),
-     ("base_from_camera:='1 2 3'", "base_from_camera")],
+     ("base_from_camera:='1 2 3'", "base_from_camera"), ("correction_timeout_s:=-2.0", "correction_timeout_s")],
 )  # fmt: skip
 def test_refused_at_start_in_one_line(parameter, named):
     command = [sys.executable, "-m", "hfnet_ros.localization_node", "--ros-args", "-p", parameter]
