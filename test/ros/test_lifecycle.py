@@ -124,6 +124,20 @@ def test_signs_of_life_for_nav2s_lifecycle_manager(robot):
     assert len(beats) == known
 
 
+@pytest.mark.skipif(importlib.util.find_spec("bond") is None, reason="bond_core's messages are not installed")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_ended_says_farewell(robot, number):
+    """Else the manager waits for its bond_timeout and then takes the whole system down."""
+    messages = importlib.import_module("bond.msg")
+    beats = robot.listen(messages.Status, "bond")
+    assert robot.transition("configure")
+    assert robot.transition("activate")
+    until(lambda: len(beats) >= 3, 5.0)
+    status, _ = robot.end(number)
+    assert status == 0
+    until(lambda: not beats[-1].active, 5.0)
+
+
 def test_configure_names_what_is_wrong_and_can_be_repeated(ros, wall_world, tmp_path):
     model, map_file = wall_world
     other = tiny_model(tmp_path, seed=5)
