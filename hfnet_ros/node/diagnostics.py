@@ -12,10 +12,11 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
 
+from hfnet_core.errors import printable
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.types import Localization, Localized
 from hfnet_ros.conversions import stamp_from_ns
-from hfnet_ros.rclpy_typed import LATCHED, Log, now_ns, printable
+from hfnet_ros.rclpy_typed import LATCHED, Log, now_ns
 
 __all__ = ["Health", "Level", "Rate", "Reporter"]
 
@@ -92,7 +93,7 @@ class Health:
     def fact(self, name: str, value: object) -> None:
         """Something that stays true until it is set again or `forget_facts`: hashes, backend, map."""
         with self._lock:
-            self._facts[name] = printable(value)
+            self._facts[name] = printable(str(value))
 
     def forget_facts(self) -> None:
         """Model and map are gone."""
