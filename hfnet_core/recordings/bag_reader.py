@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.recordings.containers.opening import Container, open_container
 from hfnet_core.recordings.image_folder import images_of
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
@@ -54,8 +54,8 @@ class BagReader:
                 f"{self.path}: a folder of {count} images, no recording; `hfnet bag from-images {self.path}` makes one"
             )
         with self._readable():
-            self._reader = AnyReader([self.path], default_typestore=_ROS2)
-            self._reader.open()
+            self._container: Container | None = open_container(self.path)
+            self._reader = self._container.reader
         self.topics = tuple(self._summarize())
 
     def _summarize(self) -> Iterator[Topic]:
@@ -75,9 +75,9 @@ class BagReader:
 
     def close(self) -> None:
         """Close the files. Closing twice is allowed."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -88,15 +88,21 @@ class BagReader:
         """
         try:
             yield
-        except HFNetError:
-            raise
+        except HFNetError as error:
+            named = str(error).startswith(str(self.path))
+            raise DatasetError(str(error) if named else f"{self.path}: {error}") from error
         except Exception as error:
             lines = str(error).strip().splitlines()
             reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
             raise DatasetError(
-                f"{self.path}: cannot be read as a bag ({reason}); is the recording complete? "
-                "`ros2 bag reindex` or `rosbag reindex` may repair it"
+                f"{self.path}: cannot be read as a bag ({reason}); is the recording complete? {self._remedy()}"
             ) from error
+
+    def _remedy(self) -> str:
+        if self.path.suffix == ".bag":
+            return "`rosbag reindex` may repair it"
+        mcap = self.path.suffix == ".mcap" or any(self.path.glob("*.mcap"))
+        return "`mcap recover` may repair it" if mcap else "`ros2 bag reindex` may repair it"
 
     def of_type(self, *types: str) -> list[Topic]:
         """Topics of the given types that have messages, by name."""
