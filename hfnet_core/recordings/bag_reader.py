@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,17 @@ from typing import Any
 from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.files import read_file
+from hfnet_core.limits import METADATA
+from hfnet_core.recordings.containers.decompression import bound_rosbags
 from hfnet_core.recordings.containers.opening import Container, open_container
 from hfnet_core.recordings.image_folder import images_of
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
 _ROS2 = get_typestore(Stores.ROS2_JAZZY)
+_log = logging.getLogger(__name__)
+bound_rosbags()
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class BagReader:
             raise DatasetError(
                 f"{self.path}: a folder of {count} images, no recording; `hfnet bag from-images {self.path}` makes one"
             )
+        if (self.path / "metadata.yaml").exists():
+            read_file(self.path / "metadata.yaml", METADATA)  # parsing more takes minutes
         with self._readable():
             self._container: Container | None = open_container(self.path)
             self._reader = self._container.reader
@@ -61,7 +69,8 @@ class BagReader:
     def _summarize(self) -> Iterator[Topic]:
         for name, info in sorted(self._reader.topics.items()):
             if info.msgtype is None:
-                raise DatasetError(f"{self.path}: topic {name} has messages of several types")
+                _log.warning("%s: topic %s has messages of several types and is left out", self.path, name)
+                continue
             latched = any(_is_latched(connection.ext) for connection in info.connections)
             yield Topic(name, info.msgtype.replace("/msg/", "/"), info.msgcount, latched)
 

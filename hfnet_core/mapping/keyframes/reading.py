@@ -26,6 +26,7 @@ from hfnet_core.mapping.keyframes.workers import Done, Pending, in_order
 from hfnet_core.mapping.keyframes.workspace import Workspace, key_of
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.containers.checksums import has_checksums
 from hfnet_core.types import Camera, Features
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "read_keyframes",
 ]
 
+NO_CHECKSUMS = "none: damage to the recording may have gone unnoticed"
 OWN_FRAME = "map"  # of maps whose frame is made here
 _FEWEST_POSED = 2  # of images, where others have none: a map takes two
 _log = logging.getLogger(__name__)
@@ -166,6 +168,8 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     }
     if posed is not None:
         summary["images_with_pose"] = posed
+    if not has_checksums(bag.path):
+        summary["checksums"] = NO_CHECKSUMS
     # Freed of its drift it is no longer the frame of the odometry, which a robot keeps apart from its map's.
     freed = bag.poses_drift and (plan.drifting or plan.from_images)
     map_frame = bag.options.poses.map_frame or OWN_FRAME if freed else bag.map_frame

@@ -21,6 +21,8 @@ import lz4.frame
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.limits import CHUNK
+from hfnet_core.recordings.containers.decompression import TooLargeError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -34,7 +36,6 @@ _HEAD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
 _CHUNK = struct.Struct("<QQQI")
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE_KIND, _CHUNK_KIND, _DATA_END = 1, 2, 3, 4, 5, 6, 15
-_LARGEST_CHUNK = 1 << 31  # bytes when decompressed; writers make chunks of a few megabytes
 _LATCHED = ("durability: 1", "transient_local", "latching\x01\x00\x00\x001")  # as ROS 2 and ROS 1 write it
 _KEPT = 4  # decompressed chunks
 _DECOMPRESSORS: dict[str, Any] = {"zstd": zstd.ZstdDecompressor, "lz4": lz4.frame.LZ4FrameDecompressor}
@@ -239,8 +240,8 @@ class _Text:
 def _decompressed(data: bytes, name: str, size: int) -> bytes:
     """What can be had of a chunk whose content is `size` bytes when whole. Raises DatasetError and what the libraries
     raise for damage."""
-    if size > _LARGEST_CHUNK:
-        raise DatasetError(f"a chunk of {size} bytes is too large")
+    if size > CHUNK.value():
+        raise TooLargeError(f"a chunk of {size / 1e6:.0f} MB", CHUNK)
     if not name:
         return data[:size]
     if name not in _DECOMPRESSORS:

@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rosbags.highlevel import AnyReader
+from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.containers.mcap_scan import McapScan, profile_of
+from hfnet_core.recordings.containers.rosbag1_plain import PlainRosbag1
 from hfnet_core.recordings.containers.sqlite_rescue import is_unfinished, rescued_copy
 
 __all__ = ["Container", "open_container"]
@@ -40,7 +41,7 @@ def open_container(path: Path) -> Container:
     Raises DatasetError where nothing can be read, and whatever the readers of rosbags raise.
     """
     if path.suffix == ".bag":
-        return Container(_opened([path]))
+        return Container(_opened_rosbag1(path))
     whole: Exception | None = None
     if path.is_file() or (path / "metadata.yaml").is_file():
         files = _files(path)
@@ -91,6 +92,18 @@ def _from_sqlite(files: list[Path], *, retry: bool) -> Container:
     except BaseException:
         folder.cleanup()
         raise
+
+
+def _opened_rosbag1(path: Path) -> Any:
+    try:
+        return _opened([path])
+    except AnyReaderError as error:
+        if "mismatch" not in str(error):
+            raise
+        _log.warning("%s: %s", path, _in_a_line(error))
+    reader = PlainRosbag1(path)
+    reader.open()
+    return reader
 
 
 def _opened(paths: list[Path]) -> AnyReader:
