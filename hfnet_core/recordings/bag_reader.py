@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from hfnet_core.errors import DatasetError, HFNetError
 from hfnet_core.files import read_file
 from hfnet_core.limits import METADATA
 from hfnet_core.recordings.containers.decompression import bound_rosbags
-from hfnet_core.recordings.containers.opening import Container, open_container
+from hfnet_core.recordings.containers.opening import Container, open_container, scanned
 from hfnet_core.recordings.image_folder import images_of
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
@@ -138,22 +139,60 @@ class BagReader:
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, int, Any]]:
         """(topic name, time of recording in ns, message) of the named topics, in order of recording."""
-        return self._read(names, self._reader.deserialize)
+        return self._read(names, self._deserialized)
+
+    def _deserialized(self, raw: bytes, msgtype: str) -> Any:
+        return self._reader.deserialize(raw, msgtype)  # of the reader there is now
 
     def _read(self, names: Collection[str], decode: Callable[[Any, str], Any]) -> Iterator[tuple[str, int, Any]]:
         wanted = [connection for connection in self._reader.connections if connection.topic in names]
         if not wanted:
             return
-        with self._readable():
-            iterator = self._reader.messages(connections=wanted)
+        good, bad, reason = 0, 0, ""
+        for connection, recorded_ns, raw in self._raw(wanted):
+            try:
+                message = decode(raw, connection.msgtype)
+            except Exception as error:  # as in `_readable`
+                bad, reason = bad + 1, reason or f"{connection.topic}: {type(error).__name__}"
+                continue
+            good += 1
+            yield connection.topic, recorded_ns, message
+        if bad and not good:
+            raise DatasetError(f"{self.path}: none of {bad} messages can be read, the first of {reason}")
+        if bad:
+            _log.warning("%s: %d messages are damaged and left out, the first of %s", self.path, bad, reason)
+
+    def _raw(self, wanted: Sequence[Any]) -> Iterator[tuple[Any, int, bytes]]:
+        """(connection, time of recording, content); past a damaged chunk of an MCAP file it goes on with the next."""
+        given = 0
+        try:
+            for item in self._guarded(self._reader.messages(connections=wanted)):
+                given += 1
+                yield item
+        except DatasetError as error:
+            scan = None if isinstance(error.__cause__, HFNetError) else self._scanned()  # a limit is a limit
+            if scan is None or self._container is None:
+                raise
+            _log.warning("%s", error)
+            self._container.close()
+            self._container, self._reader = scan, scan.reader
+            names = {(connection.topic, connection.msgtype) for connection in wanted}
+            again = [item for item in self._reader.connections if (item.topic, item.msgtype) in names]
+            yield from islice(self._guarded(self._reader.messages(connections=again)), given, None)
+
+    def _scanned(self) -> Container | None:
+        try:
+            return scanned(self.path)
+        except DatasetError:  # nothing is left: what went wrong first says more
+            return None
+
+    def _guarded(self, iterator: Iterator[Any]) -> Iterator[Any]:
         while True:
             with self._readable():
                 item = next(iterator, None)
-                if item is None:
-                    return
-                connection, recorded_ns, raw = item
-                message = decode(raw, connection.msgtype)
-            yield connection.topic, recorded_ns, message
+            if item is None:
+                return
+            yield item
 
 
 def _is_latched(details: Any) -> bool:

@@ -16,7 +16,7 @@ from hfnet_core.recordings.containers.mcap_scan import McapScan, profile_of
 from hfnet_core.recordings.containers.rosbag1_plain import PlainRosbag1
 from hfnet_core.recordings.containers.sqlite_rescue import is_unfinished, rescued_copy
 
-__all__ = ["Container", "open_container"]
+__all__ = ["Container", "open_container", "scanned"]
 
 _DEFAULT_TYPES = get_typestore(Stores.ROS2_JAZZY)
 _log = logging.getLogger(__name__)
@@ -58,6 +58,16 @@ def open_container(path: Path) -> Container:
     if whole is not None and path.is_dir():
         _log.warning("%s: %s; its files are read without metadata.yaml", path, _in_a_line(whole))
     return _from_files(files, whole)
+
+
+def scanned(path: Path) -> Container | None:
+    """MCAP files read from front to back, None for anything else."""
+    files = _files(path)
+    if not files or any(file.suffix != ".mcap" for file in files):
+        return None
+    scan = McapScan(files)
+    scan.open()
+    return Container(scan)
 
 
 def _from_files(files: list[Path], whole: Exception | None) -> Container:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bags import along_x, write_bag
+from bags import START, STEP, along_x, write_bag
 from helpers import textured_image
 from rosbags.rosbag1 import Reader as Rosbag1Reader
 from rosbags.typesys import Stores, get_typestore
@@ -19,6 +19,7 @@ from rosbags.typesys import Stores, get_typestore
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import pose_error
 from hfnet_core.recordings.bag_reader import BagReader
+from hfnet_core.recordings.bag_writer import BagWriter
 from hfnet_core.recordings.bags import Bag, BagFrame
 
 
@@ -207,3 +208,47 @@ def test_a_definition_that_does_not_fit_its_digest_matters_to_nobody_else(tmp_pa
     assert digest in data
     path.write_bytes(data.replace(digest, digest[::-1]))
     assert_first_frames(read(path), 4)
+
+
+def test_a_damaged_message_among_others_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(writer: BagWriter) -> None:
+        connection = writer._connections["/camera/camera_info"]
+        writer._writer.write(connection, START + 10 * STEP, b"\x00\x01\x00\x00\xff\xff")
+
+    bag = write_bag(tmp_path / "a", extra=broken)
+    assert_first_frames(read(bag), 4)
+    assert "1 messages are damaged and left out, the first of /camera/camera_info" in caplog.text
+
+
+def test_the_chunks_after_a_damaged_one_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def noisy(writer: BagWriter) -> None:
+        rng = np.random.default_rng(0)
+        for index in range(4, 40):
+            writer.image(START + index * STEP, rng.integers(0, 256, (240, 320, 3), np.uint8))
+
+    bag = write_bag(tmp_path / "a", raw=True, info=False, poses=False, extra=noisy)
+    data = storage_file(bag)
+    content = bytearray(data.read_bytes())
+    with BagReader(bag) as reader:
+        whole = [stamp for _, stamp, _ in reader.messages(["/camera/image_raw"])]
+    assert len(whole) == 40
+    chunks = chunk_starts(bytes(content))
+    assert len(chunks) > 3
+    content[chunks[1] + 1000] ^= 1
+    data.write_bytes(content)
+    with BagReader(bag) as reader:
+        found = [stamp for _, stamp, _ in reader.messages(["/camera/image_raw"])]
+    assert 20 < len(found) < 40
+    assert set(found) < set(whole)
+    assert found == sorted(found)
+
+
+def chunk_starts(content: bytes) -> list[int]:
+    """Where the chunks of an MCAP file begin."""
+    position, out = 8, []
+    while position + 9 < len(content):
+        kind, length = struct.unpack_from("<BQ", content, position)
+        if kind == 6:
+            out.append(position)
+        position += 9 + length
+    return out
