@@ -128,4 +128,6 @@ class OfflineLocalizer:
 
 def is_bag(path: Path) -> bool:
     """Whether a path is a recording rather than an image or a folder of images."""
-    return path.suffix.lower() in {".bag", ".mcap", ".db3"} or (path / "metadata.yaml").exists()
+    if path.suffix.lower() in {".bag", ".mcap", ".db3"} or (path / "metadata.yaml").exists():
+        return True
+    return path.is_dir() and any(item.suffix in {".mcap", ".db3"} for item in path.iterdir())
