@@ -2,7 +2,8 @@
 
 Works with what it finds: every part (see parts.py) runs in a process of its own with a time limit, and its lines are
 written to the report as they come, so that a crash or a cut costs what follows only. What cannot be measured here is
-named in the report with the reason. Ends with status 1 when something failed, 2 when something was not measured.
+named in the report with the reason. $HFNET_GPU_CACHE keeps engines for another run. Ends with status 1 when something
+failed, 2 when something was not measured.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def main() -> int:
     wanted = given.only.split(",") if given.only else None
     worst = 0
     with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "HFNET_GPU_CACHE": cache, "HFNET_GPU_REPEATS": str(given.repeats)}
+        environment = {"HFNET_GPU_CACHE": cache, **os.environ, "HFNET_GPU_REPEATS": str(given.repeats)}
         for part in plan(given.sizes.split(","), tests):
             if wanted is not None and part.name not in wanted:
                 continue
