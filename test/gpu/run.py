@@ -36,15 +36,17 @@ class Part:
 
 def plan(sizes: Sequence[str], tests: Sequence[str]) -> list[Part]:
     """What is measured, in this order: what matters most comes first."""
-    first, others = sizes[0], sizes[1:]
-    parts = [Part("machine", (), 60)]
-    parts += [Part("tensorrt", (first, precision), 180) for precision in ("fp16", "fp32")]
-    parts += [Part("onnxruntime", (first,), 60), Part("torch_eager", (first,), 60)]
-    parts += [Part("tests", (name,), 240) for name in tests]
-    for size in others:
-        parts += [Part("tensorrt", (size, precision), 180) for precision in ("fp16", "fp32")]
-        parts += [Part("onnxruntime", (size,), 60), Part("torch_eager", (size,), 60)]
-    return [*parts, *(Part("torch_compiled", (size,), 150) for size in sizes)]
+
+    def rows(size: str) -> list[Part]:
+        engines = [Part("tensorrt", (size, precision), 180) for precision in ("fp16", "fp32")]
+        return [*engines, Part("onnxruntime", (size,), 60), Part("torch_eager", (size,), 60)]
+
+    accuracy, *others = tests
+    parts = [Part("machine", (), 60), *rows(sizes[0]), Part("tests", (accuracy,), 120)]
+    for size in sizes[1:]:
+        parts += rows(size)
+    parts += [Part("torch_compiled", (sizes[0],), 120), *(Part("tests", (name,), 240) for name in reversed(others))]
+    return [*parts, *(Part("torch_compiled", (size,), 120) for size in sizes[1:])]
 
 
 class Report:
