@@ -1,64 +1,34 @@
-"""Cameras as pycolmap computes them: projection, rays, focal lengths."""
+"""What a camera sees: projection with its derivatives, rays, focal lengths. The models are COLMAP's (see lenses.py).
+
+A point on or behind the plane through the camera's centre is not seen, by fisheyes neither.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.lenses import lens_of
 from hfnet_core.types import Camera
 
-__all__ = ["project_in_camera", "rays_of", "refinable", "to_pycolmap"]
-
-
-def to_pycolmap(camera: Camera, camera_id: int = 1) -> pycolmap.Camera:
-    """The same camera for pycolmap, in our pixels."""
-    return pycolmap.Camera(
-        camera_id=camera_id, model=camera.model, width=camera.width, height=camera.height, params=list(camera.params)
-    )
-
-
-def rays_of(camera: Camera, keypoints_px: NDArray[np.float32]) -> Array:
-    """Unit vectors [K, 3] in the camera frame through pixels [K, 2]; NaN where the model has no answer."""
-    if len(keypoints_px) == 0:
-        return np.zeros((0, 3))
-    points = to_pycolmap(camera).cam_from_img(np.asarray(keypoints_px, dtype=np.float64))
-    rays = np.column_stack([points, np.ones(len(points))])
-    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
-
-
-def project_in_camera(camera: Camera, points: Array) -> Array:
-    """Pixels [K, 2] of points [K, 3] in the camera frame; NaN behind the camera."""
-    if len(points) == 0:
-        return np.zeros((0, 2))
-    pixels = np.asarray(to_pycolmap(camera).img_from_cam(np.asarray(points, dtype=np.float64)), dtype=np.float64)
-    pixels = pixels.reshape(-1, 2)
-    return np.where(points[:, 2:] > 0, pixels, np.nan)
-
-
-def refinable(camera: Camera) -> Camera:
-    """The camera in a model that has radial distortion, where it has none yet; its projection stays the same."""
-    if camera.model == "PINHOLE":
-        return Camera("OPENCV", camera.width, camera.height, (*camera.params, 0.0, 0.0, 0.0, 0.0))
-    if camera.model == "SIMPLE_PINHOLE":
-        f, cx, cy = camera.params
-        return Camera("OPENCV", camera.width, camera.height, (f, f, cx, cy, 0.0, 0.0, 0.0, 0.0))
-    return camera
-
+__all__ = [
+    "REFERENCE_WIDTH",
+    "linearised_projection",
+    "pixel_scale",
+    "project",
+    "project_in_camera",
+    "rays_of",
+    "refinable",
+]
 
 REFERENCE_WIDTH = 640.0  # settings in pixels hold for this image width and scale with it
-
-
-_NEAREST_M = 1e-3  # points closer to the camera's plane are not seen
-
-
-@lru_cache(maxsize=64)
-def colmap_camera(camera: Camera) -> Any:
-    return pycolmap.Camera(model=camera.model, width=camera.width, height=camera.height, params=list(camera.params))
+NEAREST_M = 1e-3  # points closer to the camera's plane are not seen
+_SMALLEST = float(np.finfo(np.float64).eps)  # depths below it are on the plane
+_UNDISTORTED = {"PINHOLE": "OPENCV", "SIMPLE_PINHOLE": "OPENCV", "FISHEYE": "OPENCV_FISHEYE",
+                "SIMPLE_FISHEYE": "OPENCV_FISHEYE"}  # fmt: skip
 
 
 def pixel_scale(camera: Camera) -> float:
@@ -66,17 +36,65 @@ def pixel_scale(camera: Camera) -> float:
     return camera.width / REFERENCE_WIDTH
 
 
+def rays_of(camera: Camera, keypoints_px: NDArray[Any]) -> Array:
+    """Unit vectors [K, 3] in the camera frame through pixels [K, 2]; NaN where the model has no answer."""
+    pixels = np.asarray(keypoints_px, dtype=np.float64).reshape(-1, 2)
+    rays = np.ones((len(pixels), 3))
+    rays[:, 0], rays[:, 1] = lens_of(camera).inverse(pixels[:, 0], pixels[:, 1])
+    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
+
+
+def project_in_camera(camera: Camera, points: NDArray[Any]) -> Array:
+    """Pixels [K, 2] of points [K, 3] in the camera frame; NaN behind the camera and where the model has no answer."""
+    u, v, _ = _directions(points, _SMALLEST)
+    pixels = np.empty((len(u), 2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels[:, 0], pixels[:, 1] = lens_of(camera).apply(u, v)
+    return pixels
+
+
+def linearised_projection(camera: Camera, points: NDArray[Any]) -> tuple[Array, Array]:
+    """Pixels [K, 2] of points [K, 3] in the camera frame, and their derivatives [K, 2, 3] by the points.
+
+    Both NaN where `project_in_camera` is.
+    """
+    u, v, inverse_depth = _directions(points, _SMALLEST)
+    pixels, by_point = np.empty((len(u), 2)), np.empty((len(u), 2, 3))
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels[:, 0], pixels[:, 1], (xu, xv, yu, yv) = lens_of(camera).linearised(u, v)
+        for row, (by_u, by_v) in enumerate(((xu, xv), (yu, yv))):
+            by_point[:, row, 0], by_point[:, row, 1] = by_u * inverse_depth, by_v * inverse_depth
+            by_point[:, row, 2] = -(by_u * u + by_v * v) * inverse_depth
+    return pixels, by_point
+
+
+def _directions(points: NDArray[Any], nearest: float) -> tuple[Array, Array, Array]:
+    """X / Z, Y / Z and 1 / Z [K] of points [K, 3], NaN where Z is below `nearest`."""
+    x, y, z = np.asarray(points, dtype=np.float64).reshape(-1, 3).T
+    near = z < nearest
+    inverse_depth = 1.0 / (np.where(near, np.nan, z) if near.any() else z)
+    return x * inverse_depth, y * inverse_depth, inverse_depth
+
+
 def project(points_map: NDArray[Any], map_from_camera: Pose, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
     """Pixels [N, 2] of points [N, 3], and which of them [N] lie in front of the camera and inside its image."""
     points_camera = map_from_camera.inverse().apply(points_map)
-    in_front = points_camera[:, 2] > _NEAREST_M
-    pixels = np.full((len(points_camera), 2), np.nan)
-    if in_front.any():
-        pixels[in_front] = colmap_camera(camera).img_from_cam(points_camera[in_front])
-    return pixels, in_front & _inside(pixels, camera)
+    pixels = project_in_camera(camera, points_camera)
+    return pixels, (points_camera[:, 2] > NEAREST_M) & inside(pixels, camera)
 
 
-def _inside(pixels: Array, camera: Camera) -> NDArray[np.bool_]:
+def inside(pixels: Array, camera: Camera) -> NDArray[np.bool_]:
+    """Which of pixels [N, 2] lie in the image."""
+    x, y = pixels[:, 0], pixels[:, 1]
     with np.errstate(invalid="ignore"):
-        inside = (pixels >= -0.5).all(axis=1) & (pixels < np.array([camera.width, camera.height]) - 0.5).all(axis=1)
-    return np.asarray(inside, dtype=bool)
+        held = (x >= -0.5) & (x < camera.width - 0.5) & (y >= -0.5) & (y < camera.height - 0.5)
+    return np.asarray(held, dtype=bool)
+
+
+def refinable(camera: Camera) -> Camera:
+    """The camera in a model that has radial distortion, where it has none yet; its projection stays the same."""
+    model = _UNDISTORTED.get(camera.model)
+    if model is None:
+        return camera
+    centre = camera.params[len(camera.focal_parameters) :]
+    return Camera(model, camera.width, camera.height, (*camera.focal_length, *centre, 0.0, 0.0, 0.0, 0.0))

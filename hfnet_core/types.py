@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.limits import IMAGE
 
 __all__ = [
     "CAMERA_PARAMETERS",
@@ -43,15 +44,30 @@ CAMERA_PARAMETERS: Mapping[str, int] = {
     "OPENCV": 8,  # fx fy cx cy k1 k2 p1 p2
     "FULL_OPENCV": 12,  # fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6
     "OPENCV_FISHEYE": 8,  # fx fy cx cy k1 k2 k3 k4
+    "SIMPLE_FISHEYE": 3,  # f cx cy
+    "FISHEYE": 4,  # fx fy cx cy
+    "SIMPLE_RADIAL_FISHEYE": 4,  # f cx cy k
+    "RADIAL_FISHEYE": 5,  # f cx cy k1 k2
+    "THIN_PRISM_FISHEYE": 12,  # fx fy cx cy k1 k2 p1 p2 k3 k4 sx1 sy1
+    "RAD_TAN_THIN_PRISM_FISHEYE": 16,  # fx fy cx cy k0 k1 k2 k3 k4 k5 p0 p1 s0 s1 s2 s3
+    "FOV": 5,  # fx fy cx cy omega
+    "SIMPLE_DIVISION": 4,  # f cx cy k
+    "DIVISION": 5,  # fx fy cx cy k
+    "EUCM": 6,  # fx fy cx cy alpha beta
 }
+_ONE_FOCAL_LENGTH = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_FISHEYE", "SIMPLE_RADIAL_FISHEYE",
+                     "RADIAL_FISHEYE", "SIMPLE_DIVISION")  # fmt: skip
+
+
+_LARGEST_PARAMETER = 1e9  # of focal lengths in pixels and coefficients of distortion alike
 
 
 @dataclass(frozen=True)
 class Camera:
     """A calibrated camera. `model` and the order of `params` are COLMAP's; the principal point is in our pixels.
 
-    Raises ConfigError for an unknown model, a wrong number of parameters, or a focal length or size that is not
-    positive.
+    Raises ConfigError for an unknown model, a wrong number of parameters, parameters that are not finite or beyond
+    any sense, a focal length or size that is not positive, or more pixels than the limit for images.
     """
 
     model: str
@@ -70,13 +86,15 @@ class Camera:
             raise ConfigError(f"camera model {self.model} takes {wanted} parameters, got {len(self.params)}")
         if self.width <= 0 or self.height <= 0:
             raise ConfigError(f"camera size {self.width}x{self.height} is not positive")
-        if not np.isfinite(self.params).all() or min(self.focal_length) <= 0:
+        if self.width * self.height > IMAGE.value():
+            raise ConfigError(f"camera size {self.width}x{self.height} is more than the limit of {IMAGE}")
+        if not (np.abs(self.params) <= _LARGEST_PARAMETER).all() or min(self.focal_length) <= 0:
             raise ConfigError(f"camera has no valid focal length ({self.params}): is it calibrated?")
 
     @property
     def focal_parameters(self) -> tuple[float, ...]:
         """The parameters that are focal lengths, one or two; the principal point follows them."""
-        return self.params[: 1 if self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2]
+        return self.params[: 1 if self.model in _ONE_FOCAL_LENGTH else 2]
 
     @property
     def focal_length(self) -> tuple[float, float]:
@@ -183,10 +201,10 @@ class Localized:
     matches, inliers: correspondences found without knowing the pose, and how many of them agree with it. keypoints_px:
     [N, 2], landmarks: [N], the correspondences that made the final pose, guided ones included. keyframes: map images
     that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1.
-    reprojection_px: root mean square over them. timings_s: stage name -> seconds. Of a rig, map_from_camera is the
-    rig's pose, reprojection_px is at 640 px width, cells of all images count, and views: [N] is the camera of each
-    correspondence, counted from 0; it is empty where there is one camera.
-    unused_px: [M, 2] keypoints that were matched and disagree, and focal (see focal.py) are not told of rigs.
+    reprojection_px: root mean square over them, at 640 px width. timings_s: stage name -> seconds. views: [N] the view
+    of each correspondence, counted from 0. unused_px: [M, 2] keypoints that were matched and disagree, unused_views:
+    [M] theirs. focal: of each view, None where it does not tell. Of a rig, map_from_camera is the rig's pose, and the
+    cells of all images count.
     """
 
     map_from_camera: Pose
@@ -202,7 +220,8 @@ class Localized:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    focal: FocalFit | None = None
+    unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    focal: tuple[FocalFit | None, ...] = ()
 
     @property
     def inlier_ratio(self) -> float:
@@ -213,7 +232,7 @@ class Localized:
 class NotLocalized:
     """No pose, and why. There is deliberately no pose field.
 
-    unused_px: [M, 2] keypoints that were matched, as far as it came to that (not told of rigs).
+    unused_px: [M, 2] keypoints that were matched, as far as it came to that; unused_views: [M] whose they are.
     """
 
     reason: Reason
@@ -223,6 +242,7 @@ class NotLocalized:
     keyframes: tuple[int, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value

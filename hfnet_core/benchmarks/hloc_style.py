@@ -20,12 +20,14 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.baselines import FeatureSource
 from hfnet_core.geometry import Pose
-from hfnet_core.localization import pose
 from hfnet_core.localization.matching import match_all
 from hfnet_core.localization.retrieval import Retriever
+from hfnet_core.localization.uncertainty import cell_share
+from hfnet_core.maps.colmap_cameras import colmap_camera
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Features, Float32, Localization, Localized, Mode, NotLocalized, Reason
 
 __all__ = ["HlocStyle", "MapImage", "map_images", "observed_only"]
@@ -53,7 +55,9 @@ def observed_only(landmark_map: LandmarkMap) -> list[MapImage]:
     ]
 
 
-def map_images(landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource) -> list[MapImage]:
+def map_images(
+    landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource, options: BagOptions | None = None
+) -> list[MapImage]:
     """Of each keyframe all keypoints, as hloc keeps them, from the recording the map was made of.
 
     extractor: the map's. Raises DatasetError when the recording lacks a keyframe's image, or the extractor
@@ -61,7 +65,7 @@ def map_images(landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource) -
     """
     wanted = {int(stamp): keyframe for keyframe, stamp in enumerate(landmark_map.keyframe_stamps_ns)}
     found: dict[int, MapImage] = {}
-    with Bag(bag) as recording:
+    with Bag(bag, options) as recording:
         for frame in recording.frames():
             keyframe = wanted.get(frame.stamp_ns)
             if keyframe is not None:
@@ -109,7 +113,7 @@ class HlocStyle:
         options.ransac.random_seed = 0
         answer = pycolmap.estimate_and_refine_absolute_pose(
             keypoints.astype(np.float64), self._map.landmarks_xyz[landmarks].astype(np.float64),
-            projection.colmap_camera(camera), options,
+            colmap_camera(camera), options,
         )  # fmt: skip
         if answer is None:
             return NotLocalized(Reason.NO_CONSENSUS, matches=len(keypoints))
@@ -118,7 +122,7 @@ class HlocStyle:
             map_from_camera=Pose.from_matrix(answer["cam_from_world"].matrix()).inverse(),
             covariance=np.full((6, 6), np.nan), mode=Mode.GLOBAL, inliers=int(inliers.sum()), matches=len(keypoints),
             keypoints_px=keypoints[inliers], landmarks=landmarks[inliers].astype(np.int32),
-            keyframes=tuple(map(int, retrieved)), coverage=pose.coverage(keypoints[inliers], camera),
+            keyframes=tuple(map(int, retrieved)), coverage=cell_share(keypoints[inliers], camera),
             reprojection_px=float("nan"),
         )  # fmt: skip
 

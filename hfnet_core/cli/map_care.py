@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, MapCareConfig
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, printable
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Similarity
@@ -22,12 +22,13 @@ from hfnet_core.maintenance.merge import merge_maps
 from hfnet_core.maintenance.prune import Budget, prune_map
 from hfnet_core.maintenance.summary import accuracy_rows, summarize
 from hfnet_core.maintenance.view import check_view_name, draw_map
-from hfnet_core.mapping.keyframes.workspace import open_workplace
+from hfnet_core.mapping.keyframes.reading import BuildTools
+from hfnet_core.mapping.keyframes.workspace import open_workspace
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
 from hfnet_core.progress import Progress as Report
-from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
 from hfnet_core.recordings.tum import parse_pose
+from hfnet_core.terminal import SafeConsole
 
 __all__ = ["add_commands"]
 
@@ -43,36 +44,28 @@ def add_commands(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
+@with_option_sets
 def extend(
     path: Map,
     bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="Recordings of the same place.")],
     output: Output,
-    image_topic: Annotated[list[str] | None, typer.Option(help="Image topic; one for each of several cameras.")] = None,
-    camera_info_topic: Annotated[list[str] | None, typer.Option(help="Its calibration, if not beside it.")] = None,
-    calibration: Annotated[list[Path] | None, typer.Option(help="Calibration file instead of camera_info.")] = None,
-    pose_topic: Annotated[str | None, typer.Option(help="Topic of poses or odometry, in any frame.")] = None,
-    poses: Annotated[Path | None, typer.Option(help="Poses from a TUM file instead of a topic.")] = None,
-    pose_frame: Annotated[str | None, typer.Option(help="Frame whose poses these are [default: camera]")] = None,
-    base_from_camera: Annotated[list[str] | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Network (ONNX) [default: the one that ships]")] = None,
+    recording: BagArguments,
+    model: ModelFile = None,
 ) -> None:
     """Add recordings of another day or in other light to a map; its frame stays."""
     check_output(output)
-    config = MapBuildConfig()
+    config, options = MapBuildConfig(), recording.options()
     extractor = Extractor(open_backend(model), config.extraction)
     landmark_map = load_map(path, extractor.info.model_hash, verify=True)
-    mounts = [parse_pose(text) for text in base_from_camera or ()]
-    common = BagOptions(poses=PoseOptions(pose_topic, poses, pose_frame))
-    options = options_per_camera(common, image_topic or (), camera_info_topic or (), calibration or (), mounts)
-    with progress_bars() as show, open_workplace(output) as workplace:
-        extended = extend_map(landmark_map, bags, extractor, config, options, show, workplace)
+    with progress_bars() as show, open_workspace(output) as workspace:
+        extended = extend_map(landmark_map, bags, BuildTools(extractor, config, show, workspace), options)
         save_map(extended.landmark_map, output)
     for number, placing in enumerate(extended.placings, start=1):
         typer.echo(
             f"recording {number}: {len(placing.placed)} keyframes added, {placing.localized} of them localized; "
             f"{placing.contradicted} contradicted the odometry; {placing.left_out} left out"
         )
-    Console().print(summarize(extended.landmark_map, output))
+    SafeConsole().print(summarize(extended.landmark_map, output))
 
 
 def merge(
@@ -92,7 +85,7 @@ def merge(
         f"{found.agreeing} of {found.keyframes} keyframes of {second.name} agree where they are in {first.name}; "
         f"{merged.fused} landmarks are seen by both; scale of the second: {found.scale:.4f}"
     )
-    Console().print(summarize(merged.landmark_map, output))
+    SafeConsole().print(summarize(merged.landmark_map, output))
 
 
 def align(
@@ -128,7 +121,7 @@ def align(
     save_map(moved, output)
     x, y, z = new_from_old.pose.translation
     quat = " ".join(f"{value:.6f}" for value in new_from_old.pose.quat_xyzw())
-    typer.echo(f"{moved.frame_id} from old: {x:.4f} {y:.4f} {z:.4f} {quat}, scale {new_from_old.scale:.6f}")
+    typer.echo(f"{printable(moved.frame_id)} from old: {x:.4f} {y:.4f} {z:.4f} {quat}, scale {new_from_old.scale:.6f}")
 
 
 def prune(
@@ -157,7 +150,7 @@ def prune(
     rows = dict(accuracy_rows(after))
     for name, value in accuracy_rows(before):
         table.add_row(name, value, rows.get(name, "-"))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def view(

@@ -32,6 +32,7 @@ class Extractor:
 
     @property
     def info(self) -> ModelInfo:
+        """The network: name, version, sizes, and the hash that maps are bound to."""
         return self.backend.info
 
     def extract(self, image: NDArray[Any]) -> Features:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycolmap
 import yaml
 
 from hfnet_core.errors import ConfigError, DatasetError, first_line
-from hfnet_core.types import CAMERA_PARAMETERS, Camera
+from hfnet_core.types import Camera
 
 __all__ = ["camera_from_calibration", "camera_from_file", "camera_from_info", "camera_info_fields", "is_uncalibrated"]
 
 _FISHEYE = ("equidistant", "fisheye", "kannala_brandt", "kannala_brandt4")
 _NO_MODEL = ("", "none", "pinhole")
+_PLUMB_BOB = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 
 
 def camera_from_calibration(
@@ -154,22 +154,21 @@ def camera_info_fields(camera: Camera) -> tuple[str, list[float], list[float]]:
     Raises DatasetError for COLMAP models that ROS cannot express.
     """
     fx, fy = camera.focal_length
-    cx, cy = camera.params[CAMERA_PARAMETERS[camera.model] - _extras(camera) - 2 :][:2]
-    extra = list(camera.params[len(camera.params) - _extras(camera) :])
+    n = len(camera.focal_parameters)
+    cx, cy = camera.params[n : n + 2]
+    extra = list(camera.params[n + 2 :])
     k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
     if camera.model == "OPENCV_FISHEYE":
         return "equidistant", k, extra
     if camera.model == "FULL_OPENCV":
         return "rational_polynomial", k, extra
+    if camera.model in ("FISHEYE", "SIMPLE_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"):
+        return "equidistant", k, [*extra, 0.0, 0.0, 0.0, 0.0][:4]
+    if camera.model not in _PLUMB_BOB:
+        raise DatasetError(f"camera model {camera.model} has no form in a ROS CameraInfo")
     radial = [*extra, 0.0, 0.0][:2] if camera.model in ("SIMPLE_RADIAL", "RADIAL") else []
     d = [*radial, 0.0, 0.0, 0.0] if radial else [*extra, *([0.0] * (5 - len(extra)))]
     return "plumb_bob", k, d
-
-
-def _extras(camera: Camera) -> int:
-    """Number of distortion parameters."""
-    return {"SIMPLE_PINHOLE": 0, "PINHOLE": 0, "SIMPLE_RADIAL": 1, "RADIAL": 2, "OPENCV": 4, "FULL_OPENCV": 8,
-            "OPENCV_FISHEYE": 4}[camera.model]  # fmt: skip
 
 
 _FOCAL_SHARE = 1.2  # of the longer side: a view of 45 degrees, the middle of what phones and webcams have
@@ -194,6 +193,8 @@ def guess_camera(width: int, height: int, encoded: bytes = b"") -> Camera:
 
 def _from_exif(encoded: bytes) -> float | None:
     """The focal length in pixels, by pycolmap's reading of EXIF and its list of sensors, or None."""
+    import pycolmap  # no part of what a robot runs
+
     with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
         file.write(encoded)
         file.flush()

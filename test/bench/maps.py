@@ -30,8 +30,8 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.maps.storage import load_map, save_map
-from hfnet_core.projection import to_pycolmap
 from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions, PoseOptions

@@ -64,7 +64,8 @@ class Backend(Protocol):
     """A loaded network. `infer` may be called from several threads at once."""
 
     @property
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo:
+        """The network: name, version, sizes, and the hash that maps are bound to."""
 
     @property
     def description(self) -> str:

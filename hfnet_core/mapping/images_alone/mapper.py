@@ -22,8 +22,9 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.pairing.image_pairs import Pairs
+from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.progress import Progress, silent
-from hfnet_core.projection import refinable, to_pycolmap
+from hfnet_core.projection import refinable
 from hfnet_core.types import Camera
 
 __all__ = ["Structure", "cameras_of", "reconstruct"]

@@ -18,7 +18,7 @@ from hfnet_core.geometry import Pose
 from hfnet_core.mapping.solving.adjustment import Anchor, adjust, adjustable
 from hfnet_core.mapping.solving.odometry import Odometry
 from hfnet_core.mapping.solving.tracks import Tracks
-from hfnet_core.projection import to_pycolmap
+from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.types import Camera
 
 __all__ = ["KnownPoints", "Matches", "Scene", "View", "make_scene", "observations", "polish", "refine", "triangulate"]

@@ -128,3 +128,14 @@ def test_every_model_round_trips_through_ros() -> None:
         _, k, d = camera_info_fields(Camera(model, 640, 480, extra))
         assert k[0] == k[4] == 500
         assert np.allclose(d[:2], [0.1, 0.2 if model == "RADIAL" else 0.0])
+
+
+def test_fisheyes_without_all_coefficients_are_equidistant_in_ros() -> None:
+    name, k, d = camera_info_fields(Camera("SIMPLE_RADIAL_FISHEYE", 640, 480, (300.0, 321.0, 241.0, 0.1)))
+    assert (name, d) == ("equidistant", [0.1, 0.0, 0.0, 0.0])
+    assert k == [300.0, 0.0, 321.0, 0.0, 300.0, 241.0, 0.0, 0.0, 1.0]
+
+
+def test_a_model_without_a_form_in_ros_is_refused() -> None:
+    with pytest.raises(DatasetError, match="EUCM"):
+        camera_info_fields(Camera("EUCM", 640, 480, (300.0, 300.0, 320.0, 240.0, 0.6, 1.1)))

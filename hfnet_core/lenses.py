@@ -1,0 +1,319 @@
+"""How lenses bend rays: COLMAP's camera models as numpy evaluates them, with derivatives and inverses.
+
+A point (X, Y, Z) in front of the camera is seen in direction u = X / Z, v = Y / Z. Every model takes (u, v) to a point
+(x, y) of the plane at focal length one, and that to pixels: fx x + cx, fy y + cy. It does so in up to two steps:
+
+- the opening, a gain on (u, v) that depends on its radius only and has an inverse in closed form: that of a fisheye
+  (Kannala and Brandt, PAMI 2006), of the FOV model (Devernay and Faugeras, MVA 2001), the division model (Fitzgibbon,
+  CVPR 2001) or the enhanced unified model (Khomutenko et al., RA-L 2016);
+- bends, polynomials or their quotients after Brown (1966), inverted by Newton's method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from hfnet_core.geometry import Array
+from hfnet_core.types import Camera
+
+__all__ = ["Bend", "Lens", "lens_of"]
+
+Gain = Callable[[Array], tuple[Array, Array]]
+"""Squared radii [N] to the factor [N] on the point, and its derivative [N] by the squared radius."""
+Slopes = tuple[Array, Array, Array, Array]
+"""Derivatives [N] of (x, y): x by u, x by v, y by u, y by v."""
+
+_SERIES_BELOW = 1e-3  # squared: (atan r) / r from its series, as the quotient's derivative loses digits there
+_NEWTON_STEPS = 50  # most pixels take four
+_NEWTON_REACH = 0.1  # longest step, absolute and relative to the radius
+_CONVERGED = 1e-9  # a step this short was the last that matters: the next is its square
+_SOLVED = 1e-9  # of the focal length: what may be left between a pixel and the projection of its ray
+
+
+@dataclass(frozen=True)
+class Opening:
+    """gain: of a direction. closed: takes squared radii [N] of the plane to the factor [N] back, NaN where none is."""
+
+    gain: Gain
+    closed: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Bend:
+    """(x, y) times (1 + k1 r^2 + k2 r^4 + ...) / (1 + d1 r^2 + ...), shifted by decentring and a tilted prism.
+
+    tangential: (a, b), adds a r^2 + 2 x (a x + b y) to x and b r^2 + 2 y (a x + b y) to y: OpenCV's (p2, p1). prism:
+    (s1, s2, s3, s4), adds s1 r^2 + s2 r^4 to x and s3 r^2 + s4 r^4 to y.
+    """
+
+    radial: tuple[float, ...] = ()
+    divisor: tuple[float, ...] = ()
+    tangential: tuple[float, float] = (0.0, 0.0)
+    prism: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+    def gain(self, squared: Array) -> tuple[Array, Array]:
+        above, above_slope = _polynomial(self.radial, squared)
+        if not any(self.divisor):
+            return above, above_slope
+        below, below_slope = _polynomial(self.divisor, squared)
+        quotient = above / below
+        return quotient, (above_slope - quotient * below_slope) / below
+
+    def apply(self, x: Array, y: Array) -> tuple[Array, Array]:
+        squared = x * x + y * y
+        gain = _value(self.radial, squared)
+        if any(self.divisor):
+            gain = gain / _value(self.divisor, squared)
+        return self._shifted(x, y, squared, gain * x, gain * y)
+
+    def linearised(self, x: Array, y: Array) -> tuple[Array, Array, Slopes]:
+        squared = x * x + y * y
+        gain, slope = self.gain(squared)
+        bent_x, bent_y = self._shifted(x, y, squared, gain * x, gain * y)
+        xx, xy, _, yy = _radial_slopes(x, y, gain, slope)
+        yx = xy
+        a, b = self.tangential
+        if a or b:
+            both = 2 * (a * x + b * y)
+            cross = 2 * (a * y + b * x)
+            xx, yy = xx + both + 4 * a * x, yy + both + 4 * b * y
+            xy, yx = xy + cross, yx + cross
+        if any(self.prism):
+            s1, s2, s3, s4 = self.prism
+            to_x, to_y = 2 * s1 + 4 * s2 * squared, 2 * s3 + 4 * s4 * squared
+            xx, xy, yx, yy = xx + to_x * x, xy + to_x * y, yx + to_y * x, yy + to_y * y
+        return bent_x, bent_y, (xx, xy, yx, yy)
+
+    def _shifted(self, x: Array, y: Array, squared: Array, bent_x: Array, bent_y: Array) -> tuple[Array, Array]:
+        a, b = self.tangential
+        if a or b:
+            both = 2 * (a * x + b * y)
+            bent_x, bent_y = bent_x + a * squared + both * x, bent_y + b * squared + both * y
+        if any(self.prism):
+            s1, s2, s3, s4 = self.prism
+            bent_x, bent_y = bent_x + (s1 + s2 * squared) * squared, bent_y + (s3 + s4 * squared) * squared
+        return bent_x, bent_y
+
+    @cached_property
+    def fold(self) -> float:
+        """The radius at which growing radii stop to grow in the image, infinite where they never do."""
+        above = np.array((1.0, *self.radial))  # in powers of the squared radius
+        below = np.array((1.0, *self.divisor))
+        # of r n(r^2) / m(r^2), with s = r^2: ((n + 2 s n') m - 2 s n m') / m^2
+        powers, under = np.arange(len(above)), np.arange(len(below))
+        rising = np.convolve(above * (1 + 2 * powers), below)
+        rising -= np.convolve(above, 2 * under * below)
+        roots = np.concatenate([np.roots(rising[::-1]), np.roots(below[::-1])])
+        turns = roots.real[(np.abs(roots.imag) < 1e-12 * np.maximum(np.abs(roots.real), 1)) & (roots.real > 0)]
+        return float(np.sqrt(turns.min())) if len(turns) else np.inf
+
+
+def _polynomial(coefficients: tuple[float, ...], squared: Array) -> tuple[Array, Array]:
+    """1 + k1 s + k2 s^2 + ... and its derivative, both [N]."""
+    value, slope = np.zeros_like(squared), np.zeros_like(squared)
+    for coefficient in reversed((1.0, *coefficients)):
+        slope = slope * squared + value
+        value = value * squared + coefficient
+    return value, slope
+
+
+def _value(coefficients: tuple[float, ...], squared: Array) -> Array:
+    value: Array = np.zeros_like(squared)
+    for coefficient in reversed(coefficients):
+        value = (value + coefficient) * squared
+    return value + 1.0
+
+
+def _radial_slopes(x: Array, y: Array, gain: Array, slope: Array) -> Slopes:
+    twice_x = 2 * slope * x
+    mixed = twice_x * y
+    return gain + twice_x * x, mixed, mixed, gain + 2 * slope * y * y
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A camera's model taken apart. focal: (fx, fy) and centre: (cx, cy), pixels."""
+
+    focal: tuple[float, float]
+    centre: tuple[float, float]
+    opening: Opening | None = None
+    bends: tuple[Bend, ...] = ()
+
+    def apply(self, u: Array, v: Array) -> tuple[Array, Array]:
+        """Directions [N] to pixel columns [N] and rows [N]; NaN where the model has no answer."""
+        if self.opening is not None:
+            gain = self.opening.gain(u * u + v * v)[0]
+            u, v = gain * u, gain * v
+        for bend in self.bends:
+            u, v = bend.apply(u, v)
+        return self.focal[0] * u + self.centre[0], self.focal[1] * v + self.centre[1]
+
+    def linearised(self, u: Array, v: Array) -> tuple[Array, Array, Slopes]:
+        """The same with the derivatives of pixels by directions."""
+        slopes: Slopes | None = None
+        if self.opening is not None:
+            gain, slope = self.opening.gain(u * u + v * v)
+            slopes = _radial_slopes(u, v, gain, slope)
+            u, v = gain * u, gain * v
+        u, v, slopes = _through(self.bends, u, v, slopes)
+        (fx, fy), (xu, xv, yu, yv) = self.focal, slopes
+        return fx * u + self.centre[0], fy * v + self.centre[1], (fx * xu, fx * xv, fy * yu, fy * yv)
+
+    def inverse(self, columns: Array, rows: Array) -> tuple[Array, Array]:
+        """Pixels to directions; NaN where none is seen there, beyond 90 degrees and past a fold of the model."""
+        x, y = (columns - self.centre[0]) / self.focal[0], (rows - self.centre[1]) / self.focal[1]
+        if self.bends:
+            x, y = _unbent(self.bends, x, y)
+        if self.opening is not None:
+            gain = self.opening.closed(x * x + y * y)
+            x, y = gain * x, gain * y
+        return x, y
+
+
+def _through(bends: tuple[Bend, ...], x: Array, y: Array, slopes: Slopes | None = None) -> tuple[Array, Array, Slopes]:
+    """Through all bends, with the derivatives by what `slopes` are derivatives by, or else by (x, y)."""
+    for bend in bends:
+        x, y, after = bend.linearised(x, y)
+        slopes = after if slopes is None else _chained(after, slopes)
+    if slopes is None:
+        one, zero = np.ones_like(x), np.zeros_like(x)
+        slopes = (one, zero, zero, one)
+    return x, y, slopes
+
+
+def _chained(after: Slopes, before: Slopes) -> Slopes:
+    a, b, c, d = after
+    e, f, g, h = before
+    return a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h
+
+
+def _unbent(bends: tuple[Bend, ...], x: Array, y: Array) -> tuple[Array, Array]:
+    """Newton's method on all points at once, each until it stands; steps are bounded, so that none leaps a fold."""
+    u, v = x.copy(), y.copy()
+    open_ = np.arange(len(x))
+    with np.errstate(all="ignore"):
+        for _ in range(_NEWTON_STEPS):
+            at_u, at_v = u[open_], v[open_]
+            bent_x, bent_y, (xu, xv, yu, yv) = _through(bends, at_u, at_v)
+            off_x, off_y = bent_x - x[open_], bent_y - y[open_]
+            determinant = xu * yv - xv * yu
+            step_u = (yv * off_x - xv * off_y) / determinant
+            step_v = (xu * off_y - yu * off_x) / determinant
+            length = np.hypot(step_u, step_v)
+            shorten = np.minimum(1.0, _NEWTON_REACH * np.maximum(np.hypot(at_u, at_v), 1.0) / length)
+            shorten = np.where(length > 0, shorten, 0.0)
+            u[open_], v[open_] = at_u - shorten * step_u, at_v - shorten * step_v
+            open_ = open_[length > _CONVERGED * np.maximum(np.hypot(at_u, at_v), 1.0)]
+            if len(open_) == 0:
+                break
+        bent_x, bent_y, (xu, xv, yu, yv) = _through(bends, u, v)
+        solved = np.hypot(bent_x - x, bent_y - y) <= _SOLVED * np.maximum(np.hypot(x, y), 1.0)
+        solved &= (xu * yv - xv * yu > 0) & (np.hypot(u, v) < bends[0].fold)
+    return np.where(solved, u, np.nan), np.where(solved, v, np.nan)
+
+
+def _fan(steepness: float, angle: float) -> Opening:
+    """atan(t r) / (w r): a fisheye's with t = w = 1, the FOV model's with its angle w and t = 2 tan(w / 2)."""
+
+    def gain(squared: Array) -> tuple[Array, Array]:
+        s = steepness**2 * squared
+        small = s < _SERIES_BELOW
+        ratio = np.sqrt(np.where(small, 1.0, s))
+        ratio = np.arctan(ratio) / ratio
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = (1.0 / (1.0 + s) - ratio) / (2 * s)
+        if small.any():
+            t = s[small]
+            ratio[small] = 1 - t * (1 / 3 - t * (1 / 5 - t * (1 / 7 - t / 9)))
+            slope[small] = -1 / 3 + t * (2 / 5 - t * (3 / 7 - t * (4 / 9 - t * 5 / 11)))
+        scale = steepness / angle
+        return scale * ratio, scale * steepness**2 * slope
+
+    def closed(squared: Array) -> Array:
+        turn = angle * np.sqrt(squared)
+        safe = np.where(turn > 0, turn, 1.0)
+        with np.errstate(invalid="ignore"):
+            back = np.where(turn > 0, np.tan(safe) / safe, 1.0) * (angle / steepness)
+            return np.where(turn < np.pi / 2, back, np.nan)
+
+    return Opening(gain, closed)
+
+
+def _division(k: float) -> Opening:
+    """The division model: a point of the plane is seen in the direction of itself over 1 + k r^2."""
+
+    def gain(squared: Array) -> tuple[Array, Array]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            root = np.sqrt(1.0 - 4.0 * k * squared)
+            factor = 2.0 / (1.0 + root)
+            return factor, k * factor * factor / root
+
+    def closed(squared: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            # of the two radii that give one direction, the model's projection takes the smaller
+            return np.where((np.abs(k) * squared < 1.0), 1.0 / (1.0 + k * squared), np.nan)
+
+    return Opening(gain, closed)
+
+
+def _unified(alpha: float, beta: float) -> Opening:
+    """The enhanced unified model: the direction over alpha sqrt(1 + beta r^2) + 1 - alpha."""
+
+    def gain(squared: Array) -> tuple[Array, Array]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            root = np.sqrt(1.0 + beta * squared)
+            below = alpha * root + (1.0 - alpha)
+            factor = np.where(below > 0, 1.0 / below, np.nan)
+            return factor, -0.5 * alpha * beta * factor * factor / root
+
+    def closed(squared: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below = alpha * np.sqrt(1.0 - (2 * alpha - 1.0) * beta * squared) + (1.0 - alpha)
+            depth = (1.0 - alpha**2 * beta * squared) / below
+            return np.where((below > 0) & (depth > 0), 1.0 / depth, np.nan)
+
+    return Opening(gain, closed)
+
+
+def _rad_tan_thin_prism(extra: tuple[float, ...]) -> tuple[Bend, ...]:
+    s0, s1, s2, s3 = extra[8:]
+    return Bend(extra[:6]), Bend(tangential=(extra[6], extra[7]), prism=(s0, s1, s2, s3))
+
+
+def _thin_prism(k: tuple[float, ...]) -> tuple[Bend, ...]:
+    return (Bend((k[0], k[1], k[4], k[5]), tangential=(k[3], k[2]), prism=(k[6], 0.0, k[7], 0.0)),)
+
+
+_FISHEYE = _fan(1.0, 1.0)
+_BENDS: dict[str, Callable[[tuple[float, ...]], tuple[Bend, ...]]] = {
+    "SIMPLE_RADIAL": lambda k: (Bend(k),),
+    "RADIAL": lambda k: (Bend(k),),
+    "OPENCV": lambda k: (Bend(k[:2], tangential=(k[3], k[2])),),
+    "FULL_OPENCV": lambda k: (Bend((k[0], k[1], k[4]), k[5:8], tangential=(k[3], k[2])),),
+    "SIMPLE_RADIAL_FISHEYE": lambda k: (Bend(k),),
+    "RADIAL_FISHEYE": lambda k: (Bend(k),),
+    "OPENCV_FISHEYE": lambda k: (Bend(k),),
+    "THIN_PRISM_FISHEYE": _thin_prism,
+    "RAD_TAN_THIN_PRISM_FISHEYE": _rad_tan_thin_prism,
+}
+_OPENINGS: dict[str, Callable[[tuple[float, ...]], Opening | None]] = {
+    "FOV": lambda k: _fan(2 * np.tan(abs(k[0]) / 2), abs(k[0])) if k[0] else None,
+    "SIMPLE_DIVISION": lambda k: _division(k[0]),
+    "DIVISION": lambda k: _division(k[0]),
+    "EUCM": lambda k: _unified(k[0], k[1]),
+}
+
+
+@lru_cache(maxsize=64)
+def lens_of(camera: Camera) -> Lens:
+    n = len(camera.focal_parameters)
+    extra = camera.params[n + 2 :]
+    opening = _FISHEYE if camera.model.endswith("FISHEYE") else None
+    if camera.model in _OPENINGS:
+        opening = _OPENINGS[camera.model](extra)
+    bends = _BENDS[camera.model](extra) if any(extra) and camera.model in _BENDS else ()
+    return Lens(camera.focal_length, (camera.params[n], camera.params[n + 1]), opening, bends)

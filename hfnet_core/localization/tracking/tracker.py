@@ -1,0 +1,193 @@
+"""Stage 5: poses over time. A prior makes the next image cheap; evidence, not the prior, decides."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from hfnet_core.config import LocalizerConfig
+from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.localization.localizer import Localizer, View
+from hfnet_core.localization.tracking.consistency import (
+    UNKNOWN_PRIOR,
+    Belief,
+    Consistency,
+    Odometer,
+    Sighting,
+    distance2,
+)
+from hfnet_core.types import Localization, Localized, NotLocalized, Reason
+
+__all__ = ["Tracker"]
+
+_HISTORY = 30  # accepted images over which the usual number of inliers is kept
+_SURPRISE = 0.4  # fewer than this share of the usual inliers asks for a global search
+_ELSEWHERE_M, _ELSEWHERE_DEG = 0.5, 20.0  # further apart than this two poses of one image are different answers
+_OUT_OF_ORDER_S = 0.1  # images of several cameras may come in another order than they were taken
+_CLEAR_WIN = 1.5  # a global pose elsewhere needs this many times the inliers of the tracked one
+
+
+class Tracker:
+    """Localizes a stream of images from one camera or one rig.
+
+    The last pose, moved on by odometry (or by constant velocity), is the prior of the next image. Whenever it does not
+    hold, and every `global_check_every` images, the whole map is searched with the same features. A pose beyond the
+    gate around its prediction (see consistency.py) is held back until `gate_images` images agree on it: a wrong one
+    rarely comes twice, a robot that was carried away keeps seeing where it is. Not thread-safe: one tracker per camera.
+    """
+
+    def __init__(self, localizer: Localizer) -> None:
+        self.localizer = localizer
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything about the past: the next image is searched for in the whole map."""
+        self._last: Sighting | None = None
+        self._before: Sighting | None = None
+        self._pending: Sighting | None = None
+        self._usual: deque[int] = deque(maxlen=_HISTORY)
+        self._since_check = 0
+        self._odometer = Odometer()
+        self.consistency = Consistency()
+
+    def set_prior(self, map_from_camera: Pose, stamp_s: float, covariance: Array = UNKNOWN_PRIOR) -> None:
+        """Start from a pose that somebody else gives, with its covariance [6, 6] (see Localized).
+
+        It is a hint: evidence alone makes the next pose.
+        """
+        self.reset()
+        self._last = Sighting(stamp_s, map_from_camera, covariance)
+
+    def process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None = None) -> Localization:
+        """The pose of the next image, or of the next images of one time.
+
+        stamp_s: when it was taken, any epoch. odom_from_rig: the camera (or the rig) in a frame that drifts slowly and
+        never jumps; one that is not finite is ignored.
+        """
+        if odom_from_rig is not None and not odom_from_rig.is_finite():
+            odom_from_rig = None
+        self._odometer.add(odom_from_rig)
+        predicted = self._predict(stamp_s, odom_from_rig)
+        result: Localization | None = None
+        if predicted is not None and self.localizer.config.tracking:
+            result = self.localizer.localize(views, predicted)
+            if self._wants_global(result):
+                found = self.localizer.localize(views)
+                self._since_check = 0
+                result = _better(result, found)
+        else:
+            result = self.localizer.localize(views)
+            self._since_check = 0
+        if isinstance(result, NotLocalized):
+            self.miss()
+            return result
+        seen = Sighting(stamp_s, result.map_from_camera, result.covariance, odom_from_rig, self._odometer.way_m,
+                        self._odometer.turned_rad)  # fmt: skip
+        return self._accept(result, predicted, seen)
+
+    def miss(self) -> None:
+        """Note that an image gave no pose; `process` does so by itself, this is for images that have no features."""
+        belief = Belief.SEARCHING if self._last is None else Belief.LOST
+        self.consistency = Consistency(belief, None, self.consistency.agreeing)
+
+    def _predict(self, stamp_s: float, odom_from_rig: Pose | None) -> Pose | None:
+        last = self._last
+        if last is None:
+            return None
+        moved = last.moved_to(odom_from_rig)
+        if moved is not None:
+            return moved
+        gap_s = stamp_s - last.stamp_s
+        if not -_OUT_OF_ORDER_S <= gap_s <= self.localizer.config.tracking_max_gap_s:
+            return None
+        before = self._before
+        if before is None or not 0.0 < last.stamp_s - before.stamp_s <= self.localizer.config.tracking_max_gap_s:
+            return last.map_from_camera
+        return _extrapolate(before, last, gap_s)
+
+    def _wants_global(self, tracked: Localization) -> bool:
+        config = self.localizer.config
+        self._since_check += 1
+        due = config.global_check_every > 0 and self._since_check >= config.global_check_every
+        if due or isinstance(tracked, NotLocalized):
+            return True
+        return bool(self._usual) and tracked.inliers < _SURPRISE * float(np.median(self._usual))
+
+    def _accept(self, result: Localized, predicted: Pose | None, seen: Sighting) -> Localization:
+        config, last = self.localizer.config, self._last
+        distance, agreeing = None, 0
+        if last is not None and predicted is not None:
+            distance = float(np.sqrt(distance2(last, predicted, seen, config)))
+            if distance**2 > config.gate_chi2:
+                agreeing = self.consistency.agreeing + 1 if self._agrees(seen) else 1
+                if agreeing < config.gate_images:
+                    self._pending = seen
+                    self.consistency = Consistency(Belief.DOUBTING, distance, agreeing)
+                    return _doubted(result, pose_error(predicted, seen.map_from_camera), distance, config)
+        self.consistency = Consistency(Belief.TRACKING, distance)
+        moved_freely = bool(self._usual) and self._pending is None and not agreeing
+        self._before = last if moved_freely else None  # neither a jump nor a pose somebody gave tells a velocity
+        self._pending = None
+        self._last = seen
+        self._usual.append(result.inliers)
+        return result
+
+    def _agrees(self, seen: Sighting) -> bool:
+        """Whether the pose held back and this one fit together, given the motion in between."""
+        held, config = self._pending, self.localizer.config
+        if held is None:
+            return False
+        expected = held.moved_to(seen.odom_from_rig) or held.map_from_camera
+        return distance2(held, expected, seen, config) <= config.gate_chi2
+
+
+def _doubted(result: Localized, off: tuple[float, float], distance: float, config: LocalizerConfig) -> NotLocalized:
+    detail = (f"{off[0]:.2f} m and {off[1]:.0f} deg off, Mahalanobis distance {distance:.1f} of "
+              f"{config.gate_chi2**0.5:.1f}: waiting for {config.gate_images} images to agree")  # fmt: skip
+    return NotLocalized(
+        Reason.INCONSISTENT,
+        detail,
+        result.matches,
+        result.inliers,
+        result.keyframes,
+        result.timings_s,
+        unused_px=result.keypoints_px,
+        unused_views=result.views,
+    )
+
+
+def _better(tracked: Localization, found: Localization) -> Localization:
+    """The tracked pose unless it failed, or the whole-map search clearly beats it elsewhere."""
+    chosen = tracked
+    if isinstance(found, Localized):
+        if isinstance(tracked, NotLocalized):
+            chosen = found
+        else:
+            metres, degrees = pose_error(tracked.map_from_camera, found.map_from_camera)
+            elsewhere = metres > _ELSEWHERE_M or degrees > _ELSEWHERE_DEG
+            if elsewhere and found.inliers > _CLEAR_WIN * tracked.inliers:
+                chosen = found
+    elif isinstance(tracked, NotLocalized):
+        chosen = found
+    other = found if chosen is tracked else tracked
+    return _with_timings(chosen, dict(other.timings_s))
+
+
+def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
+    """Constant velocity in the camera's frame."""
+    before_from_last = before.map_from_camera.inverse() @ last.map_from_camera
+    share = gap_s / (last.stamp_s - before.stamp_s)
+    rotation = Rotation.from_rotvec(Rotation.from_matrix(before_from_last.rotation).as_rotvec() * share)
+    return last.map_from_camera @ Pose(rotation.as_matrix(), before_from_last.translation * share)
+
+
+def _with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localization:
+    """The same result with further stage timings (seconds) added."""
+    merged = dict(result.timings_s)
+    for stage, seconds in extra_s.items():
+        merged[stage] = merged.get(stage, 0.0) + seconds
+    return replace(result, timings_s=merged)
