@@ -13,12 +13,9 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.images.messages import bytes_of, decode_compressed_image, decode_raw_image
 from hfnet_core.images.sixteen_bit import FULL_BITS, at_full_range
 from hfnet_core.images.video import Codec, VideoDecoder, codec_of
+from hfnet_core.recordings.camera_topics import FFMPEG_VIDEO, FOXGLOVE_VIDEO
 
-__all__ = ["COMPRESSED", "RAW", "VIDEO", "Picture", "image_messages", "pictures"]
-
-RAW, COMPRESSED = "sensor_msgs/Image", "sensor_msgs/CompressedImage"
-_FOXGLOVE, _FFMPEG = "foxglove_msgs/CompressedVideo", "ffmpeg_image_transport_msgs/FFMPEGPacket"
-VIDEO = (_FOXGLOVE, _FFMPEG)
+__all__ = ["Picture", "image_messages", "pictures"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +40,10 @@ def image_messages(messages: Iterable[tuple[str, int, Any]], kind: str) -> Itera
 
 
 def _as_compressed(message: Any, kind: str) -> Any:
-    if kind == _FOXGLOVE:
+    if kind == FOXGLOVE_VIDEO:
         header = SimpleNamespace(stamp=message.timestamp, frame_id=message.frame_id)
         return SimpleNamespace(header=header, format=message.format, data=message.data)
-    if kind == _FFMPEG:
+    if kind == FFMPEG_VIDEO:
         return SimpleNamespace(header=message.header, format=message.encoding, data=message.data)
     return message
 
