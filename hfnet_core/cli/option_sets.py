@@ -32,6 +32,9 @@ class BagArguments:
     image_topic: Annotated[list[str] | None, typer.Option(help="Image topic; one for each of several cameras.")] = None
     camera_info_topic: Annotated[list[str] | None, typer.Option(help="Its calibration, if not beside it.")] = None
     calibration: Annotated[list[Path] | None, typer.Option(help="Calibration file instead of camera_info.")] = None
+    trust_calibration: Annotated[
+        bool, typer.Option("--trust-calibration", help="Take a calibration that looks impossible all the same.")
+    ] = False
     camera_frame: Annotated[list[str] | None, typer.Option(help="Frame of the images [default: as they say]")] = None
     base_from_camera: Annotated[list[str] | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None
     pose_topic: Annotated[str | None, typer.Option(help="Topic of poses or odometry, or /tf; only it is read.")] = None
@@ -48,7 +51,7 @@ class BagArguments:
             self.pose_topic, self.poses, self.pose_frame, self.map_frame, tf_topics=tuple(self.tf_topic or ())
         )
         return options_per_camera(
-            BagOptions(poses=poses),
+            BagOptions(poses=poses, trust_calibration=self.trust_calibration),
             image_topic=self.image_topic or (),
             camera_info_topic=self.camera_info_topic or (),
             calibration=self.calibration or (),

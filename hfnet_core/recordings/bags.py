@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,10 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.messages import bytes_of
 from hfnet_core.images.sixteen_bit import FULL_BITS, sample_of, significant_bits
-from hfnet_core.recordings.bag_cameras import BagCameras, ImageTopic, read_cameras
 from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
 from hfnet_core.recordings.calibration import guess_camera
+from hfnet_core.recordings.calibration.plausibility import check_against_map
+from hfnet_core.recordings.calibration.recorded import BagCameras, ImageTopic, read_cameras
 from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, choose_image_topic, choose_info_topic, image_name
 from hfnet_core.recordings.gravity import UpReader, read_up
 from hfnet_core.recordings.options import BagOptions
@@ -27,6 +29,8 @@ from hfnet_core.recordings.pose_sources import NoPoses, PoseFinder, PoseSource
 from hfnet_core.recordings.transforms import TransformError
 from hfnet_core.recordings.trees import TREE_TYPES, SeveralTreesError, Trees
 from hfnet_core.types import Camera
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "Bag",
@@ -147,10 +151,18 @@ class Bag:
         """Where the calibration comes from, for people."""
         return self._cameras.source
 
-    @property
-    def cameras(self) -> tuple[Camera, ...]:
-        """The calibrations, in order of time; none where they are guessed."""
-        return tuple(camera for _, camera in self._cameras.infos)
+    def compare_cameras(self, known: Collection[Camera]) -> None:
+        """Log where calibrations differ from those of a map's cameras.
+
+        Raises DatasetError for one that is a map's camera of another resolution, unless calibrations are trusted.
+        """
+        for camera in dict.fromkeys(camera for _, camera in self._cameras.infos):
+            try:
+                said = "" if self.options.trust_calibration else check_against_map(camera, known)
+            except DatasetError as error:
+                raise DatasetError(f"{self.path}: {self.camera_source}: {error}") from error
+            if said:
+                _log.warning("%s: %s: %s", self.path, self.camera_source, said)
 
     def mount(self, frame: str) -> Pose | None:
         """frame_from_camera where /tf has the camera fixed to that frame; a given base_from_camera replaces it."""

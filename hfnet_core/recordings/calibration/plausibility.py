@@ -15,7 +15,7 @@ from hfnet_core.geometry import Array
 from hfnet_core.projection import project_in_camera
 from hfnet_core.types import Camera
 
-__all__ = ["TRUST", "check_possible", "contradiction", "doubts_about", "unlike_map"]
+__all__ = ["check_against_map", "check_possible", "doubts_about"]
 
 TRUST = "--trust-calibration (trust_calibration in ROS)"
 
@@ -52,11 +52,23 @@ def doubts_about(camera: Camera) -> tuple[str, ...]:
     return tuple(_unlikely(camera))
 
 
-def contradiction(camera: Camera, known: Iterable[Camera]) -> str:
+def check_against_map(camera: Camera, known: Iterable[Camera]) -> str:
+    """A warning where a calibration differs from every one of the map's cameras of the same size, "" otherwise.
+
+    known: the map's cameras. Raises DatasetError where they show that it is of another resolution.
+    """
+    cameras = tuple(known)
+    said = _contradiction(camera, cameras)
+    if said:
+        raise DatasetError(said)
+    return _difference(camera, cameras)
+
+
+def _contradiction(camera: Camera, known: Iterable[Camera]) -> str:
     """How the map shows that a calibration is of another resolution, "" where it does not.
 
-    known: the map's cameras. The same size of image and the map's K times a factor, principal point included, is no
-    other lens: its principal point would have stayed.
+    The same size of image and the map's K times a factor, principal point included, is no other lens: its principal
+    point would have stayed.
     """
     same_size = [other for other in known if (other.width, other.height) == (camera.width, camera.height)]
     if not same_size or any(_alike(camera, other) for other in same_size):
@@ -65,15 +77,14 @@ def contradiction(camera: Camera, known: Iterable[Camera]) -> str:
         sx, sy = (a / b for a, b in zip(_paraxial(camera), _paraxial(other), strict=True))
         if max(abs(sx - 1), abs(sy - 1)) > _OTHER_SCALE and _follows(camera, other, (sx, sy)):
             return (
-                f"the calibration cannot be true: K is that of the map's camera of {_size(camera)} times {sx:.3g} and "
+                f"calibration cannot be true: K is that of the map's camera of {_size(camera)} times {sx:.3g} and "
                 f"{sy:.3g}, principal point included, so it is of images of about {camera.width * sx:.0f}x"
                 f"{camera.height * sy:.0f}; give the calibration of this resolution. If it is right, pass {TRUST}"
             )
     return ""
 
 
-def unlike_map(camera: Camera, known: Iterable[Camera]) -> str:
-    """A warning where a calibration differs from every one of the map's cameras of the same size, "" otherwise."""
+def _difference(camera: Camera, known: Iterable[Camera]) -> str:
     same_size = [other for other in known if (other.width, other.height) == (camera.width, camera.height)]
     if not same_size or any(_alike(camera, other) for other in same_size):
         return ""
