@@ -29,6 +29,7 @@ _WIDEST_DEG = 89.5  # rays beyond are behind the plane that projection needs
 
 _OTHER_SCALE = 0.12  # relative change of K against the map's that means another resolution ...
 _FOLLOWS = 0.025  # ... if the principal point follows it to this share of the image
+_SAME_PX = 1.5  # a principal point this close to the map's, and not to the image's middle, is of the same camera
 _SAME_FOCAL, _SAME_CENTRE = 0.05, 0.05  # two calibrations of one camera: relative, share of the image
 
 
@@ -68,18 +69,25 @@ def _contradiction(camera: Camera, known: Iterable[Camera]) -> str:
     """How the map shows that a calibration is of another resolution, "" where it does not.
 
     The same size of image and the map's K times a factor, principal point included, is no other lens: its principal
-    point would have stayed.
+    point would have stayed. And the same principal point, to a pixel, is of the same camera, whose focal length stays.
     """
     same_size = [other for other in known if (other.width, other.height) == (camera.width, camera.height)]
     if not same_size or any(_alike(camera, other) for other in same_size):
         return ""
     for other in same_size:
         sx, sy = (a / b for a, b in zip(_paraxial(camera), _paraxial(other), strict=True))
-        if max(abs(sx - 1), abs(sy - 1)) > _OTHER_SCALE and _follows(camera, other, (sx, sy)):
+        if max(abs(sx - 1), abs(sy - 1)) <= _OTHER_SCALE:
+            continue
+        shown = ""
+        if _follows(camera, other, (sx, sy)):
+            theirs = f"{camera.width * sx:.0f}x{camera.height * sy:.0f}"
+            shown = f"principal point included, so it is of images of about {theirs}"
+        elif _same_centre(camera, other):
+            shown = "but for the principal point, which is the same to a pixel, so it is of the same camera"
+        if shown:
             return (
                 f"calibration cannot be true: K is that of the map's camera of {_size(camera)} times {sx:.3g} and "
-                f"{sy:.3g}, principal point included, so it is of images of about {camera.width * sx:.0f}x"
-                f"{camera.height * sy:.0f}; give the calibration of this resolution. If it is right, pass {TRUST}"
+                f"{sy:.3g}, {shown}; give the calibration of these images. If it is right, pass {TRUST}"
             )
     return ""
 
@@ -204,6 +212,13 @@ def _follows(camera: Camera, other: Camera, scale: tuple[float, float]) -> bool:
     scaled = np.abs(here - np.array(scale) * there)
     stayed = np.abs(here - there)
     return bool((scaled < _FOLLOWS).all() and stayed.max() > 2 * _FOLLOWS)
+
+
+def _same_centre(camera: Camera, other: Camera) -> bool:
+    """Whether both have one principal point that is not simply the middle of the image, as of simulated cameras."""
+    here, there = np.array(camera.principal_point), np.array(other.principal_point)
+    middle = np.array([camera.width - 1, camera.height - 1]) / 2
+    return bool(np.abs(here - there).max() < _SAME_PX and np.abs(here - middle).max() > _SAME_PX)
 
 
 def _numbers(camera: Camera) -> str:

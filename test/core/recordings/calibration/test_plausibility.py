@@ -66,9 +66,21 @@ def test_distortion_that_folds_in_the_corners_is_said() -> None:
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.05, 1.5, 2.0])
 def test_another_lens_of_the_same_size_is_a_warning_only(factor: float) -> None:
-    other = camera(478 * factor, 478.6 * factor, 322.4, 236.8)
+    other = camera(478 * factor, 478.6 * factor, 319.0, 243.1)
     check_possible(other)
     assert "unlike that of the map's camera of the same 640x480" in check_against_map(other, [TRUE])
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.5, 2.0])
+def test_another_focal_length_with_the_same_principal_point_is_refused(factor: float) -> None:
+    with pytest.raises(DatasetError, match="the same to a pixel, so it is of the same camera"):
+        check_against_map(camera(478 * factor, 478.6 * factor, 322.4, 236.8), [TRUE])
+
+
+@pytest.mark.parametrize("middle", [(319.5, 239.5), (320.0, 240.0)])
+def test_simulated_cameras_all_have_their_principal_point_in_the_middle(middle: tuple[float, float]) -> None:
+    narrow, wide = camera(478, 478, *middle), camera(300, 300, *middle)
+    assert "unlike that of the map's camera" in check_against_map(wide, [narrow])
 
 
 def test_a_camera_like_one_of_the_maps_is_fine() -> None:
