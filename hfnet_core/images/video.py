@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError, first_line
+from hfnet_core.limits import IMAGE
 
 __all__ = ["Codec", "VideoDecoder", "codec_of"]
 
@@ -89,6 +90,8 @@ class VideoDecoder:
         except self._av.FFmpegError as error:
             raise DatasetError(f"damaged {self._codec.title} video ({first_line(error)})") from error
         for frame in frames:
+            if frame.width * frame.height > IMAGE.value():
+                raise DatasetError(f"video of {frame.width}x{frame.height} pixels is more than the limit of {IMAGE}")
             if not frame.is_corrupt and frame.pts is not None:
                 yield int(frame.pts), frame.to_ndarray(format="rgb24")
 
