@@ -21,6 +21,7 @@ from hfnet_ros.conversions import (
     camera_from_info,
     decode_compressed_image,
     decode_raw_image,
+    doubts_about_info,
     frame_name,
     pose_from_msg,
     stamp_to_ns,
@@ -113,7 +114,10 @@ class Calibration:
     """The newest CameraInfo of a camera as a Camera."""
 
     def __init__(self, node: Node, config: NodeConfig, camera: str) -> None:
-        self._node, self._log, self._rectified = node, Log.of(node), config.image_rectified
+        self._node, self._log = node, Log.of(node)
+        self._rectified, self._trust = config.image_rectified, config.trust_calibration
+        self.doubt = ""
+        """What is unlikely in it, though possible."""
         self._key: object = None
         self._camera: Camera | None = None
         self._error = ""
@@ -132,9 +136,11 @@ class Calibration:
         if key == self._key:
             return
         try:
-            camera, error = camera_from_info(info, rectified=self._rectified), ""
+            camera, error = camera_from_info(info, rectified=self._rectified, trust=self._trust), ""
+            doubts = () if self._trust else doubts_about_info(info, rectified=self._rectified)
+            self.doubt = f"{self.topic}: {'; '.join(doubts)}" if doubts else ""
         except HFNetError as reason:
-            camera, error = None, f"uncalibrated camera: {self.topic}: {reason}"
+            self.doubt, camera, error = "", None, f"uncalibrated camera: {self.topic}: {reason}"
         if self._key is not None:
             self._log.info(f"{self.topic}: the calibration changed")
         self._camera, self._error, self._key = camera, error, key
