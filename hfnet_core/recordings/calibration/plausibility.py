@@ -15,7 +15,7 @@ from hfnet_core.geometry import Array
 from hfnet_core.projection import project_in_camera
 from hfnet_core.types import Camera
 
-__all__ = ["check_against_map", "check_possible", "doubts_about"]
+__all__ = ["check_against_map", "check_possible", "corrected_by", "doubts_about"]
 
 TRUST = "--trust-calibration (trust_calibration in ROS)"
 
@@ -28,6 +28,7 @@ _DIRECTIONS, _STEPS = 48, 400  # rays over which distortion is followed from the
 _WIDEST_DEG = 89.5  # rays beyond are behind the plane that projection needs
 
 _OTHER_SCALE = 0.12  # relative change of K against the map's that means another resolution ...
+_CORRECTED = 0.03  # relative change of the focal length by images that is more than what calibrations are off by
 _FOLLOWS = 0.025  # ... if the principal point follows it to this share of the image
 _SAME_PX = 1.5  # a principal point this close to the map's, and not to the image's middle, is of the same camera
 _SAME_FOCAL, _SAME_CENTRE = 0.05, 0.05  # two calibrations of one camera: relative, share of the image
@@ -63,6 +64,17 @@ def check_against_map(camera: Camera, known: Iterable[Camera]) -> str:
     if said:
         raise DatasetError(said)
     return _difference(camera, cameras)
+
+
+def corrected_by(given: Camera, found: Camera) -> str:
+    """A warning where images have found another focal length than was given, "" otherwise."""
+    (given_px, _), (found_px, _) = _paraxial(given), _paraxial(found)
+    if abs(found_px / given_px - 1) < _CORRECTED:
+        return ""
+    return (
+        f"the images fit a focal length of {found_px:.0f} px, the calibration of {_size(given)} says {given_px:.0f}: "
+        "is it of another resolution or camera? The map is made with what the images say; calibrate the camera"
+    )
 
 
 def _contradiction(camera: Camera, known: Iterable[Camera]) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.recordings.calibration.plausibility import check_against_map, check_possible, doubts_about
+from hfnet_core.recordings.calibration.plausibility import check_against_map, check_possible, corrected_by, doubts_about
 from hfnet_core.types import Camera
 
 D = (-0.06, 0.02, 0.0004, -0.0006)
@@ -118,3 +118,9 @@ USUAL = {  # calibrations as their makers and well-known data sets publish them,
 def test_usual_cameras_pass_without_a_word(name: str) -> None:
     check_possible(USUAL[name])
     assert doubts_about(USUAL[name]) == ()
+
+
+def test_what_images_correct_by_much_is_said() -> None:
+    assert corrected_by(TRUE, camera(482, 482.6, 322.4, 236.8)) == ""
+    said = corrected_by(camera(717, 717.9, 322.4, 236.8), TRUE)
+    assert "focal length of 478 px, the calibration of 640x480 says 717" in said
