@@ -20,7 +20,7 @@ from hfnet_core.images.sixteen_bit import FULL_BITS, sample_of, significant_bits
 from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
 from hfnet_core.recordings.calibration import guess_camera
 from hfnet_core.recordings.calibration.plausibility import check_against_map
-from hfnet_core.recordings.calibration.recorded import BagCameras, ImageTopic, read_cameras
+from hfnet_core.recordings.calibration.recorded import BagCameras, ImageTopic, mounts_of_rig, read_cameras
 from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, choose_image_topic, choose_info_topic, image_name
 from hfnet_core.recordings.gravity import UpReader, read_up
 from hfnet_core.recordings.options import BagOptions
@@ -108,7 +108,9 @@ class Bag:
         poses, only = self.options.poses, self.options.poses.tf_topics
         if not only and poses.pose_topic is not None and self._reader.topic(poses.pose_topic).type in TREE_TYPES:
             only = (poses.pose_topic,)
-        return Trees(self._reader, self.image_topic.name, self.options.max_pose_gap_s, only)
+        calibration = self.options.calibration
+        mounts = mounts_of_rig(self._reader, calibration) if calibration is not None else ()
+        return Trees(self._reader, self.image_topic.name, self.options.max_pose_gap_s, only, mounts)
 
     def _find_poses(self) -> tuple[PoseSource | None, str]:
         """The source of poses, or None and why there is none."""

@@ -27,6 +27,11 @@ _FLOAT, _SIXTEEN_BIT = ("32FC", "64FC"), ("16UC1", "mono16")
 _DEPTH_NAME = re.compile("depth|disparity|distance|range", re.IGNORECASE)
 
 
+def image_topics(reader: BagReader) -> list[Topic]:
+    """Every topic with pictures, by name."""
+    return reader.of_type(*_IMAGES)
+
+
 def choose_image_topic(reader: BagReader, options: BagOptions) -> Topic:
     """The topic that options name, or the only one. Raises DatasetError listing what there is."""
     if options.image_topic is not None:
@@ -34,7 +39,7 @@ def choose_image_topic(reader: BagReader, options: BagOptions) -> Topic:
         if topic.type not in _IMAGES:
             raise DatasetError(f"{reader.path}: {topic} holds no images")
         return topic
-    found = reader.of_type(*_IMAGES)
+    found = image_topics(reader)
     names = {topic.name for topic in found}
     # image_transport records one picture several times; the raw one loses nothing.
     found = [topic for topic in found if not any(topic.name == f"{n}/{t}" for n in names for t in _TRANSPORTS)]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
 from hfnet_core.recordings.calibration import camera_from_file, camera_from_info, doubts_about_info, is_uncalibrated
+from hfnet_core.recordings.calibration.files.reading import cameras_in_file, same_topic
+from hfnet_core.recordings.camera_topics import image_topics
 from hfnet_core.recordings.options import BagOptions
+from hfnet_core.recordings.pictures import image_messages
+from hfnet_core.recordings.trees import Mount
 from hfnet_core.types import Camera
 
-__all__ = ["BagCameras", "ImageTopic", "is_rectified", "read_cameras"]
+__all__ = ["BagCameras", "ImageTopic", "is_rectified", "mounts_of_rig", "read_cameras"]
 
 _log = logging.getLogger(__name__)
 _RECTIFIED = re.compile(r"image_rect.*|(.*_)?rect(ified)?(_.*)?")
@@ -66,6 +71,31 @@ def read_cameras(reader: BagReader, topic: Topic | None, image: ImageTopic, opti
     if topic is None:
         return BagCameras((), "none, guessed")
     return _from_topic(reader, topic, image, options)
+
+
+def mounts_of_rig(reader: BagReader, path: Path) -> tuple[Mount, ...]:
+    """How the cameras of a calibration file sit to each other, in the frames that the recording's images name.
+
+    Cameras count whose topic and place the file tells; none for a file of one camera. Raises DatasetError for a file
+    that cannot be read.
+    """
+    cameras = [item for item in cameras_in_file(path) if item.topic and item.first_from_camera is not None]
+    framed = [(frame, item) for item in cameras if (frame := _frame_of(reader, item.topic))]
+    out = []
+    for frame, item in framed[1:]:
+        parent, first = framed[0]
+        if item.first_from_camera is not None and first.first_from_camera is not None:
+            out.append(Mount(parent, frame, first.first_from_camera.inverse() @ item.first_from_camera))
+    return tuple(out)
+
+
+def _frame_of(reader: BagReader, name: str) -> str:
+    """The frame of the images of a topic in whatever transport, "" where there are none."""
+    for topic in image_topics(reader):
+        if same_topic(topic.name, name):
+            for _, message in image_messages(reader.messages([topic.name]), topic.type):
+                return str(message.header.frame_id).lstrip("/")
+    return ""
 
 
 def _from_topic(reader: BagReader, topic: Topic, image: ImageTopic, options: BagOptions) -> BagCameras:

@@ -21,7 +21,7 @@ from hfnet_core.recordings.calibration.files.slam import is_slam, read_slam
 from hfnet_core.recordings.calibration.plausibility import check_possible, doubts_about
 from hfnet_core.types import Camera
 
-__all__ = ["camera_from_file", "camera_in_file", "cameras_in_file"]
+__all__ = ["camera_from_file", "camera_in_file", "cameras_in_file", "same_topic"]
 
 _log = logging.getLogger(__name__)
 _FORMS = (
@@ -61,6 +61,7 @@ def camera_in_file(
 
 def cameras_in_file(path: Path, *, rectified: bool = False) -> list[FileCamera]:
     """Every camera of a calibration file. Raises DatasetError naming the file and what is wrong."""
+    path, _ = _split(path)
     text = read_text(path)
     if text.lstrip().startswith("<"):
         raise DatasetError(f"{path}: XML calibrations are not read; write it as YAML or JSON ({_FORMS})")
@@ -109,7 +110,7 @@ def _choose(
     if name:
         fitting = [item for item in cameras if item.name == name]
     elif len(cameras) > 1:
-        of_topic = [item for item in cameras if topic and _same_topic(item.topic, topic)]
+        of_topic = [item for item in cameras if topic and same_topic(item.topic, topic)]
         of_size = [item for item in cameras if (item.camera.width, item.camera.height) == size]
         fitting = of_topic or of_size or fitting
     if len(fitting) != 1:
@@ -120,7 +121,7 @@ def _choose(
     return fitting[0]
 
 
-def _same_topic(one: str, other: str) -> bool:
+def same_topic(one: str, other: str) -> bool:
     """Whether two topics are of one image, in whatever transport."""
     one, other = one.strip("/"), other.strip("/")
     return bool(one) and (one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/"))
