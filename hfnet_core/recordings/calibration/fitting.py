@@ -28,6 +28,7 @@ _GRID = (33, 25)  # pixels across and down at which models are compared
 # better than none, in the corners where thin prisms and tilts differ most.
 _SAME_PX, _NEAR_PX, _SAME_WIDTH = 0.05, 1.0, 640.0
 _WIDEST_DEG = 80.0  # from the optical axis: what lies further out is not fitted
+_EVALUATIONS = 1500  # of a model in a fit: good ones take a tenth
 _LEAST = 1e-3  # focal length, by the one given, that a fit may try
 _CANDIDATES = ("OPENCV", "OPENCV_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE")  # no rational ones: fits have poles
 
@@ -133,7 +134,7 @@ def _fit(model: str, size: Size, pinhole: Pinhole, rays: Array, pixels: Array) -
         return np.asarray(np.nan_to_num(project_in_camera(camera, rays) - pixels, nan=size[0]).reshape(-1))
 
     start = np.array([*np.ones(len(pinhole)), *np.zeros(count)])
-    found = least_squares(errors, start, method="lm", max_nfev=200 * len(start), xtol=1e-14, ftol=1e-14)
+    found = least_squares(errors, start, method="lm", max_nfev=_EVALUATIONS, xtol=1e-14, ftol=1e-14)
     return Camera(model, *size, (*np.maximum(found.x[:2], _LEAST) * scale[:2], *found.x[2:] * scale[2:]))
 
 
