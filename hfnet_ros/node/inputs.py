@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
+from hfnet_core.recordings.calibration.recorded import is_rectified
 from hfnet_core.recordings.transforms import TransformBuffer, TransformError
 from hfnet_core.types import Camera
 from hfnet_ros.conversions import (
@@ -116,6 +117,7 @@ class Calibration:
     def __init__(self, node: Node, config: NodeConfig, camera: str) -> None:
         self._node, self._log = node, Log.of(node)
         self._rectified, self._trust = config.image_rectified, config.trust_calibration
+        self._images = image_topic(node, config, camera)
         self.doubt = ""
         """What is unlikely in it, though possible."""
         self._key: object = None
@@ -137,13 +139,18 @@ class Calibration:
             return
         try:
             camera, error = camera_from_info(info, rectified=self._rectified, trust=self._trust), ""
-            doubts = () if self._trust else doubts_about_info(info, rectified=self._rectified)
-            self.doubt = f"{self.topic}: {'; '.join(doubts)}" if doubts else ""
+            self.doubt = "" if self._trust else self._doubt(info)
         except HFNetError as reason:
             self.doubt, camera, error = "", None, f"uncalibrated camera: {self.topic}: {reason}"
         if self._key is not None:
             self._log.info(f"{self.topic}: the calibration changed")
         self._camera, self._error, self._key = camera, error, key
+
+    def _doubt(self, info: CameraInfo) -> str:
+        doubts = [f"{self.topic}: {doubt}" for doubt in doubts_about_info(info, rectified=self._rectified)]
+        if not self._rectified and any(info.d) and is_rectified(self._images):
+            doubts.append(f"{self._images} is rectified by its name, but D is not zero: set image_rectified")
+        return "; ".join(doubts)
 
     def camera_for(self, width: int, height: int) -> Camera:
         """The camera of an image of this size. Raises CalibrationError saying what is wrong."""

@@ -46,11 +46,13 @@ def pinhole_of(matrix: Sequence[float]) -> tuple[float, float, float, float]:
         raise DatasetError(
             f"camera matrix K is not calibrated (fx = {k[0]:g}, fy = {k[4]:g}): calibrate it or pass --calibration"
         )
+    if np.array_equal(k, np.eye(3).ravel()):
+        raise DatasetError("camera matrix K is not calibrated (the identity): calibrate it or pass --calibration")
     if abs(k[1]) > 1e-6 * k[0]:
         raise DatasetError(f"camera matrix K has skew {k[1]:g}, which is not supported: rectify the images")
     if k[6] or k[7] or k[2] == k[5] == 0.0:
         column = "; it is written column by column" if k[6] and k[7] else ""
-        raise DatasetError(f"camera matrix K {k.tolist()} is not [fx 0 cx, 0 fy cy, 0 0 1]{column}")
+        raise DatasetError(f"camera matrix K {k.tolist()} is not [fx 0 cx, 0 fy cy, 0 0 1]{column}; pass --calibration")
     return float(k[0]), float(k[4]), float(k[2]), float(k[5])
 
 

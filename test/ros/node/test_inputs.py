@@ -147,3 +147,15 @@ def test_what_is_unlikely_in_a_calibration_is_told_until_it_changes(calibration)
     )
     calibration.receive(info_msg())
     assert calibration.doubt == ""
+
+
+def test_images_that_are_rectified_by_their_name_want_the_parameter(ros):
+    distorted = info_msg()
+    distorted.d = array("d", [0.1, 0.0, 0.0, 0.0, 0.0])
+    for topic, told in (("/named/image_rect_color", True), ("/named/image_raw", False)):
+        own = Calibration(ros.node, NodeConfig(image_topic=topic, camera_info_topic="named_under_test"), "")
+        own.receive(distorted)
+        assert ("image_rect_color is rectified by its name" in own.doubt) is told
+        own.receive(info_msg())
+        assert own.doubt == ""
+        own.close()

@@ -58,6 +58,7 @@ def test_distortion_models(name: str, d: list[float], model: str, extra: tuple[f
     ("fields", "message"),
     [
         ({"k": [0.0] * 9}, "not calibrated"),
+        ({"k": [1.0, 0, 0, 0, 1, 0, 0, 0, 1]}, "not calibrated .the identity."),
         ({"k": [float("nan")] * 9}, "not finite"),
         ({"k": [500.0, 3.0, *K[2:]]}, "skew"),
         ({"distortion_model": "omnidirectional", "d": [1.0]}, "'omnidirectional' is not supported"),
