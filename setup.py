@@ -20,7 +20,7 @@ ROS_WHEELS = [  # rclpy and messages for machines without a ROS installation (x8
     ),
 ]  # fmt: skip
 EVALUATION = ["evo", "matplotlib"]
-TRAINING = ["torch>=2.2", "kornia>=0.9", "onnx>=1.15"]
+TRAINING = ["torch>=2.2", "kornia>=0.9", "onnx>=1.15", "google-crc32c>=1.5"]
 
 
 def files(pattern):
@@ -71,13 +71,14 @@ setup(
         "openvino": ["openvino>=2024.4"],
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
-        "import": ["onnx>=1.15"],
+        "import": ["onnx>=1.15", "google-crc32c>=1.5"],
         "dev": [
             "pytest>=8",
             "pytest-xdist",
             "pytest-timeout",
             "pytest-rerunfailures",
             "hypothesis",
+            "google-crc32c>=1.5",
             "onnx>=1.15",
             "ruff",
             "mypy",

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast, get_type_hints
 from hfnet_core.errors import ConfigError
 
 __all__ = [
+    "BACKENDS",
+    "EngineConfig",
     "EvaluationConfig",
     "ExtractorConfig",
     "LocalizerConfig",
@@ -29,6 +31,8 @@ __all__ = [
     "setting",
     "settings_of",
 ]
+
+BACKENDS = ("auto", "onnxruntime", "openvino", "tensorrt")  # what runs the network; see features/backends/opening.py
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,10 @@ class Setting:
         low: Any = self.minimum
         high: Any = self.maximum
         if (low is not None and value < low) or (high is not None and value > high):
-            raise ConfigError(f"{self.name}: {value!r} is outside {low if low is not None else '-inf'}"
-                              f"..{high if high is not None else 'inf'} {self.unit}".rstrip())  # fmt: skip
+            raise ConfigError(
+                f"{self.name}: {value!r} is outside {low if low is not None else '-inf'}"
+                f"..{high if high is not None else 'inf'} {self.unit}".rstrip()
+            )
         return value
 
 
@@ -129,17 +135,23 @@ class EngineConfig(_Checked):
     """The network on an NVIDIA GPU through TensorRT; with OpenVINO, `precision` and `max_engines` count as well."""
 
     precision: str = setting(
-        "fp16", "arithmetic of the convolutions; norms and softmax are always fp32; with openvino, fp16 is bfloat16 on "
-        "processors that compute with it, else fp32", choices=("fp32", "fp16"),
-    )  # fmt: skip
+        "fp16",
+        "arithmetic of the convolutions; norms and softmax are always fp32; with openvino, fp16 is bfloat16 on "
+        "processors that compute with it, else fp32",
+        choices=("fp32", "fp16"),
+    )
     device: int = setting(0, "number of the GPU", minimum=0, maximum=63)
     cache_dir: str = setting("", "folder of built engines; empty for ~/.cache/hfnet_ros/engines")
     workspace_mib: int = setting(
         1024, "most GPU memory used to build an engine", unit="MiB", minimum=16, maximum=1048576
     )
     max_engines: int = setting(4, "image sizes kept compiled at once", minimum=1, maximum=64)
-    build_after_images: int = setting(10, "backend auto builds an engine once this many images of one size came; 0 "
-                                      "only uses what `hfnet engine build` made", minimum=0)  # fmt: skip
+    build_after_images: int = setting(
+        10,
+        "backend auto builds an engine once this many images of one size came; 0 "
+        "only uses what `hfnet engine build` made",
+        minimum=0,
+    )
     cuda_graph: bool = setting(False, "replay each image's kernels as one CUDA graph")
 
 
@@ -255,7 +267,7 @@ class NodeConfig(_Checked):
     backend: str = setting(
         "auto",
         "what runs the network; auto is tensorrt where a GPU works, else onnxruntime",
-        choices=("auto", "onnxruntime", "openvino", "tensorrt"),
+        choices=BACKENDS,
     )
     threads: int = setting(0, "CPU threads of the network; 0 for one per core", minimum=0, maximum=256)
     autostart: bool = setting(False, "configure and activate at start, without a lifecycle manager")

@@ -7,9 +7,9 @@ half a pixel and are converted on import and export only).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from hfnet_core.geometry import Array, Pose
 __all__ = [
     "CAMERA_PARAMETERS",
     "Camera",
+    "DenseSampler",
     "Features",
     "Float32",
     "FocalFit",
@@ -118,12 +119,22 @@ class Camera:
         return np.allclose(resized.params, other.params, rtol=1e-6, atol=1e-6)
 
 
+class DenseSampler(Protocol):
+    """Local descriptors at any place of one image, not only at its keypoints."""
+
+    def sample(self, xy_px: Float32) -> Float32:
+        """Unit descriptors [N, D] float32 at finite positions [N, 2] in pixels of the original image, comparable with
+        those of keypoints. Positions outside the image get what is nearest to them inside.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """What the network says of one image.
 
     keypoints_px: [K, 2] in pixels of the original image. scores: [K], descending. descriptors: [K, D], unit length.
-    global_descriptor: [G], unit length. width, height: of the original image. All float32.
+    global_descriptor: [G], unit length. width, height: of the original image. All float32. dense: descriptors
+    everywhere else, where whoever made these has them; it holds megabytes, so whoever keeps features drops it.
     """
 
     keypoints_px: Float32
@@ -132,9 +143,14 @@ class Features:
     global_descriptor: Float32
     width: int
     height: int
+    dense: DenseSampler | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints_px)
+
+    def without_dense(self) -> Features:
+        """The same, small enough to be kept by the thousand."""
+        return self if self.dense is None else replace(self, dense=None)
 
 
 class Reason(Enum):
@@ -179,10 +195,10 @@ class Localized:
     matches, inliers: correspondences found without knowing the pose, and how many of them agree with it. keypoints_px:
     [N, 2], landmarks: [N], the correspondences that made the final pose, guided ones included. keyframes: map images
     that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1.
-    reprojection_px: root mean square over them. timings_s: stage name -> seconds. Of a rig, map_from_camera is the
-    rig's pose, reprojection_px is at 640 px width, cells of all images count, and views: [N] is the camera of each
-    correspondence, counted from 0; it is empty where there is one camera.
-    unused_px: [M, 2] keypoints that were matched and disagree, and focal (see focal.py) are not told of rigs.
+    reprojection_px: root mean square over them, at 640 px width. timings_s: stage name -> seconds. views: [N] the view
+    of each correspondence, counted from 0. unused_px: [M, 2] keypoints that were matched and disagree, unused_views:
+    [M] theirs. focal: of each view, None where it does not tell. Of a rig, map_from_camera is the rig's pose, and the
+    cells of all images count.
     """
 
     map_from_camera: Pose
@@ -198,7 +214,8 @@ class Localized:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    focal: FocalFit | None = None
+    unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    focal: tuple[FocalFit | None, ...] = ()
 
     @property
     def inlier_ratio(self) -> float:
@@ -209,7 +226,7 @@ class Localized:
 class NotLocalized:
     """No pose, and why. There is deliberately no pose field.
 
-    unused_px: [M, 2] keypoints that were matched, as far as it came to that (not told of rigs).
+    unused_px: [M, 2] keypoints that were matched, as far as it came to that; unused_views: [M] whose they are.
     """
 
     reason: Reason
@@ -219,6 +236,7 @@ class NotLocalized:
     keyframes: tuple[int, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value

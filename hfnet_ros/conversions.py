@@ -19,7 +19,7 @@ from visualization_msgs.msg import Marker
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Array, Pose, moved_covariance
 from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
-from hfnet_core.localization.consistency import UNKNOWN_PRIOR
+from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration import camera_from_info
 from hfnet_core.types import Camera

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
-
-from hfnet_core.features.network.crc32c import crc32c
 
 _FLOAT32 = 1
 
@@ -32,7 +31,7 @@ def write_checkpoint(prefix: Path, variables: Mapping[str, np.ndarray], shards: 
 
 def masked(data: bytes) -> int:
     """The checksum of `data` as it is stored."""
-    crc = crc32c(data)
+    crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Pose
+from hfnet_core.localization.correspondences import Correspondences, Query, between
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
 from hfnet_core.types import Camera, Features
@@ -165,3 +166,8 @@ def walk(count: int = 24) -> list[Pose]:
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+def asked(pixels: np.ndarray, points: np.ndarray, camera: Camera = CAMERA) -> tuple[Correspondences, Query]:
+    """Correspondences of one camera, all of them right as far as anybody knows, and the query they are of."""
+    return between(pixels, points, camera)

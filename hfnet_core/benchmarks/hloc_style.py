@@ -20,9 +20,9 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.baselines import FeatureSource
 from hfnet_core.geometry import Pose
-from hfnet_core.localization import pose
 from hfnet_core.localization.matching import match_all
 from hfnet_core.localization.retrieval import Retriever
+from hfnet_core.localization.uncertainty import cell_share
 from hfnet_core.maps.colmap_cameras import colmap_camera
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -119,7 +119,7 @@ class HlocStyle:
             map_from_camera=Pose.from_matrix(answer["cam_from_world"].matrix()).inverse(),
             covariance=np.full((6, 6), np.nan), mode=Mode.GLOBAL, inliers=int(inliers.sum()), matches=len(keypoints),
             keypoints_px=keypoints[inliers], landmarks=landmarks[inliers].astype(np.int32),
-            keyframes=tuple(map(int, retrieved)), coverage=pose.coverage(keypoints[inliers], camera),
+            keyframes=tuple(map(int, retrieved)), coverage=cell_share(keypoints[inliers], camera),
             reprojection_px=float("nan"),
         )  # fmt: skip
 

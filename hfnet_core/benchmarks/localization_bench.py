@@ -18,8 +18,9 @@ from hfnet_core.errors import HFNetError
 from hfnet_core.evaluation.metrics import Sample, Score, Spread, score
 from hfnet_core.features.baselines import FeatureSource
 from hfnet_core.geometry import Pose
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.tracking import Tracker
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized
@@ -103,13 +104,13 @@ def _counted(reasons: Iterable[str | None]) -> dict[str, int]:
 def globally(landmark_map: LandmarkMap, config: LocalizerConfig | None = None) -> Callable[[Query], Localization]:
     """Every image on its own."""
     localizer = Localizer(landmark_map, config)
-    return lambda query: localizer.localize(query.features, query.camera)
+    return lambda query: localizer.localize([View(query.features, query.camera)])
 
 
 def tracking(landmark_map: LandmarkMap, config: LocalizerConfig | None = None) -> Callable[[Query], Localization]:
     """One image after the other, each the prior of the next."""
     tracker = Tracker(Localizer(landmark_map, config))
-    return lambda query: tracker.process(query.features, query.camera, query.stamp_ns * 1e-9)
+    return lambda query: tracker.process([View(query.features, query.camera)], query.stamp_ns * 1e-9)
 
 
 def hloc_style(
@@ -140,7 +141,7 @@ def sustained_rate(
     images, started = 0, 0.0
     with Bag(bag) as recording:
         for frame in recording.frames():
-            tracker.process(extractor.extract(frame.image), frame.camera, frame.stamp_ns * 1e-9)
+            tracker.process([View(extractor.extract(frame.image), frame.camera)], frame.stamp_ns * 1e-9)
             started = started or time.perf_counter()
             images += 1
     return Rate(images - 1, time.perf_counter() - started)
@@ -172,7 +173,7 @@ def evaluate_strangers(
             features = extractor.extract(image)
         except HFNetError:
             continue
-        result = localizer.localize(features, camera)
+        result = localizer.localize([View(features, camera)])
         accepted += isinstance(result, Localized)
         reasons.append(result.reason.value if isinstance(result, NotLocalized) else None)
     return Strangers(len(reasons), accepted, _counted(reasons))
@@ -202,7 +203,7 @@ def evaluate_kidnapping(
         for index in parts[number]:
             clock_s += interval_s
             query = queries[index]
-            sample = sample_of(query, tracker.process(query.features, query.camera, clock_s))
+            sample = sample_of(query, tracker.process([View(query.features, query.camera)], clock_s))
             error = sample.error
             right = error is not None and error[0] <= limits.wrong_distance_m and error[1] <= limits.wrong_angle_deg
             verdicts.append(right)

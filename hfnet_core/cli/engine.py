@@ -63,8 +63,10 @@ def info(cache_dir: _Folder = _DEFAULTS.cache_dir, device: _Device = _DEFAULTS.d
     try:
         gpu = open_device(device)
         major, minor = gpu.compute_capability
-        typer.echo(f"TensorRT {gpu.trt.__version__} on {gpu.name}, compute capability {major}.{minor}, "
-                   f"CUDA driver {gpu.cuda.get_driver_version()}")  # fmt: skip
+        typer.echo(
+            f"TensorRT {gpu.trt.__version__} on {gpu.name}, compute capability {major}.{minor}, "
+            f"CUDA driver {gpu.cuda.get_driver_version()}"
+        )
     except BackendError as error:
         typer.echo(f"TensorRT cannot be used: {error}")
     folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
@@ -93,8 +95,16 @@ def bench(
 
     config = from_mapping(EngineConfig, {"cache_dir": cache_dir, "device": device})
     for height, width in map(_parsed, size):
-        table = Table("backend", "network p50", "p99", "image to features p50", "p99", "floor", "ratio",
-                      title=f"{width}x{height}, ms")  # fmt: skip
+        table = Table(
+            "backend",
+            "network p50",
+            "p99",
+            "image to features p50",
+            "p99",
+            "floor",
+            "ratio",
+            title=f"{width}x{height}, ms",
+        )
         console = Console()
         try:
             for row in measure(model, height, width, config, repeats):

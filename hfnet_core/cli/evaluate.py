@@ -13,11 +13,11 @@ from hfnet_core.config import EvaluationConfig, LocalizerConfig, from_mapping
 from hfnet_core.evaluation.bag import evaluate_bag, map_from_bag
 from hfnet_core.evaluation.html_report import worst_frames, write_html
 from hfnet_core.evaluation.metrics import score
+from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
 from hfnet_core.localization.focal import FocalCheck
-from hfnet_core.localization.offline import OfflineLocalizer, is_bag
 from hfnet_core.maps.storage import MAP_SUFFIX
 from hfnet_core.recordings.options import BagOptions, PoseOptions
 from hfnet_core.types import Localized

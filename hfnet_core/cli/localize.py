@@ -11,10 +11,10 @@ from rich.console import Console
 
 from hfnet_core.config import LocalizerConfig, from_mapping
 from hfnet_core.errors import ConfigError
+from hfnet_core.evaluation.offline import Answer, OfflineLocalizer, is_bag
 from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.focal import FocalCheck
-from hfnet_core.localization.offline import Answer, OfflineLocalizer, is_bag
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.recordings.tum import write_tum
 from hfnet_core.types import Localized

@@ -9,17 +9,18 @@ from pathlib import Path
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.metrics import Sample
+from hfnet_core.evaluation.offline import OfflineLocalizer
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
-from hfnet_core.localization.offline import OfflineLocalizer
-from hfnet_core.localization.tracking import Tracker
+from hfnet_core.localization.correspondences import View
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag, BagFrame
 from hfnet_core.recordings.options import BagOptions
-from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
+from hfnet_core.types import Localization, NotLocalized, Reason
 
 __all__ = ["evaluate_bag", "map_from_bag"]
 
@@ -57,12 +58,12 @@ def evaluate_bag(
     return samples
 
 
-def _localize(localizer: OfflineLocalizer, tracker: Tracker[Features, Camera], frame: BagFrame) -> Localization:
+def _localize(localizer: OfflineLocalizer, tracker: Tracker, frame: BagFrame) -> Localization:
     try:
         features = localizer.extractor.extract(frame.image)
     except DatasetError as error:
         return NotLocalized(Reason.BAD_IMAGE, str(error))
-    return tracker.process(features, frame.camera, frame.stamp_ns * 1e-9)
+    return tracker.process([View(features, frame.camera)], frame.stamp_ns * 1e-9)
 
 
 def _sample(stamp_ns: int, truth: Pose | None, result: Localization, latency_s: float) -> Sample:

@@ -13,7 +13,7 @@ from hfnet_core.features.backends.protocol import Backend, DenseOutputs
 from hfnet_core.features.detection import detect, gather, refine
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.model_info import ModelInfo
-from hfnet_core.features.sampling import sample_descriptors
+from hfnet_core.features.sampling import DescriptorMap, sample_descriptors
 from hfnet_core.images.pixels import PixelMap, reduce_to, to_gray
 from hfnet_core.types import Features, Float32
 
@@ -35,7 +35,7 @@ class Extractor:
         return self.backend.info
 
     def extract(self, image: NDArray[Any]) -> Features:
-        """Features of an image (see `to_gray` for the kinds taken), keypoints in its own pixels.
+        """Features of an image (see `to_gray` for the kinds taken), keypoints in its own pixels, `dense` included.
 
         Raises DatasetError when the image cannot be used (empty, NaN, wrong dimensions or type, a side below
         MIN_SIDE_PX, more than MAX_PIXELS), BackendError when the network fails.
@@ -49,11 +49,13 @@ class Extractor:
         gray, pixel_map = reduce_to(to_gray(image), self.config.max_side_px, self.info.spec.corner_aligned)
         height, width = gray.shape
         if min(height, width) < MIN_SIDE_PX:
-            raise DatasetError(f"image is {width}x{height} px as the network sees it; both sides must be at least "
-                               f"{MIN_SIDE_PX} px")  # fmt: skip
+            raise DatasetError(
+                f"image is {width}x{height} px as the network sees it; both sides must be at least {MIN_SIDE_PX} px"
+            )
         if height * width > MAX_PIXELS:
-            raise DatasetError(f"image is {width}x{height} px as the network sees it, more than {MAX_PIXELS} pixels: "
-                               "set max_side_px")  # fmt: skip
+            raise DatasetError(
+                f"image is {width}x{height} px as the network sees it, more than {MAX_PIXELS} pixels: set max_side_px"
+            )
         height, width = (side - side % DETECTOR_CELL for side in (height, width))
         return np.ascontiguousarray(gray[:height, :width]), pixel_map
 
@@ -67,4 +69,6 @@ class Extractor:
         descriptors = sample_descriptors(dense.descriptors, keypoints, self.info.spec.corner_aligned)
         if not (np.isfinite(descriptors).all() and np.isfinite(dense.global_descriptor).all()):
             raise BackendError("the network's descriptors are not finite numbers: is the model damaged?")
-        return Features(pixel_map.to_original(keypoints), scores, descriptors, dense.global_descriptor, width, height)
+        everywhere = DescriptorMap(dense.descriptors, pixel_map, self.info.spec.corner_aligned)
+        original = pixel_map.to_original(keypoints)
+        return Features(original, scores, descriptors, dense.global_descriptor, width, height, everywhere)

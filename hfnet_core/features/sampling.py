@@ -1,13 +1,16 @@
-"""Descriptors at keypoints, read from the map of descriptors between them."""
+"""Descriptors at keypoints, or anywhere else, read from the map of descriptors between them."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from hfnet_core.features.network.architecture import DETECTOR_CELL
+from hfnet_core.images.pixels import PixelMap
 from hfnet_core.types import Float32
 
-__all__ = ["map_coordinates", "sample_descriptors"]
+__all__ = ["DescriptorMap", "map_coordinates", "sample_descriptors"]
 
 _NORM_FLOOR = 1e-12  # of the squared norm, as in tf.nn.l2_normalize
 
@@ -44,3 +47,21 @@ def sample_descriptors(descriptor_map: Float32, pixels: Float32, corner_aligned:
     squares = np.einsum("kd,kd->k", sampled, sampled)
     sampled *= (1 / np.sqrt(np.maximum(squares, np.float32(_NORM_FLOOR))))[:, None]
     return sampled
+
+
+@dataclass(frozen=True, eq=False)
+class DescriptorMap:
+    """The `DenseSampler` of an image whose map of descriptors [h, w, D] is in memory.
+
+    pixel_map: from the network's input to the original image. corner_aligned: see `map_coordinates`.
+    """
+
+    descriptors: Float32
+    pixel_map: PixelMap
+    corner_aligned: bool
+
+    def sample(self, xy_px: Float32) -> Float32:
+        rows, columns = self.descriptors.shape[:2]
+        last = np.array([columns * DETECTOR_CELL - 1, rows * DETECTOR_CELL - 1], np.float32)
+        pixels = np.clip(self.pixel_map.from_original(np.asarray(xy_px, np.float32)), 0, last)
+        return sample_descriptors(self.descriptors, pixels, self.corner_aligned)

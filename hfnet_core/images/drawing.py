@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from hfnet_core.types import Features, Float32, Localization, Localized, Reason
 
-__all__ = ["draw", "draw_shot"]
+__all__ = ["draw", "draw_frame_set"]
 
 _KEYPOINT, _INLIER, _DOUBTED, _LOST = (150, 150, 150), (40, 220, 60), (250, 160, 20), (235, 60, 50)  # RGB
 
 
-def draw_shot(
+def draw_frame_set(
     images: Sequence[NDArray[Any]], features: Sequence[Features | None], result: Localization
 ) -> NDArray[np.uint8]:
     """`draw` of all images of one time, side by side."""
     drawn = []
     for view, (pixels, found) in enumerate(zip(images, features, strict=True)):
-        own = result
-        if isinstance(result, Localized) and len(result.views):
-            own = replace(result, keypoints_px=result.keypoints_px[result.views == view])
+        own = replace(result, unused_px=result.unused_px[result.unused_views == view])
+        if isinstance(own, Localized):
+            own = replace(own, keypoints_px=own.keypoints_px[own.views == view])
         drawn.append(draw(pixels, found, own))
     canvas = np.zeros((max(image.shape[0] for image in drawn), sum(image.shape[1] for image in drawn), 3), np.uint8)
     left = 0

@@ -23,7 +23,7 @@ _UINT16_PER_GRAY = 65535 / 255  # 16-bit images use their full range: 65535 is w
 
 @dataclass(frozen=True)
 class PixelMap:
-    """From pixels of a resized image to those of the original: x_original = (x + offset) * scale - offset.
+    """Between pixels of a resized image and those of the original: x_original = (x + offset) * scale - offset.
 
     scale: (x, y) original size / resized size. offset: 0.5 where pixel areas correspond, 0 where corners do.
     """
@@ -37,6 +37,13 @@ class PixelMap:
             return pixels.astype(np.float32, copy=False)
         scale = np.asarray(self.scale, dtype=np.float64)
         return ((pixels + self.offset) * scale - self.offset).astype(np.float32)
+
+    def from_original(self, pixels: Float32) -> Float32:
+        """The way back; computed in float64."""
+        if self.scale == (1.0, 1.0):
+            return pixels.astype(np.float32, copy=False)
+        scale = np.asarray(self.scale, dtype=np.float64)
+        return ((pixels + self.offset) / scale - self.offset).astype(np.float32)
 
 
 def to_gray(image: NDArray[Any]) -> Float32:

@@ -11,7 +11,7 @@ from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.maps.landmark_map import LandmarkMap
 
-__all__ = ["cluster", "grow", "landmarks_seen_by", "nearby_keyframes"]
+__all__ = ["cluster", "grow", "landmarks_seen_by", "nearby_keyframes", "seen_most"]
 
 _ASKED = 8  # times the keyframes wanted: how many of the nearest are looked at first
 _DAMAGED = "the map points to landmarks that it does not have: it is damaged, `hfnet map check` tells where"
@@ -76,3 +76,11 @@ def landmarks_seen_by(landmark_map: LandmarkMap, keyframes: Sequence[int]) -> ND
     if len(found) and not 0 <= found[0] <= found[-1] < landmark_map.landmarks:
         raise MapError(_DAMAGED)
     return found
+
+
+def seen_most(landmark_map: LandmarkMap, landmarks: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """Rows of the `count` landmarks that are seen most often, in order: these are found most easily."""
+    if len(landmarks) <= count:
+        return np.arange(len(landmarks))
+    seen = landmark_map.landmark_offsets[landmarks + 1] - landmark_map.landmark_offsets[landmarks]
+    return np.sort(np.argsort(-seen, kind="stable")[:count])

@@ -12,7 +12,8 @@ from collections import deque
 import numpy as np
 
 from hfnet_core.geometry import Array, Pose, pose_error
-from hfnet_core.localization.pose import Linearised
+from hfnet_core.localization.pose import CAUCHY_PX
+from hfnet_core.localization.uncertainty import Linearised
 from hfnet_core.types import Camera, FocalFit, Localized
 
 __all__ = ["FocalCheck", "focal_fit", "off_by"]
@@ -26,17 +27,19 @@ _NOTABLE = 0.02  # median change that is worth a warning ...
 _AGREEING = 0.8  # ... if so many of them have its sign
 
 
-def focal_fit(linear: Linearised, camera: Camera, cauchy_px: float) -> tuple[FocalFit, Array] | None:
+def focal_fit(linear: Linearised, camera: Camera, view: int = 0) -> tuple[FocalFit, Array] | None:
     """The change of focal length that fits best, and the derivative [6] of the pose by it; None where it is not told.
 
-    linear: of a pose's inliers. Least squares over pose and logarithm of the focal length with Cauchy weights; the
-    standard deviation allows for errors in common within the cells of the image (Liang & Zeger, 1986).
+    linear: of a pose's inliers. camera: of a view, at the reference width; those of the others are taken as right.
+    Least squares over pose and logarithm of the focal length with Cauchy weights; the standard deviation allows for
+    errors in common within the cells of the image (Liang & Zeger, 1986).
     """
     # In every camera model the pixels grow around the principal point as the focal length does.
     principal = camera.params[len(camera.focal_parameters) :][:2]
-    by_focal = (linear.projected_px - principal).reshape(-1)
+    own = (linear.views == view)[:, None]
+    by_focal = np.where(own, linear.projected_px - principal, 0.0).reshape(-1)
     rows, errors = linear.jacobian.reshape(-1, 6), linear.residuals.reshape(-1)
-    weights = _cauchy(errors, cauchy_px)
+    weights = _cauchy(errors)
     for _ in range(_ROUNDS):
         weighted = rows * weights[:, None]
         try:
@@ -51,7 +54,7 @@ def focal_fit(linear: Linearised, camera: Camera, cauchy_px: float) -> tuple[Foc
             return None
         change = float((weights * across) @ left) / information
         rest = left - change * across
-        weights = _cauchy(rest, cauchy_px)
+        weights = _cauchy(rest)
     scores = np.bincount(np.repeat(linear.cells, 2), weights=weights * across * rest)
     sigma = float(np.sqrt((scores**2).sum())) / information
     return FocalFit(change, sigma), -pose_by_focal
@@ -73,19 +76,20 @@ class FocalCheck:
         self._changes: deque[float] = deque(maxlen=_MOST)
         self._last: Pose | None = None
 
-    def add(self, found: Localized, camera: Camera | None = None) -> None:
-        """Take an image into account; another camera than the last one's starts over."""
+    def add(self, found: Localized, camera: Camera | None = None, view: int = 0) -> None:
+        """Take an image into account; another camera than the last one's starts over. view: which of a rig's it is."""
         if camera != self._camera:
             self._start_over()
             self._camera = camera
-        if found.focal is None or not found.focal.sigma <= _SHARP:
+        fit = found.focal[view] if view < len(found.focal) else None
+        if fit is None or not fit.sigma <= _SHARP:
             return
         if self._last is not None:
             metres, degrees = pose_error(self._last, found.map_from_camera)
             if metres < _MOVED_M and degrees < _TURNED_DEG:
                 return
         self._last = found.map_from_camera
-        self._changes.append(found.focal.change)
+        self._changes.append(fit.change)
 
     @property
     def warning(self) -> str | None:
@@ -102,6 +106,6 @@ class FocalCheck:
                 "calibration that the map was built with")  # fmt: skip
 
 
-def _cauchy(errors: Array, scale_px: float) -> Array:
+def _cauchy(errors: Array) -> Array:
     """[2N] weights of residuals [2N], the same for both coordinates of a point."""
-    return np.repeat(1.0 / (1.0 + (errors.reshape(-1, 2) ** 2).sum(axis=1) / scale_px**2), 2)
+    return np.repeat(1.0 / (1.0 + (errors.reshape(-1, 2) ** 2).sum(axis=1) / CAUCHY_PX**2), 2)

@@ -68,7 +68,7 @@ def match_all(
 
 
 def match_guided(
-    keypoints_px: Float32,
+    keypoints_px: NDArray[np.floating],
     descriptors: Float32,
     projections_px: NDArray[np.float64],
     landmark_descriptors: Float32,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import pose_error
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -80,7 +81,7 @@ def check_map(
         original = np.flatnonzero(kept_landmarks(landmark_map, kept))
         for keyframe in np.flatnonzero(folds == fold):
             camera = asked.cameras[asked.keyframe_cameras[keyframe]]
-            found = localizer.localize(features_of(asked, int(keyframe)), camera)
+            found = localizer.localize([View(features_of(asked, int(keyframe)), camera)])
             results.append(_judged(asked, int(keyframe), found))
             if isinstance(found, Localized):
                 hits[original[found.landmarks]] += 1

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hfnet_core.config import LocalizerConfig, MapBuildConfig
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose, Similarity, pose_error
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maintenance.align import moved_map, rigid_from_poses
 from hfnet_core.maintenance.check import features_of
@@ -84,7 +85,7 @@ def find_overlap(
     found: dict[int, Localized] = {}
     for index in range(second.keyframes):
         camera = second.cameras[second.keyframe_cameras[index]]
-        result = localizer.localize(features_of(second, index), camera)
+        result = localizer.localize([View(features_of(second, index), camera)])
         if isinstance(result, Localized):
             found[index] = result
         progress("localizing keyframes", index + 1, second.keyframes)

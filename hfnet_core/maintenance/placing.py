@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from hfnet_core.config import LocalizerConfig, MapBuildConfig
 from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -58,7 +59,7 @@ def place(landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], progress: Pr
     found: dict[int, Localized] = {}
     reasons: Counter[str] = Counter()
     for index, keyframe in enumerate(keyframes):
-        result = localizer.localize(keyframe.features, keyframe.camera)
+        result = localizer.localize([View(keyframe.features, keyframe.camera)])
         if isinstance(result, Localized):
             found[index] = result
         else:

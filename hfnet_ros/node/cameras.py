@@ -14,7 +14,6 @@ from rclpy.node import Node
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
-from hfnet_core.localization.rig import Rig
 from hfnet_core.types import Camera
 from hfnet_ros.conversions import poses_from_text
 from hfnet_ros.node.diagnostics import Health, Level, Rate
@@ -223,8 +222,3 @@ class Cameras:
         if not own.was_silent:
             self._node.get_logger().warning(text)
         own.was_silent = True
-
-
-def rig_of(views: list[View]) -> Rig:
-    """The rig of the cameras that have something to show; each view has base_from_camera."""
-    return Rig(tuple(view.camera for view in views), tuple(view.base_from_camera or Pose() for view in views))

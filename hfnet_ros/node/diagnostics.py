@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from hfnet_core.localization.consistency import Consistency
+from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.types import Localization, Localized
 from hfnet_ros.conversions import stamp_from_ns
 

@@ -18,7 +18,7 @@ from visualization_msgs.msg import Marker
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.geometry import Pose
-from hfnet_core.images.drawing import draw_shot
+from hfnet_core.images.drawing import draw_frame_set
 from hfnet_core.types import Camera, Localized, Mode
 from hfnet_ros.conversions import (
     array_to_image,
@@ -120,7 +120,7 @@ class Outputs:
     def publish_picture(self, images: Sequence[Any], outcome: Outcome, sight: Sight) -> None:
         """For somebody who looks; free otherwise."""
         if self._picture.get_subscription_count():
-            picture = draw_shot(images, outcome.features, outcome.result)
+            picture = draw_frame_set(images, outcome.features, outcome.result)
             self._picture.publish(array_to_image(picture, sight.camera_frame, sight.stamp_ns))
 
     def publish_frustum(self, views: Sequence[tuple[Pose, Camera]], mode: Mode | None, sight: Sight) -> None:

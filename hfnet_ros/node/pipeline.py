@@ -17,11 +17,10 @@ from hfnet_core.errors import BackendError, ConfigError, DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.localization.consistency import Consistency
 from hfnet_core.localization.focal import FocalCheck
-from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.rig import Rig, RigLocalizer
-from hfnet_core.localization.tracking import Localizes, Tracker
+from hfnet_core.localization.localizer import Localizer, View
+from hfnet_core.localization.tracking.consistency import Consistency
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
 from hfnet_ros.node.map_component import SharedMap, shared_map
@@ -62,16 +61,15 @@ class Engine:
         except BaseException:
             self.backend.close()
             raise
-        self._several = len(config.cameras) > 1
-        self._tracker: Tracker[Any, Any] = Tracker(self._localizer(self.map.landmark_map))
+        self._tracker = Tracker(self._localizer(self.map.landmark_map))
         self._focal = FocalCheck()
         self._commands: deque[Callable[[], None]] = deque()
 
     def _load(self, path: str) -> SharedMap:
         return shared_map(Path(path).expanduser(), self.backend.info.model_hash, self._memory_mib)
 
-    def _localizer(self, landmark_map: LandmarkMap) -> Localizes[Any, Any]:
-        return (RigLocalizer if self._several else Localizer)(landmark_map, self._configs[1])
+    def _localizer(self, landmark_map: LandmarkMap) -> Localizer:
+        return Localizer(landmark_map, self._configs[1])
 
     @property
     def info(self) -> Any:
@@ -99,13 +97,19 @@ class Engine:
         camera = cameras[0] if cameras else Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))
         noise = np.random.default_rng(0).integers(0, 256, (camera.height, camera.width), dtype=np.uint8)
         features = self._extractor.extract(noise)
-        rig = Rig((camera,), (Pose(),))
-        self._tracker.localizer.localize(*(([features], rig) if self._several else (features, camera)))
+        self._tracker.localizer.localize([View(features, camera)])
 
     def process(
-        self, images: Sequence[NDArray[Any]], optics: Camera | Rig, stamp_ns: int, odometry: Callable[[], Pose | None]
+        self,
+        images: Sequence[NDArray[Any]],
+        cameras: Sequence[tuple[Camera, Pose]],
+        stamp_ns: int,
+        odometry: Callable[[], Pose | None],
     ) -> Outcome:
-        """Localize the image of a camera or those of a rig. `odometry` is asked after extraction: it may yet come."""
+        """Localize the images of one time. `odometry` is asked after extraction: it may yet come.
+
+        cameras: calibration and rig_from_camera of each.
+        """
         self.settle()
         timings: dict[str, float] = {}
         start = time.perf_counter()
@@ -120,11 +124,11 @@ class Engine:
         odom_from_camera = odometry()
         timings["odometry"] = time.perf_counter() - start
         start = time.perf_counter()
-        seen = features if self._several else features[0]
-        result = self._tracker.process(seen, optics, stamp_ns * 1e-9, odom_from_camera)
+        views = [View(found, *own) for found, own in zip(features, cameras, strict=True) if found is not None]
+        result = self._tracker.process(views, stamp_ns * 1e-9, odom_from_camera)
         timings["localization"] = time.perf_counter() - start
-        if isinstance(optics, Camera) and isinstance(result, Localized):
-            self._focal.add(result, optics)
+        if isinstance(result, Localized):
+            self._focal.add(result, views[0].camera)
         return Outcome(result, features, odom_from_camera, timings, self._tracker.consistency, failures)
 
     def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:

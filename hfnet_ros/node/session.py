@@ -13,10 +13,10 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.geometry import Array, Pose, moved_covariance
-from hfnet_core.localization.consistency import UNKNOWN_PRIOR
+from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.types import Localized, NotLocalized, Reason
 from hfnet_ros.conversions import covariance_from_msg, pose_from_msg
-from hfnet_ros.node.cameras import Cameras, rig_of
+from hfnet_ros.node.cameras import Cameras
 from hfnet_ros.node.diagnostics import Health, Level
 from hfnet_ros.node.frame_sets import Shot
 from hfnet_ros.node.frames import Frames, TransformError, wait_for
@@ -151,8 +151,11 @@ class Session:
         sight = Sight(stamp_ns, shot.received_s, self.camera_frame, self.global_frame)
         decoded = time.perf_counter()
         self._apply_prior(stamp_ns)
-        images, optics = [view.pixels for view in views], rig_of(views) if several else views[0].camera
-        outcome = self._engine.process(images, optics, stamp_ns, lambda: self._odom_from_camera(stamp_ns))
+        images, cameras = (
+            [view.pixels for view in views],
+            [(view.camera, view.base_from_camera or Pose()) for view in views],
+        )
+        outcome = self._engine.process(images, cameras, stamp_ns, lambda: self._odom_from_camera(stamp_ns))
         processed = time.perf_counter()
         for view, failure in zip(views, outcome.failures, strict=True) if several else ():
             self._note(f"features {view.name}", f"{view.name}: {failure}" if failure is not None else None)
@@ -169,8 +172,8 @@ class Session:
         }, outcome.consistency)  # fmt: skip
         self._outputs.publish_picture(images, outcome, sight)
         found = outcome.result if isinstance(outcome.result, Localized) else None
-        cameras = [(found.map_from_camera @ (view.base_from_camera or Pose()), view.camera) for view in views if found]
-        self._outputs.publish_frustum(cameras, found.mode if found else None, sight)
+        frusta = [(found.map_from_camera @ (view.base_from_camera or Pose()), view.camera) for view in views if found]
+        self._outputs.publish_frustum(frusta, found.mode if found else None, sight)
 
     def _start_over(self) -> None:
         self._log.warning("image stamps went back: starting over")

@@ -77,8 +77,16 @@ def main() -> None:
         images = [frame.image for frame in bag.frames(range(0, len(bag), every))]
     grays = [to_gray(image) for image in images]
     table = Table(title=f"{given.query_bag.name}, {landmark_map.keyframes} keyframes of {given.map_bag.name}")
-    for column in ("runtime", "1 thread", "all cores", "local cosine, mean (1 %)", "global, lowest", "localized",
-                   "5 / 10 / 25 cm", "wrong"):  # fmt: skip
+    for column in (
+        "runtime",
+        "1 thread",
+        "all cores",
+        "local cosine, mean (1 %)",
+        "global, lowest",
+        "localized",
+        "5 / 10 / 25 cm",
+        "wrong",
+    ):
         table.add_column(column, justify="left" if column == "runtime" else "right")
     single, all_cores = times_ms(images, 1), times_ms(images, 0)
     for (name, backend), one, many in zip(opened, single, all_cores, strict=True):
@@ -87,8 +95,16 @@ def main() -> None:
         result = score([bench.sample_of(query, localize(query)) for query in queries])
         mean, low, overall = agreement(grays, backend, opened[0][1])
         recalls = " / ".join(f"{100 * recall.share:.0f}" for recall in result.recalls)
-        table.add_row(name, f"{one:.0f} ms", f"{many:.0f} ms", f"{mean:.4f} ({low:.3f})", f"{overall:.4f}",
-                      f"{result.published} of {result.images}", f"{recalls} %", str(result.wrong))  # fmt: skip
+        table.add_row(
+            name,
+            f"{one:.0f} ms",
+            f"{many:.0f} ms",
+            f"{mean:.4f} ({low:.3f})",
+            f"{overall:.4f}",
+            f"{result.published} of {result.images}",
+            f"{recalls} %",
+            str(result.wrong),
+        )
     Console().print(table)
 
 

@@ -23,9 +23,9 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.images.reading import read_image
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.rig import Rig, RigLocalizer
-from hfnet_core.localization.tracking import Tracker
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.recordings.bag_writer import WriterTopics, open_writer
@@ -35,17 +35,23 @@ from hfnet_core.synthetic.lighting import bake
 from hfnet_core.synthetic.rendering import Renderer
 from hfnet_core.synthetic.sensor import Exposer
 from hfnet_core.synthetic.walk import CAMERA, MAP_PASS, QUERY_PASS, look
-from hfnet_core.types import Features, Localization, Localized
+from hfnet_core.types import Localization, Localized
 
 AHEAD, LEFT, RIGHT = range(3)
 NAMES = ("left", "right")
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class FrameSet:
+    """Of AHEAD, LEFT, RIGHT at one time."""
+
     stamp_s: float
     map_from_rig: Pose
-    features: tuple[Features, ...]
+    views: tuple[View, ...]
+
+    def alone(self, camera: int) -> list[View]:
+        """One camera as if it were not on a rig."""
+        return [View(self.views[camera].features, CAMERA)]
 
 
 def extrinsics(yaw_deg: float, baseline_m: float) -> tuple[Pose, ...]:
@@ -55,7 +61,7 @@ def extrinsics(yaw_deg: float, baseline_m: float) -> tuple[Pose, ...]:
     return Pose(), rig_from_level @ look(side, turn), rig_from_level @ look(-side, -turn)
 
 
-def shots(mounts: tuple[Pose, ...], extractor: Extractor, every: int) -> Iterator[Shot]:
+def frame_sets(mounts: tuple[Pose, ...], extractor: Extractor, every: int) -> Iterator[FrameSet]:
     day = QUERY_PASS
     renderer = Renderer(CAMERA, bake(courtyard(rearranged=day.rearranged), day.lighting, day.seed))
     exposers = [Exposer(day.sensor, CAMERA, day.seed + number) for number in range(len(mounts))]
@@ -63,7 +69,9 @@ def shots(mounts: tuple[Pose, ...], extractor: Extractor, every: int) -> Iterato
         pose = day.path.at(time_s)
         pictures = [exposer.expose(renderer.render(pose @ mount), np.zeros(3))
                     for exposer, mount in zip(exposers, mounts, strict=True)]  # fmt: skip
-        yield Shot(float(time_s), pose, tuple(extractor.extract(picture) for picture in pictures))
+        found = (extractor.extract(picture) for picture in pictures)
+        views = tuple(View(features, CAMERA, mount) for features, mount in zip(found, mounts, strict=True))
+        yield FrameSet(float(time_s), pose, views)
 
 
 def build(folder: Path, mounts: tuple[Pose, ...], extractor: Extractor, every: int) -> Path:
@@ -108,16 +116,16 @@ def record(bag: Path, mounts: tuple[Pose, ...], every: int) -> None:
         writer.write("/tf_static", "tf2_msgs/msg/TFMessage", stamp_ns, transforms=placed)
 
 
-def report(name: str, found: list[Shot], localize: Callable[[Shot], Localization], centre: Pose) -> float:
+def report(name: str, found: list[FrameSet], localize: Callable[[FrameSet], Localization], centre: Pose) -> float:
     """Prints a line, returns the median latency. centre: rig_from_localized."""
     errors, seconds, squares = [], [], []
-    for shot in found:
+    for frames in found:
         start = time.perf_counter()
-        result = localize(shot)
+        result = localize(frames)
         seconds.append(time.perf_counter() - start)
         if isinstance(result, Localized):
-            truth = shot.map_from_rig @ centre
-            errors.append(pose_error(result.map_from_camera @ centre.inverse(), shot.map_from_rig))
+            truth = frames.map_from_rig @ centre
+            errors.append(pose_error(result.map_from_camera @ centre.inverse(), frames.map_from_rig))
             turn = result.map_from_camera.rotation @ truth.rotation.T
             vee = 0.5 * np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
             error = np.r_[result.map_from_camera.translation - truth.translation, vee]
@@ -138,20 +146,25 @@ def report(name: str, found: list[Shot], localize: Callable[[Shot], Localization
 
 
 def against_strangers(
-    folder: Path, pairs: int, found: list[Shot], extractor: Extractor, both: RigLocalizer, pair: Rig
-) -> None:  # fmt: skip
+    folder: Path,
+    pairs: int,
+    found: list[FrameSet],
+    extractor: Extractor,
+    localizer: Localizer,
+    mounts: tuple[Pose, ...],
+) -> None:
     """Pairs of images from elsewhere must give no pose; one beside a true image must not turn its pose wrong."""
     images = [extractor.extract(cv2.resize(image, (CAMERA.width, CAMERA.height)))
               for image in stranger_images(folder, 2 * pairs, read_image)]  # fmt: skip
-    accepted = sum(
-        isinstance(both.localize(two, pair), Localized) for two in zip(images[::2], images[1::2], strict=True)
-    )
+    left, right = ([View(image, CAMERA, mounts[camera]) for image in images] for camera in (LEFT, RIGHT))
+    accepted = sum(isinstance(localizer.localize(two), Localized) for two in zip(left[::2], right[1::2], strict=True))
     outcomes = {"right": 0, "wrong": 0, "refused": 0}
-    for number, shot in enumerate(found):
-        beside: list[Features | None] = [shot.features[LEFT], images[number % len(images)]]
-        result = both.localize(beside if number % 2 else [images[number % len(images)], shot.features[RIGHT]], pair)
+    for number, frames in enumerate(found):
+        other = number % len(images)
+        beside = (frames.views[LEFT], right[other]) if number % 2 else (left[other], frames.views[RIGHT])
+        result = localizer.localize(beside)
         if isinstance(result, Localized):
-            metres, degrees = pose_error(result.map_from_camera, shot.map_from_rig)
+            metres, degrees = pose_error(result.map_from_camera, frames.map_from_rig)
             outcomes["wrong" if metres > 0.5 or degrees > 10 else "right"] += 1
         else:
             outcomes["refused"] += 1
@@ -174,30 +187,29 @@ def main() -> None:
     mounts = extrinsics(given.yaw, given.baseline)
     dense = Extractor(backend, MapBuildConfig().extraction)
     landmark_map = load_map(build(given.output, mounts, dense, 2), backend.info.model_hash)
-    found = list(shots(mounts, extractor, given.every))
-    pair = Rig((CAMERA, CAMERA), mounts[1:])
+    found = list(frame_sets(mounts, extractor, given.every))
     config = LocalizerConfig()
-    print(f"{len(found)} shots, {landmark_map.keyframes} keyframes, cameras at +-{given.yaw:.0f} degrees")
+    print(f"{len(found)} frame_sets, {landmark_map.keyframes} keyframes, cameras at +-{given.yaw:.0f} degrees")
     print(f"{'':<22} {'5 cm':>7} {'25 cm':>7}   {'median error':>18}   {'95 %':>9}   wrong  NEES   latency")
-    one, both = Localizer(landmark_map, config), RigLocalizer(landmark_map, config)
+    localizer = Localizer(landmark_map, config)
     alone = ((AHEAD, "ahead"), (LEFT, "left"), (RIGHT, "right"))
 
-    def by_itself(camera: int) -> Callable[[Shot], Localization]:
-        return lambda shot: one.localize(shot.features[camera], CAMERA)
+    def by_itself(camera: int) -> Callable[[FrameSet], Localization]:
+        return lambda frames: localizer.localize(frames.alone(camera))
 
-    def tracked(camera: int) -> Callable[[Shot], Localization]:
-        tracker = Tracker(one)
-        return lambda shot: tracker.process(shot.features[camera], CAMERA, shot.stamp_s)
+    def tracked(camera: int) -> Callable[[FrameSet], Localization]:
+        tracker = Tracker(localizer)
+        return lambda frames: tracker.process(frames.alone(camera), frames.stamp_s)
 
-    tracker = Tracker(both)
-    modes = {"global": (by_itself, lambda shot: both.localize(shot.features[1:], pair)),
-             "tracking": (tracked, lambda shot: tracker.process(shot.features[1:], pair, shot.stamp_s))}  # fmt: skip
+    tracker = Tracker(localizer)
+    modes = {"global": (by_itself, lambda frames: localizer.localize(frames.views[1:])),
+             "tracking": (tracked, lambda frames: tracker.process(frames.views[1:], frames.stamp_s))}  # fmt: skip
     for mode, (of_one, of_rig) in modes.items():
         medians = [report(f"{name}, {mode}", found, of_one(camera), mounts[camera]) for camera, name in alone]
         rig = report(f"left + right, {mode}", found, of_rig, Pose())
         print(f"latency of the rig / of one camera: {rig / np.mean(medians):.2f}")
     if given.strangers is not None:
-        against_strangers(given.strangers, given.pairs, found, extractor, both, pair)
+        against_strangers(given.strangers, given.pairs, found, extractor, localizer, mounts)
     backend.close()
 
 

@@ -29,6 +29,7 @@ from hfnet_core.config import ExtractorConfig
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import pose_error
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map
@@ -138,17 +139,17 @@ def localize(path: Path, queries: list[Query], smallest: Localizer) -> None:
     before = resident_mb()
     localizer = Localizer(landmark_map)
     start = time.perf_counter()
-    localizer.localize(queries[0].features, queries[0].camera)
+    localizer.localize([View(queries[0].features, queries[0].camera)])
     print(f"  first query {time.perf_counter() - start:.2f} s")
     small_s, large_s = [], []
     stages: dict[str, list[float]] = {}
     localized = wrong = 0
     for query in queries:
         start = time.perf_counter()
-        smallest.localize(query.features, query.camera)
+        smallest.localize([View(query.features, query.camera)])
         small_s.append(time.perf_counter() - start)
         start = time.perf_counter()
-        result = localizer.localize(query.features, query.camera)
+        result = localizer.localize([View(query.features, query.camera)])
         large_s.append(time.perf_counter() - start)
         for stage, seconds in result.timings_s.items():
             stages.setdefault(stage, []).append(seconds)

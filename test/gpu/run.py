@@ -97,8 +97,10 @@ def table(height: int, width: int, repeats: int) -> tuple[str, bool]:
         try:
             for row in rows:
                 floor = f"{row.floor:.3f} | {row.network_p50 / row.floor:.1f}" if row.floor else " | "
-                lines.append(f"| {row.name} | {row.network_p50:.2f} | {row.network_p99:.2f} | {row.total_p50:.2f} | "
-                             f"{row.total_p99:.2f} | {floor} |")  # fmt: skip
+                lines.append(
+                    f"| {row.name} | {row.network_p50:.2f} | {row.network_p99:.2f} | {row.total_p50:.2f} | "
+                    f"{row.total_p99:.2f} | {floor} |"
+                )
                 print(lines[-1], flush=True)
         except HFNetError as error:  # noqa: PERF203 - the other rows still count
             problems.append(f"\nRows after this NOT MEASURED: {error}")

@@ -149,8 +149,9 @@ def test_a_process_that_forgets_to_close_ends_cleanly(settings: Any) -> None:
         f"backend = TensorRTBackend(DEFAULT_MODEL, EngineConfig(**{config!r}))\n"
         "backend.infer(np.zeros((480, 640), np.float32))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True,
-                          text=True, check=False, timeout=1500)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False, timeout=1500
+    )
     assert done.returncode == 0, done.stderr
     assert "context stack was not empty" not in done.stderr
     assert "clean-up operation failed" not in done.stderr

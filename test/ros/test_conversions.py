@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.localization.consistency import UNKNOWN_PRIOR
+from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_ros import conversions
 
 NUMBERS = st.floats(-100, 100)

@@ -13,8 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 import rclpy
 from rclpy.parameter import Parameter
 
-from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig, settings_of
-from hfnet_core.features.backends.opening import BACKENDS
+from hfnet_core.config import BACKENDS, EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig, settings_of
 from hfnet_ros.parameters import ANYTIME, Parameters, example_yaml, parameter_names
 
 CONFIG = Path(__file__).resolve().parents[2] / "config/localization.yaml"

@@ -79,8 +79,9 @@ class OnnxRuntimeBackend:
         try:
             values = session.run(OUTPUTS, {"image": np.ascontiguousarray(gray)[None, None]})
         except _FAILURES as error:
-            raise BackendError(f"model {self._info.name} failed on a {gray.shape[1]}x{gray.shape[0]} image: "
-                               f"{first_line(error)}") from error  # fmt: skip
+            raise BackendError(
+                f"model {self._info.name} failed on a {gray.shape[1]}x{gray.shape[0]} image: {first_line(error)}"
+            ) from error
         outputs = DenseOutputs(*(value[0] for value in values))
         check_dense(outputs, gray, self._info)
         return outputs

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hfnet_core.config import EngineConfig
+from hfnet_core.config import BACKENDS, EngineConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.backends.protocol import Backend
 
-__all__ = ["BACKENDS", "DEFAULT_MODEL", "open_backend"]
+__all__ = ["DEFAULT_MODEL", "open_backend"]
 
-BACKENDS = ("auto", "onnxruntime", "openvino", "tensorrt")
 DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "models" / "hfnet.onnx"
 
 

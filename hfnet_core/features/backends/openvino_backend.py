@@ -84,10 +84,18 @@ class OpenVinoBackend:
             if found is None:
                 network = self._network.clone()
                 network.reshape([1, 1, height, width])
-                found = _OfSize(self._core.compile_model(network, "CPU", {
-                    "INFERENCE_NUM_THREADS": self._threads, "INFERENCE_PRECISION_HINT": self._precision,
-                    "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False,
-                }))  # fmt: skip
+                found = _OfSize(
+                    self._core.compile_model(
+                        network,
+                        "CPU",
+                        {
+                            "INFERENCE_NUM_THREADS": self._threads,
+                            "INFERENCE_PRECISION_HINT": self._precision,
+                            "PERFORMANCE_HINT": "LATENCY",
+                            "ENABLE_CPU_PINNING": False,
+                        },
+                    )
+                )
             self._sizes[height, width] = found  # the last one used is the last one dropped
             while len(self._sizes) > self._most:
                 self._sizes.popitem(last=False)

@@ -49,8 +49,10 @@ def check_gray(gray: Float32) -> None:
     """Raise BackendError unless `gray` is an image that `Backend.infer` takes."""
     fits = gray.ndim == 2 and all(side > 0 and side % DETECTOR_CELL == 0 for side in gray.shape)
     if not fits or gray.dtype != np.float32:
-        raise BackendError(f"the network got {gray.dtype} {list(gray.shape)}; it takes float32 [H, W] with "
-                           f"sides that are multiples of {DETECTOR_CELL}, crop the image")  # fmt: skip
+        raise BackendError(
+            f"the network got {gray.dtype} {list(gray.shape)}; it takes float32 [H, W] with "
+            f"sides that are multiples of {DETECTOR_CELL}, crop the image"
+        )
 
 
 def check_dense(outputs: DenseOutputs, gray: Float32, info: ModelInfo) -> None:

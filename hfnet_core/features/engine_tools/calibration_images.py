@@ -34,8 +34,10 @@ class QuantizationReport:
     global_low: float
 
     def __str__(self) -> str:
-        return (f"cosine to the original, local descriptors mean {self.local_mean:.4f}, worst hundredth below "
-                f"{self.local_low:.4f}; global descriptors lowest {self.global_low:.4f}")  # fmt: skip
+        return (
+            f"cosine to the original, local descriptors mean {self.local_mean:.4f}, worst hundredth below "
+            f"{self.local_low:.4f}; global descriptors lowest {self.global_low:.4f}"
+        )
 
 
 def quantized_by_bag(

@@ -72,8 +72,9 @@ class ModelInfo:
         if type(subpixel) is not bool or len(values["model_hash"]) != 64:
             raise ModelError(f"{source}: damaged model metadata (subpixel or model_hash); export it again")
         if normalisation != NORMALISATION or sampling != _SAMPLING[spec.corner_aligned]:
-            raise ModelError(f"{source}: normalisation {normalisation!r} or sampling {sampling!r} is not supported; "
-                             "export it again")  # fmt: skip
+            raise ModelError(
+                f"{source}: normalisation {normalisation!r} or sampling {sampling!r} is not supported; export it again"
+            )
         return cls(values["name"], values["version"], values["model_hash"], spec, values["licence"], subpixel)
 
 

@@ -191,8 +191,10 @@ def _detector_head(graph: _Graph, features: str, with_logits: bool) -> str:
     if with_logits:
         graph.node("Transpose", [logits], "logits", perm=[0, 2, 3, 1])
     classes = graph.node("Softmax", [logits], f"{scope}/probabilities", axis=1)
-    bounds = [graph.constant(f"{scope}/{key}", [value], np.int64)
-              for key, value in (("start", 0), ("end", DETECTOR_CELL**2), ("axis", 1))]  # fmt: skip
+    bounds = [
+        graph.constant(f"{scope}/{key}", [value], np.int64)
+        for key, value in (("start", 0), ("end", DETECTOR_CELL**2), ("axis", 1))
+    ]
     pixels = graph.node("Slice", [classes, *bounds], f"{scope}/without_dustbin")
     image = graph.node("DepthToSpace", [pixels], f"{scope}/image", blocksize=DETECTOR_CELL, mode="DCR")
     graph.node("Squeeze", [image, bounds[2]], "scores")
@@ -232,8 +234,10 @@ def _local_vlad(graph: _Graph, classes: str, spec: NetworkSpec) -> None:
     """
     scope = "global_head/local_vlad"
     projection, words = (graph.variable(f"{scope}/{name}") for name in ("projection", "words"))
-    bounds = [graph.constant(f"{scope}/{key}", [value], np.int64)
-              for key, value in (("start", DETECTOR_CELL**2), ("end", DETECTOR_CELL**2 + 1), ("axis", 1))]  # fmt: skip
+    bounds = [
+        graph.constant(f"{scope}/{key}", [value], np.int64)
+        for key, value in (("start", DETECTOR_CELL**2), ("end", DETECTOR_CELL**2 + 1), ("axis", 1))
+    ]
     dustbin = graph.node("Slice", [classes, *bounds], f"{scope}/dustbin")
     keypoint = graph.node("Sub", [graph.constant(f"{scope}/one", 1.0), dustbin], f"{scope}/keypoint")
     weights = graph.reshape(keypoint, [1, -1, 1], f"{scope}/weights")  # [1, P, 1]

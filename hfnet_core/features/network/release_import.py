@@ -72,15 +72,18 @@ def read_release(checkpoint: TensorFlowCheckpoint) -> dict[str, NDArray[np.float
     _check_names(checkpoint.prefix, set(shapes), found)
     for name, shape in shapes.items():
         if checkpoint.shape(name) != shape:
-            raise ModelError(f"{checkpoint.prefix}: variable {name!r} has shape {checkpoint.shape(name)}, HF-Net as "
-                             f"released has {shape}; this is a network of other sizes")  # fmt: skip
+            raise ModelError(
+                f"{checkpoint.prefix}: variable {name!r} has shape {checkpoint.shape(name)}, HF-Net as "
+                f"released has {shape}; this is a network of other sizes"
+            )
     return {name: checkpoint.read(name) for name in shapes}
 
 
 def _check_names(prefix: Path, expected: set[str], found: set[str]) -> None:
     if any(name.endswith(_OBJECT_SUFFIX) for name in found):
-        raise ModelError(f"{prefix}: written by tf.train.Checkpoint, which renames variables; "
-                         "save it with tf.compat.v1.train.Saver")  # fmt: skip
+        raise ModelError(
+            f"{prefix}: written by tf.train.Checkpoint, which renames variables; save it with tf.compat.v1.train.Saver"
+        )
     unknown = {name for name in found - expected if not _TRAINING_STATE.search(name)}
     for what, names in (("lacks", expected - found), ("has the unknown", unknown)):
         if names:

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.errors import ModelError
-from hfnet_core.features.network.crc32c import crc32c, unmask
+from hfnet_core.errors import ConfigError, ModelError
 
 __all__ = ["TensorFlowCheckpoint", "checkpoint_prefix"]
 
@@ -86,7 +85,7 @@ class TensorFlowCheckpoint:
             raise ModelError(f"{self.prefix}.index: entry of {name!r} contradicts itself; {_AGAIN}")
         path = _with_suffix(self.prefix, f".data-{entry.shard:05d}-of-{self._shards:05d}")
         values = self._values(path, name, entry)
-        if crc32c(values.view(np.uint8).data) != unmask(entry.crc):
+        if _checksum(values.view(np.uint8)) != _unmasked(entry.crc):
             raise ModelError(f"{path}: checksum of variable {name!r} is wrong, the file is damaged; {_AGAIN}")
         return values.reshape(entry.shape)
 
@@ -94,8 +93,10 @@ class TensorFlowCheckpoint:
         try:
             available = path.stat().st_size
             if entry.offset + entry.size > available:
-                raise ModelError(f"{path}: truncated, variable {name!r} ends at byte {entry.offset + entry.size} "
-                                 f"of {available}; {_AGAIN}")  # fmt: skip
+                raise ModelError(
+                    f"{path}: truncated, variable {name!r} ends at byte {entry.offset + entry.size} "
+                    f"of {available}; {_AGAIN}"
+                )
             return np.fromfile(path, dtype="<f4", count=entry.size // 4, offset=entry.offset)
         except OSError as error:
             reason = error.strerror or "read failed"
@@ -153,7 +154,7 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
     if size < 4 or end + _TRAILER_BYTES > len(content) - _FOOTER_BYTES:
         raise ValueError("truncated or damaged (a block reaches beyond the file)")
     stored = int.from_bytes(content[end + 1 : end + _TRAILER_BYTES], "little")
-    if crc32c(content[offset : end + 1]) != unmask(stored):
+    if _checksum(content[offset : end + 1]) != _unmasked(stored):
         raise ValueError(f"damaged (checksum of the block at byte {offset} is wrong)")
     if content[end] != 0:
         raise ValueError(f"compressed index (type {content[end]}) as only TensorFlow 1.1 wrote it is not supported")
@@ -170,6 +171,20 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
         position += own
         yield key, content[position : position + length]
         position += length
+
+
+def _checksum(data: bytes | NDArray[np.uint8]) -> int:
+    try:
+        import google_crc32c
+    except ImportError as error:
+        raise ConfigError("reading a checkpoint needs google-crc32c; pip install 'hfnet_ros[import]'") from error
+    return int(google_crc32c.value(data))
+
+
+def _unmasked(stored: int) -> int:
+    """The checksum behind a stored one: LevelDB and TensorFlow rotate it and add a constant."""
+    rotated = (stored - 0xA282EAD8) & 0xFFFFFFFF
+    return (rotated << 15 | rotated >> 17) & 0xFFFFFFFF
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -153,4 +153,4 @@ def described(
 
 
 def _extract(extractor: Describer, image: NDArray[Any]) -> Features:
-    return extractor.extract(image)
+    return extractor.extract(image).without_dense()  # thousands are kept, and sent between processes

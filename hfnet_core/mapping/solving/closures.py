@@ -12,6 +12,8 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization import pose as camera_pose
+from hfnet_core.localization.correspondences import between
+from hfnet_core.localization.uncertainty import covariance_of, linearised
 from hfnet_core.mapping.solving.odometry import Link, Odometry
 from hfnet_core.mapping.solving.pose_graph import optimise
 from hfnet_core.types import Camera
@@ -81,23 +83,23 @@ def verify_closure(
     for own, other in ((0, 1), (1, 0)):
         known, xyz = points[own].of(matches[:, own])
         pixels = keypoints_px[other][matches[known, other]]
-        solution = camera_pose.solve(pixels, xyz, cameras[other], _LOCALIZER)
+        pairs, query = between(pixels, xyz, cameras[other])
+        solution = camera_pose.solve(pairs, query, 0, _LOCALIZER)
         if solution is not None and solution.count >= _MIN_INLIERS:
-            solution = camera_pose.polish(pixels, xyz, cameras[other], solution.map_from_camera, _LOCALIZER)
+            solution = camera_pose.polish(pairs, query, solution.map_from_rig, _LOCALIZER)
         if solution is None or solution.count < max(_MIN_INLIERS, _MIN_SHARE * len(xyz)):
             return None
-        inliers = solution.inliers
-        covariance, _ = camera_pose.pose_covariance(pixels[inliers], xyz[inliers], solution.map_from_camera,
-                                                    cameras[other])  # fmt: skip
-        found.append((solution, covariance, float(np.median(xyz[inliers, 2]))))
+        support = pairs.where(solution.inliers)
+        covariance, _ = covariance_of(linearised(support, query, solution.map_from_rig))
+        found.append((solution, covariance, float(np.median(support.points[:, 2]))))
     (one, covariance, depth_m), (two, other_covariance, _) = found
-    metres, degrees = pose_error(one.map_from_camera, two.map_from_camera.inverse())
+    metres, degrees = pose_error(one.map_from_rig, two.map_from_rig.inverse())
     if metres > _AGREE_SHARE * depth_m or degrees > _AGREE_DEG or not np.isfinite(covariance).all():
         return None
     if two.count > one.count and np.isfinite(other_covariance).all():
-        relative, covariance = two.map_from_camera.inverse(), other_covariance
+        relative, covariance = two.map_from_rig.inverse(), other_covariance
     else:
-        relative = one.map_from_camera
+        relative = one.map_from_rig
     variances = covariance.diagonal()
     # Both directions see the same keypoints, and their landmarks bend alike: what they differ by is part of the error.
     sigma_m = float(np.sqrt(variances[:3].max() + _FLOOR_M**2 + (metres / 2) ** 2))

@@ -177,11 +177,14 @@ def _structs(data: memoryview, position: int, count: int, depth: int) -> Any:
     length = int.from_bytes(length_bytes, "little")
     if len(length_bytes) != 4 or length < 1 or len(names) % length:
         raise ValueError("damaged (names of fields)")
-    fields = [bytes(names[start : start + length]).split(b"\0")[0].decode("latin-1")
-              for start in range(0, len(names), length)]  # fmt: skip
+    fields = [
+        bytes(names[start : start + length]).split(b"\0")[0].decode("latin-1") for start in range(0, len(names), length)
+    ]
     values = _values(data, position, count * len(fields), depth)
     if not fields:
         return {}
-    structs = [dict(zip(fields, values[start : start + len(fields)], strict=True))
-               for start in range(0, len(values), len(fields))]  # fmt: skip
+    structs = [
+        dict(zip(fields, values[start : start + len(fields)], strict=True))
+        for start in range(0, len(values), len(fields))
+    ]
     return structs[0] if count == 1 else structs

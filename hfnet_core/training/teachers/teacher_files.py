@@ -34,9 +34,14 @@ from hfnet_core.files import whole_file
 from hfnet_core.training.teachers.matlab_file import read_matlab
 
 __all__ = [
-    "NetVladSizes", "Weights", "import_teacher", "netvlad_shapes", "read_netvlad", "read_superpoint",
+    "NetVladSizes",
+    "Weights",
+    "import_teacher",
+    "netvlad_shapes",
+    "read_netvlad",
+    "read_superpoint",
     "superpoint_shapes",
-]  # fmt: skip
+]
 
 Weights = dict[str, NDArray[np.float32]]
 Shapes = dict[str, tuple[int, ...]]
@@ -66,11 +71,19 @@ class NetVladSizes:
 def superpoint_shapes() -> Shapes:
     """Name and shape of SuperPoint v1's parameters, as released."""
     table = {
-        "conv1a": (1, 64, 3), "conv1b": (64, 64, 3), "conv2a": (64, 64, 3), "conv2b": (64, 64, 3),
-        "conv3a": (64, 128, 3), "conv3b": (128, 128, 3), "conv4a": (128, 128, 3), "conv4b": (128, 128, 3),
-        "convPa": (128, 256, 3), "convPb": (256, DETECTOR_CLASSES, 1),
-        "convDa": (128, 256, 3), "convDb": (256, 256, 1),
-    }  # fmt: skip
+        "conv1a": (1, 64, 3),
+        "conv1b": (64, 64, 3),
+        "conv2a": (64, 64, 3),
+        "conv2b": (64, 64, 3),
+        "conv3a": (64, 128, 3),
+        "conv3b": (128, 128, 3),
+        "conv4a": (128, 128, 3),
+        "conv4b": (128, 128, 3),
+        "convPa": (128, 256, 3),
+        "convPb": (256, DETECTOR_CLASSES, 1),
+        "convDa": (128, 256, 3),
+        "convDb": (256, 256, 1),
+    }
     shapes: Shapes = {}
     for name, (inputs, outputs, kernel) in table.items():
         shapes |= {f"{name}.weight": (outputs, inputs, kernel, kernel), f"{name}.bias": (outputs,)}
@@ -110,8 +123,10 @@ def read_netvlad(path: Path, sizes: NetVladSizes | None = None) -> Weights:
     values = _matlab_values(path, sizes) if path.suffix == ".mat" else _tensorflow_values(path, sizes)
     weights = {"mean": values["average_rgb"], "projection.bias": values["WPCA/bias"]}
     for name, _, _ in sizes.convolutions():
-        weights |= {f"{name}.weight": values[f"{name}/kernel"].transpose(3, 2, 0, 1),
-                    f"{name}.bias": values[f"{name}/bias"]}  # fmt: skip
+        weights |= {
+            f"{name}.weight": values[f"{name}/kernel"].transpose(3, 2, 0, 1),
+            f"{name}.bias": values[f"{name}/bias"],
+        }
     weights["assignment.weight"] = values["assignment/kernel"][0, 0].T
     weights["centres"] = -values["cluster_centers"][0, 0, 0].T  # the layer adds them, so they are stored negated
     weights["projection.weight"] = values["WPCA/kernel"][0, 0].T
@@ -138,8 +153,9 @@ def _read_safetensors(path: Path, kind: str) -> dict[str, Any]:
             metadata = file.metadata() or {}
             found = metadata.get("teacher") if metadata.get("format") == _FORMAT else None
             if found != kind:
-                raise ModelError(f"{path}: holds {found or 'no teacher'}, not {kind}; import it with "
-                                 "`hfnet import-checkpoint`")  # fmt: skip
+                raise ModelError(
+                    f"{path}: holds {found or 'no teacher'}, not {kind}; import it with `hfnet import-checkpoint`"
+                )
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({first_line(error)}); import it again") from error
@@ -168,8 +184,10 @@ def _tensorflow_shapes(sizes: NetVladSizes) -> Shapes:
     shapes: Shapes = {"average_rgb": (3,)}
     for name, inputs, outputs in sizes.convolutions():
         shapes |= {f"{name}/kernel": (3, 3, inputs, outputs), f"{name}/bias": (outputs,)}
-    shapes |= {"assignment/kernel": (1, 1, channels, sizes.clusters),
-               "cluster_centers": (1, 1, 1, channels, sizes.clusters)}  # fmt: skip
+    shapes |= {
+        "assignment/kernel": (1, 1, channels, sizes.clusters),
+        "cluster_centers": (1, 1, 1, channels, sizes.clusters),
+    }
     return shapes | {"WPCA/kernel": (1, 1, channels * sizes.clusters, sizes.dim), "WPCA/bias": (sizes.dim,)}
 
 
@@ -191,8 +209,10 @@ def _matlab_values(path: Path, sizes: NetVladSizes) -> Weights:
     net = read_matlab(path, "net")
     layers = net.get("layers") if isinstance(net, dict) else None
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
-        raise ModelError(f"{path}: net.layers are not structs; in MATLAB set `net.layers{{i}} = "
-                         "struct(net.layers{{i}})` for each i and save")  # fmt: skip
+        raise ModelError(
+            f"{path}: net.layers are not structs; in MATLAB set `net.layers{{i}} = "
+            "struct(net.layers{{i}})` for each i and save"
+        )
     by_name = {str(layer.get("name")).replace(":", "_"): layer for layer in layers}
     sources: dict[str, tuple[str, int]] = {}
     for name, _, _ in sizes.convolutions():

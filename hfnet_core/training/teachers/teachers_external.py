@@ -188,5 +188,6 @@ def _check_image(image: NDArray[np.uint8], dimensions: int, smallest: int) -> No
     shape = "[H, W]" if dimensions == 2 else "[H, W, 3]"
     fits = image.ndim == dimensions and (dimensions == 2 or image.shape[2] == 3)
     if image.dtype != np.uint8 or not fits or min(image.shape[:2]) < smallest:
-        raise DatasetError(f"image is {image.dtype} {image.shape}; this teacher needs uint8 {shape} of at least "
-                           f"{smallest}x{smallest}")  # fmt: skip
+        raise DatasetError(
+            f"image is {image.dtype} {image.shape}; this teacher needs uint8 {shape} of at least {smallest}x{smallest}"
+        )

@@ -14,9 +14,9 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.bag import evaluate_bag
 from hfnet_core.evaluation.html_report import worst_frames, write_html
 from hfnet_core.evaluation.metrics import Sample, score
+from hfnet_core.evaluation.offline import OfflineLocalizer
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.geometry import Pose
-from hfnet_core.localization.offline import OfflineLocalizer
 from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_core.recordings.bags import Bag
 

@@ -12,8 +12,9 @@ import onnx
 import pytest
 from helpers import TINY_SPEC, random_variables, tiny_model
 
+from hfnet_core.config import BACKENDS
 from hfnet_core.errors import BackendError, ConfigError, ModelError
-from hfnet_core.features.backends.opening import BACKENDS, open_backend
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.backends.protocol import Backend
 from hfnet_core.features.network.model_info import hash_variables
 from hfnet_core.features.network.onnx_graph import build_onnx
@@ -112,8 +113,10 @@ def test_a_fixed_size_model_refuses_other_sizes_in_one_line(tmp_path: Path) -> N
 
 def test_running_a_model_needs_only_the_runtime() -> None:
     """onnx and torch are for building and training models; a robot has neither."""
-    code = ("import sys, hfnet_core.features.extractor, hfnet_core.features.backends.onnxruntime_backend\n"
-            "sys.exit(', '.join({'onnx', 'torch'} & set(sys.modules)) or 0)")  # fmt: skip
+    code = (
+        "import sys, hfnet_core.features.extractor, hfnet_core.features.backends.onnxruntime_backend\n"
+        "sys.exit(', '.join({'onnx', 'torch'} & set(sys.modules)) or 0)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

@@ -11,8 +11,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from hfnet_core.features.detection import detect, gather, refine, suppress
 
 # Few distinct values, so that ties and plateaus are common.
-SCORES = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=18),
-                elements=st.integers(0, 12).map(lambda value: value / np.float32(16)))  # fmt: skip
+SCORES = arrays(
+    np.float32,
+    array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=18),
+    elements=st.integers(0, 12).map(lambda value: value / np.float32(16)),
+)
 
 
 def naive_max(values: np.ndarray, radius: int) -> np.ndarray:

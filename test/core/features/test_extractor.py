@@ -180,3 +180,22 @@ def test_number_and_threshold(extractor: Extractor) -> None:
     nothing = Extractor(extractor.backend, ExtractorConfig(detection_threshold=1.0)).extract(image)
     check(nothing, 160, 120)
     assert len(nothing) == 0
+
+
+@pytest.mark.parametrize("max_side", [0, 100])
+def test_the_dense_map_says_at_a_keypoint_what_the_keypoint_says(extractor: Extractor, max_side: int) -> None:
+    image = textured_image(167, 127)
+    features = Extractor(extractor.backend, ExtractorConfig(max_side_px=max_side)).extract(image)
+    assert features.dense is not None
+    np.testing.assert_allclose(features.dense.sample(features.keypoints_px), features.descriptors, atol=1e-5)
+    later = extractor.extract(np.zeros_like(image))  # another image must not change what is held
+    assert later.dense is not features.dense
+    np.testing.assert_allclose(features.dense.sample(features.keypoints_px), features.descriptors, atol=1e-5)
+
+
+def test_features_that_are_kept_drop_the_dense_map(extractor: Extractor) -> None:
+    features = extractor.extract(textured_image())
+    kept = features.without_dense()
+    assert kept.dense is None
+    assert kept.descriptors is features.descriptors
+    assert kept.without_dense() is kept

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hfnet_core.features.sampling import map_coordinates, sample_descriptors
+from hfnet_core.features.sampling import DescriptorMap, map_coordinates, sample_descriptors
+from hfnet_core.images.pixels import PixelMap
 
 
 def unit_map(rows: int, columns: int, dim: int = 8, seed: int = 0) -> np.ndarray:
@@ -63,3 +64,21 @@ def test_bilinear_and_unit_length(shape: tuple[int, int], corner_aligned: bool) 
 
 def test_no_keypoints() -> None:
     assert sample_descriptors(unit_map(3, 3), pixels(), corner_aligned=False).shape == (0, 8)
+
+
+@pytest.mark.parametrize("corner_aligned", [False, True])
+def test_a_map_is_asked_in_pixels_of_the_original_image(corner_aligned: bool) -> None:
+    cells = unit_map(4, 6)
+    pixel_map = PixelMap((2.5, 3.0), 0.0 if corner_aligned else 0.5)
+    places = pixels((0, 0), (17.25, 9.5), (47, 31))
+    found = DescriptorMap(cells, pixel_map, corner_aligned).sample(pixel_map.to_original(places))
+    np.testing.assert_allclose(found, sample_descriptors(cells, places, corner_aligned), atol=1e-5)
+
+
+@pytest.mark.parametrize("corner_aligned", [False, True])
+def test_outside_the_image_a_map_gives_what_is_nearest(corner_aligned: bool) -> None:
+    whole = DescriptorMap(unit_map(4, 6), PixelMap((1.0, 1.0), 0.5), corner_aligned)
+    found = whole.sample(pixels((-50, -9), (500, 12), (20, 1e6)))
+    np.testing.assert_array_equal(found, whole.sample(pixels((0, 0), (47, 12), (20, 31))))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert whole.sample(pixels()).shape == (0, 8)

@@ -367,8 +367,14 @@ class TestContext:
             "atexit.unregister(device.release_devices); device.release_devices()\n"
             "print(driver.allocated_bytes(), driver.pinned_arrays(), driver.contexts_here())"
         )
-        done = subprocess.run([sys.executable, "-c", code], env=child_environment(tmp_path), capture_output=True,
-                              text=True, check=False, timeout=60)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=child_environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == ["0", "0", "0"]
 
@@ -483,9 +489,13 @@ class TestCudaGraph:
         backend.close()
         counts = {name: driver.calls.count(name) for name in set(driver.calls)}
         assert counts == {
-            "cuStreamBeginCapture_v2": 2, "cuStreamEndCapture": 2, "cuGraphInstantiateWithFlags": 2, "cuGraphLaunch": 3,
-            "cuGraphExecDestroy": 2, "cuGraphDestroy": 2,
-        }  # fmt: skip
+            "cuStreamBeginCapture_v2": 2,
+            "cuStreamEndCapture": 2,
+            "cuGraphInstantiateWithFlags": 2,
+            "cuGraphLaunch": 3,
+            "cuGraphExecDestroy": 2,
+            "cuGraphDestroy": 2,
+        }
 
     def test_a_failed_recording_is_named_and_leaves_nothing(
         self, gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,13 +20,28 @@ from hfnet_core.features.backends.tensorrt.building import cache as module
 from hfnet_core.features.backends.tensorrt.building.cache import EngineCache, EngineKey
 
 KEY = EngineKey(
-    model_hash="ab" * 32, graph="cd" * 32, height=480, width=640, precision="fp16", gpu="NVIDIA GeForce RTX 4090",
-    compute_capability="8.9", tensorrt="10.3.0", cuda="12040",
-)  # fmt: skip
+    model_hash="ab" * 32,
+    graph="cd" * 32,
+    height=480,
+    width=640,
+    precision="fp16",
+    gpu="NVIDIA GeForce RTX 4090",
+    compute_capability="8.9",
+    tensorrt="10.3.0",
+    cuda="12040",
+)
 OTHER = {
-    "model_hash": "00" * 32, "graph": "11" * 32, "height": 240, "width": 320, "precision": "fp32", "gpu": "Orin",
-    "compute_capability": "8.7", "tensorrt": "8.6.1", "cuda": "11040", "recipe": 99,
-}  # fmt: skip
+    "model_hash": "00" * 32,
+    "graph": "11" * 32,
+    "height": 240,
+    "width": 320,
+    "precision": "fp32",
+    "gpu": "Orin",
+    "compute_capability": "8.7",
+    "tensorrt": "8.6.1",
+    "cuda": "11040",
+    "recipe": 99,
+}
 PLAN = bytes(range(256)) * 50
 
 
@@ -75,8 +90,10 @@ def test_nobody_else_can_write_the_files(folder: Path) -> None:
         os.umask(previous)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.suffix: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
-        ".engine": 0o600, ".json": 0o600, ".lock": 0o600
-    }  # fmt: skip
+        ".engine": 0o600,
+        ".json": 0o600,
+        ".lock": 0o600,
+    }
 
 
 def replace_content(path: Path, content: bytes) -> None:

@@ -18,9 +18,14 @@ import pytest
 
 INTERFACES = json.loads((Path(__file__).parent / "tensorrt_standin" / "interfaces.json").read_text())
 # What the stand-in adds for itself or its tests; nothing in hfnet_core may use these (checked below).
-OWN = {"ITensor": set(), "ILayer": set(), "INetworkDefinition": {"strong", "graph", "layers"},
-       "ICudaEngine": {"session", "logger", "shapes"}, "IBuilderConfig": {"flags_set", "pools"},
-       "ITimingCache": {"content"}}  # fmt: skip
+OWN = {
+    "ITensor": set(),
+    "ILayer": set(),
+    "INetworkDefinition": {"strong", "graph", "layers"},
+    "ICudaEngine": {"session", "logger", "shapes"},
+    "IBuilderConfig": {"flags_set", "pools"},
+    "ITimingCache": {"content"},
+}
 
 
 def members(cls: type, instance: Any = None) -> set[str]:

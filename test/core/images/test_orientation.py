@@ -11,10 +11,10 @@ from helpers import textured_image
 from wall import CAMERA, map_from_camera, view, wall_files
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.evaluation.offline import OfflineLocalizer
 from hfnet_core.geometry import pose_error
 from hfnet_core.images.orientation import upright_jpeg
 from hfnet_core.images.reading import read_image
-from hfnet_core.localization.offline import OfflineLocalizer
 from hfnet_core.recordings.bag_writer import write_folder_bag
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.image_folder import list_folder

@@ -104,3 +104,11 @@ def test_unscaled_pixels_stay() -> None:
     pixels = np.array([[1.25, 7.5]], np.float32)
     np.testing.assert_array_equal(PixelMap((1.0, 1.0), 0.5).to_original(pixels), pixels)
     np.testing.assert_allclose(PixelMap((2.0, 4.0), 0.5).to_original(pixels), [[3.0, 31.5]])
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_pixels_go_there_and_back(offset: float) -> None:
+    there = PixelMap((2.5, 3.0), offset)
+    points = np.array([[0.0, 0.0], [7.25, 91.5]], np.float32)
+    np.testing.assert_allclose(there.from_original(there.to_original(points)), points, atol=1e-5)
+    np.testing.assert_allclose(there.to_original(points)[0], [1.5 * offset, 2 * offset])

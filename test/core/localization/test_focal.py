@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene import CAMERA, CAMERAS, TRUTH, Scene, cloud, looking, walk
+from scene import CAMERA, CAMERAS, TRUTH, Scene, asked, cloud, looking, walk
 
 from hfnet_core import projection
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.localization import pose
+from hfnet_core.localization import pose, uncertainty
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.focal import FocalCheck, focal_fit, off_by
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.types import Camera, FocalFit, Localized, Mode
@@ -34,7 +35,7 @@ def times(camera: Camera, factor: float) -> Camera:
 def localized(room: tuple[Scene, Localizer], given: Camera) -> list[tuple[Localized, Pose]]:
     """Images of CAMERA localized as if another had taken them, and where they were taken."""
     scene, localizer = room
-    found = [(localizer.localize(scene.view(place, seed=n)[0], given), place) for n, place in enumerate(PLACES)]
+    found = [(localizer.localize([View(scene.view(place, seed=n)[0], given)]), place) for n, place in enumerate(PLACES)]
     assert all(isinstance(result, Localized) for result, _ in found)
     return found
 
@@ -44,17 +45,18 @@ def test_every_camera_model_tells_the_change(camera: Camera) -> None:
     points = cloud(300)
     pixels, visible = projection.project(points, TRUTH, times(camera, 1.01))
     pixels, points = pixels[visible] + np.random.default_rng(0).normal(0, 0.2, (visible.sum(), 2)), points[visible]
-    solution = pose.polish(pixels, points, camera, TRUTH, LocalizerConfig())
+    found, query = asked(pixels, points, camera)
+    solution = pose.polish(found, query, TRUTH, LocalizerConfig())
     assert solution is not None
-    fit = focal_fit(pose.linearised(pixels, points, solution.map_from_camera, camera), camera, 1.0)
+    fit = focal_fit(uncertainty.linearised(found, query, solution.map_from_rig), camera)
     assert fit is not None
     (change, sigma), pose_by_focal = fit
     assert change == pytest.approx(0.01, abs=0.001)
     assert sigma < 0.001
     assert abs(change - np.log(1.01)) < 5 * sigma
     # The pose that goes with the right focal length is where the derivative says.
-    there = solution.map_from_camera.translation + change * pose_by_focal[:3]
-    assert np.linalg.norm(there - TRUTH.translation) < 0.3 * pose_error(solution.map_from_camera, TRUTH)[0]
+    there = solution.map_from_rig.translation + change * pose_by_focal[:3]
+    assert np.linalg.norm(there - TRUTH.translation) < 0.3 * pose_error(solution.map_from_rig, TRUTH)[0]
 
 
 @pytest.mark.parametrize("factor", [0.9, 0.95, 1.0, 1.05, 1.1])
@@ -83,14 +85,14 @@ def test_a_plane_face_on_tells_nothing() -> None:
     wall = np.random.default_rng(0).uniform([-1.5, -1.0, 3.0], [1.5, 1.0, 3.0], (300, 3))
     pixels, visible = projection.project(TRUTH.apply(wall), TRUTH, CAMERA)
     pixels = pixels[visible] + np.random.default_rng(1).normal(0, 0.5, (visible.sum(), 2))
-    fit = focal_fit(pose.linearised(pixels, TRUTH.apply(wall)[visible], TRUTH, CAMERA), CAMERA, 1.0)
+    fit = focal_fit(uncertainty.linearised(*asked(pixels, TRUTH.apply(wall)[visible]), TRUTH), CAMERA)
     assert fit is None or abs(off_by(fit[0])) < 0.002
 
 
 def an_image(place: Pose, change: float, sigma: float = 0.001) -> Localized:
     none = np.zeros(0, np.int32)
     return Localized(place, np.eye(6), Mode.GLOBAL, 50, 60, np.zeros((0, 2), np.float32), none, (), 0.5, 1.0,
-                     focal=FocalFit(change, sigma))  # fmt: skip
+                     focal=(FocalFit(change, sigma),))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_too_little_to_warn(changes: list[float], places: list[Pose], sigma: flo
     check = FocalCheck()
     for place, change in zip(places, changes, strict=False):
         check.add(an_image(place, change, sigma))
-    check.add(replace(an_image(looking(9, 9, 0), 0.0), focal=None))  # of a rig
+    check.add(replace(an_image(looking(9, 9, 0), 0.0), focal=(None,)))  # it does not tell
     assert check.warning is None
 
 

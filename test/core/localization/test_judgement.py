@@ -9,8 +9,9 @@ import pytest
 from scene import CAMERA, Scene, looking, walk
 
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.tracking import Tracker
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.types import Features, Localization, Localized, NotLocalized
 
 TRUTH = looking(0.3, 0.9, 155.0)
@@ -41,13 +42,13 @@ def test_a_mirrored_image_has_no_pose(room: tuple[Scene, Localizer]) -> None:
     pixels = features.keypoints_px * [-1, 1] + [CAMERA.width - 1, 0]
     for prior in (None, TRUTH):
         mirrored = with_keypoints(features, np.arange(len(features)), pixels)
-        assert isinstance(room[1].localize(mirrored, CAMERA, prior), NotLocalized)
+        assert isinstance(room[1].localize([View(mirrored, CAMERA)], prior), NotLocalized)
 
 
 def test_a_rotated_image_is_a_rotated_camera(room: tuple[Scene, Localizer]) -> None:
     features = room[0].view(TRUTH)[0]
     pixels = [CAMERA.width - 1, CAMERA.height - 1] - features.keypoints_px
-    result = room[1].localize(with_keypoints(features, np.arange(len(features)), pixels), CAMERA)
+    result = room[1].localize([View(with_keypoints(features, np.arange(len(features)), pixels), CAMERA)])
     assert isinstance(result, Localized)
     assert not wrong(result, TRUTH @ Pose(np.diag([-1.0, -1.0, 1.0])))
 
@@ -58,7 +59,7 @@ def test_the_same_part_repeated_over_the_image_is_refused(room: tuple[Scene, Loc
     quarter = np.flatnonzero(features.keypoints_px[:, 0] < CAMERA.width / 4)
     tiles = [features.keypoints_px[quarter] + [tile * CAMERA.width / 4, 0] for tile in range(4)]
     tiled = with_keypoints(features, np.tile(quarter, 4), np.concatenate(tiles))
-    assert isinstance(room[1].localize(tiled, CAMERA), NotLocalized)
+    assert isinstance(room[1].localize([View(tiled, CAMERA)]), NotLocalized)
 
 
 @pytest.mark.parametrize("hidden", [0.5, 0.9, 0.98])
@@ -67,7 +68,7 @@ def test_what_stands_in_front_does_not_mislead(room: tuple[Scene, Localizer], hi
     other = Scene.make(seed=99).view(TRUTH, seed=1)[0]
     covered = features.keypoints_px[:, 0] < hidden * CAMERA.width
     descriptors = np.where(covered[:, None], other.descriptors[: len(features)], features.descriptors)
-    result = room[1].localize(dataclasses.replace(features, descriptors=descriptors), CAMERA)
+    result = room[1].localize([View(dataclasses.replace(features, descriptors=descriptors), CAMERA)])
     assert not wrong(result)
     assert isinstance(result, Localized) == (hidden < 0.95)
 
@@ -86,7 +87,7 @@ def test_a_wall_that_repeats_is_localized_rightly_or_not_at_all() -> None:
     found = 0
     for seed in range(6):
         truth = looking(0.3, 0.4, 60.0 * seed)
-        result = localizer.localize(twice.view(truth, seed=seed)[0], CAMERA)
+        result = localizer.localize([View(twice.view(truth, seed=seed)[0], CAMERA)])
         assert not wrong(result, truth)
         found += isinstance(result, Localized)
     assert found >= 1
@@ -95,10 +96,10 @@ def test_a_wall_that_repeats_is_localized_rightly_or_not_at_all() -> None:
 def test_no_prior_misleads(room: tuple[Scene, Localizer]) -> None:
     features = room[0].view(TRUTH)[0]
     rng = np.random.default_rng(0)
-    assert isinstance(room[1].localize(features, CAMERA, TRUTH), Localized)
+    assert isinstance(room[1].localize([View(features, CAMERA)], TRUTH), Localized)
     for _ in range(25):
         x, y, yaw = rng.uniform([-3, -2, 0], [3, 2, 360])
-        assert not wrong(room[1].localize(features, CAMERA, looking(x, y, yaw)))
+        assert not wrong(room[1].localize([View(features, CAMERA)], looking(x, y, yaw)))
 
 
 def test_a_tracker_that_is_given_wrong_priors_again_and_again_is_never_wrong(room: tuple[Scene, Localizer]) -> None:
@@ -109,7 +110,7 @@ def test_a_tracker_that_is_given_wrong_priors_again_and_again_is_never_wrong(roo
         if index % 4 == 0:
             x, y, yaw = rng.uniform([-3, -2, 0], [3, 2, 360])
             tracker.set_prior(looking(x, y, yaw), 0.1 * index)
-        result = tracker.process(features, CAMERA, 0.1 * (index + 1))
+        result = tracker.process([View(features, CAMERA)], 0.1 * (index + 1))
         assert not wrong(result)
         found += isinstance(result, Localized)
     assert found >= 9  # at most the first image after each wrong prior is silent

@@ -17,8 +17,9 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import MAX_PIXELS, Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import read_image
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.tracking import Tracker
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.storage import load_map
 from hfnet_core.types import Camera, Localized, NotLocalized, Reason
 
@@ -66,14 +67,14 @@ def camera_of(image: np.ndarray) -> Camera:
 def test_the_wall_itself_is_found(road: tuple[Extractor, Localizer]) -> None:
     """The tests below prove something only if this road leads somewhere."""
     extractor, localizer = road
-    assert isinstance(localizer.localize(extractor.extract(wall.view(48)), wall.CAMERA), Localized)
+    assert isinstance(localizer.localize([View(extractor.extract(wall.view(48)), wall.CAMERA)]), Localized)
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_no_image_breaks_the_road(road: tuple[Extractor, Localizer], name: str) -> None:
     extractor, localizer = road
     image, tracker = IMAGES[name], Tracker(localizer)
-    tracker.process(extractor.extract(wall.view(32)), wall.CAMERA, 0.0)
+    tracker.process([View(extractor.extract(wall.view(32)), wall.CAMERA)], 0.0)
     try:
         features = extractor.extract(image)
     except HFNetError as error:
@@ -82,9 +83,9 @@ def test_no_image_breaks_the_road(road: tuple[Extractor, Localizer], name: str) 
         return
     camera = camera_of(image)
     for result in (
-        localizer.localize(features, camera),
-        localizer.localize(features, camera, wall.map_from_camera(32)),
-        tracker.process(features, camera, 0.1),
+        localizer.localize([View(features, camera)]),
+        localizer.localize([View(features, camera)], wall.map_from_camera(32)),
+        tracker.process([View(features, camera)], 0.1),
     ):
         assert isinstance(result, NotLocalized)
         assert isinstance(result.reason, Reason)
@@ -112,7 +113,7 @@ def test_a_torn_jpeg_gives_no_wrong_pose(road: tuple[Extractor, Localizer], tmp_
         path = tmp_path / "torn.jpg"
         path.write_bytes(whole[: int(share * len(whole))])
         try:
-            result = localizer.localize(extractor.extract(read_image(path)), wall.CAMERA)
+            result = localizer.localize([View(extractor.extract(read_image(path)), wall.CAMERA)])
         except HFNetError:
             continue
         if isinstance(result, Localized):
@@ -143,7 +144,7 @@ def test_features_that_do_not_fit_are_named(
 ) -> None:
     features = dataclasses.replace(room[0].view(QUERY)[0], **change)
     with pytest.raises(error, match=says):
-        room[1].localize(features, CAMERA)
+        room[1].localize([View(features, CAMERA)])
 
 
 def test_descriptors_of_another_length_are_refused_with_a_prior_too(room: tuple[Scene, Localizer]) -> None:
@@ -151,16 +152,16 @@ def test_descriptors_of_another_length_are_refused_with_a_prior_too(room: tuple[
     other = dataclasses.replace(features, descriptors=features.descriptors[:, :7])
     for prior in (None, QUERY):
         with pytest.raises(MapError, match="7 values"):
-            room[1].localize(other, CAMERA, prior)
+            room[1].localize([View(other, CAMERA)], prior)
 
 
 def test_a_prior_that_is_no_pose_is_named_and_odometry_that_is_none_ignored(room: tuple[Scene, Localizer]) -> None:
     features = room[0].view(QUERY)[0]
     with pytest.raises(ConfigError, match="finite"):
-        room[1].localize(features, CAMERA, NAN_POSE)
+        room[1].localize([View(features, CAMERA)], NAN_POSE)
     tracker = Tracker(room[1])
     for stamp_s in (0.0, 0.1, float("nan"), -5.0, 1e18):
-        assert isinstance(tracker.process(features, CAMERA, stamp_s, NAN_POSE), Localized)
+        assert isinstance(tracker.process([View(features, CAMERA)], stamp_s, NAN_POSE), Localized)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 19])
@@ -169,6 +170,6 @@ def test_few_keypoints_give_no_pose(room: tuple[Scene, Localizer], count: int) -
     few = dataclasses.replace(features, keypoints_px=features.keypoints_px[:count], scores=features.scores[:count],
                               descriptors=features.descriptors[:count])  # fmt: skip
     for prior in (None, QUERY):
-        result = room[1].localize(few, CAMERA, prior)
+        result = room[1].localize([View(few, CAMERA)], prior)
         assert isinstance(result, NotLocalized)
         assert result.reason is Reason.TOO_FEW_KEYPOINTS

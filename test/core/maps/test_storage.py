@@ -19,6 +19,7 @@ from scene import CAMERA, Scene, looking, walk
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, HFNetError, MapError
 from hfnet_core.geometry import Pose
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.mapping.builder import build_from_keyframes
 from hfnet_core.maps import storage, tensor_file
@@ -268,8 +269,8 @@ def test_a_damaged_map_that_was_not_verified_crashes_nothing(room: Room, tmp_pat
     path.write_bytes(damaged)
     try:
         localizer = Localizer(load_map(path, verify=False))
-        localizer.localize(room.features, CAMERA)
-        localizer.localize(room.features, CAMERA, room.pose)
+        localizer.localize([View(room.features, CAMERA)])
+        localizer.localize([View(room.features, CAMERA)], room.pose)
     except MapError as error:
         assert "\n" not in str(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,8 @@ from wall import CAMERA, view
 
 from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
 from hfnet_core.geometry import Pose
-from hfnet_core.types import Camera, Features, FocalFit, Localized, Mode
+from hfnet_core.localization.correspondences import View
+from hfnet_core.types import Camera, FocalFit, Localized, Mode
 from hfnet_ros.localization_node import LocalizationNode
 from hfnet_ros.node.pipeline import Engine
 
@@ -34,11 +36,11 @@ class Traveller:
     def __init__(self) -> None:
         self.way_m = 0.0
 
-    def localize(self, features: Features, camera: Camera, prior: Pose | None = None) -> Localized:
+    def localize(self, views: Sequence[View], prior: Pose | None = None) -> Localized:
         self.way_m += 1.0
         none = np.zeros(0, np.int32)
         return Localized(looking(self.way_m, 0, 0), np.eye(6), Mode.GLOBAL, 50, 60, np.zeros((0, 2), np.float32), none,
-                         (), 0.5, 1.0, focal=FocalFit(0.05, 0.001))  # fmt: skip
+                         (), 0.5, 1.0, focal=(FocalFit(0.05, 0.001),))  # fmt: skip
 
 
 def test_the_engine_watches_one_camera_in_one_map(wall_world) -> None:
@@ -50,7 +52,7 @@ def test_the_engine_watches_one_camera_in_one_map(wall_world) -> None:
 
         def show(count: int, camera: Camera = CAMERA) -> None:
             for _ in range(count):
-                engine.process([view(0)], camera, time.time_ns(), lambda: None)
+                engine.process([view(0)], [(camera, Pose())], time.time_ns(), lambda: None)
 
         show(9)
         assert engine.focal_warning is None

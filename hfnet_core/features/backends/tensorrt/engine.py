@@ -195,8 +195,10 @@ class LoadedEngine:
         try:
             slot = self._free.get(timeout=_WAIT_S)
         except queue.Empty:
-            raise BackendError(f"all {SLOTS} buffers of the engine are in use; take the result of an image before "
-                               "submitting the next but one") from None  # fmt: skip
+            raise BackendError(
+                f"all {SLOTS} buffers of the engine are in use; take the result of an image before "
+                "submitting the next but one"
+            ) from None
         if self._closed:  # meanwhile
             self._free.put(slot)
             raise EngineClosedError("the engine is closed")

@@ -43,8 +43,10 @@ class Agreement:
         )
 
     def __str__(self) -> str:
-        return (f"lowest cosine of local descriptors {self.local_cosine:.5f}, of global {self.global_cosine:.5f}, "
-                f"largest difference of scores {self.score_difference:.2g}")  # fmt: skip
+        return (
+            f"lowest cosine of local descriptors {self.local_cosine:.5f}, of global {self.global_cosine:.5f}, "
+            f"largest difference of scores {self.score_difference:.2g}"
+        )
 
 
 _LIMITS = {
@@ -92,8 +94,13 @@ def make_engine(
     reference = OnnxRuntimeBackend(model)
     try:
         for precision in dict.fromkeys([config.precision, "fp32"]):
-            _log.warning("building a TensorRT engine for %dx%d in %s; this takes minutes and is kept in %s",
-                         width, height, precision, cache.folder)  # fmt: skip
+            _log.warning(
+                "building a TensorRT engine for %dx%d in %s; this takes minutes and is kept in %s",
+                width,
+                height,
+                precision,
+                cache.folder,
+            )
             started = time.monotonic()
             name = _timings_name(device)
             request = BuildRequest(proto, height, width, precision, config.workspace_mib, cache.side_file(name) or b"")

@@ -43,8 +43,9 @@ def test_hash_depends_on_values_and_spec_only() -> None:
 
 
 def test_same_input_gives_the_same_file() -> None:
-    first, second = (build_onnx(random_variables(), TINY_SPEC, **NAMES).SerializeToString(deterministic=True)
-                     for _ in range(2))  # fmt: skip
+    first, second = (
+        build_onnx(random_variables(), TINY_SPEC, **NAMES).SerializeToString(deterministic=True) for _ in range(2)
+    )
     assert first == second
 
 
@@ -110,9 +111,25 @@ def test_only_plain_operators() -> None:
     """No control flow and no shapes that depend on data, so that TensorRT can take the file."""
     model = build_onnx(random_variables(), TINY_SPEC, **NAMES)
     assert {node.op_type for node in model.graph.node} <= {
-        "Add", "Clip", "Conv", "DepthToSpace", "Div", "Gemm", "MatMul", "Max", "Mul", "ReduceSum", "ReduceSumSquare",
-        "Reshape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Transpose",
-    }  # fmt: skip
+        "Add",
+        "Clip",
+        "Conv",
+        "DepthToSpace",
+        "Div",
+        "Gemm",
+        "MatMul",
+        "Max",
+        "Mul",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Reshape",
+        "Slice",
+        "Softmax",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+    }
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

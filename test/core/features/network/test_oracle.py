@@ -30,8 +30,15 @@ def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     assert module.variable_shapes() == variable_shapes(NetworkSpec())
-    model = build_onnx(module.reference_weights(request.param), NetworkSpec(), name="reference", version="0",
-                       licence="Apache-2.0", subpixel=False, with_logits=True)  # fmt: skip
+    model = build_onnx(
+        module.reference_weights(request.param),
+        NetworkSpec(),
+        name="reference",
+        version="0",
+        licence="Apache-2.0",
+        subpixel=False,
+        with_logits=True,
+    )
     path = tmp_path_factory.mktemp("oracle") / "reference.onnx"
     save_onnx(model, path)
     with np.load(folder / f"oracle_seed{request.param}.npz") as stored:
@@ -43,8 +50,12 @@ def test_dense_outputs(oracle: tuple[Oracle, Path]) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     image = expected["image"].astype(np.float32)
     height, width = (side // 8 * 8 for side in image.shape)
-    names = {"logits": "logits", "scores": "scores_dense", "descriptors": "local_descriptor_map",
-             "global_descriptor": "global_descriptor"}  # fmt: skip
+    names = {
+        "logits": "logits",
+        "scores": "scores_dense",
+        "descriptors": "local_descriptor_map",
+        "global_descriptor": "global_descriptor",
+    }
     values = session.run(list(names), {"image": np.ascontiguousarray(image[None, None, :height, :width])})
     for (ours, theirs), value in zip(names.items(), values, strict=True):
         tolerance = {"logits": 1e-3, "scores": 1e-4}.get(ours, 1e-5)

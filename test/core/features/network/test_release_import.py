@@ -102,8 +102,10 @@ def test_a_damaged_release_leaves_nothing_behind(training: Path, tmp_path: Path)
     prefix.with_name("copy.index").write_bytes(training.with_name(training.name + ".index").read_bytes())
     data = training.with_name(training.name + ".data-00000-of-00001").read_bytes()
     target = prefix.with_name("copy.data-00000-of-00001")
-    for damaged, reason in ((data[: 50 << 20], "truncated"),
-                            (data[: 40 << 20] + b"?" + data[(40 << 20) + 1 :], "checksum")):  # fmt: skip
+    for damaged, reason in (
+        (data[: 50 << 20], "truncated"),
+        (data[: 40 << 20] + b"?" + data[(40 << 20) + 1 :], "checksum"),
+    ):
         target.write_bytes(damaged)
         _, error = run(str(prefix), "-o", str(tmp_path / "model.onnx"))
         assert isinstance(error, ModelError)
@@ -125,8 +127,9 @@ def test_other_networks_are_refused_by_name_and_shape(variables: dict[str, np.nd
     assert f"variable '{BIG}' has shape (7680, 16), HF-Net as released has (7680, 4096)" in refusal(tmp_path, small)
     known = {name: value for name, value in small.items() if name != "MobilenetV2/Conv/weights"}
     assert "lacks variable 'MobilenetV2/Conv/weights';" in refusal(tmp_path, known)
-    assert "lacks variable 'MobilenetV2/Conv/weights' and 1 more" in refusal(tmp_path, {n: v for n, v in known.items()
-                                                                                        if n != BIG})  # fmt: skip
+    assert "lacks variable 'MobilenetV2/Conv/weights' and 1 more" in refusal(
+        tmp_path, {n: v for n, v in known.items() if n != BIG}
+    )
     assert "unknown variable 'resnet/weights'" in refusal(tmp_path, small | {"resnet/weights": np.zeros(2)})
     objects = {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": value for name, value in small.items()}
     assert "tf.train.Checkpoint" in refusal(tmp_path, objects)
@@ -140,9 +143,11 @@ def test_values_that_cannot_be_are_refused(variables: dict[str, np.ndarray], tmp
 
 
 def test_wrong_paths_are_one_line(training: Path, tmp_path: Path) -> None:
-    for source, output, reason in ((tmp_path / "none", tmp_path / "m.onnx", "none.index: no such file"),
-                                   (training, tmp_path / "m.pb", "ends in .onnx"),
-                                   (training, tmp_path / "no_folder/m.onnx", "no such folder")):  # fmt: skip
+    for source, output, reason in (
+        (tmp_path / "none", tmp_path / "m.onnx", "none.index: no such file"),
+        (training, tmp_path / "m.pb", "ends in .onnx"),
+        (training, tmp_path / "no_folder/m.onnx", "no such folder"),
+    ):
         _, error = run(str(source), "-o", str(output))
         assert isinstance(error, HFNetError)
         assert reason in str(error)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoint_writer import write_checkpoint
 
-from hfnet_core.errors import ModelError
+from hfnet_core.errors import ConfigError, ModelError
 from hfnet_core.features.network.tensorflow_checkpoint import TensorFlowCheckpoint, checkpoint_prefix
 
 WRITTEN = Path(__file__).parents[3] / "data" / "tensorflow" / "tiny.ckpt-3"
@@ -34,9 +35,14 @@ def expected(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def test_reads_what_tensorflow_wrote() -> None:
     checkpoint = TensorFlowCheckpoint(WRITTEN)
     beta = "MobilenetV2/Conv/BatchNorm/beta"
-    named = {"MobilenetV2/Conv/weights": (3, 3, 1, 8), beta: (8,), "local_head/detector/Conv_1/biases": (65,),
-             "MobilenetV2/expanded_conv/project/weights": (1, 1, 8, 4), "global_head/vlad/clusters": (1, 1, 1, 2, 4),
-             "scalar": ()}  # fmt: skip
+    named = {
+        "MobilenetV2/Conv/weights": (3, 3, 1, 8),
+        beta: (8,),
+        "local_head/detector/Conv_1/biases": (65,),
+        "MobilenetV2/expanded_conv/project/weights": (1, 1, 8, 4),
+        "global_head/vlad/clusters": (1, 1, 1, 2, 4),
+        "scalar": (),
+    }
     named |= {f"many/variable_{k:02d}/weights": (1 + k % 5, 3) for k in range(60)}
     slots = {f"{beta}/RMSProp", f"{beta}/RMSProp_1"}
     assert set(checkpoint.names()) == named.keys() | NOT_FLOAT | slots
@@ -46,8 +52,9 @@ def test_reads_what_tensorflow_wrote() -> None:
     np.testing.assert_array_equal(checkpoint.read(f"{beta}/RMSProp"), np.ones(8, np.float32))
 
 
-@pytest.mark.parametrize(("name", "reason"), [("global_step", "data type 9"), ("text", "data type 7"),
-                                              ("partitioned", "slices")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "reason"), [("global_step", "data type 9"), ("text", "data type 7"), ("partitioned", "slices")]
+)
 def test_refuses_what_is_not_a_float_tensor(name: str, reason: str) -> None:
     with pytest.raises(ModelError, match=f"{name}.*{reason}"):
         TensorFlowCheckpoint(WRITTEN).read(name)
@@ -140,3 +147,9 @@ def test_prefix_from_whatever_is_given(tmp_path: Path) -> None:
         checkpoint_prefix(tmp_path)
     with pytest.raises(ModelError, match=r"model\.ckpt-1\.index: no such file"):
         checkpoint_prefix(training / "model.ckpt-1")
+
+
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    with pytest.raises(ConfigError, match=r"^reading a checkpoint needs google-crc32c; .*hfnet_ros\[import\]'$"):
+        TensorFlowCheckpoint(WRITTEN)

@@ -17,6 +17,7 @@ from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.keyframes.reading import described
 from hfnet_core.mapping.keyframes.workers import HERE, Done, in_order, open_workers
 from hfnet_core.mapping.keyframes.workspace import Workplace
 from hfnet_core.maps.storage import save_map
@@ -70,6 +71,15 @@ def test_an_extractor_travels_with_its_network(tmp_path: Path) -> None:
     there = pickle.loads(sent).extract(image)
     for name in ("keypoints_px", "scores", "descriptors", "global_descriptor"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
+
+
+def test_keyframes_do_not_hold_the_dense_map(tmp_path: Path) -> None:
+    extractor = Extractor(open_backend(tiny_model(tmp_path), "onnxruntime", threads=1))
+    image = textured_image()
+    assert extractor.extract(image).dense is not None
+    ((_, _, kept),) = described([(0, image)], extractor, Workplace())
+    assert len(kept) > 0
+    assert kept.dense is None
 
 
 @pytest.fixture(scope="module")

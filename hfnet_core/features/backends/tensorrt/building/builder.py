@@ -71,8 +71,10 @@ def build_plan(device: Device, request: BuildRequest, progress: Progress | None 
         if monitor is not None and monitor.stopped:
             raise BackendError("building the engine was stopped")
         if plan is None:
-            raise GpuError(f"TensorRT could not build an engine of {request.width}x{request.height}: "
-                           f"{device.latest_error('no reason given')}")  # fmt: skip
+            raise GpuError(
+                f"TensorRT could not build an engine of {request.width}x{request.height}: "
+                f"{device.latest_error('no reason given')}"
+            )
         return bytes(plan), bytes(config.get_timing_cache().serialize())
 
 

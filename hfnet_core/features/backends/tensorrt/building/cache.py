@@ -234,8 +234,9 @@ def _check_own(path: Path, found: os.stat_result, limit: int | None) -> None:
     if found.st_uid != os.geteuid():
         raise _RefusedError(f"{path}: was written by user {found.st_uid}, not by this one")
     if found.st_mode & _FOREIGN_BITS or found.st_nlink != 1:
-        raise _RefusedError(f"{path}: others could have changed it (mode {stat.filemode(found.st_mode)}, "
-                            f"{found.st_nlink} links)")  # fmt: skip
+        raise _RefusedError(
+            f"{path}: others could have changed it (mode {stat.filemode(found.st_mode)}, {found.st_nlink} links)"
+        )
     if limit is not None and found.st_size > limit:
         raise _RefusedError(f"{path}: {found.st_size} bytes are too many")
 

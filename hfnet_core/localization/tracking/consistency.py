@@ -51,21 +51,21 @@ class Consistency:
 class Sighting:
     """A pose found in an image. covariance: [6, 6] as in Localized.
 
-    odom_from_camera: at the same stamp, if known. way_m, turned_rad: the odometer's readings.
+    odom_from_rig: at the same stamp, if known. way_m, turned_rad: the odometer's readings.
     """
 
     stamp_s: float
     map_from_camera: Pose
     covariance: Array
-    odom_from_camera: Pose | None = None
+    odom_from_rig: Pose | None = None
     way_m: float = 0.0
     turned_rad: float = 0.0
 
-    def moved_to(self, odom_from_camera: Pose | None) -> Pose | None:
+    def moved_to(self, odom_from_rig: Pose | None) -> Pose | None:
         """map_from_camera where the odometry now puts the camera, None without odometry."""
-        if self.odom_from_camera is None or odom_from_camera is None:
+        if self.odom_from_rig is None or odom_from_rig is None:
             return None
-        return self.map_from_camera @ self.odom_from_camera.inverse() @ odom_from_camera
+        return self.map_from_camera @ self.odom_from_rig.inverse() @ odom_from_rig
 
 
 class Odometer:
@@ -75,14 +75,14 @@ class Odometer:
         self.way_m = self.turned_rad = 0.0
         self._last: Pose | None = None
 
-    def add(self, odom_from_camera: Pose | None) -> None:
-        if odom_from_camera is None:
+    def add(self, odom_from_rig: Pose | None) -> None:
+        if odom_from_rig is None:
             return
         if self._last is not None:
-            moved = self._last.inverse() @ odom_from_camera
+            moved = self._last.inverse() @ odom_from_rig
             self.way_m += float(np.linalg.norm(moved.translation))
             self.turned_rad += _angle(moved.rotation)
-        self._last = odom_from_camera
+        self._last = odom_from_rig
 
 
 def distance2(then: Sighting, predicted: Pose, now: Sighting, config: LocalizerConfig) -> float:
@@ -102,7 +102,7 @@ def distance2(then: Sighting, predicted: Pose, now: Sighting, config: LocalizerC
 def _motion_variance(then: Sighting, now: Sighting, config: LocalizerConfig) -> Array:
     """[6]: of position (m^2) and rotation (rad^2) after the motion from one image to another."""
     gap_s = max(now.stamp_s - then.stamp_s, 0.0)
-    if then.odom_from_camera is None or now.odom_from_camera is None:
+    if then.odom_from_rig is None or now.odom_from_rig is None:
         metres = np.hypot(_FREE_M, _FREE_M_S * gap_s)
         degrees = np.hypot(_FREE_DEG, _FREE_DEG_S * gap_s)
         return np.repeat([metres, np.radians(degrees)], 3) ** 2

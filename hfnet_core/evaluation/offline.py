@@ -15,8 +15,9 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import _image_files, read_image
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.tracking import Tracker
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.storage import load_map
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.calibration import camera_from_file
@@ -93,7 +94,7 @@ class OfflineLocalizer:
         if (camera.width, camera.height) != (width, height):
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
         features = self.extractor.extract(image)
-        return Answer(str(path), index * 10**9, self.localizer.localize(features, camera))
+        return Answer(str(path), index * 10**9, self.localizer.localize([View(features, camera)]))
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
@@ -105,7 +106,7 @@ class OfflineLocalizer:
                 except DatasetError as error:
                     result: Localization = NotLocalized(Reason.BAD_IMAGE, str(error))
                 else:
-                    result = tracker.process(features, frame.camera, frame.stamp_ns * 1e-9)
+                    result = tracker.process([View(features, frame.camera)], frame.stamp_ns * 1e-9)
                 yield Answer(f"{path.name}#{frame.index}", frame.stamp_ns, result, frame.map_from_camera)
 
     def _read(self, path: Path, given: Camera | None) -> NDArray[Any]:

@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose, pose_error
-from hfnet_core.localization.consistency import Belief, Odometer, Sighting, distance2
-from hfnet_core.localization.tracking import Tracker
+from hfnet_core.localization.tracking.consistency import Belief, Odometer, Sighting, distance2
+from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.types import Localization, Localized, Mode, NotLocalized, Reason
 
 SMALL = np.diag([0.02**2] * 3 + [np.radians(0.5) ** 2] * 3)
@@ -82,7 +82,7 @@ class Scripted:
     def __init__(self, config: LocalizerConfig) -> None:
         self.config, self.pose = config, Pose()
 
-    def localize(self, features: object, camera: object, prior: Pose | None = None, /) -> Localization:
+    def localize(self, views: object, prior: Pose | None = None) -> Localization:
         if not self.pose.is_finite():
             return NotLocalized(Reason.NO_CONSENSUS)
         if prior is not None and pose_error(prior, self.pose)[0] > 0.5:
@@ -105,7 +105,7 @@ class Ride:
     def see(self, seen: Pose, odom: Pose | None = None) -> Localization:
         self.localizer.pose, self.stamp_s = seen, self.stamp_s + 0.1
         believed = odom if odom is not None else seen
-        return self.tracker.process(None, None, self.stamp_s, ODOM_FROM_MAP @ believed if self.odometry else None)
+        return self.tracker.process([], self.stamp_s, ODOM_FROM_MAP @ believed if self.odometry else None)
 
     @property
     def belief(self) -> Belief:

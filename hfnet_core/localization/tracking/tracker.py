@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose, pose_error
-from hfnet_core.localization.consistency import UNKNOWN_PRIOR, Belief, Consistency, Odometer, Sighting, distance2
-from hfnet_core.localization.localizer import with_timings
+from hfnet_core.localization.localizer import Localizer, View
+from hfnet_core.localization.tracking.consistency import (
+    UNKNOWN_PRIOR,
+    Belief,
+    Consistency,
+    Odometer,
+    Sighting,
+    distance2,
+)
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Localizes", "Tracker"]
+__all__ = ["Tracker"]
 
 _HISTORY = 30  # accepted images over which the usual number of inliers is kept
 _SURPRISE = 0.4  # fewer than this share of the usual inliers asks for a global search
@@ -23,20 +31,8 @@ _OUT_OF_ORDER_S = 0.1  # images of several cameras may come in another order tha
 _CLEAR_WIN = 1.5  # a global pose elsewhere needs this many times the inliers of the tracked one
 
 
-F_contra = TypeVar("F_contra", contravariant=True)
-C_contra = TypeVar("C_contra", contravariant=True)
-
-
-class Localizes(Protocol[F_contra, C_contra]):
-    """A Localizer, of the features F of an image and its camera C; or a RigLocalizer, of several images and a rig."""
-
-    config: LocalizerConfig
-
-    def localize(self, features: F_contra, camera: C_contra, prior: Pose | None = None, /) -> Localization: ...
-
-
-class Tracker(Generic[F_contra, C_contra]):
-    """Localizes a stream of images from one camera, or of shots from one rig (whose pose then is "the camera's").
+class Tracker:
+    """Localizes a stream of images from one camera or one rig.
 
     The last pose, moved on by odometry (or by constant velocity), is the prior of the next image. Whenever it does not
     hold, and every `global_check_every` images, the whole map is searched with the same features. A pose beyond the
@@ -44,7 +40,7 @@ class Tracker(Generic[F_contra, C_contra]):
     rarely comes twice, a robot that was carried away keeps seeing where it is. Not thread-safe: one tracker per camera.
     """
 
-    def __init__(self, localizer: Localizes[F_contra, C_contra]) -> None:
+    def __init__(self, localizer: Localizer) -> None:
         self.localizer = localizer
         self.reset()
 
@@ -66,32 +62,30 @@ class Tracker(Generic[F_contra, C_contra]):
         self.reset()
         self._last = Sighting(stamp_s, map_from_camera, covariance)
 
-    def process(
-        self, features: F_contra, camera: C_contra, stamp_s: float, odom_from_camera: Pose | None = None
-    ) -> Localization:
-        """The pose of the next image.
+    def process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None = None) -> Localization:
+        """The pose of the next image, or of the next images of one time.
 
-        stamp_s: when it was taken, any epoch. odom_from_camera: the camera in a frame that drifts slowly and never
-        jumps; one that is not finite is ignored.
+        stamp_s: when it was taken, any epoch. odom_from_rig: the camera (or the rig) in a frame that drifts slowly and
+        never jumps; one that is not finite is ignored.
         """
-        if odom_from_camera is not None and not odom_from_camera.is_finite():
-            odom_from_camera = None
-        self._odometer.add(odom_from_camera)
-        predicted = self._predict(stamp_s, odom_from_camera)
+        if odom_from_rig is not None and not odom_from_rig.is_finite():
+            odom_from_rig = None
+        self._odometer.add(odom_from_rig)
+        predicted = self._predict(stamp_s, odom_from_rig)
         result: Localization | None = None
         if predicted is not None and self.localizer.config.tracking:
-            result = self.localizer.localize(features, camera, predicted)
+            result = self.localizer.localize(views, predicted)
             if self._wants_global(result):
-                found = self.localizer.localize(features, camera)
+                found = self.localizer.localize(views)
                 self._since_check = 0
                 result = _better(result, found)
         else:
-            result = self.localizer.localize(features, camera)
+            result = self.localizer.localize(views)
             self._since_check = 0
         if isinstance(result, NotLocalized):
             self.miss()
             return result
-        seen = Sighting(stamp_s, result.map_from_camera, result.covariance, odom_from_camera, self._odometer.way_m,
+        seen = Sighting(stamp_s, result.map_from_camera, result.covariance, odom_from_rig, self._odometer.way_m,
                         self._odometer.turned_rad)  # fmt: skip
         return self._accept(result, predicted, seen)
 
@@ -100,11 +94,11 @@ class Tracker(Generic[F_contra, C_contra]):
         belief = Belief.SEARCHING if self._last is None else Belief.LOST
         self.consistency = Consistency(belief, None, self.consistency.agreeing)
 
-    def _predict(self, stamp_s: float, odom_from_camera: Pose | None) -> Pose | None:
+    def _predict(self, stamp_s: float, odom_from_rig: Pose | None) -> Pose | None:
         last = self._last
         if last is None:
             return None
-        moved = last.moved_to(odom_from_camera)
+        moved = last.moved_to(odom_from_rig)
         if moved is not None:
             return moved
         gap_s = stamp_s - last.stamp_s
@@ -147,18 +141,23 @@ class Tracker(Generic[F_contra, C_contra]):
         held, config = self._pending, self.localizer.config
         if held is None:
             return False
-        expected = held.moved_to(seen.odom_from_camera) or held.map_from_camera
+        expected = held.moved_to(seen.odom_from_rig) or held.map_from_camera
         return distance2(held, expected, seen, config) <= config.gate_chi2
 
 
 def _doubted(result: Localized, off: tuple[float, float], distance: float, config: LocalizerConfig) -> NotLocalized:
     detail = (f"{off[0]:.2f} m and {off[1]:.0f} deg off, Mahalanobis distance {distance:.1f} of "
               f"{config.gate_chi2**0.5:.1f}: waiting for {config.gate_images} images to agree")  # fmt: skip
-    matched = result.keypoints_px if not len(result.views) else result.unused_px
     return NotLocalized(
-        Reason.INCONSISTENT, detail, result.matches, result.inliers, result.keyframes, result.timings_s,
-        unused_px=matched,
-    )  # fmt: skip
+        Reason.INCONSISTENT,
+        detail,
+        result.matches,
+        result.inliers,
+        result.keyframes,
+        result.timings_s,
+        unused_px=result.keypoints_px,
+        unused_views=result.views,
+    )
 
 
 def _better(tracked: Localization, found: Localization) -> Localization:
@@ -175,7 +174,7 @@ def _better(tracked: Localization, found: Localization) -> Localization:
     elif isinstance(tracked, NotLocalized):
         chosen = found
     other = found if chosen is tracked else tracked
-    return with_timings(chosen, dict(other.timings_s))
+    return _with_timings(chosen, dict(other.timings_s))
 
 
 def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
@@ -184,3 +183,11 @@ def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
     share = gap_s / (last.stamp_s - before.stamp_s)
     rotation = Rotation.from_rotvec(Rotation.from_matrix(before_from_last.rotation).as_rotvec() * share)
     return last.map_from_camera @ Pose(rotation.as_matrix(), before_from_last.translation * share)
+
+
+def _with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localization:
+    """The same result with further stage timings (seconds) added."""
+    merged = dict(result.timings_s)
+    for stage, seconds in extra_s.items():
+        merged[stage] = merged.get(stage, 0.0) + seconds
+    return replace(result, timings_s=merged)

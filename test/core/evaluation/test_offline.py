@@ -14,9 +14,9 @@ from helpers import tiny_model
 from wall import CAMERA, map_from_camera, noise_image, view, wall_bag, wall_files
 
 from hfnet_core.errors import DatasetError, MapError
+from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.geometry import pose_error
 from hfnet_core.images.reading import read_image
-from hfnet_core.localization.offline import OfflineLocalizer, is_bag
 from hfnet_core.types import Localized, NotLocalized
 
 

@@ -1,0 +1,122 @@
+"""Matching around a pose: a search near an expected one, and the refinement of a found one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hfnet_core.config import LocalizerConfig
+from hfnet_core.geometry import Pose
+from hfnet_core.localization import covisibility, matching, pose
+from hfnet_core.localization.correspondences import Correspondences, Query, joined
+from hfnet_core.localization.hypothesis import Hypothesis, Look, hypothesis_of
+from hfnet_core.maps.descriptors import unit
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.projection import project
+from hfnet_core.types import Mode, NotLocalized, Reason
+
+__all__ = ["NearSearch"]
+
+_GUIDED_RADIUS_PX, _GUIDED_RATIO = 12.0, 0.95  # second matching pass around a solved pose
+_ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a prior; share of their radius that inliers may have moved
+
+
+class NearSearch:
+    """Guided matching in one map."""
+
+    def __init__(self, landmark_map: LandmarkMap, config: LocalizerConfig) -> None:
+        self._map, self._config = landmark_map, config
+        self._descriptors = landmark_map.landmark_descriptors
+
+    def __call__(self, query: Query, map_from_rig: Pose) -> Hypothesis | NotLocalized:
+        """A pose near the expected one.
+
+        Where it explains the image only at the edge of the search windows, these may have cut off what contradicts it:
+        then once more around the pose found, until both agree.
+        """
+        expected, count, radius_px = map_from_rig, 0, self._config.tracking_radius_px
+        for _ in range(_ROUNDS):
+            looks = self._looks(query, expected, radius_px)
+            count = sum(len(look.found) for look in looks)
+            query.clock.lap("matching")
+            found = [hypothesis_of(query, look, looks, Mode.TRACKING, self._config) for look in looks]
+            best = max((one for one in found if one is not None), key=lambda one: one.inliers, default=None)
+            if best is None:
+                break
+            if _moved_px(query, best, expected) <= _WELL_WITHIN * radius_px:
+                return best
+            expected = best.map_from_rig
+        reason = Reason.TOO_FEW_MATCHES if count < self._config.min_inliers else Reason.NO_CONSENSUS
+        return NotLocalized(reason, f"{count} matches near the prior", count, timings_s=query.clock.seconds)
+
+    def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
+        """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.
+
+        A pose found near a prior was matched that way already, and is only polished. Evidence must hold both ways: the
+        first pass asked for the landmarks that keypoints resemble most, this one for the keypoints that landmarks do.
+        """
+        if first.mode is Mode.TRACKING:
+            return self._polish(query, first, first.found)
+        looks = self._looks(query, first.map_from_rig, _GUIDED_RADIUS_PX, first.keyframes)
+        refined = self._polish(query, first, joined([look.found for look in looks]))
+        if refined.explained < first.explained:
+            return self._polish(query, first, first.found)
+        mutual = refined.found.where(refined.agreeing & refined.found.unguided)
+        evidence = mutual if len(mutual) < first.inliers else first.evidence
+        keyframes = tuple(dict.fromkeys(keyframe for look in looks for keyframe in look.keyframes))
+        return replace(refined, keyframes=keyframes, evidence=evidence)
+
+    def _polish(self, query: Query, first: Hypothesis, found: Correspondences) -> Hypothesis:
+        """The hypothesis at the minimum of the reprojection errors, or as it was where there is none."""
+        solution = pose.polish(found, query, first.map_from_rig, self._config)
+        query.clock.lap("refinement")
+        return first.solved(solution, found)
+
+    def _looks(self, query: Query, map_from_rig: Pose, radius_px: float, known: tuple[int, ...] = ()) -> list[Look]:
+        """Guided matches of all views, and the keyframes (`known` ones and those around) they come from."""
+        out = []
+        for number, view in enumerate(query.views):
+            map_from_camera = map_from_rig @ view.rig_from_camera
+            near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
+            keyframes = tuple(dict.fromkeys(known + near))
+            found = self._match(query, number, map_from_camera, keyframes, radius_px)
+            out.append(Look(number, keyframes, found))
+        return out
+
+    def _match(
+        self, query: Query, view: int, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float
+    ) -> Correspondences:
+        landmarks = covisibility.landmarks_seen_by(self._map, keyframes)
+        projections, visible = project(self._map.landmarks_xyz[landmarks], map_from_camera, query.cameras[view])
+        often = covisibility.seen_most(self._map, landmarks[visible], self._config.guided_landmarks)
+        landmarks, projections = landmarks[visible][often], projections[visible][often]
+        keypoints, descriptors = query.keypoints[view], query.views[view].features.descriptors
+        matches = matching.match_guided(
+            keypoints, descriptors, projections, unit(self._descriptors[landmarks]), landmarks, radius_px, _GUIDED_RATIO
+        )
+        return query.located(view, matches, self._map)
+
+
+def _moved_px(query: Query, hypothesis: Hypothesis, expected: Pose) -> float:
+    """How far the image shows the inliers from where the prior expected them, median at the reference width.
+
+    Of several views the one that moved most: its windows may have been in the wrong place. One without inliers counts
+    by where its camera's axis points.
+    """
+    support = hypothesis.found.where(hypothesis.agreeing)
+    moved = pose.errors_px(support, query, expected)
+    out = 0.0
+    for number in range(len(query.views)):
+        own = moved[(support.views == number) & np.isfinite(moved)]
+        out = max(
+            out, float(np.median(own)) if len(own) else _turned_px(query, number, hypothesis.map_from_rig, expected)
+        )
+    return out
+
+
+def _turned_px(query: Query, view: int, map_from_rig: Pose, expected: Pose) -> float:
+    """How far a turn from one pose to another moves what is far away, in pixels of a view at the reference width."""
+    cosine = np.trace(map_from_rig.rotation.T @ expected.rotation) / 2.0 - 0.5
+    return float(np.arccos(np.clip(cosine, -1.0, 1.0))) * query.cameras[view].focal_length[0]
