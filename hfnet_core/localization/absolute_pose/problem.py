@@ -22,7 +22,6 @@ from hfnet_core.types import Camera
 __all__ = ["Problem", "Seen"]
 
 _NEAREST = 1e-9  # metres; a depth below it makes an error that is out of every bound
-_NEXT, _AFTER = np.array([1, 2, 0]), np.array([2, 0, 1])  # axes, for cross products
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +69,12 @@ class Problem:
 
     @property
     def count(self) -> int:
-        return int(self.starts[-1])
+        return self.points.shape[1]
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """[C] how many correspondences each camera has."""
+        return self.starts[1:] - self.starts[:-1]
 
     @cached_property
     def is_single(self) -> bool:
@@ -112,7 +116,8 @@ class Problem:
         return np.minimum(across, 1.0, out=across)
 
     def linearised(self, pose: Array) -> tuple[Array, Array, tuple[Array, Array]]:
-        """Errors [2, N] of a pose [12], these squared [N], and what `derivatives` wants to know."""
+        """Errors [2, N] of a pose [12], NaN behind its camera, these squared [N], and what `derivatives`
+        wants."""
         turned = pose[:9].reshape(3, 3) @ self.points
         sums = (self.rows * (turned + pose[9:, None])).sum(axis=1)
         if self.offsets is not None:
@@ -120,22 +125,19 @@ class Problem:
         depths = np.where(sums[2] > _NEAREST, sums[2], np.nan)
         errors = sums[:2] / depths
         squared = errors[0] * errors[0] + errors[1] * errors[1]
-        return errors, np.where(np.isnan(squared), np.inf, squared), (turned, depths)
+        return errors, squared, (turned, depths)
 
-    def derivatives(self, linear: tuple[Array, Array], errors: Array, chosen: NDArray[np.bool_]) -> Array:
-        """[6, 2 K] of the errors of K chosen correspondences, first of all across, then down.
+    def derivatives(self, linear: tuple[Array, Array], errors: Array) -> Array:
+        """[6, 2, N] of the errors of a pose; NaN where these are.
 
         By a shift, metres, of the points in the rig's frame and by a turn about its axes of them around the rig.
         """
         turned, depths = linear
-        turned, rows = turned[:, chosen], self.rows[:, :, chosen]
-        by_point = (rows[:2] - errors[:, None, chosen] * rows[2]) / depths[chosen]
-        by_point = by_point.swapaxes(0, 1)  # [3, 2, K]
-        out = np.empty((6, *by_point.shape[1:]))
-        out[:3] = by_point
-        turned = turned[:, None]
-        out[3:] = turned[_NEXT] * by_point[_AFTER] - turned[_AFTER] * by_point[_NEXT]
-        return out.reshape(6, -1)
+        out = np.empty((6, *errors.shape))
+        np.divide(self.rows[:2] - errors[:, None] * self.rows[2], depths, out=out[:3].swapaxes(0, 1))
+        (x, y, z), (by_x, by_y, by_z) = turned, out[:3]
+        out[3], out[4], out[5] = y * by_z - z * by_y, z * by_x - x * by_z, x * by_y - y * by_x
+        return out
 
 
 def _rows_of(seen: Seen, max_error_px: float) -> tuple[Array, Array, NDArray[np.bool_]]:

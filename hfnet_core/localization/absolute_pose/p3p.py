@@ -160,7 +160,9 @@ def _adjugate(matrix: Array) -> Array:
 
 
 def _trace(one: Array, other: Array) -> Array:
-    return np.asarray(np.tensordot(_TRACE, one * other, 1))
+    """[...] of products of matrices [6, ...]."""
+    product = one * other
+    return np.asarray((_TRACE @ product.reshape(6, -1)).reshape(product.shape[1:]))
 
 
 def _rotations(seen: Array, points: Array) -> Array:

@@ -6,22 +6,23 @@ at a time. Hypotheses are made and scored by the hundred: what an array operatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.localization.p3p import SAMPLE, solve_p3p
-from hfnet_core.localization.pose_problem import Problem, Seen
+from hfnet_core.localization.absolute_pose.p3p import SAMPLE, solve_p3p
+from hfnet_core.localization.absolute_pose.problem import Problem, Seen
 
 __all__ = ["Ransac", "Seen", "solve_absolute_pose"]
 
-_FIRST_BATCH, _LARGEST_BATCH = 32, 512
-_POLISH_STEPS = 4
-_CAUCHY = 1 / 36  # squared share of the largest error at which an inlier has half its weight: 1 of 6 px
+_FIRST_BATCH, _LARGEST_BATCH = 64, 512
+_POLISH_STEPS = 6
 _LITTLE = 0.01  # inliers' worth of cost that is not worth another step
 _FEWER = np.arange(SAMPLE)[:, None]
 
@@ -90,12 +91,10 @@ def _search(problem: Problem, ransac: Ransac) -> _Found | None:
 
 def _samples(problem: Problem, begin: int, end: int, seed: int) -> NDArray[np.int64]:
     """[3, B] of three correspondences of one camera, all different; each camera as often as it has correspondences."""
-    sizes = np.diff(problem.starts)
-    sizes[sizes < SAMPLE] = 0
     drawn = _random(seed, end)[:, begin:end]
-    if len(sizes) == 1:
-        start, size = 0, sizes[0]
-    else:
+    start, size = problem.starts[0], problem.sizes[0]
+    if len(problem.sizes) > 1:
+        sizes = np.where(problem.sizes >= SAMPLE, problem.sizes, 0)
         total = sizes.sum()
         if total == 0:
             return np.zeros((SAMPLE, 0), np.int64)
@@ -138,18 +137,18 @@ def _optimised(problem: Problem, start: Array) -> _Found:
     pose = start
     for _ in range(_POLISH_STEPS):
         errors, squared, linear = problem.linearised(pose)
-        cost = float(np.minimum(squared, 1.0).sum())
+        inliers = squared < 1.0
+        count = np.count_nonzero(inliers)
+        cost = float(squared[inliers].sum()) + len(squared) - count
         gained = np.inf if best is None else best.cost - cost
         if not gained > 0:
             break
-        inliers = squared < 1.0
         best = _Found(pose, cost, inliers)
-        if gained < _LITTLE or np.count_nonzero(inliers) <= SAMPLE:
+        if gained < _LITTLE or count <= SAMPLE:
             break
-        rows = problem.derivatives(linear, errors, inliers)
-        weighted = rows * np.tile(1.0 / (1.0 + squared[inliers] / _CAUCHY), 2)
+        rows = problem.derivatives(linear, errors)[..., inliers].reshape(6, -1)
         try:
-            step = np.linalg.solve(weighted @ rows.T, weighted @ errors[:, inliers].reshape(-1))
+            step = np.linalg.solve(rows @ rows.T, rows @ errors[:, inliers].reshape(-1))
         except np.linalg.LinAlgError:
             break
         pose = _moved(pose, step)
@@ -175,12 +174,13 @@ def _moved(pose: Array, step: Array) -> Array:
 
 def _needed(problem: Problem, best: _Found | None, ransac: Ransac) -> int:
     """Samples until one without an outlier is as good as sure, if there are as many inliers as of this pose."""
-    sizes = np.diff(problem.starts)
-    shares = np.full(len(sizes), min(ransac.enough / problem.count, 1.0))
-    if best is not None and np.count_nonzero(best.inliers) > ransac.enough:
-        within = np.concatenate([[0], np.cumsum(best.inliers)])
-        shares = np.diff(within[problem.starts]) / np.maximum(sizes, 1)
-    chance = float((sizes * shares**SAMPLE).sum() / problem.count)
+    shares = [min(ransac.enough / problem.count, 1.0)]
+    if best is not None and (count := np.count_nonzero(best.inliers)) > ransac.enough:
+        shares = [count / problem.count]
+        if len(problem.sizes) > 1:
+            within = [np.count_nonzero(best.inliers[a:b]) for a, b in pairwise(problem.starts)]
+            shares = [inliers / max(size, 1) for inliers, size in zip(within, problem.sizes, strict=True)]
+    chance = sum(size * share**SAMPLE for size, share in zip(problem.sizes, shares, strict=False)) / problem.count
     if chance >= 1.0:
         return 0
-    return int(min(np.ceil(np.log1p(-ransac.confidence) / np.log1p(-chance)), ransac.max_iterations))
+    return int(min(math.ceil(math.log1p(-ransac.confidence) / math.log1p(-chance)), ransac.max_iterations))
