@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export AMENT_PREFIX_PATH := $(abspath $(VENV))
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-.PHONY: demo test test-train lint clean
+.PHONY: demo test test-train lint docs clean
 
 demo: $(VENV)/.run  ## render a place, map it, localize in it through ROS, show the result
 	$(BIN)/python -m hfnet_ros.demo --output $(OUTPUT)
@@ -18,6 +18,9 @@ test: lint  ## all tests that need neither torch nor a GPU
 test-train: $(VENV)/.train  ## the tests that need torch
 	$(BIN)/mypy
 	$(BIN)/python -m pytest test/core/training
+
+docs: $(VENV)/.docs  ## the site, with its notebook executed: site/index.html
+	$(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -41,5 +44,9 @@ $(VENV)/.train: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OUTPUT) build install log *.egg-info
+	rm -rf $(VENV) $(OUTPUT) site build install log *.egg-info

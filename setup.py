@@ -6,7 +6,11 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "hfnet_ros"
+URL = "https://github.com/hfnet-ros/hfnet_ros"  # a placeholder, in this one place, until the project has a home
 HERE = Path(__file__).parent
+MAINTAINER, EMAIL = reversed(
+    re.search(r'<maintainer email="(.+?)">(.+?)<', (HERE / "package.xml").read_text()).groups()
+)
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "hfnet_core/version.py").read_text()).group(1)
 
 ROS_WHEELS = [  # rclpy and messages for machines without a ROS installation (x86_64 Linux)
@@ -35,8 +39,10 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    maintainer="hfnet_ros developers",
-    maintainer_email="maintainers@example.org",
+    url=URL,
+    project_urls={"Changelog": f"{URL}/blob/main/CHANGELOG.md", "Issues": f"{URL}/issues"},
+    maintainer=MAINTAINER,
+    maintainer_email=EMAIL,
     packages=find_packages(include=["hfnet_core", "hfnet_core.*", "hfnet_ros", "hfnet_ros.*"]),
     package_data={"hfnet_core": ["py.typed", "maintenance/viewer.html", "models/*.onnx", "models/*.md"]},
     data_files=[
@@ -72,6 +78,7 @@ setup(
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
         "import": ["onnx>=1.15", "google-crc32c>=1.5"],
+        "docs": [*EVALUATION, "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "mkdocs-jupyter>=0.25"],
         "dev": [
             "pytest>=8",
             "pytest-xdist",

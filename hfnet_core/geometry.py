@@ -60,9 +60,11 @@ class Pose:
         return out
 
     def inverse(self) -> Pose:
+        """b_from_a."""
         return Pose(self.rotation.T, -self.rotation.T @ self.translation)
 
     def __matmul__(self, other: Pose) -> Pose:
+        """a_from_b @ b_from_c is a_from_c."""
         return Pose(self.rotation @ other.rotation, self.rotation @ other.translation + self.translation)
 
     def apply(self, points: NDArray[Any]) -> Array:
@@ -71,6 +73,7 @@ class Pose:
         return moved
 
     def is_finite(self) -> bool:
+        """Whether all of it are numbers."""
         return bool(np.isfinite(self.rotation).all() and np.isfinite(self.translation).all())
 
 

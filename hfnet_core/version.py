@@ -1,5 +1,8 @@
-"""The version, in this one place for Python; package.xml repeats it and a test compares them."""
+"""The version, in this one place for Python: that of the weights that ship, but for its last digit (see CHANGELOG.md).
+
+package.xml repeats it and a test compares both with the weights.
+"""
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.6.0"

@@ -46,9 +46,15 @@ PACKAGE_XML = """<?xml version="1.0"?>
 C_LIBRARY = "rosidl_generator_c"
 TYPE_SUPPORTS = ("rosidl_typesupport_fastrtps_c", "rosidl_typesupport_introspection_c", "rosidl_typesupport_c")
 RUNTIME = (
-    "rosidl_runtime_c", "rcutils", "rmw", "rosidl_typesupport_c", "rosidl_typesupport_fastrtps_c",
-    "rosidl_typesupport_fastrtps_cpp", "rosidl_typesupport_introspection_c", "fastcdr",
-)  # fmt: skip
+    "rosidl_runtime_c",
+    "rcutils",
+    "rmw",
+    "rosidl_typesupport_c",
+    "rosidl_typesupport_fastrtps_c",
+    "rosidl_typesupport_fastrtps_cpp",
+    "rosidl_typesupport_introspection_c",
+    "fastcdr",
+)
 
 
 class BuildError(HFNetError):
@@ -139,14 +145,35 @@ class _Build:
             target = self.scratch / "objects" / output.name / f"{len(objects)}.o"
             target.parent.mkdir(parents=True, exist_ok=True)
             compiler = ["cc"] if source.suffix == ".c" else ["c++", "-std=c++17"]
-            _call([*compiler, "-O1", "-fPIC", *(f"-I{path}" for path in self._includes()), "-c", str(source), "-o",
-                   str(target)])  # fmt: skip
+            _call(
+                [
+                    *compiler,
+                    "-O1",
+                    "-fPIC",
+                    *(f"-I{path}" for path in self._includes()),
+                    "-c",
+                    str(source),
+                    "-o",
+                    str(target),
+                ]
+            )
             objects.append(str(target))
-        _call([
-            "c++", "-shared", "-o", str(output), f"-Wl,-soname,{output.name}", *objects, f"-L{self.lib}",
-            "-Wl,--no-as-needed", *(f"-l{name}" for name in needed), "-Wl,--as-needed",
-            *(f"-l{name}" for name in libraries), f"-Wl,-rpath,{self.lib}",
-        ])  # fmt: skip
+        _call(
+            [
+                "c++",
+                "-shared",
+                "-o",
+                str(output),
+                f"-Wl,-soname,{output.name}",
+                *objects,
+                f"-L{self.lib}",
+                "-Wl,--no-as-needed",
+                *(f"-l{name}" for name in needed),
+                "-Wl,--as-needed",
+                *(f"-l{name}" for name in libraries),
+                f"-Wl,-rpath,{self.lib}",
+            ]
+        )
 
     def _includes(self) -> list[Path]:
         import numpy as np

@@ -16,21 +16,22 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
-from hfnet_core.errors import ConfigError
-from hfnet_core.geometry import Array, Pose, moved_covariance
+from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration import camera_from_info
+from hfnet_core.recordings.tum import parse_pose
 from hfnet_core.types import Camera
 
 __all__ = [
     "array_to_image",
     "camera_from_info",
     "covariance_from_msg",
-    "covariance_of_base",
     "decode_compressed_image",
     "decode_raw_image",
+    "frame_name",
     "frustums_to_marker",
     "keyframes_to_marker",
     "landmarks_to_cloud",
@@ -61,6 +62,11 @@ def stamp_from_ns(stamp_ns: int) -> Time:
     return Time(sec=stamp_ns // NS_PER_S, nanosec=stamp_ns % NS_PER_S)
 
 
+def frame_name(text: str) -> str:
+    """A frame as tf2 names it: old drivers begin it with a slash, which tf2 refuses."""
+    return text.lstrip("/")
+
+
 def header(frame_id: str, stamp_ns: int) -> Header:
     return Header(frame_id=frame_id, stamp=stamp_from_ns(stamp_ns))
 
@@ -87,13 +93,9 @@ def pose_from_text(text: str, name: str) -> Pose | None:
     if not text.strip():
         return None
     try:
-        x, y, z, qx, qy, qz, qw = (float(word) for word in text.replace(",", " ").split())
-        pose = Pose.from_quat_xyzw([qx, qy, qz, qw], [x, y, z])
-    except ValueError:
-        pose = Pose(translation=np.full(3, np.nan))
-    if not pose.is_finite():
-        raise ConfigError(f"{name}: {text!r} is not a pose `x y z qx qy qz qw`")
-    return pose
+        return parse_pose(text)
+    except DatasetError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def poses_from_text(text: str, count: int, name: str) -> list[Pose | None]:
@@ -155,16 +157,17 @@ def covariance_from_msg(values: Sequence[float]) -> Array:
     return covariance
 
 
-def covariance_of_base(covariance: Array, map_from_camera: Pose, base_from_camera: Pose) -> Array:
-    """Move a camera's covariance [6, 6] (position, then rotation about the map's axes) to the robot's base."""
-    return moved_covariance(covariance, map_from_camera.rotation @ base_from_camera.inverse().translation)
-
-
 def array_to_image(pixels: NDArray[np.uint8], frame_id: str, stamp_ns: int) -> Image:
     """An RGB image [H, W, 3]."""
     height, width = pixels.shape[:2]
-    return Image(header=header(frame_id, stamp_ns), height=height, width=width, encoding="rgb8", step=3 * width,
-                 data=_bytes(pixels.tobytes()))  # fmt: skip
+    return Image(
+        header=header(frame_id, stamp_ns),
+        height=height,
+        width=width,
+        encoding="rgb8",
+        step=3 * width,
+        data=_bytes(pixels.tobytes()),
+    )
 
 
 def _bytes(data: bytes) -> array[int]:
@@ -187,10 +190,16 @@ def landmarks_to_cloud(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int) 
     points[:, 3] = ends[1::step] - ends[:-1:step]
     names = ("x", "y", "z", "intensity")
     return PointCloud2(
-        header=header(frame_id, stamp_ns), height=1, width=len(points), point_step=16, row_step=16 * len(points),
+        header=header(frame_id, stamp_ns),
+        height=1,
+        width=len(points),
+        point_step=16,
+        row_step=16 * len(points),
         fields=[PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate(names)],
-        is_bigendian=False, is_dense=bool(np.isfinite(points).all()), data=_bytes(points.tobytes()),
-    )  # fmt: skip
+        is_bigendian=False,
+        is_dense=bool(np.isfinite(points).all()),
+        data=_bytes(points.tobytes()),
+    )
 
 
 def keyframes_to_marker(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int, depth_m: float = 0.1) -> Marker:
@@ -203,9 +212,13 @@ def keyframes_to_marker(landmark_map: LandmarkMap, frame_id: str, stamp_ns: int,
 
 
 def frustums_to_marker(
-    views: Iterable[tuple[Pose, Camera]], frame_id: str, stamp_ns: int, name: str, rgb: tuple[float, float, float],
+    views: Iterable[tuple[Pose, Camera]],
+    frame_id: str,
+    stamp_ns: int,
+    name: str,
+    rgb: tuple[float, float, float],
     depth_m: float,
-) -> Marker:  # fmt: skip
+) -> Marker:
     """Outlines of what cameras see, `depth_m` deep; views: map_from_camera and camera. Without views it is deleted."""
     marker = Marker(header=header(frame_id, stamp_ns), ns=name, type=Marker.LINE_LIST)
     marker.scale.x = 0.05 * depth_m

@@ -30,16 +30,25 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.synthetic import walk
-from hfnet_ros.evaluate import Query, Run, report, run
+from hfnet_ros.evaluate import Playback, QueryBag, Run, report, run
 from hfnet_ros.processes import use_wheels
+from hfnet_ros.rclpy_typed import shut_down
 
 __all__ = ["DemoError", "check", "main"]
 
 _LEAST_SHARE = 0.5  # of the images that show something and were not passed over for a newer one
 _LEAST_POSES = 20  # however slow the machine
 _KEYFRAME_DISTANCE_M = 0.2  # in a yard of ten metres, more keyframes add time rather than accuracy
-_OWN = ("map_pass", "query_pass", "courtyard.hfmap", "logs", "evaluation.json", "evaluation.png", "evaluation.html",
-        "poses_tum.txt")  # fmt: skip
+_OWN = (
+    "map_pass",
+    "query_pass",
+    "courtyard.hfmap",
+    "logs",
+    "evaluation.json",
+    "evaluation.png",
+    "evaluation.html",
+    "poses_tum.txt",
+)
 _DOMAINS = 100
 
 
@@ -138,17 +147,19 @@ def _demo(folder: Path, model: Path | None, rate_hz: float) -> None:
         rendered_s = time.monotonic()
         map_file = _build(folder, model, show)
     mapped_s = time.monotonic()
-    query = Query.read(folder / "query_pass")
+    query = QueryBag.read(folder / "query_pass")
     parameters = {"model_file": model.resolve()} if model is not None else {}
     seconds = len(query.images) / rate_hz
     with console.status(f"playing {len(query.images)} images to the node at {rate_hz:g} Hz ({seconds:.0f} s)"):
-        done = run(query, map_file=map_file, rate_hz=rate_hz, blind=blind, parameters=parameters, logs=folder / "logs")
+        done = run(query, Playback(map_file, rate_hz, parameters, logs=folder / "logs"), blind=blind)
     title = "Courtyard, mapped on one day, localized on another"
     report(done, query, folder, title=title, map_file=map_file)
     print(f"map: {map_file}   bags: {folder / 'map_pass'}, {folder / 'query_pass'}")
     ended_s = time.monotonic()
-    print(f"rendering {rendered_s - started_s:.0f} s, mapping {mapped_s - rendered_s:.0f} s, "
-          f"playing and judging {ended_s - mapped_s:.0f} s: {ended_s - started_s:.0f} s in all")  # fmt: skip
+    print(
+        f"rendering {rendered_s - started_s:.0f} s, mapping {mapped_s - rendered_s:.0f} s, "
+        f"playing and judging {ended_s - mapped_s:.0f} s: {ended_s - started_s:.0f} s in all"
+    )
     check(done)
 
 
@@ -173,7 +184,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     finally:
-        rclpy.try_shutdown()
+        shut_down()
     return 0
 
 

@@ -40,16 +40,17 @@ from hfnet_core.recordings.bags import Bag, BagStamp
 from hfnet_core.recordings.options import BagOptions, PoseOptions
 from hfnet_core.recordings.tum import write_tum
 from hfnet_ros.conversions import pose_from_msg, stamp_to_ns
-from hfnet_ros.player import LATCHED, Timing
+from hfnet_ros.player import Timing
 from hfnet_ros.processes import Child, ChildError, node_arguments, use_wheels
+from hfnet_ros.rclpy_typed import LATCHED, destroy_node, shut_down
 
-__all__ = ["Listener", "Query", "Run", "main", "report", "run"]
+__all__ = ["Listener", "Playback", "QueryBag", "Run", "main", "report", "run"]
 
 _SPIN_S = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Query:
+class QueryBag:
     """A bag read for its images' stamps and truth. image, info: its topics."""
 
     path: Path
@@ -59,7 +60,7 @@ class Query:
     options: BagOptions
 
     @classmethod
-    def read(cls, path: Path, options: BagOptions | None = None) -> Query:
+    def read(cls, path: Path, options: BagOptions | None = None) -> QueryBag:
         """Raises DatasetError when the bag cannot be read or has no images or poses."""
         with Bag(path, options) as bag:
             bag.require_poses()
@@ -118,7 +119,7 @@ class Listener:
         while (left_s := until_s - time.monotonic()) > 0:
             rclpy.spin_once(self._node, timeout_sec=left_s)
 
-    def samples(self, query: Query, config: EvaluationConfig, blind: Collection[int] = ()) -> list[Sample]:
+    def samples(self, query: QueryBag, config: EvaluationConfig, blind: Collection[int] = ()) -> list[Sample]:
         """The query's images with what was heard of each. blind: stamps of images that show nothing."""
         bag_ns = self.timing.bag_ns if self.timing is not None else int
         heard = sorted((bag_ns(stamp_ns), stamp_ns) for stamp_ns in self.poses)
@@ -153,42 +154,61 @@ class Run:
         return int(self.status.get("images dropped", "0"))
 
 
+@dataclass(frozen=True, eq=False)
+class Playback:
+    """A node and a player of our own. map_file: the node's map; parameters: further ones of it.
+
+    rate_hz: images per second, None as recorded. topics: played besides images and calibration. logs: folder for what
+    the processes write, None to forget it.
+    """
+
+    map_file: Path
+    rate_hz: float | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    topics: Sequence[str] = ()
+    logs: Path | None = None
+
+
 def run(
-    query: Query, *, map_file: Path | None, rate_hz: float | None = None, config: EvaluationConfig | None = None,
-    blind: Collection[int] = (), parameters: Mapping[str, object] | None = None, topics: Sequence[str] = (),
-    localizer: str = "/localization", logs: Path | None = None,
-) -> Run:  # fmt: skip
+    query: QueryBag,
+    playback: Playback | None = None,
+    config: EvaluationConfig | None = None,
+    *,
+    blind: Collection[int] = (),
+    localizer: str = "/localization",
+) -> Run:
     """Play the query to a node and listen. rclpy must be initialised.
 
-    map_file: start a node with this map and a player; None listens to those that run already, until the player says
-    that it has finished. rate_hz: images per second, None as recorded. parameters: further ones of the node. topics:
-    played besides images and calibration. logs: folder for what the processes write. Raises DatasetError when nothing
-    is heard, ChildError when a process fails.
+    playback: None listens to a node and a player that run already, until the player says that it has finished. blind:
+    stamps of images that show nothing. localizer: name of the node that is judged. Raises DatasetError when nothing is
+    heard, ChildError when a process fails.
     """
     config = config or EvaluationConfig()
     node = Node("evaluation")
     listener = Listener(node, localizer)
     try:
-        with ExitStack() as stack:
-            if map_file is None:
-                _follow(listener, config)
-            else:
-                folder = logs or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                given = _node_parameters(query, map_file) | dict(parameters or {})
-                child = stack.enter_context(
-                    Child("hfnet_ros.localization_node", node_arguments(given), folder / "localization_node.log")
-                )
+        if playback is None:
+            _follow(listener, config)
+        else:
+            with ExitStack() as stack:
+                logs = playback.logs or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                arguments = node_arguments(_node_parameters(query, playback.map_file) | dict(playback.parameters))
+                log = logs / "localization_node.log"
+                child = stack.enter_context(Child("hfnet_ros.localization_node", arguments, log))
                 _await_active(listener, child, config)
-                _play(listener, child, query, rate_hz, topics, folder, config)
+                with Child(
+                    "hfnet_ros.player", _player_arguments(query, playback, config), logs / "player.log"
+                ) as player:
+                    _listen(listener, child, player, config)
         samples = listener.samples(query, config, blind)
     finally:
-        node.destroy_node()
+        destroy_node(node)
     if listener.timing is None and not listener.poses:
         raise DatasetError(f"{query.path}: neither the player nor a pose of {localizer} was heard; are they running?")
     return Run(samples, score(samples, config), dict(listener.status))
 
 
-def _node_parameters(query: Query, map_file: Path) -> dict[str, object]:
+def _node_parameters(query: QueryBag, map_file: Path) -> dict[str, object]:
     if query.info is None:
         raise DatasetError(f"{query.path}: has no camera_info, which the node needs; record it beside the images")
     compressed = query.image.type == "sensor_msgs/CompressedImage"
@@ -210,22 +230,25 @@ def _await_active(listener: Listener, child: Child, config: EvaluationConfig) ->
         if listener.failed:
             raise ChildError(f"the node does not start: {listener.message}")
         if time.monotonic() > until_s:
-            raise ChildError(f"the node was not active after {config.start_timeout_s:g} s: "
-                             f"{listener.message or child.last_words()}")  # fmt: skip
+            raise ChildError(
+                f"the node was not active after {config.start_timeout_s:g} s: {listener.message or child.last_words()}"
+            )
         listener.spin()
 
 
-def _play(listener: Listener, node: Child, query: Query, rate_hz: float | None, topics: Sequence[str], logs: Path,
-          config: EvaluationConfig) -> None:  # fmt: skip
-    speed = rate_hz / query.image_rate_hz if rate_hz is not None else 1.0
+def _player_arguments(query: QueryBag, playback: Playback, config: EvaluationConfig) -> list[object]:
+    speed = playback.rate_hz / query.image_rate_hz if playback.rate_hz is not None else 1.0
     info = [query.info.name] if query.info is not None else []
-    arguments = [query.path, "--now", "--rate", speed, "--wait-for-subscriber", config.start_timeout_s,
-                 "--topics", query.image.name, *info, *topics]  # fmt: skip
-    with Child("hfnet_ros.player", arguments, logs / "player.log") as player:
-        while player.status is None:
-            node.require_alive()
-            listener.spin()
-        player.wait()
+    how = ["--now", "--rate", speed, "--wait-for-subscriber", config.start_timeout_s]
+    return [query.path, *how, "--topics", query.image.name, *info, *playback.topics]
+
+
+def _listen(listener: Listener, node: Child, player: Child, config: EvaluationConfig) -> None:
+    """Until the player has ended and late poses had their time."""
+    while player.status is None:
+        node.require_alive()
+        listener.spin()
+    player.wait()
     listener.spin(config.settle_s)
 
 
@@ -240,8 +263,15 @@ def _follow(listener: Listener, config: EvaluationConfig) -> None:
         pass
 
 
-def report(done: Run, query: Query, output: Path, *, title: str, config: EvaluationConfig | None = None,
-           map_file: Path | None = None) -> None:  # fmt: skip
+def report(
+    done: Run,
+    query: QueryBag,
+    output: Path,
+    *,
+    title: str,
+    config: EvaluationConfig | None = None,
+    map_file: Path | None = None,
+) -> None:
     """Print the table; write evaluation.{json,png,html} and the poses (TUM) into a folder, which is created."""
     config = config or EvaluationConfig()
     output.mkdir(parents=True, exist_ok=True)
@@ -281,10 +311,12 @@ def _parser() -> argparse.ArgumentParser:
 def _evaluate(arguments: argparse.Namespace) -> None:
     config = from_mapping(EvaluationConfig, {"recall_levels": arguments.levels})
     poses = PoseOptions(pose_topic=arguments.pose_topic, poses=arguments.poses)
-    query = Query.read(arguments.bag, BagOptions(arguments.image_topic, poses=poses))
+    query = QueryBag.read(arguments.bag, BagOptions(arguments.image_topic, poses=poses))
     parameters = dict(item.split(":=", 1) for item in arguments.param)
-    done = run(query, map_file=arguments.map, rate_hz=arguments.rate, config=config, parameters=parameters,
-               topics=arguments.play, localizer=arguments.node)  # fmt: skip
+    playback = None
+    if arguments.map is not None:
+        playback = Playback(arguments.map, arguments.rate, parameters, arguments.play)
+    done = run(query, playback, config, localizer=arguments.node)
     title = f"{arguments.bag.name} in {arguments.map.name if arguments.map else arguments.node}"
     report(done, query, arguments.output, title=title, config=config, map_file=arguments.map)
 
@@ -307,7 +339,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         return 130
     finally:
-        rclpy.try_shutdown()
+        shut_down()
     return 0
 
 

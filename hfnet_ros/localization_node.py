@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import signal
 import sys
@@ -10,99 +9,67 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.srv import LoadMap
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from hfnet_core.config import NodeConfig
-from hfnet_core.errors import HFNetError, first_line
+from hfnet_core.errors import HFNetError
 from hfnet_core.threads import one_blas_thread
+from hfnet_ros.guarded_node import GuardedNode, logged
 from hfnet_ros.node.bond import Heartbeat, open_heartbeat
-from hfnet_ros.node.diagnostics import Health, Level
-from hfnet_ros.node.frames import Frames, open_frames
-from hfnet_ros.node.map_component import MapView, SharedMap
+from hfnet_ros.node.diagnostics import Health, Level, Reporter
+from hfnet_ros.node.frames import open_frames
+from hfnet_ros.node.map_component import MapNotFoundError, MapView, SharedMap
 from hfnet_ros.node.outputs import Outputs
-from hfnet_ros.node.pipeline import Engine
-from hfnet_ros.node.session import Session
+from hfnet_ros.node.pipeline import Pipeline
+from hfnet_ros.node.session import Loaded, Session
 from hfnet_ros.parameters import Configs, Parameters
+from hfnet_ros.rclpy_typed import Log, bring_up, shut_down, steady_clock
 
 __all__ = ["LocalizationNode", "main"]
 
 _TICK_S = 0.2
 _SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
 _REFUSED = (HFNetError, InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException)
-_SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+_FAILURE = TransitionCallbackReturn.FAILURE
 
 
 class _ToRos(logging.Handler):
     """What the library logs goes where the node's own words go."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = get_logger("hfnet_core")
-        say = log.error if record.levelno >= logging.ERROR else log.warning
-        (say if record.levelno >= logging.WARNING else log.info)(self.format(record))
+        log = Log("hfnet_core")
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        (write if record.levelno >= logging.WARNING else log.info)(self.format(record))
 
 
-def _logged(transition: Callable[[Any, LifecycleState], TransitionCallbackReturn]) -> Any:
-    """rclpy turns an exception in a transition into an error without a word; say what it was."""
-
-    @functools.wraps(transition)
-    def wrapped(node: LocalizationNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except Exception:
-            node.get_logger().error(f"{transition.__name__} failed unexpectedly:\n{traceback.format_exc()}")
-            raise
-
-    return wrapped
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """What configure allocates and cleanup frees."""
-
-    engine: Engine
-    frames: Frames
-    outputs: Outputs
-    view: MapView | None
-
-    def close(self) -> None:
-        for part in (self.view, self.outputs, self.frames, self.engine):
-            if part is not None:
-                part.close()
-
-
-class LocalizationNode(LifecycleNode):
-    """Localizes the images of one camera in one map.
+class LocalizationNode(GuardedNode):
+    """Localizes the images of one to four cameras in one map.
 
     Raises HFNetError or rclpy's parameter exceptions when parameters given at start are refused.
     """
 
     def __init__(self, name: str = "localization", **options: Any) -> None:
         super().__init__(name, **options)
+        self.log = Log.of(self)
         self.health = Health()
-        self._loaded: _Loaded | None = None
+        self._reporter = Reporter(self, self.health)
+        self._loaded: Loaded | None = None
         self._session: Session | None = None
         self._heartbeat: Heartbeat | None = None
-        self._news, self._reported_s = "", 0.0
         self._settings = Parameters(self, lambda: self._loaded is None, self._settings_changed)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._create_services()
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still or be missing
-        self._timer = self.create_timer(_TICK_S, self._tick, clock=steady)
-        self._refuse_impossible_transitions()
+        self._timer = self.create_timer(_TICK_S, self._tick, clock=steady_clock())  # simulated time may be missing
         if self._settings.configs.node.autostart:
-            self._autostart = self.create_timer(0.0, self._start_by_itself, clock=steady)
+            self._autostart = self.create_timer(0.0, self._start_by_itself, clock=steady_clock())
 
     @property
     def _config(self) -> NodeConfig:
@@ -111,7 +78,7 @@ class LocalizationNode(LifecycleNode):
     @property
     def loaded_map(self) -> SharedMap | None:
         """The map in use, None while unconfigured."""
-        return None if self._loaded is None else self._loaded.engine.map
+        return None if self._loaded is None else self._loaded.pipeline.map
 
     def _create_services(self) -> None:
         self.create_service(Trigger, "~/relocalize", self._on_relocalize)
@@ -121,62 +88,49 @@ class LocalizationNode(LifecycleNode):
 
     # ---- lifecycle
 
-    def _refuse_impossible_transitions(self) -> None:
-        """rclpy lets a request that does not fit the state end the process; answer it with failure instead."""
-        service = self._service_change_state
-        change = service.callback
-
-        def guarded(request: Any, response: Any) -> Any:
-            try:
-                return change(request, response)
-            except Exception as error:  # rclpy's RCLError is not public
-                if type(error).__name__ != "RCLError":
-                    raise
-                self.get_logger().error(f"transition refused: {first_line(error)}")
-                response.success = False
-                return response
-
-        service.callback = guarded
+    def on_unexpected(self, where: str, error: Exception) -> None:
+        """Said in diagnostics too, until the next transition."""
+        super().on_unexpected(where, error)
+        self.health.problem("internal", f"{where}: unexpected {type(error).__name__}: {error}")
 
     def _start_by_itself(self) -> None:
-        self._autostart.cancel()
-        if self.trigger_configure() == _SUCCESS:
-            self.trigger_activate()
+        self.destroy_timer(self._autostart)
+        bring_up(self)
 
-    @_logged
+    @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load model and map, open TF, create publishers."""
         configs = self._settings.configs
         self.health.restart()
         started = time.monotonic()
-        engine = None
+        pipeline = None
         try:
-            engine = Engine(configs.node, configs.engine, configs.extractor, configs.localizer)
-            engine.warm_up()
+            pipeline = Pipeline(configs)
+            pipeline.warm_up()
             frames = open_frames(self)
             view = MapView(self) if configs.node.publish_map_cloud else None
-            self._loaded = _Loaded(engine, frames, Outputs(self, frames), view)
+            self._loaded = Loaded(pipeline, frames, Outputs(self, frames), view)
         except Exception as error:
-            if engine is not None:
-                engine.close()
+            if pipeline is not None:
+                pipeline.close()
             return self._refuse_to_configure(error)
         self.health.clear("configuration")
         self.health.state("inactive")
-        self.health.fact("model", f"{engine.info.name} {engine.info.version}")
-        self.health.fact("model hash", engine.info.model_hash)
+        self.health.fact("model", f"{pipeline.info.name} {pipeline.info.version}")
+        self.health.fact("model hash", pipeline.info.model_hash)
         self.health.fact("frames through", frames.name)
-        self._describe(engine.map)
-        landmark_map = engine.map.landmark_map
-        self.get_logger().info(
-            f"configured in {time.monotonic() - started:.2f} s: {engine.map.path} with {landmark_map.keyframes} "
-            f"keyframes and {landmark_map.landmarks} landmarks; {engine.description}; TF: {frames.name}"
+        self._describe(pipeline.map)
+        landmark_map = pipeline.map.landmark_map
+        self.log.info(
+            f"configured in {time.monotonic() - started:.2f} s: {pipeline.map.path} with {landmark_map.keyframes} "
+            f"keyframes and {landmark_map.landmarks} landmarks; {pipeline.description}; TF: {frames.name}"
         )
         return super().on_configure(state)
 
     def _refuse_to_configure(self, error: Exception) -> TransitionCallbackReturn:
         expected = isinstance(error, HFNetError)
         reason = f"cannot configure: {error if expected else f'unexpected {type(error).__name__}: {error}'}"
-        self.get_logger().error(reason if expected else f"{reason}\n{''.join(traceback.format_exception(error))}")
+        self.log.error(reason if expected else f"{reason}\n{''.join(traceback.format_exception(error))}")
         self.health.problem("configuration", reason)
         return _FAILURE
 
@@ -187,7 +141,7 @@ class LocalizationNode(LifecycleNode):
         self.health.fact("map keyframes", shown.landmark_map.keyframes)
         self.health.fact("map landmarks", shown.landmark_map.landmarks)
 
-    @_logged
+    @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start listening."""
         loaded = self._loaded
@@ -196,20 +150,19 @@ class LocalizationNode(LifecycleNode):
         result = super().on_activate(state)
         self.health.restart()
         self.health.state("active")
-        loaded.engine.forget()
-        loaded.engine.settle()
+        loaded.pipeline.forget()
+        loaded.pipeline.settle()
         loaded.outputs.forget()
-        self._show_map(loaded.engine.map)
+        self._show_map(loaded.pipeline.map)
         self._heartbeat = open_heartbeat(self, self._config.bond_heartbeat_period)
-        self._session = Session(self, lambda: self._config, loaded.engine, loaded.frames, loaded.outputs, self.health,
-                                self._report_news)  # fmt: skip
+        self._session = Session(self, self._settings, loaded, self._reporter)
         return result
 
     def _show_map(self, shown: SharedMap) -> None:
         if self._loaded is not None and self._loaded.view is not None:
             self._loaded.view.show(shown, self._config.global_frame_id or shown.landmark_map.frame_id)
 
-    @_logged
+    @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and publishing; keep model and map."""
         self._stop_listening()
@@ -217,7 +170,7 @@ class LocalizationNode(LifecycleNode):
         self.health.state("inactive")
         return super().on_deactivate(state)
 
-    @_logged
+    @logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free model and map."""
         self._release()
@@ -225,7 +178,7 @@ class LocalizationNode(LifecycleNode):
         self.health.state("unconfigured")
         return super().on_cleanup(state)
 
-    @_logged
+    @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
         self.health.state("finalized")
@@ -256,7 +209,7 @@ class LocalizationNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         self._release()
-        super().destroy_node()
+        super().destroy_node()  # type: ignore[no-untyped-call]
 
     # ---- requests
 
@@ -283,39 +236,49 @@ class LocalizationNode(LifecycleNode):
 
     async def _on_load_map(self, request: Any, response: Any) -> Any:
         """Load beside the running map, in its own thread: images go on meanwhile."""
+        response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
         loaded = self._loaded
         if loaded is None:
-            response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
-            self.get_logger().error("load_map: the node is not configured")
+            self.log.error("load_map: the node is not configured")
             return response
-        done = Future()
-
-        def load() -> None:
-            try:
-                done.set_result(loaded.engine.prepare_map(request.map_url.removeprefix("file://")))
-            except Exception as error:
-                done.set_result(error)
-            self.executor.wake()  # which waits for messages, not for futures
-
-        threading.Thread(target=load, daemon=True).start()
-        found = await done
+        path = request.map_url.removeprefix("file://")
+        found = await self._in_thread(lambda: loaded.pipeline.prepare_map(path))
         if isinstance(found, SharedMap) and loaded is self._loaded:
-            loaded.engine.use_map(found)
+            loaded.pipeline.use_map(found)
             self._describe(found)
             self._show_map(found)
             self.health.clear("load_map")
-            self.get_logger().info(f"load_map: now in {found.path}")
+            self.log.info(f"load_map: now in {found.path}")
             response.result = LoadMap.Response.RESULT_SUCCESS
             return response
         reason = found if isinstance(found, Exception) else "the node was cleaned up meanwhile"
         self.health.problem("load_map", f"load_map failed, the map stays: {reason}", Level.WARN)
-        self.get_logger().error(f"load_map failed, the map stays: {reason}")
-        response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
+        self.log.error(f"load_map failed, the map stays: {reason}")
+        missing = isinstance(found, MapNotFoundError)
+        response.result = (
+            LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST if missing else LoadMap.Response.RESULT_INVALID_MAP_DATA
+        )
         return response
+
+    def _in_thread(self, work: Callable[[], Any]) -> Future:
+        """Its result, or the exception that it raised, to be awaited."""
+        done = Future()  # type: ignore[no-untyped-call]
+
+        def run() -> None:
+            try:
+                found = work()
+            except Exception as error:
+                found = error
+            done.set_result(found)  # type: ignore[no-untyped-call]
+            if self.executor is not None:
+                self.executor.wake()  # which waits for messages, not for futures
+
+        threading.Thread(target=run, daemon=True).start()
+        return done
 
     def _settings_changed(self, configs: Configs) -> None:
         if self._loaded is not None:
-            self._loaded.engine.configure(configs.extractor, configs.localizer)
+            self._loaded.pipeline.configure(configs.extractor, configs.localizer)
 
     # ---- diagnostics
 
@@ -323,35 +286,32 @@ class LocalizationNode(LifecycleNode):
         session = self._session
         if session is not None:
             session.watch()
-        self._report_news()
-        now_s = time.monotonic()
-        if now_s - self._reported_s >= self._config.diagnostics_period_s - 0.5 * _TICK_S:
-            self._report(now_s)
+        self._reporter.news()
+        if self._reporter.is_due(self._config.diagnostics_period_s - 0.5 * _TICK_S):
+            self._reporter.note("node name", self._namesake())
+            self._reporter.publish()
             if session is not None:
                 session.publish_path()
 
-    def _report_news(self) -> None:
-        """Diagnostics at once when something changed."""
-        news = self.health.summary()[2]
-        if news != self._news:
-            self._news = news
-            self._report(time.monotonic())
-
-    def _report(self, now_s: float) -> None:
-        self._reported_s = now_s
-        name = self.get_fully_qualified_name().lstrip("/")
-        stamp_ns = self.get_clock().now().nanoseconds
-        camera = self._session.camera_frame if self._session is not None else ""
-        self._diagnostics.publish(self.health.to_msg(name, camera, stamp_ns))
+    def _namesake(self) -> str:
+        """What is wrong with the node's name, empty if nothing."""
+        own = self.get_name(), self.get_namespace()
+        if self.get_node_names_and_namespaces().count(own) < 2:
+            return ""
+        return (
+            f"several nodes are called {self.get_fully_qualified_name()}: requests reach any of them; give each a "
+            "namespace or a name"
+        )
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is asked to end; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # importing pycolmap makes it a crash with a stack trace
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     sys.setswitchinterval(_SWITCH_S)
     one_blas_thread()
-    rclpy.init(args=args)
+    # The signals are ours: rclpy's handlers would shut ROS down before the node has said goodbye.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     logging.getLogger("hfnet_core").addHandler(_ToRos())
     logging.getLogger("hfnet_core").setLevel(logging.INFO)
     node: LocalizationNode | None = None
@@ -368,7 +328,7 @@ def main(args: list[str] | None = None) -> int:
     finally:
         if node is not None:
             node.destroy_node()
-        rclpy.try_shutdown()
+        shut_down()
     return 0
 
 

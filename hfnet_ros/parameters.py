@@ -32,8 +32,11 @@ from hfnet_ros.conversions import poses_from_text, topic_of
 __all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_yaml", "parameter_names"]
 
 GROUPS: dict[str, type[Any]] = {
-    "": NodeConfig, "engine.": EngineConfig, "extractor.": ExtractorConfig, "localizer.": LocalizerConfig,
-}  # fmt: skip
+    "": NodeConfig,
+    "engine.": EngineConfig,
+    "extractor.": ExtractorConfig,
+    "localizer.": LocalizerConfig,
+}
 _STAGES = ("extractor.", "localizer.")  # may change at any time
 ANYTIME = frozenset(
     {
@@ -46,7 +49,7 @@ ANYTIME = frozenset(
         "path_length",
         "diagnostics_period_s",
     }
-)  # fmt: skip  the node settings that may change while it is configured; those of the stages always may
+)  # the node settings that may change while it is configured; those of the stages always may
 MAX_CAMERAS = 4
 _READ_ONLY = frozenset({"autostart"})
 _INT64 = 2**63 - 1

@@ -25,7 +25,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
@@ -33,13 +33,10 @@ from std_msgs.msg import String
 from hfnet_core.errors import ConfigError, DatasetError, HFNetError
 from hfnet_core.recordings.bag_reader import BagReader, Topic
 from hfnet_ros.conversions import stamp_from_ns
+from hfnet_ros.rclpy_typed import LATCHED, Log, destroy_node, profile, shut_down
 
-__all__ = ["LATCHED", "Player", "Tape", "Timing", "main"]
+__all__ = ["Player", "Tape", "Timing", "main"]
 
-LATCHED = QoSProfile(
-    depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)  # fmt: skip
 _IMAGES = ("sensor_msgs/Image", "sensor_msgs/CompressedImage")
 _RENAMED = {"tf/tfMessage": "tf2_msgs/TFMessage"}
 _QUEUE = 20  # messages kept for slow reliable subscribers
@@ -170,18 +167,26 @@ def restamp(data: bytes, timing: Timing) -> bytes:
 class Player:
     """Publishes a tape through a node."""
 
-    def __init__(self, node: Node, tape: Tape, *, rate: float = 1.0, now: bool = False, clock: bool = False,
-                 sensor_qos: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        node: Node,
+        tape: Tape,
+        *,
+        rate: float = 1.0,
+        now: bool = False,
+        clock: bool = False,
+        sensor_qos: bool = False,
+    ) -> None:
         if not rate > 0:
             raise ConfigError(f"rate: {rate!r} is not positive")
         self._node, self._tape, self._rate, self._now = node, tape, rate, now
         reliability = ReliabilityPolicy.BEST_EFFORT if sensor_qos else ReliabilityPolicy.RELIABLE
-        qos = QoSProfile(depth=_QUEUE, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
+        qos = profile(_QUEUE, reliability)
         self._publishers: dict[str, Publisher] = {}
         for topic in tape.topics:
             latched = topic.latched or topic.name.endswith("tf_static")
-            profile = LATCHED if latched else qos
-            self._publishers[topic.name] = node.create_publisher(tape.types[topic.name], topic.name, profile)
+            own = LATCHED if latched else qos
+            self._publishers[topic.name] = node.create_publisher(tape.types[topic.name], topic.name, own)
         self._stamped = {name for name, kind in tape.types.items() if _starts_with_header(kind)}
         self._transforms = {name for name, kind in tape.types.items() if kind.__name__ == "TFMessage"}
         self._timing_topic = node.create_publisher(String, "~/timing", LATCHED)
@@ -228,10 +233,11 @@ class Player:
         return timing
 
     def _tell_time(self, timing: Timing) -> None:
-        """/clock in the bag's time, or in the wall's for restamped messages."""
+        """/clock, if asked for: in the bag's time, or in the wall's for restamped messages."""
         now_ns = time.time_ns()
         bag_ns = now_ns if self._now else timing.first_ns + round((now_ns - timing.start_ns) * timing.rate)
-        self._clock.publish(Clock(clock=stamp_from_ns(max(bag_ns, 0))))
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=stamp_from_ns(max(bag_ns, 0))))
 
     def _publish(self, entry: _Entry, timing: Timing) -> None:
         message: Any = entry.data
@@ -265,8 +271,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
     parser.add_argument("--now", action="store_true", help="move stamps to the time of playing")
     parser.add_argument("--sensor-qos", action="store_true", help="publish best effort instead of reliably")
-    parser.add_argument("--wait-for-subscriber", type=float, default=0.0, metavar="SECONDS",
-                        help="begin when the images have a subscriber, at most this much later")  # fmt: skip
+    parser.add_argument(
+        "--wait-for-subscriber",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="begin when the images have a subscriber, at most this much later",
+    )
     return parser
 
 
@@ -275,18 +286,19 @@ def _run(arguments: argparse.Namespace) -> None:
     try:
         node = Node("player")
         for topic in tape.skipped:
-            node.get_logger().warning(f"{topic} is left out: its message package is not installed")
-        player = Player(node, tape, rate=arguments.rate, now=arguments.now, clock=arguments.clock,
-                        sensor_qos=arguments.sensor_qos)  # fmt: skip
+            Log.of(node).warning(f"{topic} is left out: its message package is not installed")
+        player = Player(
+            node, tape, rate=arguments.rate, now=arguments.now, clock=arguments.clock, sensor_qos=arguments.sensor_qos
+        )
         if arguments.wait_for_subscriber and not player.wait_for_subscribers(arguments.wait_for_subscriber):
             raise DatasetError(
                 f"{arguments.bag}: nobody subscribed to its images within {arguments.wait_for_subscriber:g} s; "
                 "is the node running, with remapped topics?"
             )
         player.play()
-        node.get_logger().info(f"{player.published} messages published")
+        Log.of(node).info(f"{player.published} messages published")
         time.sleep(0.2 if node.context.ok() else 0.0)  # reliable subscribers fetch the last messages
-        node.destroy_node()
+        destroy_node(node)
     finally:
         tape.close()
 
@@ -304,7 +316,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        rclpy.try_shutdown()
+        shut_down()
     return 0
 
 

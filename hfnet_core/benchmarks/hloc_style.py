@@ -27,6 +27,7 @@ from hfnet_core.maps.colmap_cameras import colmap_camera
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Features, Float32, Localization, Localized, Mode, NotLocalized, Reason
 
 __all__ = ["HlocStyle", "MapImage", "map_images", "observed_only"]
@@ -54,7 +55,9 @@ def observed_only(landmark_map: LandmarkMap) -> list[MapImage]:
     ]
 
 
-def map_images(landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource) -> list[MapImage]:
+def map_images(
+    landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource, options: BagOptions | None = None
+) -> list[MapImage]:
     """Of each keyframe all keypoints, as hloc keeps them, from the recording the map was made of.
 
     extractor: the map's. Raises DatasetError when the recording lacks a keyframe's image, or the extractor
@@ -62,7 +65,7 @@ def map_images(landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource) -
     """
     wanted = {int(stamp): keyframe for keyframe, stamp in enumerate(landmark_map.keyframe_stamps_ns)}
     found: dict[int, MapImage] = {}
-    with Bag(bag) as recording:
+    with Bag(bag, options) as recording:
         for frame in recording.frames():
             keyframe = wanted.get(frame.stamp_ns)
             if keyframe is not None:

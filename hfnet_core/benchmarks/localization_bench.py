@@ -1,4 +1,4 @@
-"""Localization measured from all sides in one run: modes, front ends, strangers, kidnapping, a baseline, time."""
+"""Localization measured from all sides in one run: modes, front ends, foreign images, kidnapping, a baseline, time."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized
 
 __all__ = [
+    "ForeignImages",
     "Kidnapping",
     "Query",
     "Rate",
     "Run",
-    "Strangers",
+    "evaluate_foreign",
     "evaluate_kidnapping",
-    "evaluate_strangers",
+    "foreign_images",
     "globally",
     "hloc_style",
     "measure",
     "read_queries",
     "sample_of",
-    "stranger_images",
     "sustained_rate",
     "tracking",
 ]
@@ -69,10 +70,10 @@ class Run:
     refusals: Mapping[str, int]
 
 
-def read_queries(bag: Path, extractor: FeatureSource) -> list[Query]:
+def read_queries(bag: Path, extractor: FeatureSource, options: BagOptions | None = None) -> list[Query]:
     """Every image of a bag as features. Raises DatasetError when the bag has no poses."""
     queries = []
-    with Bag(bag) as recording:
+    with Bag(bag, options) as recording:
         recording.require_poses()
         for frame in recording.frames():
             start = time.perf_counter()
@@ -134,12 +135,12 @@ class Rate:
 
 
 def sustained_rate(
-    landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource, config: LocalizerConfig | None = None
+    landmark_map: LandmarkMap, bag: Path, extractor: FeatureSource, options: BagOptions | None = None
 ) -> Rate:
     """How many images per second a robot could send. The first is not counted: it finds everything cold."""
-    tracker = Tracker(Localizer(landmark_map, config))
+    tracker = Tracker(Localizer(landmark_map))
     images, started = 0, 0.0
-    with Bag(bag) as recording:
+    with Bag(bag, options) as recording:
         for frame in recording.frames():
             tracker.process([View(extractor.extract(frame.image), frame.camera)], frame.stamp_ns * 1e-9)
             started = started or time.perf_counter()
@@ -148,7 +149,7 @@ def sustained_rate(
 
 
 @dataclass(frozen=True)
-class Strangers:
+class ForeignImages:
     """Images from elsewhere: how many, how many of them got a pose all the same, and why the others got none."""
 
     images: int
@@ -156,9 +157,9 @@ class Strangers:
     refusals: Mapping[str, int]
 
 
-def evaluate_strangers(
+def evaluate_foreign(
     landmark_map: LandmarkMap, images: Iterable[NDArray[Any]], extractor: FeatureSource, config: LocalizerConfig | None
-) -> Strangers:
+) -> ForeignImages:
     """Localize images from places that are not in the map. Every pose for them is a wrong one.
 
     Their cameras are unknown; a field of view of 60 degrees is assumed, as a careless user might.
@@ -176,7 +177,7 @@ def evaluate_strangers(
         result = localizer.localize([View(features, camera)])
         accepted += isinstance(result, Localized)
         reasons.append(result.reason.value if isinstance(result, NotLocalized) else None)
-    return Strangers(len(reasons), accepted, _counted(reasons))
+    return ForeignImages(len(reasons), accepted, _counted(reasons))
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def evaluate_kidnapping(
     return Kidnapping(len(parts), recovered, wrong)
 
 
-def stranger_images(folder: Path, count: int, read: Callable[[Path], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+def foreign_images(folder: Path, count: int, read: Callable[[Path], NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """`count` images of a folder, evenly spread over its sorted files."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     for index in np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,23 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.files import written_whole
 from hfnet_core.images.reading import read_image
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.recordings.options import BagOptions
 
 __all__ = ["Options", "Suite", "run", "show", "write_json"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """keypoints: per query image. model, aliked: weights. strangers: folder of images from elsewhere, or None."""
+    """keypoints: per query image. model, aliked: weights. foreign: folder of images from elsewhere, or None.
+    recording: what there is to tell about both bags.
+    """
 
     keypoints: int = 1000
     model: Path | None = None
     aliked: Path | None = None
-    strangers: Path | None = None
-    stranger_count: int = 500
+    foreign: Path | None = None
+    foreign_count: int = 500
+    recording: BagOptions = field(default_factory=BagOptions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class Suite:
     runs: Sequence[bench.Run]
     rate: bench.Rate
     kidnapping: bench.Kidnapping
-    strangers: bench.Strangers | None
+    foreign: bench.ForeignImages | None
 
 
 def run(
@@ -61,10 +65,10 @@ def run(
     query_config = ExtractorConfig(max_keypoints=options.keypoints)
     source = front_end(name, Extractor(open_backend(options.model), query_config), query_config, options.aliked)
     progress(f"{name}: map")
-    found = build_map([map_bag], mapping)
-    images = map_images(found, map_bag, mapping)
+    found = build_map([map_bag], mapping, options=options.recording)
+    images = map_images(found, map_bag, mapping, options.recording)
     progress(f"{name}: features of the queries")
-    queries = bench.read_queries(query_bag, source)
+    queries = bench.read_queries(query_bag, source, options.recording)
     ways = {
         "global": bench.globally(found),
         "tracking": bench.tracking(found),
@@ -74,15 +78,22 @@ def run(
     for title, way in ways.items():
         progress(f"{name}: {title}")
         runs.append(bench.measure(title, queries, way))
-    progress(f"{name}: sustained rate, kidnapping, strangers")
-    strangers = None
-    if options.strangers is not None:
-        elsewhere = bench.stranger_images(options.strangers, options.stranger_count, read_image)
-        strangers = bench.evaluate_strangers(found, elsewhere, source, None)
+    progress(f"{name}: sustained rate, kidnapping, foreign images")
+    foreign = None
+    if options.foreign is not None:
+        elsewhere = bench.foreign_images(options.foreign, options.foreign_count, read_image)
+        foreign = bench.evaluate_foreign(found, elsewhere, source, None)
     return Suite(
-        name, found.keyframes, found.landmarks, len(queries), Spread.of([query.extraction_s for query in queries]),
-        runs, bench.sustained_rate(found, query_bag, source), bench.evaluate_kidnapping(found, queries), strangers,
-    )  # fmt: skip
+        name,
+        found.keyframes,
+        found.landmarks,
+        len(queries),
+        Spread.of([query.extraction_s for query in queries]),
+        runs,
+        bench.sustained_rate(found, query_bag, source, options.recording),
+        bench.evaluate_kidnapping(found, queries),
+        foreign,
+    )
 
 
 def show(suite: Suite, console: Console) -> None:
@@ -107,11 +118,9 @@ def show(suite: Suite, console: Console) -> None:
     cut = suite.kidnapping
     console.print(f"cut into pieces: right within two images of {cut.recovered} of {cut.cuts} cuts, {cut.wrong} wrong "
                   "poses")  # fmt: skip
-    if suite.strangers is not None:
-        refusals = ", ".join(f"{count}: {reason}" for reason, count in suite.strangers.refusals.items())
-        console.print(
-            f"images from elsewhere: {suite.strangers.accepted} of {suite.strangers.images} accepted; {refusals}"
-        )
+    if suite.foreign is not None:
+        refusals = ", ".join(f"{count}: {reason}" for reason, count in suite.foreign.refusals.items())
+        console.print(f"images from elsewhere: {suite.foreign.accepted} of {suite.foreign.images} accepted; {refusals}")
 
 
 def write_json(path: Path, suites: Sequence[Suite]) -> None:

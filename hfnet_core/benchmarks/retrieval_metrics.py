@@ -64,20 +64,20 @@ def evaluate_retrieval(
     """
     queries = np.stack([describe(frame.image) for frame in sequence.query_frames])
     frames = np.stack([describe(frame.image) for frame in sequence.map_frames])
-    strangers = np.stack([describe(image) for image in distractors]) if distractors else None
-    found = {name: _scores(queries, frames, strangers, getattr(overlaps, name)) for name in overlaps._fields}
+    foreign = np.stack([describe(image) for image in distractors]) if distractors else None
+    found = {name: _scores(queries, frames, foreign, getattr(overlaps, name)) for name in overlaps._fields}
     if not any(found.values()):
         raise DatasetError("no query frame overlaps a map frame by half: retrieval cannot be measured on this walk")
     return {name: scores for name, scores in found.items() if scores is not None}
 
 
-def _scores(queries: Float32, frames: Float32, strangers: Float32 | None, overlap: Overlap) -> RetrievalScores | None:
+def _scores(queries: Float32, frames: Float32, foreign: Float32 | None, overlap: Overlap) -> RetrievalScores | None:
     positive = overlap.with_map >= _POSITIVE
     asked = np.flatnonzero(positive.any(axis=1))
     if len(asked) == 0:
         return None
     queries, positive = queries[asked], positive[asked]
-    strange = None if strangers is None else queries @ strangers.T
+    strange = None if foreign is None else queries @ foreign.T
 
     def recalls(database: Float32) -> Recalls:
         similarity = queries @ database.T
@@ -88,7 +88,7 @@ def _scores(queries: Float32, frames: Float32, strangers: Float32 | None, overla
         return Recalls(alone, _recall(np.hstack([similarity, strange]), among))
 
     plain, with_map = recalls(frames), recalls(adapted(frames, overlap.within_map))
-    count = 0 if strangers is None else len(strangers)
+    count = 0 if foreign is None else len(foreign)
     return RetrievalScores(len(asked), float(positive.mean()), count, plain, with_map)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
+from hfnet_core.cli.progress import progress_bars
 from hfnet_core.recordings.bag_writer import write_folder_bag
 from hfnet_core.recordings.calibration import camera_from_file
 from hfnet_core.recordings.image_folder import list_folder
@@ -46,12 +46,8 @@ def from_images(
     known = camera_from_file(calibration) if camera or calibration.is_file() else None
     output = output or Path(folder.resolve().name + (".bag" if storage == "rosbag1" else ""))
     frames = list_folder(folder, poses, rate_hz=rate, first=first, last=last, every=every)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("writing", total=len(frames))
-        count = write_folder_bag(
-            frames, known, output, storage=storage, overwrite=overwrite,
-            progress=lambda: progress.advance(task),
-        )  # fmt: skip
+    with progress_bars() as show:
+        count = write_folder_bag(frames, known, output, storage=storage, overwrite=overwrite, progress=show)
     typer.echo(
         f"{output}: {count} images, {sum(frame.map_from_camera is not None for frame in frames)} poses ({storage})"
     )

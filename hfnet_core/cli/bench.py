@@ -13,6 +13,7 @@ from rich.table import Table
 from hfnet_core.benchmarks import feature_bench, localization_suite
 from hfnet_core.benchmarks.feature_metrics import TRIALS, load_sequences
 from hfnet_core.benchmarks.retrieval_metrics import RetrievalScores
+from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.depth_sequence import Overlaps, load_depth_sequence, render_courtyard, turned
 from hfnet_core.images.reading import read_image
@@ -68,20 +69,28 @@ def features(
 
 
 @app.command()
+@with_option_sets
 def localize(
     map_bag: Annotated[Path, typer.Argument(metavar="MAP_BAG", help="Recording with poses: becomes the map.")],
     query_bag: Annotated[Path, typer.Argument(metavar="QUERY_BAG", help="Recording with poses: the queries.")],
+    recording: BagArguments,
     front_end: Annotated[list[str], typer.Option(help="hfnet, sift, orb or aliked; repeat for several.")] = ["hfnet"],  # noqa: B006
-    strangers: Annotated[Path | None, typer.Option(help="Folder of images from elsewhere.")] = None,
-    stranger_count: Annotated[int, typer.Option(min=1, help="How many of them.")] = 500,
+    foreign_images: Annotated[
+        Path | None, typer.Option("--foreign-images", "--strangers", help="Folder of images from elsewhere.")
+    ] = None,
+    foreign_count: Annotated[
+        int, typer.Option("--foreign-count", "--stranger-count", min=1, help="How many of them.")
+    ] = 500,
     keypoints: Annotated[int, typer.Option(min=10, help="Keypoints per query image.")] = 1000,
-    model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
+    model: ModelFile = None,
     aliked: Annotated[Path | None, typer.Option(help="ALIKED weights (.pth); needs the `train` extra.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
 ) -> None:
     """Recall, errors, wrong poses, calibration, time by stage; other front ends and an hloc-style baseline beside."""
     console, found = Console(), []
-    options = localization_suite.Options(keypoints, model, aliked, strangers, stranger_count)
+    options = localization_suite.Options(
+        keypoints, model, aliked, foreign_images, foreign_count, recording.of_one_camera()
+    )
     with console.status("measuring") as status:
         for name in front_end:
             found.append(localization_suite.run(name, map_bag, query_bag, options, status.update))

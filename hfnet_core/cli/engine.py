@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import EngineConfig, from_mapping
 from hfnet_core.errors import BackendError, ConfigError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL
@@ -45,8 +45,8 @@ def build(
     backend = TensorRTBackend(model, from_mapping(EngineConfig, values))
     try:
         for height, width in sizes:
-            with Progress(transient=True) as bars:
-                facts = backend.build(height, width, _Bars(bars))
+            with progress_bars() as show:
+                facts = backend.build(height, width, lambda phase, done, steps: show(phase, done, steps) or True)
             key = backend.key(height, width)
             typer.echo(f"{width}x{height}: {backend.description}, built in {facts['build_s']} s; {facts['agreement']}")
             typer.echo(f"  {backend.cache.folder / (key.name + '.engine')}")
@@ -128,20 +128,6 @@ def quantize(
 
     report = quantized_by_bag(model, bag, output, images, image_topic)
     typer.echo(f"{output}: quantized by {report.images} images; on {report.tested} others: {report}")
-
-
-class _Bars:
-    """TensorRT's progress, one bar per phase."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, phase: str, done: int, steps: int) -> bool:
-        if phase not in self._tasks:
-            self._tasks[phase] = self._bars.add_task(phase, total=steps or None)
-        self._bars.update(self._tasks[phase], completed=done)
-        return True
 
 
 def _parsed(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import EvaluationConfig, LocalizerConfig, from_mapping
 from hfnet_core.evaluation.bag import evaluate_bag, map_from_bag
@@ -19,22 +20,19 @@ from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
 from hfnet_core.localization.focal import FocalCheck
 from hfnet_core.maps.storage import MAP_SUFFIX
-from hfnet_core.recordings.options import BagOptions, PoseOptions
 from hfnet_core.types import Localized
 
 __all__ = ["eval_bag"]
 
 
+@with_option_sets
 def eval_bag(
     map_or_bag: Annotated[
         Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`, or a recording to make one of first.")
     ],
     bag: Annotated[Path, typer.Argument(metavar="BAG", help="A recording with poses of the same place.")],
-    image_topic: Annotated[str | None, typer.Option(help="Image topic, if the bag has several.")] = None,
-    pose_topic: Annotated[str | None, typer.Option(help="Topic of the true poses, or /tf.")] = None,
-    poses: Annotated[Path | None, typer.Option(help="True poses as a TUM file.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Camera, in place of camera_info.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
+    recording: BagArguments,
+    model: ModelFile = None,
     tracking: Annotated[
         bool, typer.Option(help="Use each pose as a prior for the next image.")
     ] = LocalizerConfig.tracking,
@@ -48,13 +46,13 @@ def eval_bag(
 ) -> None:
     """How well does a map localize a recording? Compares with the recording's own poses."""
     config = from_mapping(EvaluationConfig, {"recall_levels": levels})
-    options = BagOptions(image_topic, calibration=calibration, poses=PoseOptions(pose_topic=pose_topic, poses=poses))
+    options = recording.of_one_camera()
     settings = from_mapping(LocalizerConfig, {"tracking": tracking})
     with TemporaryDirectory() as folder, progress_bars() as show:
         map_file = map_or_bag
         if is_bag(map_or_bag):
             map_file = Path(folder) / f"{map_or_bag.stem}{MAP_SUFFIX}"
-            map_from_bag(map_or_bag, map_file, model, show)
+            map_from_bag(map_or_bag, map_file, model, options, show)
         localizer = OfflineLocalizer(map_file, model, localizer=settings)
         samples = evaluate_bag(localizer, bag, options, lambda done, total: show("localizing images", done, total))
     result = score(samples, config)

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.config import LocalizerConfig, from_mapping
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.offline import Answer, OfflineLocalizer, is_bag
 from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.focal import FocalCheck
-from hfnet_core.recordings.options import BagOptions
 from hfnet_core.recordings.tum import write_tum
 from hfnet_core.types import Localized
 
 __all__ = ["localize"]
 
 
+@with_option_sets
 def localize(
     map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`.")],
     source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR|BAG", help="An image, a folder of images, or a bag.")],
-    calibration: Annotated[
-        Path | None, typer.Option(help="Camera of the images (JSON or camera_info YAML); default: the bag's or map's.")
-    ] = None,
-    image_topic: Annotated[str | None, typer.Option(help="Image topic of the bag, if it has several.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
+    recording: BagArguments,
+    model: ModelFile = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the poses here: TUM lines; with --queries `NAME qw qx qy qz tx ty tz`.")
     ] = None,
@@ -40,7 +39,12 @@ def localize(
     name_parts: Annotated[int, typer.Option(min=1, help="Parts of the path that name an image in OUTPUT.")] = 1,
     tracking: Annotated[bool, typer.Option(help="In a bag, use each pose as a prior for the next image.")] = True,
 ) -> None:
-    """Where was this image taken? One line per image: its pose in the map, or why there is none."""
+    """Where was this image taken? One line per image: its pose in the map, or why there is none.
+
+    Without a calibration the bag's counts, or the map's for images. A bag's own poses are not needed.
+    """
+    options = replace(recording.of_one_camera(), poses_wanted=recording.tells_poses)
+    calibration = options.calibration
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output.parent}: no such folder to write the poses into")
     offline = OfflineLocalizer(map_file, model, localizer=from_mapping(LocalizerConfig, {"tracking": tracking}))
@@ -56,10 +60,7 @@ def localize(
         if output is not None:
             write_results(output, [(names[answer.name], pose) for answer, pose in poses])
         return
-    if is_bag(source):
-        answers = offline.bag(source, BagOptions(image_topic=image_topic, calibration=calibration))
-    else:
-        answers = offline.images(source, calibration)
+    answers = offline.bag(source, options) if is_bag(source) else offline.images(source, calibration)
     poses = _report(answers)
     if output is not None:
         write_tum(output, [(answer.stamp_ns, pose) for answer, pose in poses])

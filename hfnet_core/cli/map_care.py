@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, MapCareConfig
 from hfnet_core.errors import ConfigError
@@ -22,11 +23,11 @@ from hfnet_core.maintenance.merge import merge_maps
 from hfnet_core.maintenance.prune import Budget, prune_map
 from hfnet_core.maintenance.summary import accuracy_rows, summarize
 from hfnet_core.maintenance.view import check_view_name, draw_map
-from hfnet_core.mapping.keyframes.workspace import open_workplace
+from hfnet_core.mapping.keyframes.reading import BuildTools
+from hfnet_core.mapping.keyframes.workspace import open_workspace
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
 from hfnet_core.progress import Progress as Report
-from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
 from hfnet_core.recordings.tum import parse_pose
 
 __all__ = ["add_commands"]
@@ -43,29 +44,21 @@ def add_commands(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
+@with_option_sets
 def extend(
     path: Map,
     bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="Recordings of the same place.")],
     output: Output,
-    image_topic: Annotated[list[str] | None, typer.Option(help="Image topic; one for each of several cameras.")] = None,
-    camera_info_topic: Annotated[list[str] | None, typer.Option(help="Its calibration, if not beside it.")] = None,
-    calibration: Annotated[list[Path] | None, typer.Option(help="Calibration file instead of camera_info.")] = None,
-    pose_topic: Annotated[str | None, typer.Option(help="Topic of poses or odometry, in any frame.")] = None,
-    poses: Annotated[Path | None, typer.Option(help="Poses from a TUM file instead of a topic.")] = None,
-    pose_frame: Annotated[str | None, typer.Option(help="Frame whose poses these are [default: camera]")] = None,
-    base_from_camera: Annotated[list[str] | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Network (ONNX) [default: the one that ships]")] = None,
+    recording: BagArguments,
+    model: ModelFile = None,
 ) -> None:
     """Add recordings of another day or in other light to a map; its frame stays."""
     check_output(output)
-    config = MapBuildConfig()
+    config, options = MapBuildConfig(), recording.options()
     extractor = Extractor(open_backend(model), config.extraction)
     landmark_map = load_map(path, extractor.info.model_hash, verify=True)
-    mounts = [parse_pose(text) for text in base_from_camera or ()]
-    common = BagOptions(poses=PoseOptions(pose_topic, poses, pose_frame))
-    options = options_per_camera(common, image_topic or (), camera_info_topic or (), calibration or (), mounts)
-    with progress_bars() as show, open_workplace(output) as workplace:
-        extended = extend_map(landmark_map, bags, extractor, config, options, show, workplace)
+    with progress_bars() as show, open_workspace(output) as workspace:
+        extended = extend_map(landmark_map, bags, BuildTools(extractor, config, show, workspace), options)
         save_map(extended.landmark_map, output)
     for number, placing in enumerate(extended.placings, start=1):
         typer.echo(

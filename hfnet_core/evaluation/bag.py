@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import DatasetError
+from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.evaluation.metrics import Sample
 from hfnet_core.evaluation.offline import OfflineLocalizer
 from hfnet_core.features.backends.opening import open_backend
@@ -25,11 +25,21 @@ from hfnet_core.types import Localization, NotLocalized, Reason
 __all__ = ["evaluate_bag", "map_from_bag"]
 
 
-def map_from_bag(path: Path, output: Path, model: Path | None = None, progress: Progress = silent) -> None:
+def map_from_bag(
+    path: Path,
+    output: Path,
+    model: Path | None = None,
+    options: BagOptions | None = None,
+    progress: Progress = silent,
+) -> None:
     """Build a map of a recording with the default settings and save it. Raises DatasetError as `build_map` does."""
     config = MapBuildConfig()
     extractor = Extractor(open_backend(model), config.extraction)
-    save_map(build_map([path], extractor, config, progress=progress), output)
+    try:
+        built = build_map([path], extractor, config, options, progress)
+    except ConfigError as error:  # what it advises are options of the command that only builds
+        raise ConfigError(f"{error}: `hfnet map build` has these options, and evaluates nothing") from error
+    save_map(built, output)
 
 
 def evaluate_bag(

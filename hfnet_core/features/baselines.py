@@ -16,7 +16,7 @@ from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.images.pixels import reduce_to, to_gray
 from hfnet_core.types import Features, Float32
 
-__all__ = ["OrbExtractor", "SiftExtractor"]
+__all__ = ["FeatureSource", "OrbExtractor", "SiftExtractor"]
 
 
 class _ClassicalExtractor(ABC):
@@ -85,6 +85,8 @@ class FeatureSource(Protocol):
     """An extractor, ours or another."""
 
     @property
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo:
+        """What describes: a map made with it takes queries from the same one only."""
 
-    def extract(self, image: NDArray[Any]) -> Features: ...
+    def extract(self, image: NDArray[Any]) -> Features:
+        """Features of an image, [H, W] gray or [H, W, 3] RGB, in its own pixels. Raises DatasetError."""

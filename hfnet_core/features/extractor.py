@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import BackendError, DatasetError
-from hfnet_core.features.backends.protocol import Backend, DenseOutputs
-from hfnet_core.features.detection import detect, gather, refine
+from hfnet_core.features.backends.choosing import choose
+from hfnet_core.features.backends.protocol import Backend, DenseOutputs, DetectingBackend, SelectedOutputs
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.model_info import ModelInfo
-from hfnet_core.features.sampling import DescriptorMap, sample_descriptors
+from hfnet_core.features.sampling import DescriptorMap
 from hfnet_core.images.pixels import PixelMap, reduce_to, to_gray
 from hfnet_core.types import Features, Float32
 
@@ -32,6 +32,7 @@ class Extractor:
 
     @property
     def info(self) -> ModelInfo:
+        """The network: name, version, sizes, and the hash that maps are bound to."""
         return self.backend.info
 
     def extract(self, image: NDArray[Any]) -> Features:
@@ -42,7 +43,13 @@ class Extractor:
         """
         image = np.asarray(image)
         gray, pixel_map = self.prepare(image)
-        return self.select(self.backend.infer(gray), pixel_map, image.shape[1], image.shape[0])
+        height, width = image.shape[:2]
+        if isinstance(self.backend, DetectingBackend):
+            found = self.backend.detect(gray, self.config)
+            if isinstance(found, SelectedOutputs):
+                return self._features(found, pixel_map, width, height)
+            return self.select(found, pixel_map, width, height)
+        return self.select(self.backend.infer(gray), pixel_map, width, height)
 
     def prepare(self, image: NDArray[Any]) -> tuple[Float32, PixelMap]:
         """The network's input: gray, reduced, cropped at the right and bottom to multiples of 8."""
@@ -61,14 +68,11 @@ class Extractor:
 
     def select(self, dense: DenseOutputs, pixel_map: PixelMap, width: int, height: int) -> Features:
         """The strongest keypoints of the network's outputs, for an original image of `width` x `height`."""
-        config = self.config
-        ranked = gather(dense.scores) if self.info.subpixel else dense.scores
-        pixels, scores = detect(ranked, config.nms_radius_px, config.detection_threshold, config.max_keypoints)
-        exact = config.subpixel and self.info.subpixel
-        keypoints = refine(dense.scores, pixels) if exact else pixels.astype(np.float32)
-        descriptors = sample_descriptors(dense.descriptors, keypoints, self.info.spec.corner_aligned)
-        if not (np.isfinite(descriptors).all() and np.isfinite(dense.global_descriptor).all()):
+        return self._features(choose(dense, self.info, self.config), pixel_map, width, height)
+
+    def _features(self, found: SelectedOutputs, pixel_map: PixelMap, width: int, height: int) -> Features:
+        if not (np.isfinite(found.descriptors).all() and np.isfinite(found.global_descriptor).all()):
             raise BackendError("the network's descriptors are not finite numbers: is the model damaged?")
-        everywhere = DescriptorMap(dense.descriptors, pixel_map, self.info.spec.corner_aligned)
-        original = pixel_map.to_original(keypoints)
-        return Features(original, scores, descriptors, dense.global_descriptor, width, height, everywhere)
+        everywhere = DescriptorMap(found.read_map, pixel_map, self.info.spec.corner_aligned)
+        keypoints = pixel_map.to_original(found.keypoints)
+        return Features(keypoints, found.scores, found.descriptors, found.global_descriptor, width, height, everywhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,17 +52,19 @@ def sample_descriptors(descriptor_map: Float32, pixels: Float32, corner_aligned:
 
 @dataclass(frozen=True, eq=False)
 class DescriptorMap:
-    """The `DenseSampler` of an image whose map of descriptors [h, w, D] is in memory.
+    """The `DenseSampler` of an image.
 
-    pixel_map: from the network's input to the original image. corner_aligned: see `map_coordinates`.
+    read: brings the map of descriptors [h, w, D]; called with every use, so that it may lie where the network runs
+    until then. pixel_map: from the network's input to the original image. corner_aligned: see `map_coordinates`.
     """
 
-    descriptors: Float32
+    read: Callable[[], Float32]
     pixel_map: PixelMap
     corner_aligned: bool
 
     def sample(self, xy_px: Float32) -> Float32:
-        rows, columns = self.descriptors.shape[:2]
+        descriptors = self.read()
+        rows, columns = descriptors.shape[:2]
         last = np.array([columns * DETECTOR_CELL - 1, rows * DETECTOR_CELL - 1], np.float32)
         pixels = np.clip(self.pixel_map.from_original(np.asarray(xy_px, np.float32)), 0, last)
-        return sample_descriptors(self.descriptors, pixels, self.corner_aligned)
+        return sample_descriptors(descriptors, pixels, self.corner_aligned)

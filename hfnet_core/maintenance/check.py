@@ -51,6 +51,7 @@ class MapCheck:
 
     @property
     def localized(self) -> list[HeldBack]:
+        """The keyframes that were found without their own help."""
         return [item for item in self.held_back if item.error_m is not None]
 
     @property

@@ -20,15 +20,13 @@ from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import read_image
 from hfnet_core.maintenance.joint import Cameras, Member, join, to_map
-from hfnet_core.mapping.keyframes.reading import Describer, described
-from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.keyframes.reading import BuildTools, described
 from hfnet_core.maps.assembly import covisibility
 from hfnet_core.maps.colmap import camera_of, read_model
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.progress import Progress, silent
 from hfnet_core.types import Camera
 
-__all__ = ["Imported", "import_foreign"]
+__all__ = ["Imported", "import_colmap_model"]
 
 _MIN_SHARED = 15  # points that two images of the model share, to be worth matching
 
@@ -41,16 +39,13 @@ class Imported:
     missing: tuple[str, ...]
 
 
-def import_foreign(
-    folder: Path, images: Path, extractor: Describer, config: MapBuildConfig | None = None, *, frame_id: str = "map",
-    progress: Progress = silent, workplace: Workplace | None = None,
-) -> Imported:  # fmt: skip
+def import_colmap_model(folder: Path, images: Path, tools: BuildTools, *, frame_id: str = "map") -> Imported:
     """A map from a COLMAP model, binary or text, and the folder its images lie in.
 
     The map has the frame and the scale of the model. Raises MapError for a model that cannot be read, has a camera
     model we lack, or too little to triangulate; DatasetError where images are damaged, of another size, or all missing.
     """
-    config, workplace = config or MapBuildConfig(), workplace or Workplace()
+    config, progress = tools.config, tools.progress
     if not images.is_dir():
         raise DatasetError(f"{images}: no such folder of images")
     model = read_model(folder)
@@ -64,7 +59,7 @@ def import_foreign(
     members: list[Member] = []
     views = [(image, camera_of(model.camera(image.camera_id))) for image in present]
     pixels = ((view, _read(images / view[0].name, view[1])) for view in views)
-    for (image, camera), _, features in described(pixels, extractor, workplace):
+    for (image, camera), _, features in described(pixels, tools.extractor, tools.workspace):
         pose = Pose.from_matrix(image.cam_from_world().inverse().matrix())
         place = cameras.index(camera, camera)
         members.append(Member(image.name, -1, place, pose, features, 1.0, len(members)))
@@ -73,7 +68,7 @@ def import_foreign(
     joined = join(members, cameras.current, pairs, config, progress=progress, refine_poses=False)
     if not len(joined.points):
         raise MapError(f"{folder}: no landmark could be triangulated from {len(present)} images and {len(pairs)} pairs")
-    info = extractor.info
+    info = tools.extractor.info
     provenance = {
         "recordings": [{"source": "COLMAP model", "images": len(registered), "missing_images": len(missing),
                         "points": model.num_points3D(), "scale": "of the model"}],

@@ -21,8 +21,7 @@ from hfnet_core.maintenance.joint import (
     typical_depth,
 )
 from hfnet_core.maintenance.placing import Placing, looseness, place
-from hfnet_core.mapping.keyframes.reading import Describer, Keyframe, read_keyframes
-from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.keyframes.reading import BuildTools, Reading, ReadingPlan, read_keyframes
 from hfnet_core.mapping.pairing.pairs import sequence_pairs
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.progress import Progress, silent
@@ -42,51 +41,45 @@ class Extended:
 
 
 def extend_map(
-    landmark_map: LandmarkMap, bags: Sequence[Path], extractor: Describer, config: MapBuildConfig | None = None,
-    options: BagOptions | Sequence[BagOptions] | None = None, progress: Progress = silent,
-    workplace: Workplace | None = None,
-) -> Extended:  # fmt: skip
+    landmark_map: LandmarkMap,
+    bags: Sequence[Path],
+    tools: BuildTools,
+    options: BagOptions | Sequence[BagOptions] | None = None,
+) -> Extended:
     """Add recordings to a map; its frame stays.
 
     Each keyframe is localized in the map. Poses of the recording are relative information only, in whatever frame they
     are; without any, keyframes that cannot be localized are left out. Raises MapError when the map was made by another
     model, DatasetError when no keyframe of a recording can be localized.
     """
-    config = config or MapBuildConfig()
-    if extractor.info.model_hash != landmark_map.model_hash:
+    model_hash = tools.extractor.info.model_hash
+    if model_hash != landmark_map.model_hash:
         raise MapError(
             f"the map was built with model {landmark_map.model_hash}, the bags would be described by "
-            f"{extractor.info.model_hash}: use the map's model"
+            f"{model_hash}: use the map's model"
         )
-    first = next_recording(landmark_map.keyframe_names)
-    recordings, summaries, names = [], [], []
-    for number, bag in enumerate(open_cameras(bags, options), start=first):
-        bare = not bag.has_poses
-        found, summary = read_keyframes(bag, number, extractor, config, progress, workplace, from_images=bare)
-        recordings.append(
-            found if bare else [replace(item, odometry_from_camera=item.map_from_camera) for item in found]
-        )
-        summaries.append(summary)
-        names.append(str(bag.path))
-    return extend_with_keyframes(landmark_map, recordings, config, names=names, summaries=summaries, progress=progress)
+    readings = []
+    for number, bag in enumerate(open_cameras(bags, options), start=next_recording(landmark_map.keyframe_names)):
+        reading = read_keyframes(bag, ReadingPlan(number, from_images=not bag.has_poses), tools)
+        if bag.has_poses:
+            told = [replace(item, odometry_from_camera=item.map_from_camera) for item in reading.keyframes]
+            reading = replace(reading, keyframes=told)
+        readings.append(reading)
+    return extend_with_keyframes(landmark_map, readings, tools.config, tools.progress)
 
 
 def extend_with_keyframes(
-    landmark_map: LandmarkMap, recordings: Sequence[Sequence[Keyframe]], config: MapBuildConfig, *,
-    names: Sequence[str], summaries: Sequence[dict[str, Any]], progress: Progress = silent,
-) -> Extended:  # fmt: skip
-    """`extend_map` of keyframes, of which odometry_from_camera counts, not map_from_camera.
-
-    names: what to call each recording in an error. summaries: see `read_keyframes`.
-    """
+    landmark_map: LandmarkMap, readings: Sequence[Reading], config: MapBuildConfig, progress: Progress = silent
+) -> Extended:
+    """`extend_map` of keyframes, of which odometry_from_camera counts, not map_from_camera."""
     placings = []
-    for name, keyframes in zip(names, recordings, strict=True):
-        placing = place(landmark_map, keyframes, progress)
+    for reading in readings:
+        placing = place(landmark_map, reading.keyframes, progress)
         if not placing.placed:
             reasons = ", ".join(f"{reason}: {count}" for reason, count in placing.reasons)
             raise DatasetError(
-                f"{name}: none of {len(keyframes)} keyframes could be localized in the map ({reasons}); is it the same "
-                "place, and the calibration right?"
+                f"{reading.name}: none of {len(reading.keyframes)} keyframes could be localized in the map "
+                f"({reasons}); is it the same place, and the calibration right?"
             )
         placings.append(placing)
     cameras = Cameras(landmark_map)
@@ -110,7 +103,7 @@ def extend_with_keyframes(
     joined = join(members, cameras.current, pairs, config, known_points(landmark_map), progress)
     provenance = {
         **landmark_map.provenance,
-        "recordings": [*landmark_map.provenance.get("recordings", []), *summaries],
+        "recordings": [*landmark_map.provenance.get("recordings", []), *(reading.summary for reading in readings)],
         "history": [*landmark_map.provenance.get("history", []), *(_step(placing) for placing in placings)],
     }
     extended = to_map(

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.maintenance.check import features_of
-from hfnet_core.mapping.bundle import SETTLED, TIGHTER
-from hfnet_core.mapping.pairing.pair_matching import agreeing_matches, match_descriptors
+from hfnet_core.mapping.bundle import SETTLED, TIGHTER, Bundle, BundleView
+from hfnet_core.mapping.pairing.pair_matching import match_descriptors
 from hfnet_core.mapping.pairing.pairs import select_pairs
-from hfnet_core.mapping.solving.reconstruction import KnownPoints, Scene, View, observations, refine, triangulate
+from hfnet_core.mapping.solving.reconstruction import KnownPoints, observations
+from hfnet_core.maps import statistics
 from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.progress import Progress, silent
-from hfnet_core.projection import pixel_scale
 from hfnet_core.types import Camera, Features
 
 __all__ = [
@@ -174,89 +174,25 @@ def join(
     Poses are priors, each as loose as its member says. first: factor on all thresholds in the first round, where the
     members' poses are that much worse than given ones.
     """
-    state = _Joint(members, list(cameras), config, known)
-    state.match(pairs, progress)
+    views = [
+        BundleView(item.name, item.camera, item.features, item.map_from_camera, item.looseness) for item in members
+    ]
+    state = Bundle(views, list(cameras), config, known)
+    chosen = sorted({(min(pair), max(pair)) for pair in pairs})
+    for done, (one, other) in enumerate(chosen, start=1):
+        a, b = (members[index].features.descriptors for index in (one, other))
+        state.matches[one, other] = match_descriptors(a, b, config.match_ratio)
+        progress("matching keyframes", done, len(chosen))
     rounds = _ROUNDS if refine_poses else 0
     for number in range(rounds):
         progress("adjusting poses", number, rounds)
-        if state.adjust(first if number == 0 else TIGHTER) < SETTLED * config.pose_prior_sigma_m:
+        tolerance = first if number == 0 else TIGHTER
+        if state.adjust(tolerance, limit=max(tolerance, 1.0)) < SETTLED * config.pose_prior_sigma_m:
             break
     progress("adjusting poses", max(rounds, 1), max(rounds, 1))
-    return state.finish(TIGHTER if refine_poses else 1.0)
-
-
-class _Joint:
-    """Members with their current poses and cameras, and the matches between them."""
-
-    def __init__(
-        self, members: Sequence[Member], cameras: list[Camera], config: MapBuildConfig, known: KnownPoints | None
-    ) -> None:
-        self.members, self.config, self.known = members, config, known
-        self.cameras = cameras
-        self.poses = [member.map_from_camera for member in members]
-        self.matches: dict[tuple[int, int], NDArray[np.int32]] = {}
-
-    def scaled(self, pixels: float) -> float:
-        """A threshold given for the reference width, for the widest image here."""
-        return pixels * max(map(pixel_scale, self.cameras))
-
-    def match(self, pairs: Pairs, progress: Progress) -> None:
-        chosen = sorted({(min(pair), max(pair)) for pair in pairs})
-        for done, (first, second) in enumerate(chosen, start=1):
-            a, b = (self.members[index].features.descriptors for index in (first, second))
-            self.matches[first, second] = match_descriptors(a, b, self.config.match_ratio)
-            progress("matching keyframes", done, len(chosen))
-
-    def verified(self, factor: float) -> dict[tuple[int, int], NDArray[np.int32]]:
-        """The matches that agree with the current poses. factor: on the epipolar threshold."""
-        return agreeing_matches(
-            self.matches, [self.cameras[member.camera] for member in self.members],
-            [member.features.keypoints_px for member in self.members], self.poses,
-            self.scaled(self.config.epipolar_error_px * factor),
-        )  # fmt: skip
-
-    def triangulate(self, factor: float) -> Scene:
-        views = [View(member.name, member.camera, member.features.keypoints_px, pose)
-                 for member, pose in zip(self.members, self.poses, strict=True)]  # fmt: skip
-        limit = self.scaled(self.config.max_reprojection_error_px) * max(factor, 1.0)
-        return triangulate(views, self.cameras, self.verified(factor), self.config, limit, self.known)
-
-    def adjust(self, factor: float) -> float:
-        """Triangulate anew and adjust. Returns how far the poses moved, root mean square, metres."""
-        scene = self.triangulate(factor)
-        priors = [member.map_from_camera for member in self.members]
-        looseness = np.array([member.looseness for member in self.members])
-        limit = self.scaled(self.config.max_reprojection_error_px) * max(factor, 1.0)
-        refine(scene, priors, self.config, limit, looseness)
-        before, self.poses, self.cameras = self.poses, scene.poses(), scene.cameras()
-        self.known = _moved(self.known, scene) if self.known is not None else None
-        moved = [pose_error(new, old)[0] for new, old in zip(self.poses, before, strict=True)]
-        return float(np.sqrt(np.mean(np.square(moved))))
-
-    def finish(self, factor: float) -> Joined:
-        scene = self.triangulate(factor)
-        limit = self.scaled(self.config.max_reprojection_error_px)
-        points, rows, errors = observations(scene, self.config, limit)
-        return Joined(self.poses, self.cameras, points, rows, errors)
-
-
-def _moved(known: KnownPoints, scene: Scene) -> KnownPoints:
-    """The known points where the scene has them now, without those that fit nothing any more."""
-    place = {}
-    for point in scene.reconstruction.points3D.values():
-        for element in point.track.elements:
-            place[element.image_id - 1, element.point2D_idx] = point.xyz
-    lost = np.full(3, np.nan)
-    found = np.array([place.get((int(view), int(keypoint)), lost) for _, view, keypoint in known.rows]).reshape(-1, 3)
-    alive = np.isfinite(found[:, 0])
-    points, count = known.rows[:, 0], len(known.xyz)
-    sums = np.zeros((count, 3))
-    np.add.at(sums, points[alive], found[alive])
-    seen = np.bincount(points[alive], minlength=count)
-    kept = seen > 0
-    rows = known.rows[kept[points]].copy()
-    rows[:, 0] = (np.cumsum(kept) - 1)[rows[:, 0]]
-    return KnownPoints(sums[kept] / seen[kept, None], rows)
+    scene = state.triangulate(TIGHTER if refine_poses else 1.0)
+    points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
+    return Joined(state.poses, state.cameras, points, rows, errors)
 
 
 def to_map(
@@ -264,16 +200,14 @@ def to_map(
     model_hash: str, frame_id: str, provenance: Mapping[str, Any], descriptor_dtype: str,
 ) -> LandmarkMap:  # fmt: skip
     """The joint map, with its statistics in the provenance."""
-    rows, errors = joined.rows, joined.errors
-    statistics = {
-        "keyframes": len(members), "landmarks": len(joined.points), "observations": len(rows),
-        "mean_track_length": round(len(rows) / max(len(joined.points), 1), 3),
-        "reprojection_rmse_px": round(float(np.sqrt(np.mean(errors**2))), 4) if len(errors) else None,
-    }  # fmt: skip
+    found = {
+        **statistics.counts(len(members), len(joined.points), len(joined.rows)),
+        **statistics.reprojection(joined.errors),
+    }
     return assemble_map(
         names=[member.name for member in members], stamps_ns=[member.stamp_ns for member in members],
         view_cameras=[member.camera for member in members], poses=joined.poses, cameras=joined.cameras,
-        given_cameras=given, features=[member.features for member in members], points=joined.points, rows=rows,
+        given_cameras=given, features=[member.features for member in members], points=joined.points, rows=joined.rows,
         pose_sigma=pose_sigma, model_hash=model_hash, frame_id=frame_id,
-        provenance={**provenance, "statistics": statistics}, descriptor_dtype=descriptor_dtype,
+        provenance={**provenance, "statistics": found}, descriptor_dtype=descriptor_dtype,
     )  # fmt: skip

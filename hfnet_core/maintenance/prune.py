@@ -13,6 +13,7 @@ from hfnet_core.config import MapCareConfig
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.geometry import Array
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.statistics import counts
 from hfnet_core.maps.subset import keep_keyframes, kept_landmarks
 
 __all__ = ["Budget", "map_bytes", "prune_map", "redundant_keyframes"]
@@ -87,10 +88,9 @@ def prune_map(landmark_map: LandmarkMap, hits: NDArray[np.int64], budget: Budget
         "observations_before": landmark_map.observations,
     }  # fmt: skip
     statistics = {
-        **landmark_map.provenance.get("statistics", {}), "keyframes": smaller.keyframes,
-        "landmarks": smaller.landmarks, "observations": smaller.observations,
-        "mean_track_length": round(smaller.observations / max(smaller.landmarks, 1), 3),
-    }  # fmt: skip
+        **landmark_map.provenance.get("statistics", {}),
+        **counts(smaller.keyframes, smaller.landmarks, smaller.observations),
+    }
     history = [*landmark_map.provenance.get("history", []), step]
     return replace(smaller, provenance={**landmark_map.provenance, "statistics": statistics, "history": history})
 

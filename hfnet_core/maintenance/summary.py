@@ -12,6 +12,7 @@ from rich.table import Table
 from hfnet_core.maintenance.check import MapCheck
 from hfnet_core.maps.coverage import SECTORS, coverage_of, group_places, plan_of
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.statistics import COUNTS, counts
 
 __all__ = ["accuracy_rows", "summarize", "summarize_check"]
 
@@ -25,7 +26,7 @@ def summarize(landmark_map: LandmarkMap, path: Path) -> Table:
 
 
 def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
-    tracks = landmark_map.observations / max(landmark_map.landmarks, 1)
+    tracks = counts(landmark_map.keyframes, landmark_map.landmarks, landmark_map.observations)["mean_track_length"]
     local = landmark_map.observation_descriptors
     rows = [
         ("keyframes", f"{landmark_map.keyframes:,}"),
@@ -39,7 +40,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
         values = " ".join(f"{value:.5g}" for value in camera.params)
         rows.append((f"camera {index}", f"{camera.model} {camera.width}x{camera.height}: {values}"))
     for name, value in landmark_map.provenance.get("statistics", {}).items():
-        if name not in ("keyframes", "landmarks", "observations", "mean_track_length"):
+        if name not in COUNTS:
             rows.append((name, str(value)))
     loops = landmark_map.provenance.get("loop_closures")
     if loops is not None:

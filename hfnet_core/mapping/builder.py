@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,104 +11,122 @@ import numpy as np
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
-from hfnet_core.mapping.bundle import SETTLED, TIGHTER, Bundle, typical_depth
-from hfnet_core.mapping.keyframes.reading import Describer, Keyframe, read_keyframes
-from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.bundle import SETTLED, TIGHTER
+from hfnet_core.mapping.keyframe_bundle import KeyframeBundle, typical_depth
+from hfnet_core.mapping.keyframes.reading import (
+    BuildTools,
+    Describer,
+    Keyframe,
+    Reading,
+    ReadingPlan,
+    read_keyframes,
+)
+from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.mapping.pairing.pairs import sequence_pairs
-from hfnet_core.mapping.pose_modes import DRIFTING, GIVEN, IMAGES, choose_mode, drifts, place_keyframes, said, tolerant
+from hfnet_core.mapping.pose_modes import (
+    DRIFTING,
+    GIVEN,
+    IMAGES,
+    Placed,
+    choose_mode,
+    drifts,
+    in_words,
+    place_keyframes,
+    tolerant,
+)
 from hfnet_core.mapping.solving.reconstruction import observations
 from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import open_cameras
 from hfnet_core.recordings.options import BagOptions
-from hfnet_core.types import Camera
 
-__all__ = ["Describer", "Keyframe", "Progress", "build_from_keyframes", "build_map", "read_keyframes"]
+__all__ = ["Describer", "Keyframe", "Placed", "Progress", "build_from_keyframes", "build_map"]
 
 _ROUNDS = 5  # at most, of matching against the current poses, triangulating and adjusting
-_OWN_FRAME = "map"  # of maps whose frame is made here
 
 
 def build_map(
-    bags: Sequence[Path], extractor: Describer, config: MapBuildConfig | None = None,
-    options: BagOptions | Sequence[BagOptions] | None = None, progress: Progress = silent,
-    workplace: Workplace | None = None,
-) -> LandmarkMap:  # fmt: skip
+    bags: Sequence[Path],
+    extractor: Describer,
+    config: MapBuildConfig | None = None,
+    options: BagOptions | Sequence[BagOptions] | None = None,
+    progress: Progress = silent,
+    workspace: Workspace | None = None,
+) -> LandmarkMap:
     """A map of one or several recordings whose poses are relative to the same frame.
 
     options: several for several cameras, each of which counts as a recording of its own.
 
     The same recording in another container gives the same map, byte by byte: provenance identifies a recording by the
-    content of its keyframes, never by its file name. workplace: keeps features and matches in case the build is killed.
-    Raises DatasetError when a recording is unusable, has no poses,
-    or too little can be triangulated.
+    content of its keyframes, never by its file name. workspace: keeps features and matches in case the build is killed.
+    Raises DatasetError when a recording is unusable, has no poses, or too little can be triangulated.
     """
-    config = config or MapBuildConfig()
-    keyframes: list[Keyframe] = []
-    recordings = []
-    frames = []
-    mode = rig_frame = ""
-    beside: list[int] = []
+    tools = BuildTools(extractor, config or MapBuildConfig(), progress, workspace or Workspace())
+    mode, readings = _read(bags, options, tools)
+    keyframes = [keyframe for reading in readings for keyframe in reading.keyframes]
+    provenance = {
+        "recordings": [reading.summary for reading in readings],
+        "settings": dataclasses.asdict(tools.config),
+        "pose_mode": mode,
+    }
+    if mode == IMAGES:
+        placed = place_keyframes(
+            keyframes, [reading.frame for reading in readings], tools.config, progress, tools.workspace
+        )
+        placed = dataclasses.replace(placed, provenance={**provenance, **placed.provenance})
+    else:
+        placed = Placed(keyframes, _common_frame(readings), provenance)
+    return build_from_keyframes(placed, extractor.info, tools.config, progress, tools.workspace)
+
+
+def _read(
+    bags: Sequence[Path], options: BagOptions | Sequence[BagOptions] | None, tools: BuildTools
+) -> tuple[str, list[Reading]]:
+    """Every bag, once for each camera, and where its poses come from."""
+    config, mode, rig_frame = tools.config, "", ""
     cameras = len(options) if isinstance(options, Sequence) else 1
+    readings: list[Reading] = []
     for number, bag in enumerate(open_cameras(bags, tolerant(options, config))):
         if not mode:
             mode = choose_mode(bag, config, cameras)
-            progress(f"poses: {said(mode, bag, config)}", 1, 1)
+            tools.progress(f"poses: {in_words(mode, bag, config)}", 1, 1)
         if mode != IMAGES:
             bag.require_poses()
-        if number % cameras == 0:
-            rig_frame, beside = bag.camera_frame if cameras > 1 else "", []
-        found, summary = read_keyframes(
-            bag, number, extractor, config, progress, workplace, from_images=mode == IMAGES, rig_frame=rig_frame,
-            beside=beside,
-        )  # fmt: skip
-        beside = beside or [keyframe.stamp_ns for keyframe in found]
-        drifting = mode != IMAGES and drifts(bag, config)
-        drive = number // cameras
-        keyframes += [dataclasses.replace(keyframe, drifting=drifting, drive=drive) for keyframe in found]
-        recordings.append(summary)
-        # Freed of its drift it is no longer the frame of the odometry, which a robot keeps apart from its map's.
-        freed = bag.poses_drift and (drifting or mode == IMAGES)
-        frames.append(bag.options.poses.map_frame or _OWN_FRAME if freed else bag.map_frame)
-    if mode == IMAGES:
-        return _build_from_images(keyframes, extractor, config, frames, recordings, progress, workplace)
-    drifting_ones = {keyframe.recording for keyframe in keyframes if keyframe.drifting}
-    staying = [frame for number, frame in enumerate(frames) if number not in drifting_ones]
+        camera = number % cameras
+        if camera == 0:
+            rig_frame = bag.camera_frame if cameras > 1 else ""
+        plan = ReadingPlan(
+            number,
+            from_images=mode == IMAGES,
+            drive=number // cameras,
+            drifting=mode != IMAGES and drifts(bag, config),
+            rig_frame=rig_frame,
+            beside=tuple(keyframe.stamp_ns for keyframe in readings[number - camera].keyframes) if camera else (),
+        )
+        readings.append(read_keyframes(bag, plan, tools))
+    drifting = any(keyframe.drifting for reading in readings for keyframe in reading.keyframes)
+    return (mode if mode == IMAGES else DRIFTING if drifting else GIVEN), readings
+
+
+def _common_frame(readings: Sequence[Reading]) -> str:
+    """What all poses are relative to. Raises DatasetError for several such frames."""
+    staying = [reading.frame for reading in readings if not reading.keyframes[0].drifting]
     if len(set(staying)) > 1:
         raise DatasetError(f"the bags' poses are in different frames ({', '.join(staying)}): pass --map-frame")
-    mode = DRIFTING if drifting_ones else GIVEN
-    provenance = {"recordings": recordings, "settings": dataclasses.asdict(config), "pose_mode": mode}
-    frame = (staying or frames)[0]
-    return build_from_keyframes(keyframes, extractor.info, config, frame, provenance, progress, workplace)
-
-
-def _build_from_images(
-    keyframes: Sequence[Keyframe], extractor: Describer, config: MapBuildConfig, frames: Sequence[str],
-    recordings: Sequence[Mapping[str, Any]], progress: Progress, workplace: Workplace | None,
-) -> LandmarkMap:  # fmt: skip
-    placed = place_keyframes(keyframes, config, progress, workplace)
-    frame = frames[placed.frame_of] if placed.frame_of is not None else _OWN_FRAME
-    provenance = {
-        "recordings": recordings, "settings": dataclasses.asdict(config), "pose_mode": IMAGES, **placed.provenance
-    }  # fmt: skip
-    return build_from_keyframes(
-        placed.keyframes, extractor.info, config, frame, provenance, progress, workplace, start=placed.start,
-        sigma=placed.sigma,
-    )  # fmt: skip
+    return (staying or [reading.frame for reading in readings])[0]
 
 
 def build_from_keyframes(
-    keyframes: Sequence[Keyframe], info: Any, config: MapBuildConfig, frame_id: str, provenance: Mapping[str, Any],
-    progress: Progress = silent, workplace: Workplace | None = None, *, start: Mapping[Camera, Camera] | None = None,
-    sigma: tuple[float, float] = (0.0, 0.0),
-) -> LandmarkMap:  # fmt: skip
-    """A map of keyframes with known poses. `info` is the ModelInfo of their features.
-
-    start: calibrations that are better than the given ones already. sigma: what is uncertain about the frame that the
-    poses are in, beside how well they agree with each other: metres, radians.
-    """
-    state = Bundle.of(keyframes, config, workplace or Workplace(), start or {})
+    placed: Placed,
+    info: Any,
+    config: MapBuildConfig,
+    progress: Progress = silent,
+    workspace: Workspace | None = None,
+) -> LandmarkMap:
+    """A map of keyframes with known poses. `info` is the ModelInfo of their features."""
+    keyframes = placed.keyframes
+    state = KeyframeBundle(keyframes, config, workspace or Workspace(), placed.start)
     state.match(sequence_pairs([keyframe.recording for keyframe in keyframes]), progress)
     state.check_convention()
     first = state.triangulate(state.coarse[0])
@@ -126,14 +144,22 @@ def build_from_keyframes(
         scene = state.triangulate(1.0)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
     state.check_landmarks(len(points))
-    statistics = {"gravity": state.gravity(), **state.statistics(points, rows, errors), **loops}
+    statistics = {"gravity": state.gravity(), "statistics": state.statistics(points, rows, errors), **loops}
     metres, radians = state.pose_sigmas()
-    sigmas = (float(np.hypot(metres, sigma[0])), float(np.hypot(radians, sigma[1])))
+    sigma = placed.sigma
     return assemble_map(
-        names=[keyframe.name for keyframe in keyframes], stamps_ns=[keyframe.stamp_ns for keyframe in keyframes],
-        view_cameras=state.view_cameras, poses=state.poses, cameras=state.cameras, given_cameras=state.given,
-        features=[keyframe.features for keyframe in keyframes], points=points, rows=rows, pose_sigma=sigmas,
-        model_hash=info.model_hash, frame_id=frame_id,
-        provenance={**statistics, **provenance, "model": {"name": info.name, "version": info.version}},
+        names=[keyframe.name for keyframe in keyframes],
+        stamps_ns=[keyframe.stamp_ns for keyframe in keyframes],
+        view_cameras=[view.camera for view in state.views],
+        poses=state.poses,
+        cameras=state.cameras,
+        given_cameras=state.given,
+        features=[keyframe.features for keyframe in keyframes],
+        points=points,
+        rows=rows,
+        pose_sigma=(float(np.hypot(metres, sigma[0])), float(np.hypot(radians, sigma[1]))),
+        model_hash=info.model_hash,
+        frame_id=placed.frame_id,
+        provenance={**statistics, **placed.provenance, "model": {"name": info.name, "version": info.version}},
         descriptor_dtype=config.descriptor_dtype,
-    )  # fmt: skip
+    )

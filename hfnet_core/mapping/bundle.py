@@ -1,226 +1,125 @@
-"""Keyframes on their way into a map: matched, freed of drift, triangulated, adjusted."""
+"""Views with poses, cameras and matches: triangulated and adjusted together.
+
+What building a map and joining maps have in common; see `keyframe_bundle.py` and `maintenance/joint.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.keyframes.reading import Keyframe
-from hfnet_core.mapping.keyframes.workspace import Workplace
-from hfnet_core.mapping.pairing.pair_matching import agreeing_matches, match_pairs
-from hfnet_core.mapping.pairing.pairs import select_pairs
-from hfnet_core.mapping.solving.closures import LocalPoints, close_loops, closure_candidates, verify_closure
-from hfnet_core.mapping.solving.odometry import Link, Odometry
-from hfnet_core.mapping.solving.reconstruction import Matches, Scene, View, polish, refine, triangulate
-from hfnet_core.progress import Progress
-from hfnet_core.projection import pixel_scale, refinable
-from hfnet_core.recordings.gravity import mean_up
-from hfnet_core.types import Camera
+from hfnet_core.mapping.pairing.pair_matching import agreeing_matches
+from hfnet_core.mapping.solving.odometry import Odometry
+from hfnet_core.mapping.solving.reconstruction import KnownPoints, Matches, Scene, View, refine, triangulate
+from hfnet_core.projection import pixel_scale
+from hfnet_core.types import Camera, Features
 
-__all__ = ["SETTLED", "TIGHTER", "Bundle", "typical_depth"]
+__all__ = ["SETTLED", "TIGHTER", "Bundle", "BundleView"]
 
-_COARSE, _COARSE_DRIFTING = (1.0,), (2.0, 1.0)  # of the thresholds in pixels, in the first rounds
 SETTLED = 0.05  # of the trusted deviation: poses that move less in a round need no other
 TIGHTER = 0.5  # of the epipolar threshold, once poses are refined
-_MIN_AGREEMENT = 0.15  # of matches agree with poses of 5 cm and 1 degree; a wrong convention leaves a tenth
-_MIN_TO_JUDGE = 100  # matches
+
+
+@dataclass(frozen=True, eq=False)
+class BundleView:
+    """One image. camera: index. prior: its map_from_camera as given, with the looseness of the trust in it (1: as
+    configured)."""
+
+    name: str
+    camera: int
+    features: Features
+    prior: Pose
+    looseness: float = 1.0
 
 
 @dataclass(eq=False)
 class Bundle:
-    """Keyframes with their current poses and cameras, and all matches found so far."""
+    """Views with their current poses and cameras, all matches found so far, and points known beforehand.
 
-    keyframes: Sequence[Keyframe]
-    config: MapBuildConfig
-    given: list[Camera]
+    odometry: where some of the priors drift.
+    """
+
+    views: Sequence[BundleView]
     cameras: list[Camera]
-    view_cameras: list[int]
-    poses: list[Pose]
-    matches: dict[tuple[int, int], NDArray[np.int32]]
-    workplace: Workplace
-    odometry: Odometry | None = None  # where some of the poses drift
+    config: MapBuildConfig
+    known: KnownPoints | None = None
+    odometry: Odometry | None = None
 
-    @classmethod
-    def of(
-        cls, keyframes: Sequence[Keyframe], config: MapBuildConfig, workplace: Workplace,
-        start: Mapping[Camera, Camera],
-    ) -> Bundle:  # fmt: skip
-        given = list(dict.fromkeys(keyframe.camera for keyframe in keyframes))
-        refined = config.refine_poses and config.refine_intrinsics
-        cameras = [refinable(start.get(camera, camera)) for camera in given] if refined else list(given)
-        owners = [given.index(keyframe.camera) for keyframe in keyframes]
-        poses = [keyframe.map_from_camera for keyframe in keyframes]
-        drifting = [keyframe.drifting for keyframe in keyframes]
-        odometry = Odometry(
-            poses, [k.stamp_ns for k in keyframes], [k.recording for k in keyframes],
-            [k.recording if k.drive is None else k.drive for k in keyframes], drifting, config,
-        ) if any(drifting) else None  # fmt: skip
-        return cls(keyframes, config, given, cameras, owners, poses, {}, workplace, odometry)
+    def __post_init__(self) -> None:
+        self.poses = [view.prior for view in self.views]
+        self.matches: dict[tuple[int, int], NDArray[np.int32]] = {}
 
     def scaled(self, pixels: float) -> float:
         """A threshold given for the reference width, for the widest image here."""
         return pixels * max(map(pixel_scale, self.cameras))
 
-    def pairs(self, depth_m: float) -> list[tuple[int, int]]:
-        return select_pairs(
-            self.poses, [self.cameras[index] for index in self.view_cameras],
-            np.array([keyframe.features.global_descriptor for keyframe in self.keyframes]),
-            per_keyframe=self.config.pairs_per_keyframe, depth_m=depth_m,
-        )  # fmt: skip
-
-    def match(self, pairs: Sequence[tuple[int, int]], progress: Progress) -> None:
-        """Match the pairs that have not been matched yet."""
-        fresh = sorted(pair for pair in pairs if pair not in self.matches)
-        found = match_pairs(self.keyframes, fresh, self.config.match_ratio, self.workplace)
-        for done, (pair, matches) in enumerate(found, start=1):
-            self.matches[pair] = matches
-            progress("matching keyframes", done, len(fresh))
+    @property
+    def view_cameras(self) -> list[Camera]:
+        """The camera of each view as it is now."""
+        return [self.cameras[view.camera] for view in self.views]
 
     def verified(self, tolerance: float) -> Matches:
-        """The matches that agree with the current poses."""
+        """The matches that agree with the current poses. tolerance: factor on the epipolar threshold."""
         return agreeing_matches(
-            self.matches, [self.cameras[owner] for owner in self.view_cameras],
-            [keyframe.features.keypoints_px for keyframe in self.keyframes], self.poses,
+            self.matches,
+            self.view_cameras,
+            [view.features.keypoints_px for view in self.views],
+            self.poses,
             self.scaled(self.config.epipolar_error_px * tolerance),
-        )  # fmt: skip
-
-    @property
-    def coarse(self) -> tuple[float, ...]:
-        """Tolerance of the first rounds: steps of odometry can be off by more than the noise of keypoints."""
-        return _COARSE if self.odometry is None else _COARSE_DRIFTING
+        )
 
     def triangulate(self, tolerance: float) -> Scene:
         """Points from the matches that agree with the poses as they are. tolerance: factor on the thresholds."""
         views = [
-            View(keyframe.name, owner, keyframe.features.keypoints_px, pose)
-            for keyframe, owner, pose in zip(self.keyframes, self.view_cameras, self.poses, strict=True)
+            View(view.name, view.camera, view.features.keypoints_px, pose)
+            for view, pose in zip(self.views, self.poses, strict=True)
         ]
         limit = self.scaled(self.config.max_reprojection_error_px) * max(tolerance, 1.0)
-        return triangulate(views, self.cameras, self.verified(tolerance), self.config, limit)
+        return triangulate(views, self.cameras, self.verified(tolerance), self.config, limit, self.known)
 
-    def close_loops(self, scene: Scene, progress: Progress) -> dict[str, Any]:
-        """Where poses drift: bring together what was driven past more than once. Returns what there is to say of it.
+    def adjust(self, tolerance: float, limit: float = 1.0) -> float:
+        """Triangulate anew and adjust. Returns how far the poses moved, root mean square, metres.
 
-        scene: triangulated from neighbours in time alone.
+        limit: factor on the largest reprojection error of an observation that is kept.
         """
-        if self.odometry is None:
-            return {}
-        descriptors = np.array([keyframe.features.global_descriptor for keyframe in self.keyframes])
-        candidates = closure_candidates(descriptors, self.odometry.recordings)
-        self.match(candidates, progress)
-        points = _local_points(scene)
-        closures = []
-        for done, (first, second) in enumerate(candidates, start=1):
-            keypoints = (self.keyframes[first].features.keypoints_px, self.keyframes[second].features.keypoints_px)
-            cameras = (self.cameras[self.view_cameras[first]], self.cameras[self.view_cameras[second]])
-            found = verify_closure(self.matches[first, second], (points[first], points[second]), keypoints, cameras)
-            if found is not None:
-                closures.append(Link(first, second, *found))
-            progress("verifying loop closures", done, len(candidates))
-        self.poses, holds = close_loops(self.poses, self.odometry, closures)
-        counts = {"candidates": len(candidates), "verified": len(closures), "consistent": int(holds.sum())}
-        return {"loop_closures": counts}
-
-    def adjust(self, tolerance: float) -> float:
-        """Triangulate anew and adjust. Returns how far the poses moved, root mean square, metres."""
         scene = self.triangulate(tolerance)
-        priors = [keyframe.map_from_camera for keyframe in self.keyframes]
-        refine(scene, priors, self.config, self.scaled(self.config.max_reprojection_error_px), odometry=self.odometry)
-        before, self.poses, self.cameras = self.poses, scene.poses(), scene.cameras()
+        largest_px = self.scaled(self.config.max_reprojection_error_px) * limit
+        looseness = np.array([view.looseness for view in self.views])
+        refine(scene, self.priors, self.config, largest_px, looseness, self.odometry)
+        before = self.poses
+        self.take(scene)
+        self.known = _moved(self.known, scene) if self.known is not None else None
         moved = [pose_error(new, old)[0] for new, old in zip(self.poses, before, strict=True)]
         return float(np.sqrt(np.mean(np.square(moved))))
 
-    def finish(self, tolerance: float) -> Scene:
-        """Triangulate a last time, leave out what is not within the noise, and take over poses and cameras."""
-        scene = self.triangulate(tolerance)
-        priors = [keyframe.map_from_camera for keyframe in self.keyframes]
-        polish(scene, priors, self.config, self.scaled(self.config.max_reprojection_error_px), odometry=self.odometry)
+    @property
+    def priors(self) -> list[Pose]:
+        return [view.prior for view in self.views]
+
+    def take(self, scene: Scene) -> None:
+        """Go on with the poses and cameras of a scene."""
         self.poses, self.cameras = scene.poses(), scene.cameras()
-        return scene
-
-    def check_convention(self) -> None:
-        """Raises DatasetError when the given poses do not explain what the camera saw, with the likeliest causes."""
-        total = sum(len(found) for found in self.matches.values())
-        agreeing = sum(len(found) for found in self.verified(self.coarse[0]).values())
-        if total >= _MIN_TO_JUDGE and agreeing < _MIN_AGREEMENT * total:
-            raise DatasetError(
-                f"only {agreeing} of {total} matches between successive keyframes agree with the given poses: are they "
-                "of the camera's optical frame (x right, y down, z forward; see --pose-frame, --base-from-camera), on "
-                "the clock of the images, and is the calibration right?"
-            )
-
-    def check_landmarks(self, count: int) -> None:
-        """Raises DatasetError where there is nothing to localize in."""
-        if not count:
-            total = sum(len(found) for found in self.matches.values())
-            raise DatasetError(
-                f"no landmark could be triangulated from {len(self.keyframes)} keyframes and {total} matches: does the "
-                "camera move, and see the same things from several places?"
-            )
-
-    def pose_sigmas(self) -> tuple[float, float]:
-        """Root mean square per axis of how far poses moved from the given ones: metres, radians.
-
-        Where poses drift there is nothing absolute to compare with: that of the steps between keyframes.
-        """
-        given = [keyframe.map_from_camera for keyframe in self.keyframes]
-        pairs = list(zip(self.poses, given, strict=True))
-        if self.odometry is not None:
-            links = self.odometry.links(range(len(given)))
-            pairs = [(self.poses[link.first].inverse() @ self.poses[link.second], link.first_from_second)
-                     for link in links] or pairs  # fmt: skip
-        moved = np.array([pose_error(a, b) for a, b in pairs])
-        metres, degrees = np.sqrt(np.mean(moved**2, axis=0) / 3)
-        return float(metres), float(np.radians(degrees))
-
-    def gravity(self) -> str:
-        """Whether the z axis points up, as far as the recordings tell."""
-        up = mean_up(self.poses, [keyframe.up_in_camera for keyframe in self.keyframes])
-        if up is None:
-            return "z up if it is so in the frame of the given poses (REP-103); no accelerations to confirm it"
-        tilt = float(np.degrees(np.arccos(np.clip(up[0][2], -1.0, 1.0))))
-        return f"z axis of the given frame {tilt:.1f} deg from up by accelerations"
-
-    def statistics(
-        self, points: NDArray[np.float64], rows: NDArray[np.int64], errors: NDArray[np.float64]
-    ) -> dict[str, Any]:
-        """What a person wants to know of the quality of a map."""
-        metres, radians = (sigma * np.sqrt(3) for sigma in self.pose_sigmas())
-        moved = "poses" if self.odometry is None else "steps"
-        return {
-            "statistics": {
-                "keyframes": len(self.keyframes), "landmarks": len(points), "observations": len(rows),
-                "pairs_matched": len(self.matches),
-                "mean_track_length": round(len(rows) / max(len(points), 1), 3),
-                "reprojection_rmse_px": round(float(np.sqrt(np.mean(errors**2))), 4) if len(errors) else None,
-                f"{moved}_moved_rmse_m": round(float(metres), 4),
-                f"{moved}_moved_rmse_deg": round(float(np.degrees(radians)), 3),
-            }
-        }  # fmt: skip
 
 
-def _local_points(scene: Scene) -> list[LocalPoints]:
-    """The points each view sees, in its camera frame."""
-    tracks, poses = scene.tracks(), scene.poses()
-    order = np.lexsort((tracks.keypoints, tracks.views))
-    ends = np.cumsum(np.bincount(tracks.views, minlength=scene.count))
-    return [
-        LocalPoints(tracks.keypoints[rows], pose.inverse().apply(tracks.points[tracks.tracks[rows]]))
-        for rows, pose in zip(np.split(order, ends[:-1]), poses, strict=True)
-    ]
-
-
-def typical_depth(scene: Scene) -> float:
-    """Median distance of what keyframes see; what is far away is as good a guess as any where nothing is known."""
-    depths = scene.depths()
-    return float(np.median(depths)) if len(depths) else _FALLBACK_DEPTH_M
-
-
-_FALLBACK_DEPTH_M = 3.0
+def _moved(known: KnownPoints, scene: Scene) -> KnownPoints:
+    """The known points where the scene has them now, without those that fit nothing any more."""
+    place = {}
+    for point in scene.reconstruction.points3D.values():
+        for element in point.track.elements:
+            place[element.image_id - 1, element.point2D_idx] = point.xyz
+    lost = np.full(3, np.nan)
+    found = np.array([place.get((int(view), int(keypoint)), lost) for _, view, keypoint in known.rows]).reshape(-1, 3)
+    alive = np.isfinite(found[:, 0])
+    points, count = known.rows[:, 0], len(known.xyz)
+    sums = np.zeros((count, 3))
+    np.add.at(sums, points[alive], found[alive])
+    seen = np.bincount(points[alive], minlength=count)
+    kept = seen > 0
+    rows = known.rows[kept[points]].copy()
+    rows[:, 0] = (np.cumsum(kept) - 1)[rows[:, 0]]
+    return KnownPoints(sums[kept] / seen[kept, None], rows)

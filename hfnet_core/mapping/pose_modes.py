@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hfnet_core.config import MapBuildConfig
@@ -11,32 +11,32 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.images_alone.scale import require_scale_source
 from hfnet_core.mapping.images_alone.structure import Found, poses_from_images
-from hfnet_core.mapping.keyframes.reading import Keyframe
-from hfnet_core.mapping.keyframes.workspace import Workplace
-from hfnet_core.progress import Progress
+from hfnet_core.mapping.keyframes.reading import OWN_FRAME, Keyframe
+from hfnet_core.mapping.keyframes.workspace import Workspace
+from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.gravity import level, mean_up
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera
 
-__all__ = ["DRIFTING", "GIVEN", "IMAGES", "Placed", "choose_mode", "drifts", "place_keyframes", "said", "tolerant"]
+__all__ = ["DRIFTING", "GIVEN", "IMAGES", "Placed", "choose_mode", "drifts", "in_words", "place_keyframes", "tolerant"]
 
 GIVEN, DRIFTING, IMAGES = "given", "drifting", "images"
 
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """Keyframes that images alone have given a pose, and what else the build needs to know of them.
+    """Keyframes that have a pose, and what else a build needs to know of them.
 
-    start: refined calibration for each camera. sigma: uncertainty of the frame, metres and radians. frame_of: the
-    recording whose odometry's frame the poses are in, None for a frame of their own.
+    frame_id: what their poses are relative to. start: calibrations that are better than the given ones already. sigma:
+    what is uncertain about that frame, beside how well the poses agree with each other: metres, radians.
     """
 
-    keyframes: list[Keyframe]
-    start: Mapping[Camera, Camera]
-    provenance: dict[str, Any]
-    sigma: tuple[float, float]
-    frame_of: int | None
+    keyframes: Sequence[Keyframe]
+    frame_id: str = OWN_FRAME
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[Camera, Camera] = field(default_factory=dict)
+    sigma: tuple[float, float] = (0.0, 0.0)
 
 
 def tolerant(
@@ -70,7 +70,7 @@ def choose_mode(bag: Bag, config: MapBuildConfig, cameras: int = 1) -> str:
     return mode
 
 
-def said(mode: str, bag: Bag, config: MapBuildConfig) -> str:
+def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
     """The choice in words, for people."""
     if mode != IMAGES:
         return f"{mode}, {bag.pose_source}"
@@ -87,10 +87,17 @@ def drifts(bag: Bag, config: MapBuildConfig) -> bool:
 
 
 def place_keyframes(
-    keyframes: Sequence[Keyframe], config: MapBuildConfig, progress: Progress, workplace: Workplace | None
+    keyframes: Sequence[Keyframe],
+    frames: Sequence[str],
+    config: MapBuildConfig,
+    progress: Progress = silent,
+    workspace: Workspace | None = None,
 ) -> Placed:
-    """The keyframes that register, with the poses that images alone give. Raises as `poses_from_images` does."""
-    found = poses_from_images(keyframes, config, progress, workplace)
+    """The keyframes that register, with the poses that images alone give. Raises as `poses_from_images` does.
+
+    frames: what the poses of each recording's odometry are relative to.
+    """
+    found = poses_from_images(keyframes, config, progress, workspace)
     poses, gravity = _levelled(keyframes, found)
     placed: list[Keyframe] = []
     start: dict[Camera, Camera] = {}
@@ -99,8 +106,8 @@ def place_keyframes(
             own = camera if keyframe.camera_guessed else keyframe.camera
             start[own] = camera
             placed.append(replace(keyframe, map_from_camera=pose, camera=own))
-    provenance = {**found.provenance, "gravity": gravity}
-    return Placed(placed, start, provenance, (found.sigma_m, 0.0), found.frame_of)
+    frame = frames[found.frame_of] if found.frame_of is not None else OWN_FRAME
+    return Placed(placed, frame, {**found.provenance, "gravity": gravity}, start, (found.sigma_m, 0.0))
 
 
 def _levelled(keyframes: Sequence[Keyframe], found: Found) -> tuple[list[Pose | None], str]:

@@ -125,14 +125,17 @@ class LandmarkMap:
 
     @property
     def keyframes(self) -> int:
+        """M, how many keyframes."""
         return len(self.keyframe_names)
 
     @property
     def landmarks(self) -> int:
+        """L, how many landmarks."""
         return len(self.landmarks_xyz)
 
     @property
     def observations(self) -> int:
+        """O, how many observations of landmarks by keyframes."""
         return len(self.observation_keyframes)
 
     @cached_property
@@ -212,6 +215,7 @@ class LandmarkMap:
         return neighbours, self.covisible_weights[rows]
 
     def map_from_camera(self, keyframe: int) -> Pose:
+        """The pose of a keyframe's camera."""
         return Pose.from_matrix(self.keyframe_poses[keyframe])
 
     def calibration_for(self, camera: Camera) -> Camera:

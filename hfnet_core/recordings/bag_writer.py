@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose
 from hfnet_core.images.orientation import upright_jpeg
+from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.calibration import camera_info_fields
 from hfnet_core.recordings.image_folder import FolderFrame
 from hfnet_core.types import Camera
@@ -128,9 +129,9 @@ def open_writer(
         raise ConfigError(f"{output}: exists already; remove it or pass --overwrite")
     if not output.parent.is_dir():
         raise ConfigError(f"{output.parent}: no such directory to write a bag into")
-    workplace = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    building = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
-        unfinished = workplace / output.name  # rosbag2 names its files after the directory
+        unfinished = building / output.name  # rosbag2 names its files after the directory
         if storage == "rosbag1":
             writer: Any = Rosbag1Writer(unfinished)
         else:
@@ -139,26 +140,29 @@ def open_writer(
         with writer:
             yield BagWriter(writer, storage, topics or WriterTopics())
         if output.exists():
-            output.rename(workplace / "replaced")
+            output.rename(building / "replaced")
         unfinished.rename(output)
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def write_folder_bag(
-    frames: Iterable[FolderFrame], camera: Camera | None, output: Path, *, storage: str,
-    topics: WriterTopics | None = None, overwrite: bool = False, progress: Callable[[], object] = lambda: None,
-) -> int:  # fmt: skip
+    frames: Sequence[FolderFrame],
+    camera: Camera | None,
+    output: Path,
+    *,
+    storage: str,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> int:
     """Write the frames of an image folder as a bag and return their number. Image bytes are kept as they are, except
     that photos are turned upright by their EXIF orientation, unless a calibration of their size as stored, or a pose,
     belongs to them.
 
-    camera: None for images that nobody has calibrated.
-
-    progress: called after each frame. Raises DatasetError for an image that cannot be read.
+    camera: None for images that nobody has calibrated. Raises DatasetError for an image that cannot be read.
     """
     count = 0
-    with open_writer(output, storage, topics, overwrite=overwrite) as writer:
+    with open_writer(output, storage, overwrite=overwrite) as writer:
         for frame in frames:
             try:
                 data = frame.path.read_bytes()
@@ -172,5 +176,5 @@ def write_folder_bag(
             if frame.map_from_camera is not None:
                 writer.pose(frame.stamp_ns, frame.map_from_camera)
             count += 1
-            progress()
+            progress("writing images", count, len(frames))
     return count

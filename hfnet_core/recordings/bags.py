@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +18,12 @@ from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
 from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
 from hfnet_core.recordings.calibration import camera_from_file, camera_from_info, guess_camera, is_uncalibrated
+from hfnet_core.recordings.camera_topics import RAW, choose_image_topic, choose_info_topic, image_name
 from hfnet_core.recordings.gravity import UpReader, read_up
 from hfnet_core.recordings.options import BagOptions
-from hfnet_core.recordings.pose_sources import open_poses, read_tree
+from hfnet_core.recordings.pose_sources import NoPoses, PoseFinder, PoseSource
+from hfnet_core.recordings.transforms import TransformError
+from hfnet_core.recordings.trees import TREE_TYPES, SeveralTreesError, Trees
 from hfnet_core.types import Camera
 
 __all__ = [
@@ -29,7 +33,7 @@ __all__ = [
     "open_cameras",
 ]
 
-_RAW, _COMPRESSED, _INFO = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/CameraInfo"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +76,12 @@ class Bag:
         self._reader = BagReader(self.path)
         self.info_topic: Topic | None = None  # stays None with a calibration file
         try:
-            self.image_topic = self._choose_image_topic()
-            self.camera_frame, self._first_size = self._peek()
+            self.image_topic = choose_image_topic(self._reader, self.options)
+            frame, self._first_size = self._peek()
+            self.camera_frame = self.options.camera_frame or frame
             self._infos, self.camera_source = self._read_cameras()
-            poses = self.options.poses
-            self._poses = open_poses(self._reader, poses, self.camera_frame, self.options.max_pose_gap_s)
+            self._trees = self._open_trees()
+            self._poses, self._no_poses = self._find_poses()
         except BaseException:
             self._reader.close()
             raise
@@ -93,6 +98,21 @@ class Bag:
     def __len__(self) -> int:
         """Number of images."""
         return self.image_topic.count
+
+    def _open_trees(self) -> Trees:
+        poses, only = self.options.poses, self.options.poses.tf_topics
+        if not only and poses.pose_topic is not None and self._reader.topic(poses.pose_topic).type in TREE_TYPES:
+            only = (poses.pose_topic,)
+        return Trees(self._reader, self.image_topic.name, self.options.max_pose_gap_s, only)
+
+    def _find_poses(self) -> tuple[PoseSource | None, str]:
+        """The source of poses, or None and why there is none."""
+        if not self.options.poses_wanted:
+            return None, "not asked for"
+        found = PoseFinder(
+            self._reader, self.options.poses, self._trees, self.camera_frame, self.options.max_pose_gap_s
+        ).find()
+        return (None, found.reason) if isinstance(found, NoPoses) else (found, "")
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -121,14 +141,19 @@ class Bag:
         """frame_from_camera where /tf has the camera fixed to that frame; a given base_from_camera replaces it."""
         if self.options.poses.base_from_camera is not None:
             return self.options.poses.base_from_camera
-        tree = read_tree(self._reader)
-        if not tree.is_static(frame, self.camera_frame):
+        try:
+            transforms = self._trees.of(self.camera_frame).transforms
+            return (
+                transforms.lookup(frame, self.camera_frame, 0)
+                if transforms.is_static(frame, self.camera_frame)
+                else None
+            )
+        except (SeveralTreesError, TransformError):
             return None
-        return tree.lookup(frame, self.camera_frame, 0, self.options.max_pose_gap_s)
 
     @cached_property
     def _up(self) -> tuple[UpReader, str] | None:
-        return read_up(self._reader, read_tree(self._reader), self.camera_frame, self.options.max_pose_gap_s)
+        return read_up(self._reader, self._trees, self.camera_frame)
 
     def up_at(self, stamp_ns: int) -> Array | None:
         """Unit vector [3] away from gravity in the camera frame, None where no accelerometer tells."""
@@ -142,7 +167,9 @@ class Bag:
     @property
     def pose_source(self) -> str:
         """Where poses come from, for people."""
-        return self._poses.description if self._poses is not None else "no poses"
+        if self._poses is not None:
+            return self._poses.description
+        return f"no poses: {self._no_poses}" if self._no_poses else "no poses"
 
     @property
     def map_frame(self) -> str:
@@ -153,28 +180,12 @@ class Bag:
         """Raises DatasetError when the bag has no poses, listing its topics."""
         if self._poses is None:
             listed = ", ".join(str(topic) for topic in self.topics)
-            raise DatasetError(
-                f"{self.path}: has no poses (PoseStamped, Odometry, /tf from map, world or odom to "
-                f"{self.camera_frame!r}); pass --poses FILE in TUM format; the bag has {listed}"
+            why = (
+                self._no_poses or f"no PoseStamped, Odometry, nor /tf from map, world or odom to {self.camera_frame!r}"
             )
-
-    def _choose_image_topic(self) -> Topic:
-        if self.options.image_topic is not None:
-            topic = self._reader.topic(self.options.image_topic)
-            if topic.type not in (_RAW, _COMPRESSED):
-                raise DatasetError(f"{self.path}: {topic} holds no images")
-            return topic
-        found = self._reader.of_type(_RAW, _COMPRESSED)
-        names = {topic.name for topic in found}
-        # image_transport records one picture several times; the raw one loses nothing.
-        found = [topic for topic in found if not any(topic.name == f"{n}/{t}" for n in names for t in _TRANSPORTS)]
-        if not found:
-            listed = ", ".join(str(topic) for topic in self._reader.topics) or "nothing"
-            raise DatasetError(f"{self.path}: has no image topic; it has {listed}")
-        if len(found) > 1:
-            listed = ", ".join(str(topic) for topic in found)
-            raise DatasetError(f"{self.path}: several image topics, choose one with --image-topic: {listed}")
-        return found[0]
+            raise DatasetError(
+                f"{self.path}: has no poses ({why}); pass --poses FILE in TUM format; the bag has {listed}"
+            )
 
     def _peek(self) -> tuple[str, tuple[int, int]]:
         """Frame id and (width, height) of the first image."""
@@ -185,7 +196,7 @@ class Bag:
 
     def _decode(self, message: Any) -> NDArray[Any]:
         try:
-            decode = decode_raw_image if self.image_topic.type == _RAW else decode_compressed_image
+            decode = decode_raw_image if self.image_topic.type == RAW else decode_compressed_image
             return decode(message)
         except DatasetError as error:
             raise DatasetError(f"{self.path}: topic {self.image_topic.name}: {error}") from error
@@ -195,10 +206,11 @@ class Bag:
         if self.options.calibration is not None:
             path = self.options.calibration
             return [(0, self._fitting(camera_from_file(path), str(path)))], f"calibration file {path.name}"
-        topic = self.info_topic = self._choose_info_topic()
+        topic, named = choose_info_topic(self._reader, self.options, self.image_topic)
+        self.info_topic = topic
         if topic is None:
             return [], "none, guessed"
-        rectified = "rect" in _image_name(self.image_topic).rsplit("/", 1)[-1]
+        rectified = "rect" in image_name(self.image_topic).rsplit("/", 1)[-1]
         out: list[tuple[int, Camera]] = []
         for name, recorded_ns, message in self._reader.messages([topic.name]):
             if self.options.camera_optional and is_uncalibrated(message):
@@ -208,7 +220,7 @@ class Bag:
             except DatasetError as error:
                 raise DatasetError(f"{self.path}: topic {name}: {error}") from error
             if not out:
-                self._check_frame(topic, str(message.header.frame_id).lstrip("/"))
+                self._check_frame(topic, str(message.header.frame_id).lstrip("/"), named=named)
             if not out or camera != out[-1][1]:
                 out.append((stamp_of(message, recorded_ns), self._fitting(camera, name)))
         return out, f"{'P' if rectified else 'K and D'} of {topic.name}"
@@ -222,40 +234,14 @@ class Bag:
             )
         return camera
 
-    def _choose_info_topic(self) -> Topic | None:
-        if self.options.camera_info_topic is not None:
-            topic = self._reader.topic(self.options.camera_info_topic)
-            if topic.type != _INFO:
-                raise DatasetError(f"{self.path}: {topic} is no {_INFO}")
-            return topic
-        found = self._reader.of_type(_INFO)
-        image = _image_name(self.image_topic)
-        for name in (f"{image.rsplit('/', 1)[0]}/camera_info", f"{image}/camera_info"):
-            beside = [topic for topic in found if topic.name == name]
-            if beside:
-                return beside[0]
-        if not found and self.options.camera_optional:
-            return None
-        if not found:
-            raise DatasetError(
-                f"{self.path}: no {_INFO} for {self.image_topic.name}; pass --calibration FILE (camera_info YAML)"
-            )
-        if len(found) > 1:
-            listed = ", ".join(str(topic) for topic in found)
-            raise DatasetError(
-                f"{self.path}: no camera_info topic stands beside {self.image_topic.name}, choose one with "
-                f"--camera-info-topic: {listed}"
-            )
-        return found[0]
-
-    def _check_frame(self, topic: Topic, frame: str) -> None:
-        """A calibration found by type alone must at least speak of the same camera."""
-        chosen = self.options.camera_info_topic is not None
-        if not chosen and frame and self.camera_frame and frame != self.camera_frame:
-            raise DatasetError(
-                f"{self.path}: {topic.name} is for frame {frame!r}, images are in {self.camera_frame!r}; pass "
-                "--camera-info-topic or --calibration"
-            )
+    def _check_frame(self, topic: Topic, frame: str, *, named: bool) -> None:
+        """A calibration found by type alone must at least speak of the same camera. named: its topic's name says so."""
+        if not frame or not self.camera_frame or frame == self.camera_frame:
+            return
+        said = f"{self.path}: {topic.name} is for frame {frame!r}, images are in {self.camera_frame!r}"
+        if not named:
+            raise DatasetError(f"{said}; pass --camera-info-topic or --calibration")
+        _log.warning("%s; taken for theirs, as its name says", said)
 
     def frames(self, indices: Collection[int] | None = None) -> Iterator[BagFrame]:
         """Images in order of recording, all or those with the given indices; the others are not decoded.
@@ -290,21 +276,12 @@ class Bag:
         return out
 
     def _guess(self, image: NDArray[Any], message: Any) -> Camera:
-        encoded = b"" if self.image_topic.type == _RAW else np.asarray(message.data, dtype=np.uint8).tobytes()
+        encoded = b"" if self.image_topic.type == RAW else np.asarray(message.data, dtype=np.uint8).tobytes()
         return guess_camera(image.shape[1], image.shape[0], encoded)
 
     def _camera_at(self, stamp_ns: int) -> Camera:
         after = int(np.searchsorted([stamp for stamp, _ in self._infos], stamp_ns, side="right"))
         return self._infos[max(after - 1, 0)][1]
-
-
-_TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd")
-
-
-def _image_name(topic: Topic) -> str:
-    """The base name of an image topic: without its transport."""
-    head, _, tail = topic.name.rpartition("/")
-    return head if tail in _TRANSPORTS and head else topic.name
 
 
 def open_cameras(paths: Sequence[Path], options: BagOptions | Sequence[BagOptions] | None = None) -> Iterator[Bag]:

@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.recordings.bag_reader import BagReader, stamp_of
-from hfnet_core.recordings.transforms import TransformBuffer
+from hfnet_core.recordings.transforms import TransformError
+from hfnet_core.recordings.trees import SeveralTreesError, Trees
 
 __all__ = ["UpReader", "level", "mean_up", "read_up"]
 
@@ -25,7 +26,7 @@ _MIN_SAMPLES = 5
 _FALLEN_DEG = 30.0  # from the direction most agree with: an outlier
 
 
-def read_up(bag: BagReader, tree: TransformBuffer, camera_frame: str, max_gap_s: float) -> tuple[UpReader, str] | None:
+def read_up(bag: BagReader, trees: Trees, camera_frame: str) -> tuple[UpReader, str] | None:
     """Up by the first accelerometer whose frame the transforms connect to the camera, and what to call it.
 
     An accelerometer at rest measures what holds it: an acceleration upwards (REP-145). None where there is none.
@@ -39,25 +40,32 @@ def read_up(bag: BagReader, tree: TransformBuffer, camera_frame: str, max_gap_s:
             value = message.linear_acceleration
             stamps.append(stamp_of(message, recorded_ns))
             samples.append((value.x, value.y, value.z))
-        connected = frame == camera_frame or tree.path(camera_frame, frame) is not None
-        if not connected or len(samples) < _MIN_SAMPLES:
+        turn = _turn(frame, trees, camera_frame)
+        if turn is None or len(samples) < _MIN_SAMPLES:
             continue
         order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
         times, values = np.array(stamps, dtype=np.int64)[order], np.array(samples, dtype=np.float64)[order]
-
-        return partial(_up, times, values, frame, tree, camera_frame, max_gap_s), f"accelerations of {topic.name}"
+        return partial(_up, times, values, turn), f"accelerations of {topic.name}"
     return None
 
 
-def _up(
-    stamps_ns: NDArray[np.int64], values: Array, frame: str, tree: TransformBuffer, camera_frame: str,
-    max_gap_s: float, stamp_ns: int,
-) -> Array | None:  # fmt: skip
-    mean = _mean_acceleration(stamps_ns, values, stamp_ns)
+def _turn(frame: str, trees: Trees, camera_frame: str) -> Callable[[int], Pose | None] | None:
+    """camera_from_imu at a time, None where the frames are not connected in one way."""
     if frame == camera_frame:
-        return mean
-    camera_from_imu = tree.lookup(camera_frame, frame, stamp_ns, max_gap_s)
-    return None if mean is None or camera_from_imu is None else camera_from_imu.rotation @ mean
+        return lambda stamp_ns: Pose()
+    try:
+        transforms = trees.of(camera_frame).transforms
+        connected = transforms.connects(camera_frame, frame)
+    except (SeveralTreesError, TransformError):
+        return None
+    return partial(transforms.at, camera_frame, frame) if connected else None
+
+
+def _up(
+    stamps_ns: NDArray[np.int64], values: Array, camera_from_imu: Callable[[int], Pose | None], stamp_ns: int
+) -> Array | None:
+    mean, turn = _mean_acceleration(stamps_ns, values, stamp_ns), camera_from_imu(stamp_ns)
+    return None if mean is None or turn is None else turn.rotation @ mean
 
 
 def _mean_acceleration(stamps_ns: NDArray[np.int64], values: Array, stamp_ns: int) -> Array | None:

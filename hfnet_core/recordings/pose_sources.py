@@ -8,26 +8,27 @@ between the two is looked up in the bag's /tf and /tf_static, or given as `base_
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose
 from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
 from hfnet_core.recordings.options import PoseOptions
-from hfnet_core.recordings.transforms import TimedPoses, TransformBuffer
+from hfnet_core.recordings.transforms import TimedPoses, TransformError
+from hfnet_core.recordings.trees import TREE_TYPES, Tree, Trees, pose_from_numbers
 from hfnet_core.recordings.tum import read_tum
 
-__all__ = ["PoseSource", "open_poses", "read_tree"]
+__all__ = ["NoPoses", "PoseFinder", "PoseSource"]
 
 _OF_CAMERA = ("geometry_msgs/PoseStamped", "geometry_msgs/PoseWithCovarianceStamped")
 _OF_CHILD = ("nav_msgs/Odometry", "geometry_msgs/TransformStamped")
-_TREE = ("tf2_msgs/TFMessage", "tf/tfMessage")
 _FIXED_FRAMES = ("map", "world", "odom")
 _STAYING = ("map", "world", "earth")
+_MOUNT = "--base-from-camera 'x y z qx qy qz qw'"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,80 +46,174 @@ class PoseSource:
     drifts: bool = False
 
 
-def open_poses(bag: BagReader, options: PoseOptions, camera_frame: str, max_gap_s: float) -> PoseSource | None:
-    """The source of poses of a bag, or None where it has none.
-
-    Raises DatasetError when several topics qualify, a topic is missing or has the wrong type, or the frames are not
-    connected.
-    """
-    tree = read_tree(bag)
-    if options.poses is not None:
-        rows = read_tum(options.poses)
-        timed = TimedPoses.from_samples((row.stamp_ns, row.pose) for row in rows)
-        base = _Base("map", options.pose_frame or camera_frame, f"poses of {options.poses.name} ({len(timed)})")
-        return _timed_source(bag, timed, base, options, tree, camera_frame, max_gap_s)
-    topic = _choose(bag, options)
-    if topic is not None and topic.type not in _TREE:
-        timed, base = _read_topic(bag, topic, options, camera_frame)
-        return _timed_source(bag, timed, base, options, tree, camera_frame, max_gap_s)
-    return _tree_source(bag, tree, options, camera_frame, max_gap_s, required=topic is not None)
-
-
 @dataclass(frozen=True)
+class NoPoses:
+    """A recording that has no poses, and what is missing, with the remedy."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
 class _Base:
     """A frame whose pose in the map frame is known over time."""
 
+    timed: TimedPoses
     map_frame: str
     frame: str
     description: str
     drifts: bool = False
 
 
-def _choose(bag: BagReader, options: PoseOptions) -> Topic | None:
-    types = (*_OF_CAMERA, *_OF_CHILD)
-    if options.pose_topic is not None:
-        topic = bag.topic(options.pose_topic)
-        if topic.type not in (*types, *_TREE):
-            raise DatasetError(f"{bag.path}: {topic} holds no poses; usable types are {', '.join((*types, *_TREE))}")
-        return topic
-    found = [topic for topic in bag.of_type(*types) if topic.count > 1]  # one message is a goal or an initial guess
-    if len(found) > 1:
-        listed = ", ".join(str(topic) for topic in found)
-        raise DatasetError(f"{bag.path}: several topics hold poses, choose one with --pose-topic: {listed}")
-    return found[0] if found else None
+@dataclass(frozen=True, eq=False)
+class PoseFinder:
+    """Finds the source of poses of a camera in a bag. max_gap_s: poses further apart are not interpolated between."""
+
+    bag: BagReader
+    options: PoseOptions
+    trees: Trees
+    camera_frame: str
+    max_gap_s: float
+
+    def find(self) -> PoseSource | NoPoses:
+        """Raises DatasetError when several topics qualify, a topic is missing or has the wrong type, or the frames are
+        not connected.
+        """
+        if self.options.poses is not None:
+            rows = read_tum(self.options.poses)
+            timed = TimedPoses.from_samples((row.stamp_ns, row.pose) for row in rows)
+            said = f"poses of {self.options.poses.name} ({len(timed)})"
+            return self._carried(_Base(timed, "map", self.options.pose_frame or self.camera_frame, said))
+        topic = self._topic()
+        if topic is not None and topic.type not in TREE_TYPES:
+            return self._carried(self._read(topic))
+        return self._from_tree(required=topic is not None)
+
+    def _topic(self) -> Topic | None:
+        types = (*_OF_CAMERA, *_OF_CHILD)
+        if self.options.pose_topic is not None:
+            topic = self.bag.topic(self.options.pose_topic)
+            if topic.type not in (*types, *TREE_TYPES):
+                usable = ", ".join((*types, *TREE_TYPES))
+                raise DatasetError(f"{self.bag.path}: {topic} holds no poses; usable types are {usable}")
+            return topic
+        found = [topic for topic in self.bag.of_type(*types) if topic.count > 1]  # one is a goal or an initial guess
+        if len(found) > 1:
+            listed = ", ".join(str(topic) for topic in found)
+            raise DatasetError(f"{self.bag.path}: several topics hold poses, choose one with --pose-topic: {listed}")
+        return found[0] if found else None
+
+    def _read(self, topic: Topic) -> _Base:
+        """The poses of a topic; a message that holds none, as odometry sends when it is lost, is a gap."""
+        samples: list[tuple[int, Pose]] = []
+        gaps: list[int] = []
+        parent = child = reason = ""
+        for _, recorded_ns, message in self.bag.messages([topic.name]):
+            parent = parent or str(message.header.frame_id).lstrip("/")
+            child = child or str(getattr(message, "child_frame_id", "")).lstrip("/")
+            try:
+                samples.append((stamp_of(message, recorded_ns), pose_from_numbers(*_numbers(topic, message))))
+            except ValueError as error:
+                gaps.append(stamp_of(message, recorded_ns))
+                reason = reason or str(error)
+        if gaps and not samples:
+            raise DatasetError(f"{self.bag.path}: none of the poses of {topic} can be used: each {reason}")
+        if gaps:
+            found = f"{len(gaps)} of {len(gaps) + len(samples)} poses left out, the first {reason}"
+            _log.warning("%s: %s: %s: taken for gaps", self.bag.path, topic.name, found)
+        frame = self.options.pose_frame or child or self.camera_frame
+        map_frame = self.options.map_frame or (parent if parent not in ("", frame, self.camera_frame) else "map")
+        timed = TimedPoses.from_samples(samples, gaps)
+        # Odometry is what its name says unless its frame is one that stays (REP-105); some simulators publish truth so.
+        drifts = _wanders(parent) or (topic.type == "nav_msgs/Odometry" and _last(parent) not in _STAYING)
+        return _Base(timed, map_frame, frame, f"poses of {topic.name} ({topic.type}, {len(timed)})", drifts)
+
+    def _carried(self, base: _Base) -> PoseSource:
+        """Poses of a base frame, carried over to the camera."""
+        timed, max_gap_s = base.timed, self.max_gap_s
+        if (fixed := self.options.base_from_camera) is not None:
+            said = f"{base.description} with the given base_from_camera"
+            return PoseSource(
+                lambda stamp: _then(timed.at(stamp, max_gap_s), fixed), base.map_frame, said, drifts=base.drifts
+            )
+        frame = base.frame.lstrip("/")
+        if frame == self.camera_frame:
+            said = f"{base.description} of the camera"
+            return PoseSource(
+                lambda stamp: timed.at(stamp, max_gap_s), base.map_frame, said, is_cameras=True, drifts=base.drifts
+            )
+        tree = self.trees.of(self.camera_frame)
+        if not self._connects(tree, frame, self.camera_frame):
+            raise DatasetError(
+                f"{self.bag.path}: {base.description} are of frame {frame!r} and {tree.name} does not connect it to "
+                f"the camera's {self.camera_frame!r}{self._why(tree, self.camera_frame)}; pass {_MOUNT}"
+            )
+
+        def at(stamp_ns: int) -> Pose | None:
+            return _then(timed.at(stamp_ns, max_gap_s), tree.transforms.at(frame, self.camera_frame, stamp_ns))
+
+        said = f"{base.description} of {frame}, with {frame} -> {self.camera_frame} from {tree.name}"
+        return PoseSource(at, base.map_frame, said, drifts=base.drifts)
+
+    def _from_tree(self, *, required: bool) -> PoseSource | NoPoses:
+        """Poses from transforms alone: a fixed frame, a chain that moves, and the camera or a base on the way to it."""
+        child, last = self.camera_frame, self.options.base_from_camera
+        if last is not None:
+            child = self.options.pose_frame or "base_link"
+        tree = self.trees.of(child)
+        wanted = (self.options.map_frame,) if self.options.map_frame else _FIXED_FRAMES
+        moving = (
+            frame
+            for frame in wanted
+            if self._connects(tree, frame, child) and not tree.transforms.is_static(frame, child)
+        )
+        if (fixed := next(moving, None)) is not None:
+            return _of_tree(tree, fixed, child, last or Pose())
+        missing = f"{tree.name} does not connect {' or '.join(wanted)} to {child!r}{self._why(tree, child)}"
+        remedy = f"pass --map-frame, or {_MOUNT} with --pose-frame FRAME"
+        if required or self.options.map_frame:
+            raise DatasetError(f"{self.bag.path}: {missing}: {remedy}")
+        return NoPoses(f"{missing}: {remedy}" if tree.topics else "")
+
+    def _connects(self, tree: Tree, target: str, source: str) -> bool:
+        try:
+            return tree.transforms.connects(target, source)
+        except TransformError as error:
+            raise DatasetError(
+                f"{self.bag.path}: {tree.name}: {error}; name a source of poses with --pose-topic or --poses, or pass "
+                f"{_MOUNT}"
+            ) from error
+
+    def _why(self, tree: Tree, frame: str) -> str:
+        """What is odd about a frame that leads nowhere, or "": for a bracket."""
+        if not tree.topics:
+            return ""
+        if not frame:
+            return f" (the images of {self.trees.image_topic} name no frame: pass --camera-frame)"
+        facts = []
+        if not tree.knows(frame):
+            facts.append(f"it does not know {frame!r}, but {', '.join(tree.transforms.frames)}")
+            if frame == self.camera_frame:
+                facts.append(f"that is the frame of {self.trees.image_topic}; --camera-frame may name another")
+        if not tree.has_static:
+            facts.append(f"there is no {tree.name}_static, which an earlier part of the recording may have")
+        return f" ({'; '.join(facts)})" if facts else ""
 
 
-def read_tree(bag: BagReader) -> TransformBuffer:
-    """Every transform of the bag."""
-    tree = TransformBuffer()
-    topics = bag.of_type(*_TREE)
-    for name, recorded_ns, message in bag.messages([topic.name for topic in topics]):
-        for item in message.transforms:
-            pose = _pose_of(bag, name, item.transform.translation, item.transform.rotation)
-            static = name.endswith("tf_static")
-            tree.add(item.header.frame_id, item.child_frame_id, stamp_of(item, recorded_ns), pose, static=static)
-    return tree
+def _of_tree(tree: Tree, map_frame: str, child: str, child_from_camera: Pose) -> PoseSource:
+    return PoseSource(
+        lambda stamp: _then(tree.transforms.at(map_frame, child, stamp), child_from_camera),
+        map_frame,
+        f"transforms {map_frame} -> {child} of {tree.name}",
+        drifts=_wanders(map_frame),
+    )
 
 
-def _read_topic(bag: BagReader, topic: Topic, options: PoseOptions, camera_frame: str) -> tuple[TimedPoses, _Base]:
-    samples: list[tuple[int, Pose]] = []
-    parent = child = ""
-    for name, recorded_ns, message in bag.messages([topic.name]):
-        if topic.type == "geometry_msgs/TransformStamped":
-            pose = _pose_of(bag, name, message.transform.translation, message.transform.rotation)
-        else:
-            inner = message.pose if topic.type == "geometry_msgs/PoseStamped" else message.pose.pose
-            pose = _pose_of(bag, name, inner.position, inner.orientation)
-        if not samples:
-            parent = str(message.header.frame_id).lstrip("/")
-            child = str(getattr(message, "child_frame_id", "")).lstrip("/")
-        samples.append((stamp_of(message, recorded_ns), pose))
-    frame = options.pose_frame or child or camera_frame
-    map_frame = options.map_frame or (parent if parent not in ("", frame, camera_frame) else "map")
-    timed = TimedPoses.from_samples(samples)
-    # Odometry is what its name says unless its frame is one that stays (REP-105); some simulators publish truth so.
-    drifts = _wanders(parent) or (topic.type == "nav_msgs/Odometry" and _last(parent) not in _STAYING)
-    return timed, _Base(map_frame, frame, f"poses of {topic.name} ({topic.type}, {len(timed)})", drifts)
+def _numbers(topic: Topic, message: Any) -> tuple[Any, Any]:
+    """(position, orientation) of a message of one of the types above."""
+    if topic.type == "geometry_msgs/TransformStamped":
+        return message.transform.translation, message.transform.rotation
+    inner = message.pose if topic.type == "geometry_msgs/PoseStamped" else message.pose.pose
+    return inner.position, inner.orientation
 
 
 def _last(frame: str) -> str:
@@ -130,63 +225,5 @@ def _wanders(frame: str) -> bool:
     return _last(frame).startswith("odom")
 
 
-def _pose_of(bag: BagReader, topic: str, position: Any, orientation: Any) -> Pose:
-    numbers = np.array([position.x, position.y, position.z, orientation.x, orientation.y, orientation.z, orientation.w])
-    if not np.isfinite(numbers).all() or not np.any(numbers[3:]):
-        raise DatasetError(f"{bag.path}: topic {topic} holds a pose that is not finite or has a zero quaternion")
-    return Pose.from_quat_xyzw(numbers[3:], numbers[:3])
-
-
-def _timed_source(
-    bag: BagReader, timed: TimedPoses, base: _Base, options: PoseOptions, tree: TransformBuffer, camera_frame: str,
-    max_gap_s: float,
-) -> PoseSource:  # fmt: skip
-    """Poses of a base frame, carried over to the camera."""
-    if options.base_from_camera is not None:
-        fixed = options.base_from_camera
-        said = f"{base.description} with the given base_from_camera"
-        return PoseSource(lambda stamp: _then(timed.at(stamp, max_gap_s), fixed), base.map_frame, said,
-                          drifts=base.drifts)  # fmt: skip
-    frame = base.frame.lstrip("/")
-    if frame == camera_frame:
-        said = f"{base.description} of the camera"
-        return PoseSource(lambda stamp: timed.at(stamp, max_gap_s), base.map_frame, said, is_cameras=True,
-                          drifts=base.drifts)  # fmt: skip
-    if tree.path(frame, camera_frame) is None:
-        raise DatasetError(
-            f"{bag.path}: {base.description} are of frame {frame!r} and /tf does not connect it to the camera's "
-            f"{camera_frame!r}; pass --base-from-camera 'x y z qx qy qz qw'"
-        )
-
-    def at(stamp_ns: int) -> Pose | None:
-        return _then(timed.at(stamp_ns, max_gap_s), tree.lookup(frame, camera_frame, stamp_ns, max_gap_s))
-
-    said = f"{base.description} of {frame}, with {frame} -> {camera_frame} from /tf"
-    return PoseSource(at, base.map_frame, said, drifts=base.drifts)
-
-
 def _then(map_from_base: Pose | None, base_from_camera: Pose | None) -> Pose | None:
     return None if map_from_base is None or base_from_camera is None else map_from_base @ base_from_camera
-
-
-def _tree_source(
-    bag: BagReader, tree: TransformBuffer, options: PoseOptions, camera_frame: str, max_gap_s: float, *, required: bool
-) -> PoseSource | None:
-    """Poses from /tf alone: a fixed frame, a chain that moves, and the camera (or a base on the way to it)."""
-    child = camera_frame
-    if options.base_from_camera is not None:
-        child = options.pose_frame or "base_link"
-    wanted = (options.map_frame,) if options.map_frame else _FIXED_FRAMES
-    moving = (frame for frame in wanted if tree.path(frame, child) is not None and not tree.is_static(frame, child))
-    map_frame = next(moving, None)
-    if map_frame is not None:
-        fixed, last = map_frame, options.base_from_camera or Pose()
-        said = f"transforms {fixed} -> {child} of /tf"
-        return PoseSource(lambda stamp: _then(tree.lookup(fixed, child, stamp, max_gap_s), last), fixed, said,
-                          drifts=_wanders(fixed))  # fmt: skip
-    if required or options.map_frame:
-        raise DatasetError(
-            f"{bag.path}: /tf does not connect {' or '.join(wanted)} to {child!r}; it knows "
-            f"{', '.join(tree.frames) or 'no frames'}: pass --map-frame, or --base-from-camera with --pose-frame"
-        )
-    return None

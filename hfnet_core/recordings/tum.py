@@ -12,7 +12,7 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.files import written_whole
 from hfnet_core.geometry import Pose
 
-__all__ = ["TumRow", "parse_pose", "read_tum", "stamp_ns"]
+__all__ = ["TumRow", "parse_pose", "read_tum", "stamp_ns", "write_tum"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib.util
 import uuid
 
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
+
+from hfnet_ros.rclpy_typed import steady_clock
 
 __all__ = ["Heartbeat", "open_heartbeat"]
 
@@ -26,7 +27,7 @@ class Heartbeat:
         self._node, self._kind, self._period_s = node, Status, period_s
         self._instance = str(uuid.uuid4())
         self._publisher = node.create_publisher(Status, "bond", 5)
-        self._timer = node.create_timer(period_s, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = node.create_timer(period_s, self._beat, clock=steady_clock())
 
     def _beat(self, active: bool = True) -> None:
         message = self._kind(id=self._node.get_name(), instance_id=self._instance, active=active)

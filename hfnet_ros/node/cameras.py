@@ -1,105 +1,113 @@
-"""The cameras of a robot: what each of them sees, what is wrong with it, and which images belong together."""
+"""The cameras of a robot: from messages to frames, and what is wrong on the way."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
-from hfnet_core.types import Camera
 from hfnet_ros.conversions import poses_from_text
-from hfnet_ros.node.diagnostics import Health, Level, Rate
-from hfnet_ros.node.frame_sets import Shot, ShotAssembler
-from hfnet_ros.node.frames import Frames, TransformError
+from hfnet_ros.node.diagnostics import Level, Rate, Reporter
+from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
+from hfnet_ros.node.frames import Frames, TransformError, wait_for
+from hfnet_ros.node.image_sets import ImageSet, ImageSetAssembler
 from hfnet_ros.node.inputs import Calibration, CalibrationError, ImageMessage, ImageSubscription, StampJudge
+from hfnet_ros.parameters import Parameters
+from hfnet_ros.rclpy_typed import now_ns
 
-__all__ = ["Cameras", "View"]
+__all__ = ["Cameras"]
+
+_PROBLEMS = ("calibration", "image", "base")  # of an image on its way to a frame
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """An image that can be localized. base_from_camera, name: of its camera, where there are several."""
+class _UnusableError(HFNetError):
+    """An image cannot be localized. kind: which of _PROBLEMS is why."""
 
-    pixels: NDArray[Any]
-    camera: Camera
-    frame_id: str
-    base_from_camera: Pose | None = None
-    name: str = ""
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class _Input:
     """One camera: its topics, its calibration, and whether it is alive. name: empty for the only camera."""
 
     def __init__(
-        self, node: Node, config: NodeConfig, number: int, mount: Pose | None,
-        receive: Callable[[int, ImageMessage], None],
-    ) -> None:  # fmt: skip
-        """mount: base_from_camera, where a parameter gives it."""
-        self.name, self.mount = config.cameras[number], mount
+        self, node: Node, config: NodeConfig, number: int, mounting: Pose | None, receive: Callable[..., None]
+    ) -> None:
+        """mounting: base_from_camera, where a parameter gives it. receive: called with number and image."""
+        self._node, self.name, self.mounting = node, config.cameras[number], mounting
         self.frame_id = ""
         self.stamps = StampJudge()
+        self.is_usable = True
+        """Whether its last image could be localized."""
         self.was_silent = False
-        self._rate, self._last_s = Rate(), time.monotonic()
+        self._rate = Rate()
+        self.hear()
 
         def heard(image: ImageMessage) -> None:
-            self._last_s = time.monotonic()
-            self._rate.tick(self._last_s)
+            self.hear()
+            self._rate.tick()
             receive(number, image)
 
         self.calibration = Calibration(node, config, self.name)
         self.images = ImageSubscription(node, config, self.name, heard)
 
+    def hear(self) -> None:
+        """It is alive now."""
+        self._heard_ns = now_ns(self._node)
+
     def tag(self, name: str) -> str:
         """The name of a problem or fact of this camera."""
         return f"{name} {self.name}".rstrip()
 
-    def said(self, text: str) -> str:
+    def named(self, text: str) -> str:
         """A complaint with the camera's name before it."""
         return f"{self.name}: {text}" if self.name else text
 
     @property
     def silent_s(self) -> float:
-        """Since the last image, or since the beginning."""
-        return time.monotonic() - self._last_s
+        """Since the last image, or since the beginning, by the node's clock."""
+        return max(0.0, (now_ns(self._node) - self._heard_ns) * 1e-9)
 
     @property
     def traffic(self) -> str:
-        return f"{self._rate.per_second(time.monotonic()):.1f} Hz, {self._rate.total} images"
+        return f"{self._rate.per_second():.1f} Hz, {self._rate.total} images"
 
 
 class Cameras:
-    """All cameras of a node. Shots are delivered in the executor's thread; `views` may be asked for in another."""
+    """All cameras of a node. Images are delivered in the executor's thread; `frames_of` may be asked in another.
+
+    `epoch` grows whenever time starts over, because stamps or the node's clock went back: what was delivered before
+    belongs to a past that is over.
+    """
 
     def __init__(
-        self, node: Node, config: Callable[[], NodeConfig], frames: Frames, health: Health,
-        refuse: Callable[[str, str, Level], None], restarted: Callable[[], None], deliver: Callable[[Shot, int], None],
-    ) -> None:  # fmt: skip
-        """refuse: called with problem, text and level for an image that cannot be used. restarted: called when stamps
-        went back. deliver: called with a shot and the number of its sender, of whom only the newest shot counts.
-        """
-        self._node, self._config, self._frames, self._health = node, config, frames, health
-        self._refuse, self._restarted, self._deliver = refuse, restarted, deliver
-        own = config()
-        self.several = len(own.cameras) > 1
-        self._shots: ShotAssembler | None = None
-        self._dropped = 0  # images of no shot that are counted already
-        self._timer = None
-        if self.several and own.camera_mode == "rig":
-            self._shots = ShotAssembler(own.rig_tolerance_s, own.rig_timeout_s)
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = node.create_timer(own.rig_timeout_s / 2, self._hurry, clock=steady)
-        mounts = poses_from_text(own.base_from_camera, len(own.cameras), "base_from_camera")
+        self,
+        node: Node,
+        settings: Parameters,
+        frames: Frames,
+        reporter: Reporter,
+        deliver: Callable[[ImageSet, int], None],
+    ) -> None:
+        """deliver: called with images of one time and the number of their group, of which only the newest count."""
+        self._node, self._settings, self._frames, self._reporter = node, settings, frames, reporter
+        self._deliver = deliver
+        self.epoch = 0
+        config = settings.configs.node
+        numbers = range(len(config.cameras))
+        together = len(numbers) > 1 and config.camera_mode == "rig"
+        groups = [list(numbers)] if together else [[number] for number in numbers]
+        tolerance_s = config.rig_tolerance_s if together else 0.0
+        self._groups = [ImageSetAssembler(group, tolerance_s, config.rig_timeout_s) for group in groups]
+        self._dropped = 0  # images of no set that are counted already
+        self._timer = node.create_timer(config.rig_timeout_s / 2, self._hurry) if together else None
+        mountings = poses_from_text(config.base_from_camera, len(numbers), "base_from_camera")
         self._inputs: list[_Input] = []
-        for number, mount in enumerate(mounts):
-            self._inputs.append(_Input(node, own, number, mount, self._receive))
+        for number, mounting in enumerate(mountings):
+            self._inputs.append(_Input(node, config, number, mounting, self._receive))
 
     @property
     def topics(self) -> list[str]:
@@ -113,112 +121,124 @@ class Cameras:
             own.images.close()
             own.calibration.close()
 
-    # ---- from images to shots
+    def start_over(self) -> None:
+        """Time went back: what waits belongs to the past, and stamps may begin anywhere."""
+        self.epoch += 1
+        for group in self._groups:
+            group.clear()
+        for own in self._inputs:
+            own.stamps = StampJudge()
+            own.hear()
+
+    # ---- images of one time
 
     def _receive(self, number: int, image: ImageMessage) -> None:
-        self._health.received()
-        if not self._accept_stamp(self._inputs[number], image.stamp_ns):
+        self._reporter.health.received()
+        if not self._accept_stamp(self._inputs[number], image):
             return
-        if self._shots is None:
-            self._deliver(Shot({number: image}), number)
-            return
-        timeout_s = self._config().image_timeout_s
-        awaited = [other for other, own in enumerate(self._inputs) if own.silent_s <= timeout_s]
-        self._deliver_rig(self._shots, self._shots.add(number, image, awaited))
+        timeout_s = self._settings.configs.node.image_timeout_s
+        alive = [other for other, own in enumerate(self._inputs) if own.silent_s <= timeout_s]
+        for index, group in enumerate(self._groups):
+            if number in group.cameras:
+                self._hand_over(index, group.add(number, image, alive, self.epoch))
 
     def _hurry(self) -> None:
         """Images that are missing have had their time."""
-        if self._shots is not None:
-            self._deliver_rig(self._shots, self._shots.overdue())
+        for index, group in enumerate(self._groups):
+            self._hand_over(index, group.overdue(now_ns(self._node), self.epoch))
 
-    def _deliver_rig(self, shots: ShotAssembler, shot: Shot | None) -> None:
-        self._health.count("dropped", shots.dropped - self._dropped)
-        self._dropped = shots.dropped
-        if shot is not None:
-            self._deliver(shot, 0)
+    def _hand_over(self, group: int, images: ImageSet | None) -> None:
+        dropped = sum(own.dropped for own in self._groups)
+        self._reporter.health.count("dropped", dropped - self._dropped)
+        self._dropped = dropped
+        if images is not None:
+            self._deliver(images, group)
 
-    def _accept_stamp(self, own: _Input, stamp_ns: int) -> bool:
-        if own.stamps.restarted(stamp_ns):
-            if self._shots is not None:
-                self._shots.clear()
-            self._restarted()
-        now_ns = self._node.get_clock().now().nanoseconds
-        refusal = own.stamps.refusal(stamp_ns, now_ns, self._config().max_image_lead_s)
+    def _accept_stamp(self, own: _Input, image: ImageMessage) -> bool:
+        if own.stamps.restarted(image.stamp_ns):
+            self.start_over()
+        refusal = own.stamps.refusal(image.stamp_ns, image.received_ns, self._settings.configs.node.max_image_lead_s)
         if refusal:
-            self._refuse(own.tag("stamp"), own.said(refusal), Level.WARN)
+            self._reporter.refuse(own.tag("stamp"), own.named(refusal), Level.WARN)
             return False
-        self._health.clear(own.tag("stamp"))
+        self._reporter.health.clear(own.tag("stamp"))
         return True
 
-    # ---- from shots to views
+    # ---- from images to frames
 
-    def views(self, shot: Shot) -> list[View]:
-        """The images that can be used; what is wrong with the others is said."""
-        found = [view for number, image in sorted(shot.images.items()) if (view := self._view(number, image))]
-        if found:
-            self._health.clear("cameras")
-        elif self.several:
-            self._health.problem("cameras", "no camera can be used")
-            self._health.forget_result()
-        return found
+    def frames_of(self, images: ImageSet) -> FrameSet | None:
+        """The images that can be used, None without any; what is wrong with the others is said."""
+        found: list[CameraFrame] = []
+        refused: list[tuple[_Input, _UnusableError]] = []
+        for number, image in sorted(images.images.items()):
+            own = self._inputs[number]
+            try:
+                found.append(self._frame(own, image))
+            except _UnusableError as error:
+                refused.append((own, error))
+            own.is_usable = not refused or refused[-1][0] is not own
+        level = Level.WARN if any(own.is_usable for own in self._inputs) else Level.ERROR
+        for own, why in refused:
+            self._reporter.refuse(own.tag(why.kind), str(why), level)
+        if not found:
+            return None
+        rig_frame = self._settings.configs.node.base_frame_id or found[0].frame_id
+        return FrameSet(tuple(found), images.stamp_ns, rig_frame, images.received_ns, images.received_s, images.epoch)
 
-    def _view(self, number: int, image: ImageMessage) -> View | None:
-        own, level = self._inputs[number], Level.WARN if self.several else Level.ERROR
+    def _frame(self, own: _Input, image: ImageMessage) -> CameraFrame:
+        """Raises _UnusableError."""
         try:
             pixels = image.decode()
             camera = own.calibration.camera_for(pixels.shape[1], pixels.shape[0])
         except CalibrationError as error:
-            self._refuse(own.tag("calibration"), str(error), level)
-            return None
+            raise _UnusableError("calibration", str(error)) from error
         except HFNetError as error:
-            self._refuse(own.tag("image"), own.said(str(error)), level)
-            return None
-        self._health.clear(own.tag("calibration"))
-        self._health.clear(own.tag("image"))
-        own.frame_id = image.message.header.frame_id or own.calibration.frame_id
-        if not self.several:
-            return View(pixels, camera, own.frame_id)
+            raise _UnusableError("image", own.named(str(error))) from error
+        own.frame_id = image.frame_id or own.calibration.frame_id
         try:
-            view = View(pixels, camera, own.frame_id, self._place(number, image.stamp_ns), own.name)
+            mounting = self._mounting(own, image.stamp_ns)
         except TransformError as error:
-            text = own.said(f"no transform from the camera to the base, its images are not used: {error}")
-            self._refuse(own.tag("base"), text, level)
-            return None
-        self._health.clear(own.tag("base"))
-        return view
+            text = f"no transform from the camera to the base, its images are not used: {error}"
+            raise _UnusableError("base", own.named(text)) from error
+        for kind in _PROBLEMS:
+            self._reporter.health.clear(own.tag(kind))
+        return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns)
 
-    def _place(self, number: int, stamp_ns: int) -> Pose:
-        """base_from_camera of one of several. Raises TransformError."""
-        own = self._inputs[number]
-        for other in self._inputs if own.mount is None else ():
+    def _mounting(self, own: _Input, stamp_ns: int) -> Pose:
+        """rig_from_camera. Raises TransformError."""
+        config = self._settings.configs.node
+        if not config.base_frame_id:
+            return Pose()
+        if own.mounting is not None:
+            return own.mounting
+        for other in self._inputs:
             if other is not own and other.frame_id == own.frame_id:
                 raise TransformError(f"{own.name} and {other.name} are both in frame {own.frame_id!r}")
-        return own.mount or self._frames.lookup(self._config().base_frame_id, own.frame_id, stamp_ns)
-
-    def base_from_camera(self, stamp_ns: int) -> Pose:
-        """Of what is localized: the camera, or the base itself where there are several. Raises TransformError."""
-        return Pose() if self.several else self._place(0, stamp_ns)
+        return wait_for(
+            self._node,
+            lambda: self._frames.lookup(config.base_frame_id, own.frame_id, stamp_ns),
+            config.odom_timeout_s,
+        )
 
     # ---- silence
 
     def watch(self, paused: bool) -> bool:
         """Say which cameras are silent; whether all of them are."""
-        timeout_s = self._config().image_timeout_s
+        timeout_s = self._settings.configs.node.image_timeout_s
         silent = [own for own in self._inputs if not paused and own.silent_s > timeout_s]
         for own in self._inputs:
             if own in silent:
-                self._say_silent(own, Level.ERROR if len(silent) == len(self._inputs) else Level.WARN)
+                self._complain_of_silence(own, Level.ERROR if len(silent) == len(self._inputs) else Level.WARN)
             else:
-                self._health.clear(own.tag("camera"))
+                self._reporter.health.clear(own.tag("camera"))
                 own.was_silent = False
-            if self.several:
-                self._health.fact(own.tag("camera"), own.traffic)
+            self._reporter.health.fact(own.tag("camera"), own.traffic)
         return len(silent) == len(self._inputs)
 
-    def _say_silent(self, own: _Input, level: Level) -> None:
+    def _complain_of_silence(self, own: _Input, level: Level) -> None:
         publishers = self._node.count_publishers(own.images.topic)
         text = f"no image on {own.images.topic} for {int(own.silent_s)} s ({publishers} publishers)"
-        self._health.problem(own.tag("camera"), text, level)
+        self._reporter.health.problem(own.tag("camera"), text, level)
         if not own.was_silent:
-            self._node.get_logger().warning(text)
+            self._reporter.log.warning(text)
         own.was_silent = True

@@ -1,4 +1,4 @@
-"""Results, timings and problems -> DiagnosticArray."""
+"""Results, timings and problems -> DiagnosticArray and log."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from threading import Lock
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
 
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.types import Localization, Localized
 from hfnet_ros.conversions import stamp_from_ns
+from hfnet_ros.rclpy_typed import Log, now_ns, printable
 
-__all__ = ["Health", "Level", "Rate"]
+__all__ = ["Health", "Level", "Rate", "Reporter"]
 
 _WINDOW = 200  # images over which latencies are summarised
+_LOG_S = 5.0  # the same complaint is logged at most this often; diagnostics have it all the time
 _RATE_WINDOW_S = 5.0
 
 
@@ -30,24 +33,25 @@ class Level(IntEnum):
 
 
 class Rate:
-    """Events per second over the last seconds."""
+    """Events per second of the computer's time, over the last seconds."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
         self.total = 0
 
-    def tick(self, now_s: float) -> None:
+    def tick(self) -> None:
         self.total += 1
-        self._times.append(now_s)
-        self._trim(now_s)
+        self._times.append(time.monotonic())
+        self._trim()
 
-    def per_second(self, now_s: float) -> float:
-        self._trim(now_s)
+    def per_second(self) -> float:
+        self._trim()
         if len(self._times) < 2:
             return 0.0
-        return (len(self._times) - 1) / max(now_s - self._times[0], 1e-3)
+        return (len(self._times) - 1) / max(time.monotonic() - self._times[0], 1e-3)
 
-    def _trim(self, now_s: float) -> None:
+    def _trim(self) -> None:
+        now_s = time.monotonic()
         while self._times and self._times[0] < now_s - _RATE_WINDOW_S:
             self._times.popleft()
 
@@ -83,7 +87,7 @@ class Health:
     def fact(self, name: str, value: object) -> None:
         """Something that stays true until it is set again or `forget_facts`: hashes, backend, map."""
         with self._lock:
-            self._facts[name] = str(value)
+            self._facts[name] = printable(value)
 
     def forget_facts(self) -> None:
         """Model and map are gone."""
@@ -93,6 +97,7 @@ class Health:
     def problem(self, name: str, text: str, level: Level = Level.ERROR) -> bool:
         """Raise a problem; True when it is new or says something else than before."""
         with self._lock:
+            text = printable(text)
             new = self._problems.get(name) != (level, text)
             self._problems[name] = (level, text)
             return new
@@ -103,7 +108,7 @@ class Health:
 
     def received(self) -> None:
         with self._lock:
-            self._received.tick(time.monotonic())
+            self._received.tick()
 
     def count(self, name: str, images: int = 1) -> None:
         """Images that were `dropped` (a newer one came, or paused) or `refused` (they cannot be used)."""
@@ -114,10 +119,9 @@ class Health:
         self, result: Localization, timings_s: Mapping[str, float], consistency: Consistency | None = None
     ) -> None:
         """An image went through all stages."""
-        now = time.monotonic()
         with self._lock:
             self._result, self._consistency = result, consistency or Consistency()
-            self._processed.tick(now)
+            self._processed.tick()
             localized = isinstance(result, Localized)
             self._counts["localized" if localized else "not localized"] += 1
             for stage, seconds in timings_s.items():
@@ -130,7 +134,7 @@ class Health:
 
     def published(self) -> None:
         with self._lock:
-            self._published.tick(time.monotonic())
+            self._published.tick()
 
     def summary(self) -> tuple[Level, str, str]:
         """(level, message, what a change of which is news)."""
@@ -160,7 +164,9 @@ class Health:
             level, message, _ = self._summary()
             values = {"state": self._state, **self._result_values(), **self._traffic_values(), **self._latencies()}
             values.update(self._facts)
-        status = DiagnosticStatus(level=bytes([level]), name=name, message=message, hardware_id=hardware_id)
+        status = DiagnosticStatus(
+            level=bytes([level]), name=name, message=printable(message), hardware_id=printable(hardware_id)
+        )
         status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
         array = DiagnosticArray(status=[status])
         array.header.stamp = stamp_from_ns(stamp_ns)
@@ -170,8 +176,8 @@ class Health:
         result = self._result
         if result is None:
             code = max(self._problems, key=lambda name: self._problems[name][0], default="no image")
-            return {"localized": "false", "reason": "no image that can be used",
-                    "reason code": code.upper().replace(" ", "_")}  # fmt: skip
+            reason_code = code.upper().replace(" ", "_")
+            return {"localized": "false", "reason": "no image that can be used", "reason code": reason_code}
         ratio = result.inliers / max(result.matches, 1)
         values = self._consistency_values() | {
             "inliers": str(result.inliers),
@@ -182,22 +188,28 @@ class Health:
             return {"localized": "false", "reason": str(result), "reason code": result.reason.name, **values}
         sigma = np.sqrt(np.clip(np.diag(result.covariance), 0.0, None))
         return {
-            "localized": "true", "reason": "", "mode": result.mode.value, **values,
-            "coverage": f"{result.coverage:.2f}", "reprojection [px]": f"{result.reprojection_px:.2f}",
+            "localized": "true",
+            "reason": "",
+            "mode": result.mode.value,
+            **values,
+            "coverage": f"{result.coverage:.2f}",
+            "reprojection [px]": f"{result.reprojection_px:.2f}",
             "position sigma [m]": f"{np.linalg.norm(sigma[:3]):.4f}",
             "orientation sigma [deg]": f"{np.degrees(np.linalg.norm(sigma[3:])):.3f}",
-        }  # fmt: skip
+        }
 
     def _consistency_values(self) -> dict[str, str]:
         known = self._consistency
         distance = "" if known.distance is None else f"{known.distance:.2f}"
-        return {"tracking state": known.belief.name, "distance from prediction [sigma]": distance,
-                "images agreeing elsewhere": str(known.agreeing)}  # fmt: skip
+        return {
+            "tracking state": known.belief.name,
+            "distance from prediction [sigma]": distance,
+            "images agreeing elsewhere": str(known.agreeing),
+        }
 
     def _traffic_values(self) -> dict[str, str]:
-        now = time.monotonic()
         rates = {"images in": self._received, "images processed": self._processed, "poses out": self._published}
-        values = {f"{name} [Hz]": f"{rate.per_second(now):.1f}" for name, rate in rates.items()}
+        values = {f"{name} [Hz]": f"{rate.per_second():.1f}" for name, rate in rates.items()}
         values["images received"] = str(self._received.total)
         values |= {f"images {name}": str(count) for name, count in self._counts.items()}
         return values
@@ -208,3 +220,49 @@ class Health:
             f"latency {stage} p50/p95 [ms]": "{:.1f}/{:.1f}".format(*(1e3 * np.percentile(times, [50, 95])))
             for stage, times in self._stages.items()
         }
+
+
+class Reporter:
+    """Says what `health` knows: problems in the log when they come, everything on /diagnostics."""
+
+    def __init__(self, node: Node, health: Health) -> None:
+        self._node, self.health, self.log = node, health, Log.of(node)
+        self.hardware_id = ""
+        """The frame of the camera, or of the base with several."""
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._news, self._reported_s = "", 0.0
+
+    def complain(self, name: str, text: str, level: Level = Level.ERROR) -> None:
+        """Raise a problem, in the log as well."""
+        if self.health.problem(name, text, level):
+            self.log.warning(text, _LOG_S, name)
+
+    def note(self, name: str, trouble: str | None) -> None:
+        """Warn of trouble, or that there is none any more."""
+        if trouble:
+            self.complain(name, trouble, Level.WARN)
+        else:
+            self.health.clear(name)
+
+    def refuse(self, name: str, text: str, level: Level = Level.ERROR) -> None:
+        """An image cannot be used."""
+        self.health.count("refused")
+        if level >= Level.ERROR:  # what was known is of the past
+            self.health.forget_result()
+        self.complain(name, text, level)
+
+    def news(self) -> None:
+        """Diagnostics at once when something changed."""
+        news = self.health.summary()[2]
+        if news != self._news:
+            self._news = news
+            self.publish()
+
+    def is_due(self, period_s: float) -> bool:
+        """Whether the last diagnostics are this old, by the computer's time: it is this that they tell of."""
+        return time.monotonic() - self._reported_s >= period_s
+
+    def publish(self) -> None:
+        self._reported_s = time.monotonic()
+        name = str(self._node.get_fully_qualified_name()).lstrip("/")
+        self._publisher.publish(self.health.to_msg(name, self.hardware_id, now_ns(self._node)))

@@ -14,17 +14,20 @@ from typing import Protocol
 import yaml
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy
 
 from hfnet_core.errors import first_line
 from hfnet_core.geometry import Pose
-from hfnet_ros.conversions import pose_from_transform, pose_to_transform, stamp_to_ns
-from hfnet_ros.transform_buffer import TransformBuffer, TransformError
+from hfnet_core.recordings.transforms import TransformBuffer, TransformError
+from hfnet_ros.conversions import frame_name, pose_from_transform, pose_to_transform, stamp_to_ns
+from hfnet_ros.rclpy_typed import Log, now_ns, profile
 
 __all__ = ["Frames", "NoFrames", "OwnFrames", "Tf2Frames", "TransformError", "open_frames", "wait_for"]
 
 _POLL_S = 0.004
+_STANDSTILL_S = 0.5  # of the computer's time without a tick of the node's clock: it is paused
 _TREE_AGE_S = 1.0
+_LOG_S = 10.0
 
 
 class Frames(Protocol):
@@ -56,9 +59,9 @@ class OwnFrames:
     def __init__(self, node: Node) -> None:
         from tf2_msgs.msg import TFMessage
 
-        self._node, self._message, self._buffer = node, TFMessage, TransformBuffer()
-        dynamic = QoSProfile(depth=100)
-        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node, self._log, self._message, self._buffer = node, Log.of(node), TFMessage, TransformBuffer.live()
+        dynamic = profile(100)
+        latched = profile(100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TFMessage, "/tf", dynamic)
         self._subscriptions = [
             node.create_subscription(TFMessage, topic, self._receiver(topic, static), qos)
@@ -77,9 +80,7 @@ class OwnFrames:
             pose, stamp_ns = pose_from_transform(item.transform), stamp_to_ns(item.header.stamp)
             self._buffer.add(item.header.frame_id, item.child_frame_id, pose, stamp_ns, static)
         except (ValueError, TransformError) as error:
-            self._node.get_logger().warning(
-                f"{topic}: ignored a transform of {item.child_frame_id!r}: {error}", throttle_duration_sec=10.0
-            )
+            self._log.warning(f"{topic}: ignored a transform of {item.child_frame_id!r}: {error}", _LOG_S, topic)
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
         return self._buffer.lookup(target, source, stamp_ns)
@@ -118,6 +119,7 @@ class Tf2Frames:
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
         from rclpy.time import Time
 
+        target, source = frame_name(target), frame_name(source)  # which tf2 refuses with a slash
         if target == source:
             return Pose()
         try:
@@ -131,7 +133,7 @@ class Tf2Frames:
             known = yaml.safe_load(self._buffer.all_frames_as_yaml())
             self._tree = known if isinstance(known, dict) else {}
             self._tree_s = time.monotonic()
-        entry = self._tree.get(frame.lstrip("/"))
+        entry = self._tree.get(frame_name(frame))
         return str(entry["parent"]) if entry else None
 
     def broadcast(self, parent: str, child: str, parent_from_child: Pose, stamp_ns: int) -> None:
@@ -174,17 +176,27 @@ def open_frames(node: Node) -> Frames:
         return Tf2Frames(node)
     if importlib.util.find_spec("tf2_msgs") is not None:
         return OwnFrames(node)
-    node.get_logger().warning("TF is off: tf2_msgs is not installed (python -m hfnet_ros.build_tf2_msgs builds it)")
+    Log.of(node).warning("TF is off: tf2_msgs is not installed (python -m hfnet_ros.build_tf2_msgs builds it)")
     return NoFrames()
 
 
-def wait_for(lookup: Callable[[], Pose], timeout_s: float, give_up: Callable[[], bool] = lambda: False) -> Pose:
-    """Repeat a lookup until it succeeds, `timeout_s` has passed or `give_up()`; then raises its TransformError."""
-    deadline = time.monotonic() + timeout_s
+def wait_for(
+    node: Node, lookup: Callable[[], Pose], timeout_s: float, give_up: Callable[[], bool] = lambda: False
+) -> Pose:
+    """Repeat a lookup until it succeeds; raises its TransformError when time is up or `give_up()`.
+
+    Time is that of the node's clock, simulated or not; a clock that stands still or goes back has no more to wait for.
+    """
+    began_ns = last_ns = now_ns(node)
+    moved_s = time.monotonic()
     while True:
         try:
             return lookup()
         except TransformError:
-            if time.monotonic() >= deadline or give_up():
+            clock_ns = now_ns(node)
+            if clock_ns != last_ns:
+                last_ns, moved_s = clock_ns, time.monotonic()
+            stands = clock_ns == 0 or time.monotonic() - moved_s > _STANDSTILL_S
+            if stands or not 0 <= clock_ns - began_ns < timeout_s * 1e9 or give_up():
                 raise
         time.sleep(_POLL_S)

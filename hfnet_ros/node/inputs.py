@@ -7,39 +7,51 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nav_msgs.msg import Odometry
+from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
+from hfnet_core.recordings.transforms import TransformBuffer, TransformError
 from hfnet_core.types import Camera
 from hfnet_ros.conversions import (
     camera_from_info,
     decode_compressed_image,
     decode_raw_image,
+    frame_name,
     pose_from_msg,
     stamp_to_ns,
     topic_of,
 )
-from hfnet_ros.transform_buffer import TransformBuffer, TransformError
+from hfnet_ros.node.diagnostics import Level, Reporter
+from hfnet_ros.node.frame_sets import FrameSet
+from hfnet_ros.node.frames import Frames, wait_for
+from hfnet_ros.parameters import Parameters
+from hfnet_ros.rclpy_typed import Log, now_ns, profile
 
-__all__ = ["Calibration", "CalibrationError", "ImageMessage", "ImageSubscription", "OdometryInput", "StampJudge"]
+__all__ = ["Calibration", "CalibrationError", "ImageMessage", "ImageSubscription", "Odometry", "StampJudge"]
 
 
 @dataclass(frozen=True, eq=False)
 class ImageMessage:
-    """An image as it came. received_s: time.perf_counter() of its arrival."""
+    """An image as it came. received_ns, received_s: its arrival by the node's clock and as time.perf_counter()."""
 
     message: Any
     compressed: bool
+    received_ns: int
     received_s: float
 
     @property
     def stamp_ns(self) -> int:
         return stamp_to_ns(self.message.header.stamp)
+
+    @property
+    def frame_id(self) -> str:
+        """The camera's optical frame as TF names it, empty where the driver gives none."""
+        return frame_name(self.message.header.frame_id)
 
     def decode(self) -> Any:
         """Gray or RGB pixels. Raises DatasetError."""
@@ -53,13 +65,13 @@ class ImageSubscription:
         self._node = node
         compressed = config.image_transport == "compressed"
         reliability = ReliabilityPolicy[config.image_reliability.upper()]
-        qos = QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
         topic = topic_of(camera, config.image_topic) + ("/compressed" if compressed else "")
 
         def callback(message: Any) -> None:
-            receive(ImageMessage(message, compressed, time.perf_counter()))
+            receive(ImageMessage(message, compressed, now_ns(node), time.perf_counter()))
 
-        self._subscription = node.create_subscription(CompressedImage if compressed else Image, topic, callback, qos)
+        kind = CompressedImage if compressed else Image
+        self._subscription = node.create_subscription(kind, topic, callback, profile(1, reliability))
         self.topic = self._subscription.topic_name
 
     def close(self) -> None:
@@ -74,7 +86,7 @@ class Calibration:
     """The newest CameraInfo of a camera as a Camera."""
 
     def __init__(self, node: Node, config: NodeConfig, camera: str) -> None:
-        self._node, self._rectified = node, config.image_rectified
+        self._node, self._log, self._rectified = node, Log.of(node), config.image_rectified
         self._key: object = None
         self._camera: Camera | None = None
         self._error = ""
@@ -85,12 +97,11 @@ class Calibration:
         self.topic = self._subscription.topic_name
 
     def receive(self, info: CameraInfo) -> None:
-        self.frame_id = info.header.frame_id
+        self.frame_id = frame_name(info.header.frame_id)
         roi = info.roi
-        key = (
-            info.width, info.height, info.distortion_model, bytes(info.d), bytes(info.k), bytes(info.p),
-            info.binning_x, info.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height,
-        )  # fmt: skip
+        size = (info.width, info.height, info.binning_x, info.binning_y)
+        region = (roi.x_offset, roi.y_offset, roi.width, roi.height)
+        key = (size, region, info.distortion_model, bytes(info.d), bytes(info.k), bytes(info.p))
         if key == self._key:
             return
         try:
@@ -98,7 +109,7 @@ class Calibration:
         except HFNetError as reason:
             camera, error = None, f"uncalibrated camera: {self.topic}: {reason}"
         if self._key is not None:
-            self._node.get_logger().info(f"{self.topic}: the calibration changed")
+            self._log.info(f"{self.topic}: the calibration changed")
         self._camera, self._error, self._key = camera, error, key
 
     def camera_for(self, width: int, height: int) -> Camera:
@@ -110,51 +121,90 @@ class Calibration:
             raise CalibrationError(f"no camera_info on {self.topic}: images wait for it")
         if (camera.width, camera.height) != (width, height):
             expected = f"{camera.width}x{camera.height}"
-            raise CalibrationError(f"{self.topic} is for images of {expected}, got {width}x{height}: publish the "
-                                   "calibration of these images")  # fmt: skip
+            raise CalibrationError(
+                f"{self.topic} is for images of {expected}, got {width}x{height}: publish the calibration of these "
+                "images"
+            )
         return camera
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
 
 
-class OdometryInput:
+class _OdometryTopic:
     """nav_msgs/Odometry as timed transforms from its child frame to the odometry frame."""
 
     def __init__(self, node: Node, config: NodeConfig) -> None:
         self._node, self._frame = node, config.odom_frame_id
-        self._buffer = TransformBuffer()
-        self.child_frame_id = ""
-        self._error = ""
+        self._buffer = TransformBuffer.live()
+        self._child, self._error = "", ""
         self._subscription = node.create_subscription(
-            Odometry, config.odom_topic, self._receive, qos_profile_sensor_data
+            OdometryMsg, config.odom_topic, self._receive, qos_profile_sensor_data
         )
-        self.topic = self._subscription.topic_name
+        self._topic = self._subscription.topic_name
 
-    def _receive(self, message: Odometry) -> None:
-        frame, child = message.header.frame_id, message.child_frame_id
+    def _receive(self, message: OdometryMsg) -> None:
+        frame, child = frame_name(message.header.frame_id), frame_name(message.child_frame_id)
         if frame != self._frame:
-            self._error = f"{self.topic} is in frame {frame!r}, but odom_frame_id is {self._frame!r}"
+            self._error = f"{self._topic} is in frame {frame!r}, but odom_frame_id is {self._frame!r}"
             return
         try:
             self._buffer.add(frame, child, pose_from_msg(message.pose.pose), stamp_to_ns(message.header.stamp))
-            self.child_frame_id, self._error = child, ""
+            self._child, self._error = child, ""
         except (TransformError, ValueError) as error:
             self._error = str(error)
 
-    def at(self, stamp_ns: int) -> Pose:
-        """odom_from_child. Raises TransformError."""
+    def at(self, stamp_ns: int) -> tuple[Pose, str]:
+        """odom_from_child and the name of the child. Raises TransformError."""
         if self._error:
             raise TransformError(self._error)
-        if not self.child_frame_id:
-            raise TransformError(f"nothing came on {self.topic}")
-        return self._buffer.lookup(self._frame, self.child_frame_id, stamp_ns)
+        if not self._child:
+            raise TransformError(f"nothing came on {self._topic}")
+        return self._buffer.lookup(self._frame, self._child, stamp_ns), self._child
 
     def clear(self) -> None:
         self._buffer.clear()
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
+
+
+class Odometry:
+    """Where the odometry puts the rig: from its own topic or from TF, as the settings say, or nowhere."""
+
+    def __init__(self, node: Node, settings: Parameters, frames: Frames, reporter: Reporter) -> None:
+        config = settings.configs.node
+        self._node, self._settings, self._frames, self._reporter = node, settings, frames, reporter
+        self._topic = _OdometryTopic(node, config) if config.odom_topic else None
+
+    def odom_from_rig(self, frames: FrameSet, give_up: Callable[[], bool]) -> Pose | None:
+        """At the time of the frames, for which it is waited; None when the odometry does not say."""
+        config = self._settings.configs.node
+        if not config.odom_frame_id:
+            return None
+        try:
+            pose = wait_for(self._node, lambda: self._at(config, frames), config.odom_timeout_s, give_up)
+        except TransformError as error:
+            self._reporter.complain("odometry", f"no odometry: {error}", Level.WARN)
+            return None
+        self._reporter.health.clear("odometry")
+        return pose
+
+    def _at(self, config: NodeConfig, frames: FrameSet) -> Pose:
+        """Raises TransformError."""
+        if self._topic is None:
+            return self._frames.lookup(config.odom_frame_id, frames.rig_frame, frames.stamp_ns)
+        odom_from_child, child = self._topic.at(frames.stamp_ns)
+        return odom_from_child @ self._frames.lookup(child, frames.rig_frame, frames.stamp_ns)
+
+    def clear(self) -> None:
+        """Time went back."""
+        if self._topic is not None:
+            self._topic.clear()
+
+    def close(self) -> None:
+        if self._topic is not None:
+            self._topic.close()
 
 
 class StampJudge:

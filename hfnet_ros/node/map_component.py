@@ -9,7 +9,6 @@ from threading import Lock
 from weakref import WeakValueDictionary
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker
 
@@ -17,11 +16,15 @@ from hfnet_core.errors import MapError
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map
 from hfnet_ros.conversions import keyframes_to_marker, landmarks_to_cloud
+from hfnet_ros.rclpy_typed import LATCHED, lifecycle_publisher, now_ns, printable
 
-__all__ = ["MapView", "SharedMap", "shared_map"]
+__all__ = ["MapNotFoundError", "MapView", "SharedMap", "shared_map"]
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 _HASHED_BYTES = 1 << 20
+
+
+class MapNotFoundError(MapError):
+    """There is no such file."""
 
 
 _Version = tuple[int, int, int]
@@ -66,12 +69,15 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0) -> SharedMap:
     try:
         version = _version(path)
     except OSError as error:
-        raise MapError(f"{path}: map cannot be read ({error.strerror}); build one with `hfnet map build`") from error
+        kind = MapNotFoundError if isinstance(error, FileNotFoundError) else MapError
+        raise kind(f"{path}: map cannot be read ({error.strerror}); build one with `hfnet map build`") from error
     key = (str(path.resolve()), version)
     with _lock:
         found = _maps.get(key)
         if found is None or found.landmark_map.model_hash != model_hash:
             loaded = load_map(path, model_hash, in_memory=version[2] <= memory_mib << 20)
+            if printable(loaded.frame_id) != loaded.frame_id:
+                raise MapError(f"{path}: its frame {printable(loaded.frame_id)!r} is no name that fits into a message")
             found = SharedMap(loaded, path, _identity(path), version)
             _maps[key] = found
         return found
@@ -92,11 +98,11 @@ class MapView:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self._cloud = node.create_lifecycle_publisher(PointCloud2, "~/map_cloud", _LATCHED)
-        self._keyframes = node.create_lifecycle_publisher(Marker, "~/keyframes", _LATCHED)
+        self._cloud = lifecycle_publisher(node, PointCloud2, "~/map_cloud", LATCHED)
+        self._keyframes = lifecycle_publisher(node, Marker, "~/keyframes", LATCHED)
 
     def show(self, shown: SharedMap, frame_id: str) -> None:
-        stamp_ns = self._node.get_clock().now().nanoseconds
+        stamp_ns = now_ns(self._node)
         self._cloud.publish(landmarks_to_cloud(shown.landmark_map, frame_id, stamp_ns))
         self._keyframes.publish(keyframes_to_marker(shown.landmark_map, frame_id, stamp_ns))
 

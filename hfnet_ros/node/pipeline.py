@@ -1,10 +1,9 @@
-"""Model, map and tracker of a camera or a rig: from pixels to a result. No ROS messages here."""
+"""Model, map and tracker of the cameras: from frames to a result. No ROS messages here."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,64 +11,64 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
+from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.focal import FocalCheck
-from hfnet_core.localization.localizer import Localizer, View
+from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
-from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
+from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
+from hfnet_ros.parameters import Configs
 
-__all__ = ["Engine", "Outcome"]
+__all__ = ["Outcome", "Pipeline"]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of an image, or of several of one time.
+    """What became of the images of one time.
 
-    features: of each image, None when it had none, and failures: why. odom_from_camera: None when it is not known.
+    features: of each frame, None when it gave none, and failures: why.
     """
 
     result: Localization
-    features: Sequence[Features | None]
-    odom_from_camera: Pose | None
-    timings_s: dict[str, float]
+    features: tuple[Features | None, ...]
+    failures: tuple[NotLocalized | None, ...]
     consistency: Consistency = field(default_factory=Consistency)
-    failures: Sequence[NotLocalized | None] = ()
 
 
-class Engine:
-    """Everything that `configure` allocates. `process` belongs to one thread; the rest may be called from others."""
+class Pipeline:
+    """Everything that `configure` allocates for localizing.
 
-    def __init__(
-        self, config: NodeConfig, engine: EngineConfig, extractor: ExtractorConfig, localizer: LocalizerConfig
-    ) -> None:
+    `extract` and `localize` belong to one thread; the rest may be called from others, and takes effect with the next
+    image, in the order of the calls.
+    """
+
+    def __init__(self, configs: Configs) -> None:
         """Load model and map. Raises HFNetError naming what is missing or does not fit."""
+        config = configs.node
         if not config.map_file:
             raise ConfigError("map_file: is empty; give the file that `hfnet map build` wrote")
-        self._configs, self._memory_mib = (extractor, localizer), config.map_memory_mib
+        self._settings, self._memory_mib = configs.localizer, config.map_memory_mib
         model = Path(config.model_file).expanduser() if config.model_file else None
-        self.backend = open_backend(model, config.backend, config.threads, engine)
+        self.backend = open_backend(model, config.backend, config.threads, configs.engine)
         try:
-            self._extractor = Extractor(self.backend, extractor)
+            self._extractor = Extractor(self.backend, configs.extractor)
             self.map = self._load(config.map_file)
         except BaseException:
             self.backend.close()
             raise
-        self._tracker = Tracker(self._localizer(self.map.landmark_map))
-        self._focal = FocalCheck()
-        self._commands: deque[Callable[[], None]] = deque()
+        self._tracker = Tracker(Localizer(self.map.landmark_map, self._settings))
+        self._focal: dict[str, FocalCheck] = {}
+        self._commands: deque[Callable[[float], None]] = deque()
 
     def _load(self, path: str) -> SharedMap:
         return shared_map(Path(path).expanduser(), self.backend.info.model_hash, self._memory_mib)
-
-    def _localizer(self, landmark_map: LandmarkMap) -> Localizer:
-        return Localizer(landmark_map, self._configs[1])
 
     @property
     def info(self) -> Any:
@@ -87,49 +86,41 @@ class Engine:
         return reason
 
     @property
-    def focal_warning(self) -> str | None:
-        """What the images say against the focal length of a single camera, None while nothing is known."""
-        return self._focal.warning
+    def focal_warnings(self) -> dict[str, str | None]:
+        """By camera: what the images say against its focal length, None while nothing is known."""
+        return {name: check.warning for name, check in self._focal.items()}
 
     def warm_up(self) -> None:
         """Run everything once, so that the first image is not late. Raises BackendError when the network cannot run."""
         cameras = self.map.landmark_map.cameras
         camera = cameras[0] if cameras else Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))
         noise = np.random.default_rng(0).integers(0, 256, (camera.height, camera.width), dtype=np.uint8)
-        features = self._extractor.extract(noise)
-        self._tracker.localizer.localize([View(features, camera)])
+        self._tracker.localizer.localize([View(self._extractor.extract(noise), camera)])
 
-    def process(
-        self,
-        images: Sequence[NDArray[Any]],
-        cameras: Sequence[tuple[Camera, Pose]],
-        stamp_ns: int,
-        odometry: Callable[[], Pose | None],
+    # ---- the way of an image
+
+    def extract(self, frames: FrameSet) -> list[Features | NotLocalized]:
+        """What each frame shows, or why it shows nothing."""
+        self.settle(frames.stamp_ns * 1e-9)
+        return [self._extract(frame.pixels) for frame in frames.frames]
+
+    def localize(
+        self, frames: FrameSet, extracted: list[Features | NotLocalized], odom_from_rig: Pose | None
     ) -> Outcome:
-        """Localize the images of one time. `odometry` is asked after extraction: it may yet come.
-
-        cameras: calibration and rig_from_camera of each.
-        """
-        self.settle()
-        timings: dict[str, float] = {}
-        start = time.perf_counter()
-        extracted = [self._extract(image) for image in images]
-        features = [None if isinstance(found, NotLocalized) else found for found in extracted]
-        failures = [found if isinstance(found, NotLocalized) else None for found in extracted]
-        if failures[-1] is not None and all(failures):
+        """The pose of the rig from what `extract` gave. odom_from_rig: None when it is not known."""
+        features = tuple(None if isinstance(found, NotLocalized) else found for found in extracted)
+        failures = tuple(found if isinstance(found, NotLocalized) else None for found in extracted)
+        seen = [(frame, found) for frame, found in zip(frames.frames, features, strict=True) if found is not None]
+        if not seen:
             self._tracker.miss()
-            return Outcome(failures[-1], features, None, timings, self._tracker.consistency, failures)
-        timings["extraction"] = time.perf_counter() - start
-        start = time.perf_counter()
-        odom_from_camera = odometry()
-        timings["odometry"] = time.perf_counter() - start
-        start = time.perf_counter()
-        views = [View(found, *own) for found, own in zip(features, cameras, strict=True) if found is not None]
-        result = self._tracker.process(views, stamp_ns * 1e-9, odom_from_camera)
-        timings["localization"] = time.perf_counter() - start
+            why = next(failure for failure in failures if failure is not None)
+            return Outcome(why, features, failures, self._tracker.consistency)
+        views = [View(found, frame.camera, frame.rig_from_camera) for frame, found in seen]
+        result = self._tracker.process(views, frames.stamp_ns * 1e-9, odom_from_rig)
         if isinstance(result, Localized):
-            self._focal.add(result, views[0].camera)
-        return Outcome(result, features, odom_from_camera, timings, self._tracker.consistency, failures)
+            for view, (frame, _) in enumerate(seen):
+                self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
+        return Outcome(result, features, failures, self._tracker.consistency)
 
     def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:
         try:
@@ -139,44 +130,46 @@ class Engine:
         except BackendError as error:
             return NotLocalized(Reason.BACKEND_FAILED, str(error))
 
-    def configure(self, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
-        """Other settings from the next image on."""
-        self._configs = extractor, localizer
+    # ---- requests
 
-        def change() -> None:
+    def configure(self, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
+        """Other settings."""
+        self._settings = localizer
+
+        def change(_: float) -> None:
             self._extractor = Extractor(self.backend, extractor)
-            self._tracker.localizer = self._localizer(self.map.landmark_map)
+            self._tracker.localizer = Localizer(self.map.landmark_map, localizer)
 
         self._commands.append(change)
 
     def prepare_map(self, path: str) -> SharedMap:
         """Load another map beside the current one, which stays in use. Raises MapError."""
         loaded = self._load(path)
-        self._localizer(loaded.landmark_map)  # what it derives from the map is kept there
+        Localizer(loaded.landmark_map, self._settings)  # what it derives from the map is kept there
         return loaded
 
     def use_map(self, loaded: SharedMap) -> None:
-        """Use a prepared map from the next image on."""
+        """Use a prepared map."""
 
-        def change() -> None:
+        def change(_: float) -> None:
             self.map = loaded
-            self._tracker = Tracker(self._localizer(loaded.landmark_map))
-            self._focal = FocalCheck()
+            self._tracker = Tracker(Localizer(loaded.landmark_map, self._settings))
+            self._focal = {}
 
         self._commands.append(change)
 
-    def settle(self) -> None:
-        """Carry out what was asked for since the last image. In the thread of `process`, or while that rests."""
-        while self._commands:
-            self._commands.popleft()()
-
     def forget(self) -> None:
-        """Search the whole map for the next image."""
-        self._commands.append(lambda: self._tracker.reset())  # noqa: PLW0108  the tracker of then
+        """Search the whole map."""
+        self._commands.append(lambda _: self._tracker.reset())
 
-    def set_prior(self, map_from_camera: Pose, covariance: Array, stamp_ns: int) -> None:
-        """Start from a given pose."""
-        self._commands.append(lambda: self._tracker.set_prior(map_from_camera, stamp_ns * 1e-9, covariance))
+    def start_from(self, map_from_rig: Pose, covariance: Array) -> None:
+        """Search near a pose that somebody gives, with its covariance [6, 6]."""
+        self._commands.append(lambda stamp_s: self._tracker.set_prior(map_from_rig, stamp_s, covariance))
+
+    def settle(self, stamp_s: float = 0.0) -> None:
+        """Carry out what was asked for. In the thread of `extract`, or while that rests."""
+        while self._commands:
+            self._commands.popleft()(stamp_s)
 
     def close(self) -> None:
         self.backend.close()

@@ -3,267 +3,263 @@
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.node import Node
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import NodeConfig
-from hfnet_core.geometry import Array, Pose, moved_covariance
+from hfnet_core.geometry import Pose
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
-from hfnet_core.types import Localized, NotLocalized, Reason
-from hfnet_ros.conversions import covariance_from_msg, pose_from_msg
+from hfnet_core.types import NotLocalized, Reason
+from hfnet_ros.conversions import covariance_from_msg, frame_name, pose_from_msg
 from hfnet_ros.node.cameras import Cameras
-from hfnet_ros.node.diagnostics import Health, Level
-from hfnet_ros.node.frame_sets import Shot
-from hfnet_ros.node.frames import Frames, TransformError, wait_for
-from hfnet_ros.node.inputs import OdometryInput
+from hfnet_ros.node.diagnostics import Level, Reporter
+from hfnet_ros.node.frame_sets import FrameSet
+from hfnet_ros.node.frames import Frames
+from hfnet_ros.node.image_sets import ImageSet
+from hfnet_ros.node.inputs import Odometry
 from hfnet_ros.node.latest_only import Worker
-from hfnet_ros.node.outputs import Outputs, Sight
-from hfnet_ros.node.pipeline import Engine
+from hfnet_ros.node.map_component import MapView
+from hfnet_ros.node.outputs import Outputs
+from hfnet_ros.node.pipeline import Outcome, Pipeline
+from hfnet_ros.parameters import Parameters
+from hfnet_ros.rclpy_typed import now_ns
 
-__all__ = ["Session"]
+__all__ = ["Loaded", "Session"]
 
 _STOP_S = 1.5
 _LOG_S = 5.0  # the same complaint at most this often; diagnostics have it all the time
+_BRIDGE_S = 0.1  # of the node's clock between two looks at the age of map->odom
+_STANDSTILL_S = 1.0  # of the computer's time without a tick of /clock
+_JUMP_S = 0.1  # simulated time that goes back by more starts over
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What configure allocates and cleanup frees."""
+
+    pipeline: Pipeline
+    frames: Frames
+    outputs: Outputs
+    view: MapView | None
+
+    def close(self) -> None:
+        for part in (self.view, self.outputs, self.frames, self.pipeline):
+            if part is not None:
+                part.close()
+
+
+class _Laps:
+    """Seconds of one image by stage, from its arrival on."""
+
+    def __init__(self, received_s: float) -> None:
+        self.seconds: dict[str, float] = {}
+        self.received_s = self._last_s = received_s
+
+    def end(self, stage: str) -> None:
+        now_s = time.perf_counter()
+        self.seconds[stage] = now_s - self._last_s
+        self._last_s = now_s
+
+    def totals(self, free_s: float) -> dict[str, float]:
+        """Everything, and the part that is neither network nor geometry. free_s: when the image before was done."""
+        total = self._last_s - self.received_s
+        work = sum(self.seconds.get(stage, 0.0) for stage in ("extraction", "odometry", "localization"))
+        return {"total": total, "overhead": total - work - max(0.0, free_s - self.received_s)}
 
 
 class Session:
     """From activate to deactivate. Images are handled in the worker's thread, everything else in the executor's."""
 
-    def __init__(self, node: Node, config: Callable[[], NodeConfig], engine: Engine, frames: Frames, outputs: Outputs,
-                 health: Health, report: Callable[[], None]) -> None:  # fmt: skip
-        """config: the settings now in force. report: called when diagnostics may have news."""
-        self._node, self._config, self._engine, self._frames = node, config, engine, frames
-        self._outputs, self._health, self._report = outputs, health, report
-        self._log = node.get_logger()
-        self.camera_frame = ""
+    def __init__(self, node: LifecycleNode, settings: Parameters, loaded: Loaded, reporter: Reporter) -> None:
+        self._node, self._settings, self._reporter = node, settings, reporter
+        self._pipeline, self._frames, self._outputs = loaded.pipeline, loaded.frames, loaded.outputs
         self.paused = False
+        self._epoch = 0  # of time: grows when it starts over
         self._free_s = 0.0  # when the image before was done: what waited until then, waited for that one
-        # map_from_base and its covariance, until an image tells the camera's frame and stamp
-        self._prior: tuple[Pose, Array] | None = _initial_pose(config())
-        self._worker: Worker[Shot] = Worker(self._work, f"{node.get_name()}-worker")
-        self._odometry = OdometryInput(node, config()) if config().odom_topic else None
+        self._clock_ns, self._clock_s = now_ns(node), time.monotonic()
+        self._start_from_parameters(self._config)
+        self._worker: Worker[ImageSet] = Worker(self._work, f"{node.get_name()}-worker")
+        self._odometry = Odometry(node, settings, self._frames, reporter)
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
-        self._cameras = Cameras(node, config, frames, health, self._refuse, self._start_over, self._receive)
+        self._cameras = Cameras(node, settings, self._frames, reporter, self._receive)
+        self._bridge = node.create_timer(_BRIDGE_S, self._keep_correction)
+        back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
+        self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: self._clock_jumped())
         self._worker.start()
-        self._log.info(f"active: listening to {' and '.join(self._cameras.topics)}")
+        reporter.log.info(f"active: listening to {' and '.join(self._cameras.topics)}")
 
     @property
-    def global_frame(self) -> str:
-        return self._config().global_frame_id or self._engine.map.landmark_map.frame_id
+    def _config(self) -> NodeConfig:
+        return self._settings.configs.node
+
+    @property
+    def map_frame(self) -> str:
+        return self._config.global_frame_id or self._pipeline.map.landmark_map.frame_id
 
     def close(self) -> None:
         """Stop listening and let the image at hand finish; it is not published any more."""
+        self._jumps.unregister()
+        self._node.destroy_timer(self._bridge)
         self._cameras.close()
         if not self._worker.stop(_STOP_S):
-            self._log.warning(f"the image at hand takes longer than {_STOP_S} s")
-        if self._odometry is not None:
-            self._odometry.close()
+            self._reporter.log.warning(f"the image at hand takes longer than {_STOP_S} s")
+        self._odometry.close()
         self._node.destroy_subscription(self._initial)
 
     def forget(self) -> None:
         """Search the whole map for the next image."""
-        self._prior = None
-        self._engine.forget()
+        self._pipeline.forget()
         self._outputs.forget()
-
-    def watch(self) -> None:
-        """Notice what changes without an image, and keep TF alive between poses; call it now and then."""
-        stale = self._outputs.bridge(self._config())
-        if stale:
-            self._health.problem("correction", stale, Level.WARN)
-        else:
-            self._health.clear("correction")
-        self._note("map file", self._engine.map.change())
-        self._health.fact("backend", self._engine.description)
-        self._note("backend", self._engine.degraded_reason)
-        if self._cameras.watch(self.paused):
-            self._health.forget_result()
 
     def pause(self, paused: bool) -> None:
         """Let images pass by, or go on."""
         self.paused = paused
         if paused:
-            self._health.problem("paused", "paused by request", Level.WARN)
-            self._health.forget_result()
+            self._reporter.health.problem("paused", "paused by request", Level.WARN)
+            self._reporter.health.forget_result()
         else:
-            self._health.clear("paused")
+            self._reporter.health.clear("paused")
 
     def publish_path(self) -> None:
         """At leisure: it is costly."""
-        self._outputs.publish_path(self.global_frame)
+        self._outputs.publish_path(self.map_frame)
 
-    def _receive(self, shot: Shot, sender: int) -> None:
-        unused = shot if self.paused else self._worker.put(shot, sender)
+    # ---- what changes without an image
+
+    def watch(self) -> None:
+        """Notice it; call this now and then."""
+        self._reporter.note("clock", self._clock_trouble())
+        self._keep_correction()
+        self._reporter.note("map file", self._pipeline.map.change())
+        self._reporter.health.fact("backend", self._pipeline.description)
+        self._reporter.note("backend", self._pipeline.degraded_reason)
+        if self._cameras.watch(self.paused):
+            self._reporter.health.forget_result()
+
+    def _keep_correction(self) -> None:
+        stale = self._outputs.corrections.bridge(self._config)
+        if stale:
+            self._reporter.health.problem("correction", stale, Level.WARN)
+        else:
+            self._reporter.health.clear("correction")
+
+    def _clock_trouble(self) -> str:
+        """What is wrong with simulated time, empty if nothing."""
+        clock_ns, steady_s = now_ns(self._node), time.monotonic()
+        if clock_ns != self._clock_ns:
+            self._clock_ns, self._clock_s = clock_ns, steady_s
+        if steady_s - self._clock_s < _STANDSTILL_S:
+            return ""
+        if clock_ns == 0:
+            return "use_sim_time is set, but nothing came on /clock"
+        return "simulated time stands still: nothing new on /clock"
+
+    # ---- what comes in
+
+    def _receive(self, images: ImageSet, group: int) -> None:
+        if images.epoch != self._epoch:
+            self._start_over(images.epoch)
+        unused = images if self.paused else self._worker.put(images, group)
         if unused is not None:
-            self._health.count("dropped", len(unused.images))
+            self._reporter.health.count("dropped", len(unused.images))
+
+    def _clock_jumped(self) -> None:
+        self._cameras.start_over()
+        self._start_over(self._cameras.epoch)
+
+    def _start_over(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._reporter.log.warning("time went back: starting over")
+        self.forget()
+        self._frames.clear()
+        self._odometry.clear()
+
+    def _start_from_parameters(self, config: NodeConfig) -> None:
+        if config.set_initial_pose:
+            heading = Rotation.from_euler("z", config.initial_pose_yaw).as_matrix()
+            position = np.array([config.initial_pose_x, config.initial_pose_y, config.initial_pose_z])
+            self._pipeline.start_from(Pose(heading, position), UNKNOWN_PRIOR)
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
-        frame, reason = message.header.frame_id, ""
-        if not self._config().base_frame_id:
+        frame, reason = frame_name(message.header.frame_id), ""
+        if not self._config.base_frame_id:
             reason = "it is the robot's, and base_frame_id is not set"
-        elif frame != self.global_frame:
-            reason = f"it is in frame {frame!r}, not {self.global_frame!r}"
+        elif frame != self.map_frame:
+            reason = f"it is in frame {frame!r}, not {self.map_frame!r}"
         else:
             try:
-                self._prior = pose_from_msg(message.pose.pose), covariance_from_msg(message.pose.covariance)
+                map_from_base = pose_from_msg(message.pose.pose)
+                self._pipeline.start_from(map_from_base, covariance_from_msg(message.pose.covariance))
             except ValueError as error:
                 reason = str(error)
         if reason:
-            self._log.warning(f"initialpose ignored: {reason}")
+            self._reporter.log.warning(f"initialpose ignored: {reason}")
 
     # ---- in the worker's thread
 
-    def _work(self, shot: Shot) -> None:
-        try:
-            self._attempt(shot)
-            self._report()
-            self._free_s = time.perf_counter()
-        except Exception:
-            if self._node.context.ok():  # at shutdown publishers go first
-                raise
-
-    def _attempt(self, shot: Shot) -> None:
+    def _work(self, images: ImageSet) -> None:
         """The node outlives whatever an image does to it."""
         try:
-            self._localize(shot)
+            self._localize(images)
+            self._reporter.health.clear("internal")
         except Exception as error:
-            if not self._node.context.ok():
+            if not self._node.context.ok():  # at shutdown publishers go first
                 return
-            self._log.error(f"an image failed unexpectedly:\n{traceback.format_exc()}", throttle_duration_sec=_LOG_S)
-            self._health.problem("internal", f"unexpected {type(error).__name__}: {error}")
-        else:
-            self._health.clear("internal")
+            self._reporter.log.exception("an image failed unexpectedly", every_s=_LOG_S)
+            self._reporter.health.problem("internal", f"unexpected {type(error).__name__}: {error}")
+        if self._node.context.ok():
+            self._reporter.news()
+        self._free_s = time.perf_counter()
 
-    def _localize(self, shot: Shot) -> None:
-        """Convert, call, publish."""
-        started = time.perf_counter()
-        stamp_ns = shot.stamp_ns
-        views = self._cameras.views(shot)
-        if not views:
+    def _localize(self, images: ImageSet) -> None:
+        """Convert, localize, publish."""
+        laps = _Laps(images.received_s)
+        laps.end("waiting")
+        frames = self._cameras.frames_of(images)
+        laps.end("decoding")
+        if frames is None:
             return
-        several = self._cameras.several
-        self.camera_frame = self._config().base_frame_id if several else views[0].frame_id
-        sight = Sight(stamp_ns, shot.received_s, self.camera_frame, self.global_frame)
-        decoded = time.perf_counter()
-        self._apply_prior(stamp_ns)
-        images, cameras = (
-            [view.pixels for view in views],
-            [(view.camera, view.base_from_camera or Pose()) for view in views],
-        )
-        outcome = self._engine.process(images, cameras, stamp_ns, lambda: self._odom_from_camera(stamp_ns))
-        processed = time.perf_counter()
-        for view, failure in zip(views, outcome.failures, strict=True) if several else ():
-            self._note(f"features {view.name}", f"{view.name}: {failure}" if failure is not None else None)
-        self._note("focal length", self._engine.focal_warning)
-        if isinstance(outcome.result, Localized) and not self._worker.stopping:
-            self._publish(outcome.result, outcome.odom_from_camera, sight)
-        if isinstance(outcome.result, NotLocalized) and outcome.result.reason is Reason.INCONSISTENT:
-            self._outputs.doubt()
-        total = time.perf_counter() - shot.received_s
-        self._health.finished(outcome.result, {
-            **outcome.timings_s, **outcome.result.timings_s, "waiting": started - shot.received_s,
-            "decoding": decoded - started, "publishing": shot.received_s + total - processed, "total": total,
-            "overhead": total - sum(outcome.timings_s.values()) - max(0.0, self._free_s - shot.received_s),
-        }, outcome.consistency)  # fmt: skip
-        self._outputs.publish_picture(images, outcome, sight)
-        found = outcome.result if isinstance(outcome.result, Localized) else None
-        frusta = [(found.map_from_camera @ (view.base_from_camera or Pose()), view.camera) for view in views if found]
-        self._outputs.publish_frustum(frusta, found.mode if found else None, sight)
+        extracted = self._pipeline.extract(frames)
+        laps.end("extraction")
+        odom_from_rig = self._odometry.odom_from_rig(frames, lambda: self._worker.stopping)  # it may yet come
+        laps.end("odometry")
+        outcome = self._pipeline.localize(frames, extracted, odom_from_rig)
+        laps.end("localization")
+        self._publish(frames, outcome, odom_from_rig)
+        laps.end("publishing")
+        self._report(frames, outcome, laps)
+        self._outputs.publish_views(outcome, frames, self.map_frame)
 
-    def _start_over(self) -> None:
-        self._log.warning("image stamps went back: starting over")
-        self._engine.forget()
-        self._outputs.forget()
-        self._frames.clear()
-        if self._odometry is not None:
-            self._odometry.clear()
-
-    def _refuse(self, name: str, text: str, level: Level = Level.ERROR) -> None:
-        self._health.count("refused")
-        if level >= Level.ERROR:  # what was known is of the past
-            self._health.forget_result()
-        self._complain(name, text, level)
-
-    def _note(self, name: str, trouble: str | None) -> None:
-        """Warn of trouble, or that there is none any more."""
-        if trouble:
-            self._complain(name, trouble, Level.WARN)
-        else:
-            self._health.clear(name)
-
-    def _complain(self, name: str, text: str, level: Level = Level.ERROR) -> None:
-        if self._health.problem(name, text, level):
-            self._log.warning(text, throttle_duration_sec=_LOG_S)
-
-    def _odom_from_camera(self, stamp_ns: int) -> Pose | None:
-        """Where the odometry puts the camera, None when it does not say."""
-        config = self._config()
-        if not config.odom_frame_id:
-            return None
-        try:
-            pose = wait_for(
-                lambda: self._lookup_odometry(stamp_ns), config.odom_timeout_s, lambda: self._worker.stopping
-            )
-        except TransformError as error:
-            self._complain("odometry", f"no odometry: {error}", Level.WARN)
-            return None
-        self._health.clear("odometry")
-        return pose
-
-    def _lookup_odometry(self, stamp_ns: int) -> Pose:
-        """Raises TransformError."""
-        config = self._config()
-        if self._odometry is not None:
-            odom_from_child, child = self._odometry.at(stamp_ns), self._odometry.child_frame_id
-        elif config.base_from_camera:
-            child = config.base_frame_id
-            odom_from_child = self._frames.lookup(config.odom_frame_id, child, stamp_ns)
-        else:
-            return self._frames.lookup(config.odom_frame_id, self.camera_frame, stamp_ns)
-        if child == config.base_frame_id:
-            return odom_from_child @ self._cameras.base_from_camera(stamp_ns)
-        return odom_from_child @ self._frames.lookup(child, self.camera_frame, stamp_ns)
-
-    def _publish(self, found: Localized, odom_from_camera: Pose | None, sight: Sight) -> None:
-        config, base_from_camera = self._config(), None
-        if config.base_frame_id:
-            try:
-                base_from_camera = self._cameras.base_from_camera(sight.stamp_ns)
-            except TransformError as error:
-                self._complain("base", f"no transform from the camera to the base, nothing is published: {error}")
-                return
-        self._health.clear("base")
-        pose = self._outputs.publish(found, base_from_camera, sight, config.path_length)
-        self._health.published()
-        refusal = ""
+    def _publish(self, frames: FrameSet, outcome: Outcome, odom_from_rig: Pose | None) -> None:
+        found, config = outcome.result, self._config
+        if self._worker.stopping or frames.epoch != self._epoch:
+            return
+        if isinstance(found, NotLocalized):
+            if found.reason is Reason.INCONSISTENT:
+                self._outputs.corrections.doubt()
+            return
+        map_from_rig, map_frame = found.map_from_camera, self.map_frame
+        self._outputs.publish(map_from_rig, found.covariance, frames, map_frame, config.path_length)
+        self._reporter.health.published()
         if config.tf_broadcast:
-            refusal = self._outputs.broadcast(config, found, pose, odom_from_camera, sight)
-        self._note("tf", refusal)
+            self._reporter.note("tf", self._outputs.broadcast(config, map_from_rig, odom_from_rig, frames, map_frame))
+        else:
+            self._reporter.health.clear("tf")
 
-    def _apply_prior(self, stamp_ns: int) -> None:
-        """Hand an initial pose to the tracker as soon as it can be told for the camera."""
-        prior = self._prior
-        if prior is None:
-            return
-        map_from_base, covariance = prior
-        try:
-            base_from_camera = self._cameras.base_from_camera(stamp_ns)
-        except TransformError as error:
-            self._log.warning(f"the initial pose waits: {error}", throttle_duration_sec=_LOG_S)
-            return
-        covariance = moved_covariance(covariance, map_from_base.rotation @ base_from_camera.translation)
-        self._engine.set_prior(map_from_base @ base_from_camera, covariance, stamp_ns)
-        self._prior = None
-
-
-def _initial_pose(config: NodeConfig) -> tuple[Pose, Array] | None:
-    """map_from_base and its covariance, of the initial_pose parameters, if they are to be used."""
-    if not config.set_initial_pose:
-        return None
-    heading = Rotation.from_euler("z", config.initial_pose_yaw).as_matrix()
-    return Pose(heading, np.array([config.initial_pose_x, config.initial_pose_y, config.initial_pose_z])), UNKNOWN_PRIOR
+    def _report(self, frames: FrameSet, outcome: Outcome, laps: _Laps) -> None:
+        self._reporter.hardware_id = frames.rig_frame
+        others = any(features is not None for features in outcome.features)  # else the result says it
+        for frame, failure in zip(frames.frames, outcome.failures, strict=True):
+            trouble = f"{frame.name}: {failure}" if failure is not None and others else None
+            self._reporter.note(f"features {frame.name}".rstrip(), trouble)
+        for name, warning in self._pipeline.focal_warnings.items():
+            named = f"{name}: {warning}" if warning and name else warning
+            self._reporter.note(f"focal length {name}".rstrip(), named)
+        timings_s = {**laps.seconds, **outcome.result.timings_s, **laps.totals(self._free_s)}
+        self._reporter.health.finished(outcome.result, timings_s, outcome.consistency)

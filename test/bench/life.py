@@ -23,12 +23,13 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.maintenance.align import Known, fit_positions, moved_map
 from hfnet_core.maintenance.check import check_map
-from hfnet_core.maintenance.colmap_import import import_foreign
+from hfnet_core.maintenance.colmap_import import import_colmap_model
 from hfnet_core.maintenance.extend import extend_map
 from hfnet_core.maintenance.merge import merge_maps
 from hfnet_core.maintenance.prune import Budget, map_bytes, prune_map
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.keyframes.reading import BuildTools
+from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bag_writer import write_folder_bag
 from hfnet_core.recordings.calibration import camera_from_file
@@ -45,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.work or Path(tempfile.mkdtemp(prefix="life-"))
     (work / "features").mkdir(parents=True, exist_ok=True)
-    kept = Workplace(work / "features")
+    kept = Workspace(work / "features")
     backend = open_backend(None)
     mapping = Extractor(backend, MapBuildConfig().extraction)
     queries = bench.read_queries(arguments.query_bag, Extractor(backend, ExtractorConfig()))
@@ -56,11 +57,15 @@ def main() -> None:
                                        ("two", middle + 1, last, True), ("bare", middle + 1, last, False))
     }  # fmt: skip
     print(f"{'map':28}{'keyframes':>10}{'landmarks':>10}{'track':>7}{'MiB':>7}{'s':>7}  recall 5/10/25 cm, median")
-    whole = _timed("all at once", queries, lambda: build_map([bags["all"]], mapping, workplace=kept))
-    one = _timed("first half", queries, lambda: build_map([bags["one"]], mapping, workplace=kept))
-    two = _timed("second half", queries, lambda: build_map([bags["two"]], mapping, workplace=kept))
+    whole = _timed("all at once", queries, lambda: build_map([bags["all"]], mapping, workspace=kept))
+    one = _timed("first half", queries, lambda: build_map([bags["one"]], mapping, workspace=kept))
+    two = _timed("second half", queries, lambda: build_map([bags["two"]], mapping, workspace=kept))
     for name, bag in (("extended by the second", "two"), ("extended, without poses", "bare")):
-        _timed(name, queries, lambda bag=bag: extend_map(one, [bags[bag]], mapping, workplace=kept).landmark_map)
+        _timed(
+            name,
+            queries,
+            lambda bag=bag: extend_map(one, [bags[bag]], BuildTools(mapping, workspace=kept)).landmark_map,
+        )
     _timed("merged", queries, lambda: merge_maps(one, two).landmark_map)
     hits = check_map(whole).hits
     for share in (2, 4, 6):
@@ -68,7 +73,7 @@ def main() -> None:
         _timed(f"pruned to 1/{share}", queries, lambda budget=budget: prune_map(whole, hits, budget))
     if arguments.colmap_every:
         model, photos = _colmap(arguments.folder, work, first, last, arguments.colmap_every)
-        imported = import_foreign(model, photos, mapping, workplace=kept).landmark_map
+        imported = import_colmap_model(model, photos, BuildTools(mapping, workspace=kept)).landmark_map
         _timed("COLMAP's, described anew", queries, lambda: _aligned(imported, arguments.folder))
 
 

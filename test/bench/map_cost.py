@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.mapping.builder import Placed, build_from_keyframes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuit import aligned_error, circuit, with_drift
@@ -59,7 +59,7 @@ def measured(keyframes: int, keypoints: int) -> tuple[float, ...]:
     start_mib = resident_mib()
     scene = with_drift(circuit(keyframes, keypoints=keypoints, dim=DIM))
     start = time.process_time()
-    built = build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "map", {})
+    built = build_from_keyframes(Placed(scene.keyframes), INFO, MapBuildConfig())
     seconds = time.process_time() - start
     before = aligned_error([keyframe.map_from_camera for keyframe in scene.keyframes], scene.truth)
     after = aligned_error([built.map_from_camera(index) for index in range(built.keyframes)], scene.truth)

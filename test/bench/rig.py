@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hfnet_core.benchmarks.localization_bench import stranger_images
+from hfnet_core.benchmarks.localization_bench import foreign_images
 from hfnet_core.config import ExtractorConfig, LocalizerConfig, MapBuildConfig
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -82,7 +82,7 @@ def build(folder: Path, mounts: tuple[Pose, ...], extractor: Extractor, every: i
     if not path.exists():
         start = time.perf_counter()
         common = BagOptions(poses=PoseOptions(pose_frame="base"))
-        options = options_per_camera(common, [f"/{name}/image/compressed" for name in NAMES])
+        options = options_per_camera(common, image_topic=[f"/{name}/image/compressed" for name in NAMES])
         config = MapBuildConfig(keyframe_distance_m=0.25)
         save_map(build_map([bag], extractor, config, options), path)
         print(f"map built in {time.perf_counter() - start:.0f} s")
@@ -145,7 +145,7 @@ def report(name: str, found: list[FrameSet], localize: Callable[[FrameSet], Loca
     return float(median)
 
 
-def against_strangers(
+def against_foreign(
     folder: Path,
     pairs: int,
     found: list[FrameSet],
@@ -155,7 +155,7 @@ def against_strangers(
 ) -> None:
     """Pairs of images from elsewhere must give no pose; one beside a true image must not turn its pose wrong."""
     images = [extractor.extract(cv2.resize(image, (CAMERA.width, CAMERA.height)))
-              for image in stranger_images(folder, 2 * pairs, read_image)]  # fmt: skip
+              for image in foreign_images(folder, 2 * pairs, read_image)]  # fmt: skip
     left, right = ([View(image, CAMERA, mounts[camera]) for image in images] for camera in (LEFT, RIGHT))
     accepted = sum(isinstance(localizer.localize(two), Localized) for two in zip(left[::2], right[1::2], strict=True))
     outcomes = {"right": 0, "wrong": 0, "refused": 0}
@@ -168,7 +168,7 @@ def against_strangers(
             outcomes["wrong" if metres > 0.5 or degrees > 10 else "right"] += 1
         else:
             outcomes["refused"] += 1
-    print(f"{len(images) // 2} pairs of strangers: {accepted} accepted; one stranger beside a true image: {outcomes}")
+    print(f"{len(images) // 2} foreign pairs: {accepted} accepted; one of their images beside a true image: {outcomes}")
 
 
 def main() -> None:
@@ -178,8 +178,8 @@ def main() -> None:
     parser.add_argument("--yaw", type=float, default=45.0, help="of the two cameras from straight ahead, degrees")
     parser.add_argument("--baseline", type=float, default=0.2, help="between them, metres")
     parser.add_argument("--keypoints", type=int, default=1000)
-    parser.add_argument("--strangers", type=Path, help="folder of images from elsewhere")
-    parser.add_argument("--pairs", type=int, default=100, help="of strangers")
+    parser.add_argument("--foreign-images", type=Path, help="folder of images from elsewhere")
+    parser.add_argument("--pairs", type=int, default=100, help="of foreign images")
     given = parser.parse_args()
     backend = open_backend(None)
     extractor = Extractor(backend, ExtractorConfig(max_keypoints=given.keypoints))
@@ -208,8 +208,8 @@ def main() -> None:
         medians = [report(f"{name}, {mode}", found, of_one(camera), mounts[camera]) for camera, name in alone]
         rig = report(f"left + right, {mode}", found, of_rig, Pose())
         print(f"latency of the rig / of one camera: {rig / np.mean(medians):.2f}")
-    if given.strangers is not None:
-        against_strangers(given.strangers, given.pairs, found, extractor, localizer, mounts)
+    if given.foreign_images is not None:
+        against_foreign(given.foreign_images, given.pairs, found, extractor, localizer, mounts)
     backend.close()
 
 

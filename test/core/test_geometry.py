@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.geometry import Pose, pose_error, skew
+from hfnet_core.geometry import Pose, moved_covariance, pose_error, skew
 
 finite = st.floats(-100.0, 100.0)
 
@@ -54,3 +54,22 @@ def test_skew_is_the_cross_product() -> None:
 def test_a_zero_quaternion_is_refused() -> None:
     with pytest.raises(ValueError, match=r"[Zz]ero"):
         Pose.from_quat_xyzw([0, 0, 0, 0], [0, 0, 0])
+
+
+def test_a_covariance_moved_to_the_base_agrees_with_samples():
+    """Perturb the camera's pose as geometry_msgs defines the covariance and look at where the base goes."""
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(6, 6)) * 1e-3
+    covariance = factor @ factor.T
+    map_from_camera = Pose(Rotation.from_rotvec([0.4, -1.0, 0.3]).as_matrix(), [3.0, -1.0, 2.0])
+    base_from_camera = Pose(Rotation.from_rotvec([1.2, 0.3, -0.7]).as_matrix(), [0.8, -0.3, 1.1])
+    base = map_from_camera @ base_from_camera.inverse()
+    errors = []
+    for error in rng.multivariate_normal(np.zeros(6), covariance, 20000):
+        turned = Rotation.from_rotvec(error[3:]).as_matrix() @ map_from_camera.rotation
+        moved = Pose(turned, map_from_camera.translation + error[:3]) @ base_from_camera.inverse()
+        turn = Rotation.from_matrix(moved.rotation @ base.rotation.T).as_rotvec()
+        errors.append([*(moved.translation - base.translation), *turn])
+    expected = np.cov(np.array(errors).T)
+    found = moved_covariance(covariance, map_from_camera.rotation @ base_from_camera.inverse().translation)
+    assert np.allclose(found, expected, atol=0.05 * np.abs(expected).max())

@@ -13,7 +13,7 @@ from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.backends.opening import DEFAULT_MODEL
 from hfnet_core.features.backends.protocol import DenseOutputs
 from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
-from hfnet_core.features.backends.tensorrt.making import agreement, probe_images
+from hfnet_core.features.backends.tensorrt.checking import agreement, probe_images
 from hfnet_core.features.detection import detect
 
 pytestmark = pytest.mark.timeout(1800)

@@ -46,7 +46,7 @@ def test_a_second_start_loads_in_under_a_second(settings: Any) -> None:
 
 def test_two_processes_build_once(settings: Any, tmp_path: Path) -> None:
     config = asdict(settings(cache_dir=str(tmp_path / "engines")))
-    request = json.dumps({"model": str(tiny_model(tmp_path)), "size": [48, 64], "config": config})
+    request = json.dumps({"model": str(tiny_model(tmp_path)), "size": [48, 64], "config": config, "extraction": {}})
     command = [sys.executable, "-m", "hfnet_core.features.backends.tensorrt.build_process", request]
     children = [subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [child.communicate(timeout=1500)[1] for child in children]

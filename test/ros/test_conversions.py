@@ -59,25 +59,6 @@ def test_pose_from_text():
             conversions.pose_from_text(text, "p")
 
 
-def test_covariance_of_base_agrees_with_samples():
-    """Perturb the camera's pose as geometry_msgs defines the covariance and look at where the base goes."""
-    rng = np.random.default_rng(0)
-    factor = rng.normal(size=(6, 6)) * 1e-3
-    covariance = factor @ factor.T
-    map_from_camera = Pose(Rotation.from_rotvec([0.4, -1.0, 0.3]).as_matrix(), [3.0, -1.0, 2.0])
-    base_from_camera = Pose(Rotation.from_rotvec([1.2, 0.3, -0.7]).as_matrix(), [0.8, -0.3, 1.1])
-    base = map_from_camera @ base_from_camera.inverse()
-    errors = []
-    for error in rng.multivariate_normal(np.zeros(6), covariance, 20000):
-        turned = Rotation.from_rotvec(error[3:]).as_matrix() @ map_from_camera.rotation
-        moved = Pose(turned, map_from_camera.translation + error[:3]) @ base_from_camera.inverse()
-        turn = Rotation.from_matrix(moved.rotation @ base.rotation.T).as_rotvec()
-        errors.append([*(moved.translation - base.translation), *turn])
-    expected = np.cov(np.array(errors).T)
-    found = conversions.covariance_of_base(covariance, map_from_camera, base_from_camera)
-    assert np.allclose(found, expected, atol=0.05 * np.abs(expected).max())
-
-
 def test_keyframes_are_drawn_where_they_are(wall_world):
     from wall import SHIFTS, map_from_camera
 

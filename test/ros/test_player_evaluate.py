@@ -31,9 +31,10 @@ from hfnet_core.geometry import pose_error
 from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_ros.conversions import pose_from_msg, pose_to_stamped, stamp_to_ns
 from hfnet_ros.demo import DemoError, check
-from hfnet_ros.evaluate import Query, Run
-from hfnet_ros.player import LATCHED, Tape, Timing, restamp
+from hfnet_ros.evaluate import QueryBag, Run
+from hfnet_ros.player import Tape, Timing, restamp
 from hfnet_ros.processes import Child, ChildError
+from hfnet_ros.rclpy_typed import LATCHED
 
 SHIFTS = (0, 32, 64, None, 96, 128)
 TIMING = Timing("bag", 1_000 * 10**9, 2_000 * 10**9, 2.0, True)
@@ -229,7 +230,7 @@ def test_a_child_does_not_outlive_its_context(tmp_path):
 
 def test_the_demo_does_not_end_well_with_a_bad_result(tmp_path):
     wall_bag(tmp_path / "wall", (0, 32, 64))
-    query = Query.read(tmp_path / "wall")
+    query = QueryBag.read(tmp_path / "wall")
     assert query.image_rate_hz == pytest.approx(10.0)
     from hfnet_core.evaluation.metrics import Sample, score
 

@@ -159,8 +159,9 @@ def test_a_camera_with_the_wrong_calibration_is_named_and_left_out(rig):
     until(lambda: show() and time.sleep(0.2) is None and len(rig.robot.poses) > before, 10, "a pose")
     assert_base(pose_from_msg(rig.robot.poses[-1].pose))
     both = ((640, 480), (640, 480))
-    rig.robot.until_says("no camera can be used", again=lambda: rig.show(LEFT, RIGHT, sizes=both),
-                         level=DiagnosticStatus.ERROR)  # fmt: skip
+    text = "right/camera_info is for images of 640x480, got 320x240"
+    worst = rig.robot.until_says(text, again=lambda: rig.show(LEFT, RIGHT, sizes=both), level=DiagnosticStatus.ERROR)
+    assert "left/camera_info is for images of 640x480, got 320x240" in worst.message
     rig.robot.until_says("localized (", again=lambda: rig.show(LEFT, RIGHT), level=DiagnosticStatus.OK)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hfnet_core.config import BACKENDS, EngineConfig
+from hfnet_core.config import BACKENDS, EngineConfig, ExtractorConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.backends.protocol import Backend
 
@@ -14,14 +14,19 @@ DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "models" / "hfnet.onnx"
 
 
 def open_backend(
-    model: Path | None = None, kind: str = "auto", threads: int = 0, engine: EngineConfig | None = None
+    model: Path | None = None,
+    kind: str = "auto",
+    threads: int = 0,
+    engine: EngineConfig | None = None,
+    extraction: ExtractorConfig | None = None,
 ) -> Backend:
     """Load a network.
 
     model: an ONNX file with our metadata; None for the one that ships. kind: one of BACKENDS; "auto" takes TensorRT
     with ONNX Runtime behind it where a GPU works, else ONNX Runtime, and logs which and why. threads: CPU threads per
-    image, 0 for one per core. engine: how TensorRT or OpenVINO are used. Raises ModelError for a file that cannot be
-    used, BackendError for a runtime that is not available, ConfigError for an unknown kind or number of threads.
+    image, 0 for one per core. engine: how TensorRT or OpenVINO are used. extraction: the limits within which TensorRT
+    chooses keypoints itself; beyond them it works too, slower. Raises ModelError for a file that cannot be used,
+    BackendError for a runtime that is not available, ConfigError for an unknown kind or number of threads.
     """
     if kind not in BACKENDS:
         raise ConfigError(f"backend: {kind!r} is not one of {', '.join(BACKENDS)}")
@@ -32,7 +37,7 @@ def open_backend(
     if kind == "tensorrt":
         from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 
-        return TensorRTBackend(path, engine)
+        return TensorRTBackend(path, engine, extraction)
     if kind == "openvino":
         from hfnet_core.features.backends.openvino_backend import OpenVinoBackend
 
@@ -44,4 +49,4 @@ def open_backend(
         return cpu
     from hfnet_core.features.backends.tensorrt.fallback import with_gpu
 
-    return with_gpu(cpu, path, engine)
+    return with_gpu(cpu, path, engine, extraction)

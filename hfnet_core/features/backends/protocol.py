@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import BackendError
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.types import Float32
 
-__all__ = ["Backend", "DenseOutputs", "check_dense", "check_gray"]
+__all__ = ["Backend", "DenseOutputs", "DetectingBackend", "SelectedOutputs", "check_dense", "check_gray"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +30,46 @@ class DenseOutputs:
     global_descriptor: Float32
 
 
+@dataclass(frozen=True, eq=False)
+class SelectedOutputs:
+    """The keypoints chosen among the network's outputs for one image.
+
+    keypoints: [K, 2] in pixels of the network's input. scores: [K], descending. descriptors: [K, D] and
+    global_descriptor: [G], unit length. All float32. read_map: brings the map of descriptors (see DenseOutputs) from
+    wherever it is; raises BackendError when it is lost.
+    """
+
+    keypoints: Float32
+    scores: Float32
+    descriptors: Float32
+    global_descriptor: Float32
+    read_map: Callable[[], Float32]
+
+    def above(self, threshold: float, most: int) -> SelectedOutputs:
+        """The strongest ones. Raises BackendError when what is left is not finite."""
+        count = min(int(np.count_nonzero(self.scores >= np.float32(threshold))), most)
+        cut = replace(
+            self,
+            keypoints=self.keypoints[:count],
+            scores=self.scores[:count],
+            descriptors=self.descriptors[:count],
+        )
+        for name in ("keypoints", "descriptors", "global_descriptor"):
+            if not np.isfinite(getattr(cut, name)).all():
+                raise BackendError(f"the network's {name} are not finite; the model or the image is damaged")
+        return cut
+
+
 class Backend(Protocol):
     """A loaded network. `infer` may be called from several threads at once."""
 
     @property
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo:
+        """The network: name, version, sizes, and the hash that maps are bound to."""
+
+    @property
+    def description(self) -> str:
+        """Runtime, processor and precision, for people."""
 
     def infer(self, gray: Float32) -> DenseOutputs:
         """Run on gray [H, W] float32, 0..255, both sides positive multiples of 8.
@@ -43,6 +80,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the network; calling it again does nothing."""
+
+
+@runtime_checkable
+class DetectingBackend(Backend, Protocol):
+    """A Backend that can choose keypoints where the network runs, so that less has to be copied and computed here."""
+
+    def detect(self, gray: Float32, config: ExtractorConfig) -> SelectedOutputs | DenseOutputs:
+        """Run as `infer` does. Dense outputs come back where it cannot choose within these limits."""
 
 
 def check_gray(gray: Float32) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from hfnet_core.errors import ModelError
 from hfnet_core.features.network.architecture import (
@@ -29,12 +29,10 @@ from hfnet_core.features.network.architecture import (
     NetworkSpec,
     variable_shapes,
 )
+from hfnet_core.features.network.graph_writer import IR_VERSION, OPSET, GraphWriter
 from hfnet_core.features.network.model_info import ModelInfo, hash_variables
 
 __all__ = ["build_onnx", "check_variables", "save_onnx"]
-
-_OPSET, _IR_VERSION = 17, 8  # read by every ONNX Runtime since 1.13
-_NORM_FLOOR = 1e-12  # of the squared norm, as in tf.nn.l2_normalize
 
 Variables = Mapping[str, NDArray[Any]]
 
@@ -102,21 +100,12 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-class _Graph:
-    """Collects nodes and constants; values are referred to by name."""
+class _Graph(GraphWriter):
+    """A graph made of the network's variables."""
 
     def __init__(self, variables: Variables) -> None:
+        super().__init__()
         self.variables = variables
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype), name))
-        return name
-
-    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
 
     def variable(self, name: str) -> NDArray[np.float64]:
         return np.asarray(self.variables[name], dtype=np.float64)
@@ -164,16 +153,6 @@ class _Graph:
             y = self.convolution(y, f"{block.scope}/project", relu=False)
             x = self.node("Add", [x, y], f"{block.scope}/add") if block.is_residual else y
         return x
-
-    def unit_length(self, x: str, axis: int, output: str) -> str:
-        """x / sqrt(max(sum x^2, floor)) along one axis."""
-        squares = self.node("ReduceSumSquare", [x], f"{output}/squares", axes=[axis], keepdims=1)
-        floor = self.constant(f"{output}/floor", _NORM_FLOOR)
-        norm = self.node("Sqrt", [self.node("Max", [squares, floor], f"{output}/max")], f"{output}/norm")
-        return self.node("Div", [x, norm], output)
-
-    def reshape(self, x: str, shape: list[int], output: str) -> str:
-        return self.node("Reshape", [x, self.constant(f"{output}/shape", shape, np.int64)], output)
 
 
 def _stem(graph: _Graph) -> str:
@@ -292,7 +271,7 @@ def _model(graph: _Graph, info: ModelInfo, static_shape: tuple[int, int] | None,
         [value(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         graph.constants,
     )
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     model.producer_name = "hfnet_ros"
     helper.set_model_props(model, info.to_metadata())
     onnx.checker.check_model(model, full_check=True)

@@ -24,7 +24,7 @@ from hfnet_core.mapping.images_alone.scale import (
 from hfnet_core.mapping.keyframes.known_distance import known_distance
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.selection import AT_ONCE_NS
-from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.mapping.pairing.image_pairs import image_pairs, verified_matches
 from hfnet_core.progress import Progress, silent
 from hfnet_core.types import Camera
@@ -53,7 +53,7 @@ class Found:
 
 def poses_from_images(
     keyframes: Sequence[Keyframe], config: MapBuildConfig, progress: Progress = silent,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> Found:  # fmt: skip
     """Metric poses of keyframes that have none, in order of recording and time; `map_from_camera` is not looked at.
 
@@ -62,7 +62,7 @@ def poses_from_images(
     """
     told = any(keyframe.odometry_from_camera is not None for keyframe in keyframes) or bool(_baselines(keyframes))
     require_scale_source(config, f"{len(keyframes)} images", has_odometry=told)
-    pairs = verified_matches(keyframes, image_pairs(keyframes, config), config, progress, workplace or Workplace())
+    pairs = verified_matches(keyframes, image_pairs(keyframes, config), config, progress, workspace or Workspace())
     structure = reconstruct(keyframes, pairs, config, progress)
     scale, source = _scale(keyframes, structure, config)
     similarity, frame_of = _aligned(keyframes, structure, scale)

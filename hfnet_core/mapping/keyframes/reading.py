@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -22,18 +22,23 @@ from hfnet_core.mapping.keyframes.selection import (
     simultaneous,
 )
 from hfnet_core.mapping.keyframes.workers import Done, Pending, in_order
-from hfnet_core.mapping.keyframes.workspace import Workplace, key_of
+from hfnet_core.mapping.keyframes.workspace import Workspace, key_of
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.types import Camera, Features
 
 __all__ = [
+    "OWN_FRAME",
+    "BuildTools",
     "Describer",
     "Keyframe",
+    "Reading",
+    "ReadingPlan",
     "described",
     "read_keyframes",
 ]
 
+OWN_FRAME = "map"  # of maps whose frame is made here
 T = TypeVar("T")
 
 
@@ -50,7 +55,7 @@ class Describer(Protocol):
 class Keyframe:
     """A chosen image, as its features. camera: as calibrated. recording: which one it belongs to, counted from 0.
 
-    key: names the features in a workplace, "" for none. odometry_from_camera: the pose by odometry, for the scale of
+    key: names the features in a workspace, "" for none. odometry_from_camera: the pose by odometry, for the scale of
     what images alone tell. up_in_camera: [3] unit vector away from gravity. camera_guessed: nobody has calibrated it.
     drifting: map_from_camera is odometry, good only relative to the keyframes before and after. drive: the bag whose
     odometry it is, which other cameras may share; None where the recording has it for itself. rig_from_camera: where
@@ -72,50 +77,110 @@ class Keyframe:
     rig_from_camera: Pose | None = None
 
 
-def read_keyframes(
-    bag: Bag, number: int, extractor: Describer, config: MapBuildConfig, progress: Progress = silent,
-    workplace: Workplace | None = None, *, from_images: bool = False,
-    rig_frame: str = "", beside: Sequence[int] = (),
-) -> tuple[list[Keyframe], dict[str, Any]]:  # fmt: skip
+@dataclass(frozen=True, eq=False)
+class BuildTools:
+    """What every step of a build works with. progress: told how far it is."""
+
+    extractor: Describer
+    config: MapBuildConfig = field(default_factory=MapBuildConfig)
+    progress: Progress = silent
+    workspace: Workspace = field(default_factory=Workspace)
+
+
+@dataclass(frozen=True)
+class ReadingPlan:
+    """How one camera of one drive is read. number: of the recording, from 0.
+
+    from_images: keyframes are chosen by the motion of the image; the recording's poses become `odometry_from_camera`
+    and `map_from_camera` stays the identity until something places them. drive, drifting: see `Keyframe`. rig_frame:
+    frame that this camera and others are fixed to, "" for one alone. beside: stamps of another camera's keyframes; the
+    images taken at these times are chosen, if there are.
+    """
+
+    number: int
+    from_images: bool = False
+    drive: int | None = None
+    drifting: bool = False
+    rig_frame: str = ""
+    beside: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Everything a build takes from one camera of one drive.
+
+    name: of the bag, for people. summary: what the map's provenance keeps of it. frame: of a map of it alone.
+    """
+
+    name: str
+    keyframes: Sequence[Keyframe]
+    summary: Mapping[str, Any]
+    frame: str = OWN_FRAME
+
+
+def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     """Keyframes of a bag, and what is known of the recording. Several passes, so that images never pile up in memory.
 
-    from_images: they are chosen by the motion of the image; the recording's poses become `odometry_from_camera` and
-    `map_from_camera` stays the identity until something places them. rig_frame: frame that this camera and others are
-    fixed to. beside: stamps of another camera's keyframes; the images taken at these times are chosen, if there are.
+    Raises DatasetError where no image has a pose, unless poses come from images.
     """
-    workplace = workplace or Workplace()
-    if from_images:
-        named = named_images(config.known_distance, number)
-        together = simultaneous([item.stamp_ns for item in bag.timeline()], beside) if beside else []
-        by_motion = [] if together else choose_by_motion(bag, config.keyframe_motion, named, progress)
-        chosen, posed = by_motion or sorted({*together, *named}), None
-    else:
-        posed = _posed(bag, progress)
-        positions = select_keyframes(posed, config.keyframe_distance_m, config.keyframe_angle_deg)
-        chosen = [posed[position].index for position in positions]
+    chosen, posed = _choose(bag, plan, tools)
     broken = list(bag.broken)
-    mount = bag.mount(rig_frame) if from_images and rig_frame else None
+    mount = bag.mount(plan.rig_frame) if plan.from_images and plan.rig_frame else None
     keyframes: list[Keyframe] = []
     digest = hashlib.sha256()
     frames = ((frame, frame.image) for frame in bag.frames(chosen))
-    for frame, key, features in described(frames, extractor, workplace):
+    for frame, key, features in described(frames, tools.extractor, tools.workspace):
         digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
         own = frame.map_from_camera
         keyframes.append(
             Keyframe(
-                f"{number}/{frame.index:06d}", frame.stamp_ns, number, frame.camera,
-                Pose() if from_images or own is None else own, features, key,
-                odometry_from_camera=own if from_images else None, camera_guessed=frame.camera_guessed,
-                up_in_camera=bag.up_at(frame.stamp_ns), rig_from_camera=mount,
+                f"{plan.number}/{frame.index:06d}",
+                frame.stamp_ns,
+                plan.number,
+                frame.camera,
+                Pose() if plan.from_images or own is None else own,
+                features,
+                key,
+                odometry_from_camera=own if plan.from_images else None,
+                camera_guessed=frame.camera_guessed,
+                up_in_camera=bag.up_at(frame.stamp_ns),
+                rig_from_camera=mount,
+                drifting=plan.drifting,
+                drive=plan.drive,
             )
-        )  # fmt: skip
-        progress("extracting features", len(keyframes), len(chosen))
+        )
+        tools.progress("extracting features", len(keyframes), len(chosen))
     summary = {
-        "keyframes_sha256": digest.hexdigest(), "images": len(bag), "damaged_images": len(broken),
-        "keyframes": len(keyframes), "image_topic": bag.image_topic.name, "camera": bag.camera_source,
-        "poses": bag.pose_source, "first_stamp_ns": keyframes[0].stamp_ns, "last_stamp_ns": keyframes[-1].stamp_ns,
-    }  # fmt: skip
-    return keyframes, summary if posed is None else {**summary, "images_with_pose": len(posed)}
+        "keyframes_sha256": digest.hexdigest(),
+        "images": len(bag),
+        "damaged_images": len(broken),
+        "keyframes": len(keyframes),
+        "image_topic": bag.image_topic.name,
+        "camera": bag.camera_source,
+        "poses": bag.pose_source,
+        "first_stamp_ns": keyframes[0].stamp_ns,
+        "last_stamp_ns": keyframes[-1].stamp_ns,
+    }
+    if posed is not None:
+        summary["images_with_pose"] = posed
+    # Freed of its drift it is no longer the frame of the odometry, which a robot keeps apart from its map's.
+    freed = bag.poses_drift and (plan.drifting or plan.from_images)
+    map_frame = bag.options.poses.map_frame or OWN_FRAME if freed else bag.map_frame
+    return Reading(str(bag.path), keyframes, summary, map_frame)
+
+
+def _choose(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> tuple[list[int], int | None]:
+    """(indices of the images that become keyframes, how many images have a pose where that was looked at)."""
+    config = tools.config
+    if not plan.from_images:
+        posed = _posed(bag, tools.progress)
+        positions = select_keyframes(posed, config.keyframe_distance_m, config.keyframe_angle_deg)
+        return [posed[position].index for position in positions], len(posed)
+    named = named_images(config.known_distance, plan.number)
+    together = simultaneous([item.stamp_ns for item in bag.timeline()], plan.beside) if plan.beside else []
+    if together:
+        return sorted({*together, *named}), None
+    return choose_by_motion(bag, config.keyframe_motion, named, tools.progress) or sorted(named), None
 
 
 def _posed(bag: Bag, progress: Progress) -> list[FrameSummary]:
@@ -133,22 +198,22 @@ def _posed(bag: Bag, progress: Progress) -> list[FrameSummary]:
 
 
 def described(
-    images: Iterable[tuple[T, NDArray[Any]]], extractor: Describer, workplace: Workplace
+    images: Iterable[tuple[T, NDArray[Any]]], extractor: Describer, workspace: Workspace
 ) -> Iterator[tuple[T, str, Features]]:
-    """(whatever came with an image, key, features), in order; features from the workplace or its workers."""
-    workers = workplace.workers
+    """(whatever came with an image, key, features), in order; features from the workspace or its workers."""
+    workers = workspace.workers
     shared = workers.share(extractor)
 
     def started() -> Iterator[tuple[tuple[T, str, bool], Pending[Features]]]:
         for item, image in images:
             key = key_of(extractor.info.model_hash, getattr(extractor, "config", None), image)
-            known = workplace.load_features(key)
+            known = workspace.load_features(key)
             pending = Done(known) if known is not None else workers.submit(_extract, shared, workers.share(image))
             yield (item, key, known is None), pending
 
     for (item, key, fresh), features in in_order(workers, started()):
         if fresh:
-            workplace.store_features(key, features)
+            workspace.store_features(key, features)
         yield item, key, features
 
 

@@ -19,7 +19,7 @@ from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
 from hfnet_core.types import Features
 
-__all__ = ["Workplace", "key_of", "open_workplace"]
+__all__ = ["Workspace", "key_of", "open_workspace"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -36,7 +36,7 @@ def key_of(*parts: object) -> str:
     return digest.hexdigest()
 
 
-class Workplace:
+class Workspace:
     """Results by name in a folder; without a folder it remembers nothing. workers: who computes new ones.
 
     Entries are written complete or not at all and carry checksums: a damaged one is as good as none.
@@ -86,8 +86,8 @@ class Workplace:
 
 
 @contextmanager
-def open_workplace(output: Path, workers: Workers = HERE) -> Iterator[Workplace]:
-    """The workplace of the map that becomes `output`: a hidden folder beside it.
+def open_workspace(output: Path, workers: Workers = HERE) -> Iterator[Workspace]:
+    """The workspace of the map that becomes `output`: a hidden folder beside it.
 
     It outlives only a build that was killed; success, an error or ctrl-C remove it, and what a killed build left half
     written beside it. Raises ConfigError while another
@@ -108,6 +108,6 @@ def open_workplace(output: Path, workers: Workers = HERE) -> Iterator[Workplace]
         for unfinished in output.parent.glob(f".{glob.escape(output.name)}.*{UNFINISHED}"):
             unfinished.unlink(missing_ok=True)
         try:
-            yield Workplace(folder, workers)
+            yield Workspace(folder, workers)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

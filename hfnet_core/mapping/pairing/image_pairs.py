@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.mapping.keyframes.reading import Keyframe
-from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.mapping.pairing.pair_matching import match_pairs
 from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.progress import Progress
@@ -44,11 +44,11 @@ def image_pairs(keyframes: Sequence[Keyframe], config: MapBuildConfig) -> list[t
 
 def verified_matches(
     keyframes: Sequence[Keyframe], pairs: Sequence[tuple[int, int]], config: MapBuildConfig, progress: Progress,
-    workplace: Workplace,
+    workspace: Workspace,
 ) -> Pairs:  # fmt: skip
     """Two-view geometries (with the matches that agree with them) of the pairs that have one."""
     out = {}
-    found = match_pairs(keyframes, pairs, config.match_ratio, workplace)
+    found = match_pairs(keyframes, pairs, config.match_ratio, workspace)
     for done, ((first, second), matches) in enumerate(found):
         progress("comparing images", done, len(pairs))
         one, other = keyframes[first], keyframes[second]

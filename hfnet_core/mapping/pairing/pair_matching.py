@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hfnet_core.geometry import Pose, skew
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workers import Done, Pending, in_order
-from hfnet_core.mapping.keyframes.workspace import Workplace, key_of
+from hfnet_core.mapping.keyframes.workspace import Workspace, key_of
 from hfnet_core.projection import rays_of
 from hfnet_core.types import Camera, Float32
 
@@ -119,10 +119,10 @@ Found = list[NDArray[np.int32]]
 
 
 def match_pairs(
-    keyframes: Sequence[Keyframe], pairs: Sequence[Pair], ratio: float, workplace: Workplace
+    keyframes: Sequence[Keyframe], pairs: Sequence[Pair], ratio: float, workspace: Workspace
 ) -> Iterator[tuple[Pair, NDArray[np.int32]]]:
     """Each pair with its matches (see `match_descriptors`), sorted. All pairs of a first keyframe are one task."""
-    workers = workplace.workers
+    workers = workspace.workers
     shared: dict[int, Any] = {}
 
     def descriptors(index: int) -> Any:
@@ -135,7 +135,7 @@ def match_pairs(
             mine = list(group)
             names = [keyframes[index].key for index in (first, *(second for _, second in mine))]
             key = key_of(ratio, *names) if all(names) else ""
-            known = workplace.load_matches(key) if key else None
+            known = workspace.load_matches(key) if key else None
             if known is not None:
                 yield (mine, ""), Done(known)
             else:
@@ -144,7 +144,7 @@ def match_pairs(
 
     for (mine, key), found in in_order(workers, started()):
         if key:
-            workplace.store_matches(key, found)
+            workspace.store_matches(key, found)
         yield from zip(mine, found, strict=True)
 
 

@@ -58,7 +58,7 @@ def test_kidnapping_is_noticed_and_survived(room: tuple, queries: list[bench.Que
     assert (found.cuts, found.recovered, found.wrong) == (4, 4, 0)
 
 
-def test_strangers_are_refused_and_counted(room: tuple) -> None:
+def test_foreign_images_are_refused_and_counted(room: tuple) -> None:
     class Elsewhere:
         info = SiftExtractor().info
 
@@ -66,7 +66,7 @@ def test_strangers_are_refused_and_counted(room: tuple) -> None:
             return Scene.make(seed=int(image[0, 0])).view(looking(0.3, 0.9, 155.0))[0]
 
     images = [np.full((480, 640), seed, np.uint8) for seed in (50, 51, 52)]
-    found = bench.evaluate_strangers(room[1], images, Elsewhere(), None)
+    found = bench.evaluate_foreign(room[1], images, Elsewhere(), None)
     assert (found.images, found.accepted, sum(found.refusals.values())) == (3, 0, 3)
 
 
@@ -104,16 +104,16 @@ def test_the_whole_suite_on_a_wall(tmp_path: Path) -> None:
     model = tiny_model(tmp_path)
     wall.wall_bag(tmp_path / "map", wall.SHIFTS)
     wall.wall_bag(tmp_path / "query", (16, 48, None, 80, 112))
-    strangers = tmp_path / "photos"
-    strangers.mkdir()
-    cv2.imwrite(str(strangers / "noise.png"), wall.noise_image(5))
-    options = localization_suite.Options(600, model, None, strangers, 5)
+    foreign = tmp_path / "photos"
+    foreign.mkdir()
+    cv2.imwrite(str(foreign / "noise.png"), wall.noise_image(5))
+    options = localization_suite.Options(600, model, None, foreign, 5)
     found = localization_suite.run("hfnet", tmp_path / "map", tmp_path / "query", options)
     assert found.queries == 5
     assert found.rate.images == 4
     assert found.rate.per_s > 0
-    assert found.strangers is not None
-    assert found.strangers.images == 1
+    assert found.foreign is not None
+    assert found.foreign.images == 1
     console = Console(record=True, width=120)
     localization_suite.show(found, console)
     table = console.export_text()

@@ -83,8 +83,8 @@ def test_recall_counts_positives_among_the_first_with_and_without_distractors() 
     assert (scores.plain.alone.at_1, scores.plain.alone.at_5) == (0.5, 1.0)  # 50 finds 40 first, its positive 0 third
     assert scores.adapted == scores.plain  # nothing in common, nothing to adapt
 
-    strangers = [np.full((8, 8), angle, np.uint8) for angle in (51, 52, 53, 54, 55)]
-    among = evaluate_retrieval(direction, sequence, table, strangers)["left_out"].plain.among
+    foreign = [np.full((8, 8), angle, np.uint8) for angle in (51, 52, 53, 54, 55)]
+    among = evaluate_retrieval(direction, sequence, table, foreign)["left_out"].plain.among
     assert among is not None
     assert (among.at_1, among.at_5) == (0.5, 0.5)
 

@@ -71,13 +71,14 @@ def test_a_map_is_asked_in_pixels_of_the_original_image(corner_aligned: bool) ->
     cells = unit_map(4, 6)
     pixel_map = PixelMap((2.5, 3.0), 0.0 if corner_aligned else 0.5)
     places = pixels((0, 0), (17.25, 9.5), (47, 31))
-    found = DescriptorMap(cells, pixel_map, corner_aligned).sample(pixel_map.to_original(places))
+    found = DescriptorMap(lambda: cells, pixel_map, corner_aligned).sample(pixel_map.to_original(places))
     np.testing.assert_allclose(found, sample_descriptors(cells, places, corner_aligned), atol=1e-5)
 
 
 @pytest.mark.parametrize("corner_aligned", [False, True])
 def test_outside_the_image_a_map_gives_what_is_nearest(corner_aligned: bool) -> None:
-    whole = DescriptorMap(unit_map(4, 6), PixelMap((1.0, 1.0), 0.5), corner_aligned)
+    cells = unit_map(4, 6)
+    whole = DescriptorMap(lambda: cells, PixelMap((1.0, 1.0), 0.5), corner_aligned)
     found = whole.sample(pixels((-50, -9), (500, 12), (20, 1e6)))
     np.testing.assert_array_equal(found, whole.sample(pixels((0, 0), (47, 12), (20, 31))))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)

@@ -29,6 +29,7 @@ KEY = EngineKey(
     compute_capability="8.9",
     tensorrt="10.3.0",
     cuda="12040",
+    selection="1000 within 4 px",
 )
 OTHER = {
     "model_hash": "00" * 32,
@@ -40,6 +41,7 @@ OTHER = {
     "compute_capability": "8.7",
     "tensorrt": "8.6.1",
     "cuda": "11040",
+    "selection": "500 within 4 px",
     "recipe": 99,
 }
 PLAN = bytes(range(256)) * 50

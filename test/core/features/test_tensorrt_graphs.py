@@ -23,7 +23,7 @@ from hfnet_core.features.backends.tensorrt.building.graphs import (
     mixed_precision,
     parse_model,
 )
-from hfnet_core.features.backends.tensorrt.making import agreement, probe_images
+from hfnet_core.features.backends.tensorrt.checking import agreement, probe_images
 from hfnet_core.features.detection import detect
 from hfnet_core.features.engine_tools.quantization import activation_ranges, quantize
 from hfnet_core.features.engine_tools.roofline import Chip, Cost, cost_of

@@ -27,10 +27,11 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose, Similarity, pose_error
 from hfnet_core.maintenance.align import Known, fit_positions, floor_alignment, moved_map, read_positions
 from hfnet_core.maintenance.check import check_map
-from hfnet_core.maintenance.colmap_import import import_foreign
+from hfnet_core.maintenance.colmap_import import import_colmap_model
 from hfnet_core.maintenance.prune import Budget, map_bytes, prune_map, redundant_keyframes
 from hfnet_core.maintenance.view import check_view_name, draw_map
-from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.mapping.builder import Placed, build_from_keyframes
+from hfnet_core.mapping.keyframes.reading import BuildTools
 from hfnet_core.maps.colmap import export_colmap, export_ply
 from hfnet_core.maps.coverage import coverage_of, group_places, plan_of
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -44,7 +45,9 @@ TURN = Similarity(
 @pytest.fixture(scope="module")
 def some_map() -> LandmarkMap:
     scene = drive(views=10, landmarks=250, noise_px=0.3)
-    return build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "map", {"recordings": [{"images": 10}]})
+    return build_from_keyframes(
+        Placed(scene.keyframes, provenance={"recordings": [{"images": 10}]}), INFO, MapBuildConfig()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +173,7 @@ def test_the_estimate_of_the_size_is_close(some_map: LandmarkMap, tmp_path: Path
 def test_a_keyframe_that_others_make_superfluous_goes(room: LandmarkMap) -> None:
     assert not redundant_keyframes(room).all()
     four = drive(views=6, landmarks=200)
-    still = build_from_keyframes(four.keyframes, INFO, MapBuildConfig(refine_poses=False), "map", {})
+    still = build_from_keyframes(Placed(four.keyframes), INFO, MapBuildConfig(refine_poses=False))
     gone = redundant_keyframes(still)  # six views of nearly the same
     assert 0 < gone.sum() <= 3
 
@@ -266,7 +269,7 @@ def test_a_model_of_others_is_described_anew(
 ) -> None:
     original = load_map(wall[1])
     (foreign[1] / "view160.png").unlink()
-    found = import_foreign(*foreign, extractor, frame_id="wall")
+    found = import_colmap_model(*foreign, BuildTools(extractor), frame_id="wall")
     assert found.missing == ("view160.png",)
     again = found.landmark_map
     assert again.keyframes == 5
@@ -285,21 +288,21 @@ def test_a_model_of_others_is_described_anew(
 def test_what_cannot_be_imported_is_refused(foreign: tuple[Path, Path], extractor: Extractor, tmp_path: Path) -> None:
     model, images = foreign
     with pytest.raises(DatasetError, match="no such folder of images"):
-        import_foreign(model, tmp_path / "none", extractor)
+        import_colmap_model(model, tmp_path / "none", BuildTools(extractor))
     with pytest.raises(MapError, match="no such COLMAP model"):
-        import_foreign(tmp_path / "none", images, extractor)
+        import_colmap_model(tmp_path / "none", images, BuildTools(extractor))
     (tmp_path / "other").mkdir()
     with pytest.raises(DatasetError, match=r"holds 0 of 6 images.*view0"):
-        import_foreign(model, tmp_path / "other", extractor)
+        import_colmap_model(model, tmp_path / "other", BuildTools(extractor))
     cv2.imwrite(str(images / "view0.png"), np.zeros((60, 80), np.uint8))
     with pytest.raises(DatasetError, match="80x60, the model's camera 320x240"):
-        import_foreign(model, images, extractor)
+        import_colmap_model(model, images, BuildTools(extractor))
     cameras = pycolmap.Reconstruction(model)
     cameras.camera(1).model = pycolmap.CameraModelId.EQUIRECTANGULAR
     cameras.camera(1).params = [320.0, 240.0]
     cameras.write_binary(model)
     with pytest.raises(MapError, match="'EQUIRECTANGULAR' is not supported; use one of"):
-        import_foreign(model, images, extractor)
+        import_colmap_model(model, images, BuildTools(extractor))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -20,8 +20,8 @@ from hfnet_core.maintenance.align import moved_map
 from hfnet_core.maintenance.extend import Extended, extend_map, extend_with_keyframes
 from hfnet_core.maintenance.merge import find_overlap, merge_maps
 from hfnet_core.maintenance.placing import place
-from hfnet_core.mapping.builder import build_from_keyframes, build_map
-from hfnet_core.mapping.keyframes.reading import Keyframe
+from hfnet_core.mapping.builder import Placed, build_from_keyframes, build_map
+from hfnet_core.mapping.keyframes.reading import BuildTools, Keyframe, Reading
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import save_map
 
@@ -36,7 +36,7 @@ def scene() -> Drive:
 
 @pytest.fixture(scope="module")
 def first_half(scene: Drive) -> LandmarkMap:
-    return build_from_keyframes(scene.keyframes[:8], INFO, CONFIG, "hall", {"recordings": [{"images": 8}]})
+    return build_from_keyframes(Placed(scene.keyframes[:8], "hall", {"recordings": [{"images": 8}]}), INFO, CONFIG)
 
 
 def second_drive(scene: Drive, own: bool = True) -> list[Keyframe]:
@@ -56,7 +56,7 @@ def nonsense(keyframe: Keyframe, seed: int = 0) -> Keyframe:
 
 
 def extended(landmark_map: LandmarkMap, keyframes: list[Keyframe]) -> Extended:
-    return extend_with_keyframes(landmark_map, [keyframes], CONFIG, names=["b.mcap"], summaries=[{"images": 10}])
+    return extend_with_keyframes(landmark_map, [Reading("b.mcap", keyframes, {"images": 10})], CONFIG)
 
 
 def worst(landmark_map: LandmarkMap, truth: list[Pose]) -> tuple[float, float]:
@@ -126,7 +126,9 @@ def test_a_drive_elsewhere_is_refused(scene: Drive, first_half: LandmarkMap) -> 
 
 
 def test_two_maps_become_one(scene: Drive, first_half: LandmarkMap) -> None:
-    second = build_from_keyframes(second_drive_given(scene), INFO, CONFIG, "yard", {"recordings": [{"images": 10}]})
+    second = build_from_keyframes(
+        Placed(second_drive_given(scene), "yard", {"recordings": [{"images": 10}]}), INFO, CONFIG
+    )
     merged = merge_maps(first_half, moved_map(second, Similarity(1.0, ELSEWHERE)))
     joint = merged.landmark_map
     assert joint.keyframes == 18
@@ -144,7 +146,7 @@ def second_drive_given(scene: Drive) -> list[Keyframe]:
 
 
 def test_scale_is_found_only_where_it_is_allowed(scene: Drive, first_half: LandmarkMap) -> None:
-    second = build_from_keyframes(second_drive_given(scene), INFO, CONFIG, "yard", {})
+    second = build_from_keyframes(Placed(second_drive_given(scene), "yard"), INFO, CONFIG)
     larger = moved_map(second, Similarity(2.5, ELSEWHERE))
     with pytest.raises(MapError, match=r"0\.(39|40).* pass --scale"):
         find_overlap(first_half, larger)
@@ -157,7 +159,7 @@ def test_scale_is_found_only_where_it_is_allowed(scene: Drive, first_half: Landm
 
 def test_maps_that_do_not_belong_together_are_refused(scene: Drive, first_half: LandmarkMap) -> None:
     other = drive(views=8, seed=5)
-    strange = build_from_keyframes(other.keyframes, INFO, CONFIG, "map", {})
+    strange = build_from_keyframes(Placed(other.keyframes), INFO, CONFIG)
     with pytest.raises(MapError, match="do not overlap enough: 0 of 8 keyframes"):
         merge_maps(first_half, strange)
     with pytest.raises(MapError, match="different models"):
@@ -177,7 +179,7 @@ def test_a_real_map_grows(tmp_path: Path) -> None:
     first, second = (shared_data("data", "bags", f"redkitchen40_{name}") for name in ("mcap", "db3"))
     extractor = Extractor(open_backend(None), ExtractorConfig(max_keypoints=1000))
     built = build_map([first], extractor, CONFIG)
-    found = extend_map(built, [second], extractor, CONFIG)
+    found = extend_map(built, [second], BuildTools(extractor, CONFIG))
     joint = found.landmark_map
     assert joint.keyframes == 2 * built.keyframes
     assert (found.placings[0].localized, found.placings[0].left_out) == (built.keyframes, 0)

@@ -14,7 +14,7 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.maintenance.check import check_map, features_of
 from hfnet_core.maintenance.summary import summarize, summarize_check
-from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.maps.colmap import export_colmap, import_colmap
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import _DTYPES
@@ -24,7 +24,9 @@ from hfnet_core.maps.subset import keep_keyframes
 @pytest.fixture(scope="module")
 def some_map() -> LandmarkMap:
     scene = drive(views=10, landmarks=250, noise_px=0.3)
-    return build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "map", {"recordings": [{"images": 10}]})
+    return build_from_keyframes(
+        Placed(scene.keyframes, provenance={"recordings": [{"images": 10}]}), INFO, MapBuildConfig()
+    )
 
 
 def test_a_subset_keeps_what_is_still_seen_twice(some_map: LandmarkMap) -> None:

@@ -9,14 +9,14 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.builder import Keyframe, build_from_keyframes
+from hfnet_core.mapping.builder import Keyframe, Placed, build_from_keyframes
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import save_map
 from hfnet_core.types import Camera
 
 
 def build(scene: Drive, **settings: object) -> LandmarkMap:
-    return build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(**settings), "map", {})  # type: ignore[arg-type]
+    return build_from_keyframes(Placed(scene.keyframes), INFO, MapBuildConfig(**settings))  # type: ignore[arg-type]
 
 
 def landmark_errors(found: LandmarkMap, scene: Drive) -> np.ndarray:

@@ -95,7 +95,9 @@ def test_two_cameras_of_one_robot_give_the_scale(tmp_path: Path, extractor: Extr
         writer.topics = left
 
     bag = slide(tmp_path / "bag", right)
-    made = build_map([bag], extractor, None, options_per_camera(BagOptions(), ["/camera/image_raw", "/right/image"]))
+    made = build_map(
+        [bag], extractor, None, options_per_camera(BagOptions(), image_topic=["/camera/image_raw", "/right/image"])
+    )
     assert made.keyframes == 2 * len(WAY)
     assert made.provenance["scale"]["source"] == "baseline"
     left, right_ones = (made.keyframe_poses[index : index + len(WAY), :, 3] for index in (0, len(WAY)))

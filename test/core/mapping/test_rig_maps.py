@@ -70,7 +70,7 @@ def test_keyframes_of_all_cameras_are_in_one_map(tmp_path: Path, model: Path) ->
     backend = open_backend(model, threads=1)
     config = MapBuildConfig(refine_poses=False, keyframe_distance_m=0.05)
     built = build_map([bag], Extractor(backend, ExtractorConfig(max_keypoints=300)), config,
-                      options_per_camera(BagOptions(), TOPICS))  # fmt: skip
+                      options_per_camera(BagOptions(), image_topic=TOPICS))  # fmt: skip
     backend.close()
     expected = [map_from_base(shift) @ base_from_camera(own) for own in RIG_SHIFTS for shift in WAY]
     assert built.keyframes == len(expected)
@@ -115,7 +115,8 @@ def test_cameras_stay_where_they_are_on_a_robot_whose_odometry_drifts(tmp_path: 
     bag = rig_bag(tmp_path / "drive", drifting)
     backend = open_backend(model, threads=1)
     built = build_map([bag], Extractor(backend, ExtractorConfig(max_keypoints=300)),
-                      MapBuildConfig(keyframe_distance_m=0.05), options_per_camera(BagOptions(), TOPICS))  # fmt: skip
+                      MapBuildConfig(keyframe_distance_m=0.05),
+                      options_per_camera(BagOptions(), image_topic=TOPICS))  # fmt: skip
     backend.close()
     assert built.provenance["pose_mode"] == "drifting"
     expected = base_from_camera(RIG_SHIFTS[0]).inverse() @ base_from_camera(RIG_SHIFTS[1])
@@ -154,10 +155,10 @@ def _text(pose: Pose) -> str:
 def test_one_pose_cannot_be_that_of_two_cameras(tmp_path: Path) -> None:
     """A PoseStamped says nothing of its frame: taken for the camera's, it would put both cameras at one place."""
     bag = rig_bag(tmp_path / "drive", pose_of_base)
-    options = options_per_camera(BagOptions(), TOPICS)
+    options = options_per_camera(BagOptions(), image_topic=TOPICS)
     with pytest.raises(DatasetError, match=r"/left/image and of /right/image.*--pose-frame"):
         list(open_cameras([bag], options))
-    named = options_per_camera(BagOptions(poses=PoseOptions(pose_frame="base")), TOPICS)
+    named = options_per_camera(BagOptions(poses=PoseOptions(pose_frame="base")), image_topic=TOPICS)
     poses = [[frame.map_from_camera for frame in opened.frames()] for opened in open_cameras([bag], named)]
     for own, found in zip(RIG_SHIFTS, poses, strict=True):
         for shift, pose in zip(WAY, found, strict=True):
@@ -167,11 +168,11 @@ def test_one_pose_cannot_be_that_of_two_cameras(tmp_path: Path) -> None:
 
 def test_what_is_given_for_some_cameras_only_is_refused() -> None:
     common = BagOptions(poses=PoseOptions(pose_topic="/odom"))
-    both = options_per_camera(common, TOPICS, calibrations=[Path("a.yaml"), Path("b.yaml")])
+    both = options_per_camera(common, image_topic=TOPICS, calibration=[Path("a.yaml"), Path("b.yaml")])
     assert [(own.image_topic, own.calibration) for own in both] == [(TOPICS[0], Path("a.yaml")),
                                                                      (TOPICS[1], Path("b.yaml"))]  # fmt: skip
     assert all(own.poses.pose_topic == "/odom" for own in both)
-    (only,) = options_per_camera(common, (), calibrations=[Path("a.yaml")])
+    (only,) = options_per_camera(common, calibration=[Path("a.yaml")])
     assert (only.image_topic, only.calibration) == (None, Path("a.yaml"))
     with pytest.raises(ConfigError, match="--camera-info-topic: 1 given for 2 cameras"):
-        options_per_camera(common, TOPICS, ["/left/camera_info"])
+        options_per_camera(common, image_topic=TOPICS, camera_info_topic=["/left/camera_info"])

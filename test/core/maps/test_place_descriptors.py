@@ -13,13 +13,13 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.retrieval import Retriever
-from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.maps.landmark_map import LandmarkMap
 
 
 @pytest.fixture(scope="module")
 def built() -> LandmarkMap:
-    return build_from_keyframes(drive(views=5, landmarks=80).keyframes, INFO, MapBuildConfig(), "site", {})
+    return build_from_keyframes(Placed(drive(views=5, landmarks=80).keyframes, "site"), INFO, MapBuildConfig())
 
 
 def test_they_are_sums_weighted_by_the_cubed_share_of_landmarks_in_common(built: LandmarkMap) -> None:

@@ -21,7 +21,7 @@ from hfnet_core.errors import ConfigError, HFNetError, MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.maps import storage, tensor_file
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -33,7 +33,7 @@ from hfnet_core.types import Features
 @pytest.fixture(scope="module")
 def small_map() -> LandmarkMap:
     scene = drive(views=4, landmarks=60)
-    return build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "site", {"made": {"by": "a test"}})
+    return build_from_keyframes(Placed(scene.keyframes, "site", {"made": {"by": "a test"}}), INFO, MapBuildConfig())
 
 
 @pytest.fixture(scope="module")

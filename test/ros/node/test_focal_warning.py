@@ -25,7 +25,9 @@ from hfnet_core.geometry import Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.types import Camera, FocalFit, Localized, Mode
 from hfnet_ros.localization_node import LocalizationNode
-from hfnet_ros.node.pipeline import Engine
+from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
+from hfnet_ros.node.pipeline import Pipeline
+from hfnet_ros.parameters import Configs
 
 
 class Traveller:
@@ -43,35 +45,42 @@ class Traveller:
                          (), 0.5, 1.0, focal=(FocalFit(0.05, 0.001),))  # fmt: skip
 
 
-def test_the_engine_watches_one_camera_in_one_map(wall_world) -> None:
+def frame_set(camera: Camera, name: str = "") -> FrameSet:
+    """One image of a camera, now."""
+    stamp_ns = time.time_ns()
+    frame = CameraFrame(view(0), camera, Pose(), name, "camera", stamp_ns)
+    return FrameSet((frame,), stamp_ns, "camera", stamp_ns, time.perf_counter(), 0)
+
+
+def test_the_pipeline_watches_every_camera_in_one_map(wall_world) -> None:
     model, map_file = wall_world
     config = NodeConfig(map_file=str(map_file), model_file=str(model), threads=1)
-    engine = Engine(config, EngineConfig(), ExtractorConfig(), LocalizerConfig())
+    pipeline = Pipeline(Configs(config, EngineConfig(), ExtractorConfig(), LocalizerConfig()))
     try:
-        engine._tracker.localizer = Traveller()
+        pipeline._tracker.localizer = Traveller()
 
-        def show(count: int, camera: Camera = CAMERA) -> None:
+        def show(count: int, camera: Camera = CAMERA, name: str = "") -> str | None:
             for _ in range(count):
-                engine.process([view(0)], [(camera, Pose())], time.time_ns(), lambda: None)
+                frames = frame_set(camera, name)
+                pipeline.localize(frames, pipeline.extract(frames), None)
+            return pipeline.focal_warnings[name]
 
-        show(9)
-        assert engine.focal_warning is None
-        show(1)
-        assert "about 5 % longer" in (engine.focal_warning or "")
-        show(1, replace(CAMERA, params=(273.0, 273.0, 159.5, 119.5)))
-        assert engine.focal_warning is None
-        show(10)
-        assert engine.focal_warning is not None
-        engine.use_map(engine.prepare_map(str(map_file)))
-        engine.settle()
-        assert engine.focal_warning is None
+        assert show(9) is None
+        assert "about 5 % longer" in (show(1) or "")
+        assert show(1, name="right") is None
+        assert pipeline.focal_warnings[""] is not None
+        assert show(1, replace(CAMERA, params=(273.0, 273.0, 159.5, 119.5))) is None
+        assert show(10) is not None
+        pipeline.use_map(pipeline.prepare_map(str(map_file)))
+        pipeline.settle()
+        assert not pipeline.focal_warnings
     finally:
-        engine.close()
+        pipeline.close()
 
 
-def test_diagnostics_warn_while_the_engine_does(ros, wall_world, monkeypatch) -> None:
+def test_diagnostics_warn_while_the_pipeline_does(ros, wall_world, monkeypatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(Engine, "focal_warning", property(lambda self: told[0] if told else None))
+    monkeypatch.setattr(Pipeline, "focal_warnings", property(lambda self: {"": told[0] if told else None}))
     model, map_file = wall_world
     given = {"map_file": str(map_file), "model_file": str(model), "threads": 1, "autostart": True}
     namespace = f"t{uuid.uuid4().hex[:8]}"

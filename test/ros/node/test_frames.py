@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,8 +31,8 @@ def frames(request, ros):
     frames.close()
 
 
-def learned(frames, target: str, source: str, stamp_ns: int) -> Pose:
-    return wait_for(lambda: frames.lookup(target, source, stamp_ns), 10.0)
+def learned(node, frames, target: str, source: str, stamp_ns: int) -> Pose:
+    return wait_for(node, lambda: frames.lookup(target, source, stamp_ns), 10.0)
 
 
 def test_hears_what_others_broadcast_and_interpolates(frames, ros):
@@ -45,7 +46,7 @@ def test_hears_what_others_broadcast_and_interpolates(frames, ros):
     for offset_s in (0.0, 1.0):
         pose = Pose(translation=[offset_s, 0.0, 0.0])
         dynamic.publish(TFMessage(transforms=[pose_to_transform(pose, "odom", "base", now + int(offset_s * 1e9))]))
-    found = learned(frames, "odom", "camera", now + 250_000_000)
+    found = learned(ros.node, frames, "odom", "camera", now + 250_000_000)
     metres, degrees = pose_error(found, Pose(translation=[0.25, 0.0, 0.0]) @ BASE_FROM_CAMERA)
     assert metres < 1e-6
     assert degrees < 1e-4
@@ -95,15 +96,45 @@ def test_without_tf2_msgs_tf_is_off_and_said_once(ros, monkeypatch, capfd):
     frames.close()
 
 
-def test_wait_for_gives_up():
-    def never() -> Pose:
-        raise TransformError("late")
+class Clocked:
+    """A node whose clock runs at a rate, from a time on; it may be stopped or set back."""
 
+    def __init__(self, rate: float = 1.0) -> None:
+        self.rate, self.start_s = rate, time.monotonic()
+        self.offset_ns = 10**12
+
+    def get_clock(self):
+        passed_s = (time.monotonic() - self.start_s) * self.rate
+        nanoseconds = self.offset_ns + int(passed_s * 1e9)
+        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=nanoseconds))
+
+
+def never() -> Pose:
+    raise TransformError("late")
+
+
+def waited_s(node: Clocked, timeout_s: float, lookup=never, **how) -> float:
     start = time.monotonic()
     with pytest.raises(TransformError, match="late"):
-        wait_for(never, 0.1)
-    assert 0.1 <= time.monotonic() - start < 1.0
-    start = time.monotonic()
-    with pytest.raises(TransformError):
-        wait_for(never, 10.0, lambda: True)
-    assert time.monotonic() - start < 1.0
+        wait_for(node, lookup, timeout_s, **how)
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 5.0])
+def test_waiting_lasts_as_long_by_the_nodes_clock(rate):
+    assert 0.1 / rate <= waited_s(Clocked(rate), 0.1) < 0.1 / rate + 0.2
+
+
+def test_waiting_ends_when_there_is_nothing_to_wait_for():
+    assert waited_s(Clocked(), 10.0, give_up=lambda: True) < 0.5
+    assert 0.4 < waited_s(Clocked(0.0), 10.0) < 1.5  # the clock stands
+    without = Clocked(0.0)
+    without.offset_ns = 0
+    assert waited_s(without, 10.0) < 0.2  # there is none
+    jumping = Clocked()
+
+    def jump() -> Pose:
+        jumping.offset_ns -= 10**10
+        return never()
+
+    assert waited_s(jumping, 10.0, jump) < 0.2

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hfnet_core.config import EngineConfig
+from hfnet_core.config import EngineConfig, ExtractorConfig
 from hfnet_core.errors import BackendError, ModelError
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.backends.protocol import DenseOutputs, check_dense, check_gray
+from hfnet_core.features.backends.protocol import DenseOutputs, SelectedOutputs, check_dense, check_gray
 from hfnet_core.features.backends.tensorrt.building.cache import (
     CachedEngine,
     EngineCache,
@@ -23,7 +23,9 @@ from hfnet_core.features.backends.tensorrt.building.cache import (
 )
 from hfnet_core.features.backends.tensorrt.device import GpuError, Progress, open_device
 from hfnet_core.features.backends.tensorrt.engine import EngineClosedError, LoadedEngine, PlanRefusedError, Ticket
+from hfnet_core.features.backends.tensorrt.tensors import tensor_shapes
 from hfnet_core.features.network.model_info import ModelInfo
+from hfnet_core.features.network.selection import Selection
 from hfnet_core.types import Float32
 
 __all__ = ["TensorRTBackend"]
@@ -35,12 +37,20 @@ class TensorRTBackend:
     """A Backend (see ../backend.py) for a model file made by `build_onnx` or `hfnet engine quantize`.
 
     Every image size needs an engine of its own. The first image of a size loads it from the cache, or builds it, which
-    takes minutes and is kept; `load_cached` and `prepare` let a caller choose the moment. info: of the model, where it
-    was read already. Raises ModelError for an unusable file, GpuError when there is no GPU or no TensorRT.
+    takes minutes and is kept; `load_cached` and `prepare` let a caller choose the moment. extraction: the limits within
+    which engines choose keypoints. info: of the model, where it was read already. Raises ModelError for an unusable
+    file, GpuError when there is no GPU or no TensorRT.
     """
 
-    def __init__(self, model: Path, config: EngineConfig | None = None, info: ModelInfo | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        config: EngineConfig | None = None,
+        extraction: ExtractorConfig | None = None,
+        info: ModelInfo | None = None,
+    ) -> None:
         self.config = EngineConfig() if config is None else config
+        self.extraction = ExtractorConfig() if extraction is None else extraction
         self.model = Path(model)
         if not self.model.is_file():
             raise ModelError(f"{model}: no such model file; train one with `hfnet train` or give the path of another")
@@ -76,7 +86,12 @@ class TensorRTBackend:
             compute_capability=f"{major}.{minor}",
             tensorrt=self.device.trt.__version__,
             cuda=str(self.device.cuda.get_driver_version()),
+            selection=self.selection(height, width).text,
         )
+
+    def selection(self, height: int, width: int) -> Selection:
+        """What an engine for images [height, width] chooses."""
+        return Selection.of(self.extraction, self._info, height, width)
 
     def is_loaded(self, height: int, width: int) -> bool:
         with self._lock:
@@ -109,13 +124,22 @@ class TensorRTBackend:
         check_dense(outputs, gray, self._info)
         return outputs
 
-    def submit(self, gray: Float32) -> Ticket:
-        """Start on an image as for `infer`; `Ticket.result` waits for it. Two images can be on their way at once, so
-        that one uploads while the other is computed. The outputs are not checked. Raises as `infer` does."""
+    def detect(self, gray: Float32, config: ExtractorConfig) -> SelectedOutputs | DenseOutputs:
+        """Chosen on the GPU if `config` asks for no more than `extraction`; the map stays there until asked for."""
+        if not self.selection(*gray.shape).serves(config, self._info):
+            return self.infer(gray)
+        return self.submit(gray, selecting=True).selected().above(config.detection_threshold, config.max_keypoints)
+
+    def submit(self, gray: Float32, selecting: bool = False) -> Ticket:
+        """Start on an image as for `infer`; `Ticket.result` waits for it, or `Ticket.selected` if `selecting`.
+
+        Two images can be on their way at once, so that one uploads while the other is computed. The outputs are not
+        checked. Raises as `infer` does.
+        """
         check_gray(gray)
         while True:
             try:
-                return self._engine(*gray.shape).submit(gray)
+                return self._engine(*gray.shape).submit(gray, selecting)
             except EngineClosedError:  # noqa: PERF203 - it made room for another size just now, or all is closed
                 continue
 
@@ -147,7 +171,8 @@ class TensorRTBackend:
         started = time.monotonic()
         height, width = cached.key.height, cached.key.width
         try:
-            engine = LoadedEngine(self.device, cached.plan, self._info.spec, height, width, self.config.cuda_graph)
+            shapes = tensor_shapes(self._info, self.selection(height, width))
+            engine = LoadedEngine(self.device, cached.plan, shapes, self.config.cuda_graph)
         except PlanRefusedError as error:
             _log.warning("cached engine refused, it will be built again: %s", error)
             self.cache.remove(cached.key)
@@ -167,9 +192,11 @@ class TensorRTBackend:
     def _cached_or_built(self, height: int, width: int, progress: Progress | None = None) -> CachedEngine:
         def make() -> tuple[bytes, Mapping[str, Any]]:
             from hfnet_core.features.backends.tensorrt.making import (
+                Wanted,
                 make_engine,  # needs the onnx package, running does not
             )
 
-            return make_engine(self.device, self.model, self.cache, self.config, height, width, progress)
+            wanted = Wanted(self.model, self.config, self.selection(height, width))
+            return make_engine(self.device, wanted, self.cache, progress)
 
         return self.cache.get_or_build(self.key(height, width), make)

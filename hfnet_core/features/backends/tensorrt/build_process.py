@@ -1,7 +1,7 @@
 """`python -m hfnet_core.features.backends.tensorrt.build_process REQUEST`: build one engine into the cache.
 
-REQUEST is JSON: model (path), size ([height, width]), config (EngineConfig). Prints one line and ends with status 2
-when that fails.
+REQUEST is JSON: model (path), size ([height, width]), config (EngineConfig), extraction (ExtractorConfig). Prints one
+line and ends with status 2 when that fails.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from hfnet_core.config import EngineConfig, from_mapping
+from hfnet_core.config import EngineConfig, ExtractorConfig, from_mapping
 from hfnet_core.errors import HFNetError
 from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 
@@ -20,7 +20,8 @@ __all__ = ["main"]
 def main(request: str) -> int:
     values = json.loads(request)
     try:
-        backend = TensorRTBackend(Path(values["model"]), from_mapping(EngineConfig, values["config"]))
+        extraction = from_mapping(ExtractorConfig, values["extraction"])
+        backend = TensorRTBackend(Path(values["model"]), from_mapping(EngineConfig, values["config"]), extraction)
         try:
             backend.build(*values["size"])
         finally:

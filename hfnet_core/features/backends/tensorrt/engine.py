@@ -10,19 +10,21 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hfnet_core.errors import BackendError
-from hfnet_core.features.backends.protocol import DenseOutputs
+from hfnet_core.features.backends.protocol import DenseOutputs, SelectedOutputs
 from hfnet_core.features.backends.tensorrt.cuda_graph import CapturedGraph
 from hfnet_core.features.backends.tensorrt.device import Device, GpuError
-from hfnet_core.features.network.architecture import DETECTOR_CELL, NetworkSpec
+from hfnet_core.features.backends.tensorrt.device_maps import DeviceMap, DeviceMaps
+from hfnet_core.features.backends.tensorrt.tensors import DENSE, SELECTED, Shape
 from hfnet_core.types import Float32
 
-__all__ = ["EngineClosedError", "LoadedEngine", "PlanRefusedError", "Ticket", "tensor_shapes"]
+__all__ = ["EngineClosedError", "LoadedEngine", "PlanRefusedError", "Ticket"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +33,6 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no waiting for what others do on th
 _WAIT_S = 30.0
 _CLOSE_WAIT_S = 5.0
 _INPUT = "image"
-_OUTPUTS = ("scores", "descriptors", "global_descriptor")
 
 
 class EngineClosedError(BackendError):
@@ -42,26 +43,19 @@ class PlanRefusedError(GpuError):
     """A serialized engine that TensorRT does not take, or that computes something else than it should."""
 
 
-def tensor_shapes(spec: NetworkSpec, height: int, width: int) -> dict[str, tuple[int, ...]]:
-    """What goes in and out of an engine; all float32."""
-    rows, columns = height // DETECTOR_CELL, width // DETECTOR_CELL
-    return {
-        _INPUT: (1, 1, height, width),
-        "scores": (1, height, width),
-        "descriptors": (1, rows, columns, spec.local_dim),
-        "global_descriptor": (1, spec.global_dim),
-    }
-
-
 @dataclass(eq=False)
 class _Slot:
-    """Memory of one image in flight. host: pinned arrays; device: allocations; both by tensor name."""
+    """Memory of one image in flight. host: pinned arrays; device: allocations; both by tensor name.
+
+    map: where its descriptors stay, if its keypoints are chosen on the device; None if all of it comes back.
+    """
 
     host: dict[str, Any]
     device: dict[str, Any]
     uploaded: Any
     done: Any
     graph: CapturedGraph | None = None
+    map: DeviceMap | None = None
     pending: bool = False  # work was put on the streams and not waited for
 
     def free(self) -> None:
@@ -85,11 +79,18 @@ class Ticket:
 
     def result(self) -> DenseOutputs:
         """Wait for the outputs. Raises GpuError when the GPU failed, BackendError when called twice."""
+        return self.engine.collect(self._take())
+
+    def selected(self) -> SelectedOutputs:
+        """The same for an image that was submitted as `selecting`; scores below any threshold are negative."""
+        return self.engine.collect_selected(self._take())
+
+    def _take(self) -> _Slot:
         with self._taking:
             slot, self.slot = self.slot, None
         if slot is None:
             raise BackendError("the result of this image was already taken")
-        return self.engine.collect(slot)
+        return slot
 
     def __del__(self) -> None:
         if self.slot is not None:
@@ -97,17 +98,15 @@ class Ticket:
 
 
 class LoadedEngine:
-    """An engine ready to run images [height, width]. Any thread may submit and collect.
+    """An engine ready to run images of one size. Any thread may submit and collect.
 
-    Raises PlanRefusedError when TensorRT refuses the plan or its tensors are not those of `spec`, GpuError when memory
-    is short or the GPU fails.
+    shapes: of its tensors, see `tensor_shapes`. Raises PlanRefusedError when TensorRT refuses the plan or its tensors
+    are others, GpuError when memory is short or the GPU fails.
     """
 
-    def __init__(
-        self, device: Device, plan: bytes, spec: NetworkSpec, height: int, width: int, cuda_graph: bool
-    ) -> None:
-        self.device, self.height, self.width = device, height, width
-        self._shapes = tensor_shapes(spec, height, width)
+    def __init__(self, device: Device, plan: bytes, shapes: Mapping[str, Shape], cuda_graph: bool) -> None:
+        self.device, self._shapes = device, shapes
+        self._maps = DeviceMaps(device, shapes["descriptors"][1:])
         self._lock = threading.Lock()
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         self._slots: list[_Slot] = []
@@ -170,11 +169,12 @@ class LoadedEngine:
         if cuda_graph:
             slot.graph = CapturedGraph.record(self._compute.handle, lambda: self._execute(slot))
 
-    def submit(self, gray: Float32) -> Ticket:
+    def submit(self, gray: Float32, selecting: bool = False) -> Ticket:
         """Send gray [height, width] float32 on its way; `Ticket.result` brings the outputs.
 
-        Two images can be in flight; a third waits until a result is taken. Raises GpuError when the GPU fails,
-        BackendError after `close`, or when no result is taken for 30 s.
+        selecting: only the chosen keypoints come back, by `Ticket.selected`; the map of descriptors stays there. Two
+        images can be in flight; a third waits until a result is taken. Raises GpuError when the GPU fails, BackendError
+        after `close`, or when no result is taken for 30 s.
         """
         slot = self._take()
         try:
@@ -182,6 +182,7 @@ class LoadedEngine:
                 if slot.pending:  # dropped unread: its upload may still be running
                     slot.done.synchronize()
                 slot.host[_INPUT][0, 0] = gray
+                slot.map = self._maps.take() if selecting else None
                 with self._lock:
                     self._enqueue(slot)
         except BaseException:
@@ -214,8 +215,10 @@ class LoadedEngine:
             slot.graph.launch(self._compute.handle)
         else:
             self._execute(slot)
-        for name in _OUTPUTS:
+        for name in DENSE if slot.map is None else SELECTED:
             cuda.memcpy_dtoh_async(slot.host[name], slot.device[name], self._compute)
+        if slot.map is not None:
+            cuda.memcpy_dtod_async(slot.map.memory, slot.device["descriptors"], self._maps.nbytes, self._compute)
         slot.done.record(self._compute)
 
     def _execute(self, slot: _Slot) -> None:
@@ -227,12 +230,27 @@ class LoadedEngine:
     def collect(self, slot: _Slot) -> DenseOutputs:
         """Wait for a slot, copy its outputs out, and make it free again."""
         try:
-            with self.device.active():
-                slot.done.synchronize()
-            slot.pending = False
-            return DenseOutputs(*(np.array(slot.host[name][0]) for name in _OUTPUTS))
+            self._wait(slot)
+            return DenseOutputs(*(np.array(slot.host[name][0]) for name in DENSE))
         finally:
             self._free.put(slot)
+
+    def collect_selected(self, slot: _Slot) -> SelectedOutputs:
+        """The same for what was chosen."""
+        try:
+            self._wait(slot)
+            kept, slot.map = slot.map, None
+            if kept is None:
+                raise BackendError("this image was not submitted for its keypoints alone")
+            keypoints, scores, descriptors, whole = (np.array(slot.host[name]) for name in SELECTED)
+            return SelectedOutputs(keypoints, scores, descriptors, whole[0], kept.read)
+        finally:
+            self._free.put(slot)
+
+    def _wait(self, slot: _Slot) -> None:
+        with self.device.active():
+            slot.done.synchronize()
+        slot.pending = False
 
     def give_back(self, slot: _Slot) -> None:
         """Make a slot free whose outputs nobody wants."""
@@ -266,8 +284,10 @@ class LoadedEngine:
             self._compute.synchronize()
         self._context = None
         for slot in self._slots:
+            slot.map = None
             slot.free()
         self._slots = []
+        self._maps.free()
         self._compute = self._upload = None
         self._engine = None
         self._runtime = None

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
-from hfnet_core.config import EngineConfig
+from hfnet_core.config import EngineConfig, ExtractorConfig
 from hfnet_core.errors import BackendError, HFNetError
-from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.backends.protocol import Backend, DenseOutputs, check_gray
+from hfnet_core.features.backends.protocol import Backend, DenseOutputs, SelectedOutputs, check_gray
 from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.types import Float32
@@ -22,12 +23,15 @@ from hfnet_core.types import Float32
 __all__ = ["EngineBuild", "FallbackBackend", "with_gpu"]
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
-def with_gpu(cpu: OnnxRuntimeBackend, model: Path, config: EngineConfig | None = None) -> Backend:
+def with_gpu(
+    cpu: Backend, model: Path, config: EngineConfig | None = None, extraction: ExtractorConfig | None = None
+) -> Backend:
     """`cpu` itself, or a FallbackBackend in front of it where TensorRT and a GPU work; logs which, and why not."""
     try:
-        gpu = TensorRTBackend(model, config, cpu.info)
+        gpu = TensorRTBackend(model, config, extraction, cpu.info)
     except Exception as error:  # TensorRT is a bonus: a broken installation must not cost more than that
         _log.info("the network runs on %s; TensorRT: %s", cpu.description, _reason(error))
         return cpu
@@ -47,7 +51,8 @@ class EngineBuild:
     """An engine being built by a process of its own: Python here goes on, and a crash or lack of memory stays there."""
 
     def __init__(self, backend: TensorRTBackend, height: int, width: int) -> None:
-        request = json.dumps({"model": str(backend.model), "size": [height, width], "config": asdict(backend.config)})
+        settings = {"config": asdict(backend.config), "extraction": asdict(backend.extraction)}
+        request = json.dumps({"model": str(backend.model), "size": [height, width], **settings})
         command = [sys.executable, "-m", "hfnet_core.features.backends.tensorrt.build_process", request]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
@@ -108,13 +113,19 @@ class FallbackBackend:
         return f"ONNX Runtime on the CPU: {reason}" if self._failure is not None else self._gpu.description
 
     def infer(self, gray: Float32) -> DenseOutputs:
+        return self._run(gray, self._gpu.infer)
+
+    def detect(self, gray: Float32, config: ExtractorConfig) -> SelectedOutputs | DenseOutputs:
+        return self._run(gray, lambda image: self._gpu.detect(image, config))
+
+    def _run(self, gray: Float32, on_gpu: Callable[[Float32], T]) -> T | DenseOutputs:
         check_gray(gray)
         if self._closed:
             raise BackendError(f"model {self.info.name} is closed")
         if not self._gpu_is_ready(*gray.shape):
             return self._cpu.infer(gray)
         try:
-            return self._gpu.infer(gray)
+            return on_gpu(gray)
         except Exception as error:  # whatever it is, the CPU can still answer
             if self._closed:
                 raise BackendError(f"model {self.info.name} is closed") from error

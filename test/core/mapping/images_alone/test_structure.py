@@ -113,7 +113,7 @@ def test_an_unknown_camera_is_found() -> None:
     scene = drive(views=14, noise_px=0.2, landmarks=400)
     guess = Camera("SIMPLE_RADIAL", 640, 480, (768.0, 319.5, 239.5, 0.0))
     keyframes = blind(scene.keyframes, camera=guess, camera_guessed=True)
-    placed = place_keyframes(keyframes, MapBuildConfig(scale_free=True), _silent, None)
+    placed = place_keyframes(keyframes, ["map"], MapBuildConfig(scale_free=True))
     (found,) = {keyframe.camera for keyframe in placed.keyframes}
     assert found.focal_length[0] == pytest.approx(CAMERA.focal_length[0], rel=0.05)
     assert placed.start == {found: found}
@@ -145,7 +145,7 @@ def test_an_image_of_another_place_is_left_out_and_named() -> None:
     found = poses_from_images(keyframes, MapBuildConfig(scale_free=True))
     assert found.poses[6] is None
     assert found.provenance["structure"]["left_out"] == ["0/000777"]
-    placed = place_keyframes(keyframes, MapBuildConfig(scale_free=True), _silent, None)
+    placed = place_keyframes(keyframes, ["map"], MapBuildConfig(scale_free=True))
     assert len(placed.keyframes) == len(keyframes) - 1
 
 
@@ -171,17 +171,12 @@ def test_the_map_is_of_the_same_kind() -> None:
     scene = drive(views=16, noise_px=0.3, landmarks=400)
     odometry = [ELSEWHERE @ pose for pose in scene.truth]
     config = MapBuildConfig()
-    placed = place_keyframes(with_odometry(scene.keyframes, odometry), config, _silent, None)
-    made = build_from_keyframes(
-        placed.keyframes, INFO, config, "map", placed.provenance, start=placed.start, sigma=placed.sigma
-    )
+    placed = place_keyframes(with_odometry(scene.keyframes, odometry), ["odom"], config)
+    made = build_from_keyframes(placed, INFO, config)
+    assert made.frame_id == "odom"
     assert made.keyframes == 16
     assert made.landmarks > 200
     assert made.provenance["statistics"]["reprojection_rmse_px"] < 1.0
     errors = [pose_error(made.map_from_camera(index), pose) for index, pose in enumerate(odometry)]
     assert max(metres for metres, _ in errors) < 0.03
     assert made.given_cameras == (CAMERA,)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass

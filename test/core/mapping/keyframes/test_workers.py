@@ -19,7 +19,7 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import described
 from hfnet_core.mapping.keyframes.workers import HERE, Done, in_order, open_workers
-from hfnet_core.mapping.keyframes.workspace import Workplace
+from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.maps.storage import save_map
 
 
@@ -77,7 +77,7 @@ def test_keyframes_do_not_hold_the_dense_map(tmp_path: Path) -> None:
     extractor = Extractor(open_backend(tiny_model(tmp_path), "onnxruntime", threads=1))
     image = textured_image()
     assert extractor.extract(image).dense is not None
-    ((_, _, kept),) = described([(0, image)], extractor, Workplace())
+    ((_, _, kept),) = described([(0, image)], extractor, Workspace())
     assert len(kept) > 0
     assert kept.dense is None
 
@@ -94,7 +94,7 @@ def test_two_workers_build_the_same_map(two_workers: object, tmp_path: Path) -> 
     config = MapBuildConfig(refine_intrinsics=False)
     extractor = Extractor(open_backend(None, "onnxruntime"), ExtractorConfig(max_keypoints=300))
     for name, workers in (("alone", HERE), ("together", two_workers)):
-        built = build_map([bag], extractor, config, workplace=Workplace(None, workers))
+        built = build_map([bag], extractor, config, workspace=Workspace(None, workers))
         assert built.landmarks > 20
         save_map(built, tmp_path / f"{name}.hfmap")
     assert (tmp_path / "alone.hfmap").read_bytes() == (tmp_path / "together.hfmap").read_bytes()

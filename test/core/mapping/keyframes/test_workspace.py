@@ -17,7 +17,7 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
-from hfnet_core.mapping.keyframes.workspace import Workplace, key_of, open_workplace
+from hfnet_core.mapping.keyframes.workspace import Workspace, key_of, open_workspace
 from hfnet_core.maps.storage import save_map
 from hfnet_core.types import Features
 
@@ -74,15 +74,15 @@ def test_a_build_resumes_and_ends_with_the_same_map(wall_bag: Path, tmp_path: Pa
 
     first = Corners()
     with pytest.raises(KilledError):
-        build_map([wall_bag], first, config, progress=dies, workplace=Workplace(folder))
+        build_map([wall_bag], first, config, progress=dies, workspace=Workspace(folder))
     damaged = sorted(folder.glob("features-*"))[0]
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
     second = Corners()
-    resumed = build_map([wall_bag], second, config, workplace=Workplace(folder))
+    resumed = build_map([wall_bag], second, config, workspace=Workspace(folder))
     assert first.calls == whole.calls
     assert second.calls == 1  # the damaged entry
     third = Corners()
-    again = build_map([wall_bag], third, config, workplace=Workplace(folder))
+    again = build_map([wall_bag], third, config, workspace=Workspace(folder))
     assert third.calls == 0
     for name, built in (("a", expected), ("b", resumed), ("c", again)):
         save_map(built, tmp_path / f"{name}.hfmap")
@@ -91,19 +91,19 @@ def test_a_build_resumes_and_ends_with_the_same_map(wall_bag: Path, tmp_path: Pa
 
 def test_the_folder_goes_away_and_belongs_to_one_build(tmp_path: Path) -> None:
     output = tmp_path / "a.hfmap"
-    with open_workplace(output) as workplace:
-        workplace.store("x", {"y": np.arange(3)})
-        stored = workplace.load("x")
+    with open_workspace(output) as workspace:
+        workspace.store("x", {"y": np.arange(3)})
+        stored = workspace.load("x")
         assert stored is not None
         assert list(stored["y"]) == [0, 1, 2]
-        with pytest.raises(ConfigError, match="another build"), open_workplace(output):
+        with pytest.raises(ConfigError, match="another build"), open_workspace(output):
             pass
-        assert workplace.load("x") is not None  # the refused build has removed nothing
+        assert workspace.load("x") is not None  # the refused build has removed nothing
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyboardInterrupt), open_workplace(output):
+    with pytest.raises(KeyboardInterrupt), open_workspace(output):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConfigError, match="cannot be created"), open_workplace(tmp_path / "none" / "a.hfmap"):
+    with pytest.raises(ConfigError, match="cannot be created"), open_workspace(tmp_path / "none" / "a.hfmap"):
         pass
 
 
@@ -112,7 +112,7 @@ def command(bag: Path, output: Path) -> list[str]:
 
 
 def interrupted(bag: Path, output: Path, interrupt: signal.Signals, entries: int) -> int | None:
-    """Start a build and interrupt it once its workplace holds so many entries. Returns its exit status."""
+    """Start a build and interrupt it once its workspace holds so many entries. Returns its exit status."""
     # A suite that runs in the background of a shell hands down SIGINT as ignored.
     start = ["env", "--default-signal=INT", *command(bag, output)]
     with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:

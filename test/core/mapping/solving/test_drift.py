@@ -17,7 +17,7 @@ from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.baselines import SiftExtractor
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.builder import build_from_keyframes, build_map
+from hfnet_core.mapping.builder import Placed, build_from_keyframes, build_map
 from hfnet_core.mapping.pairing.pair_matching import match_descriptors
 from hfnet_core.mapping.solving.closures import LocalPoints, close_loops, closure_candidates, verify_closure
 from hfnet_core.mapping.solving.odometry import Link, Odometry
@@ -46,7 +46,7 @@ def link(poses: list[Pose], first: int, second: int, sigma_m: float = 0.02) -> L
 
 
 def build(scene: Drive) -> LandmarkMap:
-    return build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "map", {})
+    return build_from_keyframes(Placed(scene.keyframes), INFO, MapBuildConfig())
 
 
 def poses_of(found: LandmarkMap) -> list[Pose]:

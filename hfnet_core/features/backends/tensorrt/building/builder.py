@@ -111,17 +111,28 @@ def _ask_for_precision(trt: Any, network: Any, config: Any, half: set[str], quan
     free = 0
     for index in range(network.num_layers):
         layer = network.get_layer(index)
-        outputs = [layer.get_output(number) for number in range(layer.num_outputs)]
         if layer.name in half or (quantized and layer.type in _quantization_layers(trt)):
             free += 1
-            continue
-        floats = [output.dtype == trt.DataType.FLOAT and not output.is_shape_tensor for output in outputs]
-        if not floats or not all(floats) or layer.type == trt.LayerType.CONSTANT:
-            continue
-        layer.precision = trt.DataType.FLOAT
-        for number in range(layer.num_outputs):
-            layer.set_output_type(number, trt.DataType.FLOAT)
+        elif layer.type != trt.LayerType.CONSTANT:
+            _keep_full(trt, layer)
     _log.info("%d of %d layers may run below FP32", free, network.num_layers)
+
+
+def _keep_full(trt: Any, layer: Any) -> None:
+    """FP32 for a layer that computes with floats, be it only to compare or rank them."""
+
+    def is_float(tensor: Any) -> bool:
+        return tensor is not None and tensor.dtype == trt.DataType.FLOAT and not tensor.is_shape_tensor
+
+    outputs = [layer.get_output(number) for number in range(layer.num_outputs)]
+    if any(output.is_shape_tensor for output in outputs):
+        return
+    floats = [is_float(output) for output in outputs]
+    if any(floats) or any(is_float(layer.get_input(number)) for number in range(layer.num_inputs)):
+        layer.precision = trt.DataType.FLOAT
+    for number, is_one in enumerate(floats):
+        if is_one:
+            layer.set_output_type(number, trt.DataType.FLOAT)
 
 
 def _quantization_layers(trt: Any) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ __all__ = ["CachedEngine", "EngineCache", "EngineKey", "default_folder", "digest
 _log = logging.getLogger(__name__)
 
 _FORMAT = 1
-_RECIPE = 1  # raised when the way engines are built changes
+_RECIPE = 2  # raised when the way engines are built changes
 _MAX_RECORD_BYTES = 1 << 20
 _FOREIGN_BITS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -39,7 +39,10 @@ class _RefusedError(HFNetError):
 
 @dataclass(frozen=True)
 class EngineKey:
-    """Everything an engine depends on. model_hash identifies the weights, graph the model file (both SHA-256)."""
+    """Everything an engine depends on. model_hash identifies the weights, graph the model file (both SHA-256).
+
+    selection: what keypoints it chooses; "" for engines of a time when they chose none.
+    """
 
     model_hash: str
     graph: str
@@ -50,6 +53,7 @@ class EngineKey:
     compute_capability: str
     tensorrt: str
     cuda: str
+    selection: str = ""
     recipe: int = _RECIPE
 
     @property

@@ -266,6 +266,23 @@ def memcpy_dtoh_async(dest: np.ndarray, src: DeviceAllocation, stream: Stream) -
     stream.enqueue(copy)
 
 
+def memcpy_dtoh(dest: np.ndarray, src: DeviceAllocation) -> None:
+    _call("memcpy_dtoh")
+    dest.reshape(-1)[:] = np.frombuffer(_memory[int(src)], dest.dtype)
+
+
+def memcpy_dtod_async(dest: DeviceAllocation, src: DeviceAllocation, size: int, stream: Stream) -> None:
+    _call("memcpy_dtod_async")
+    target, source = _memory[int(dest)], _memory[int(src)]
+    if size > min(len(target), len(source)):
+        raise LogicError("cuMemcpyDtoDAsync failed: invalid argument")
+
+    def copy() -> None:
+        target[:size] = source[:size]
+
+    stream.enqueue(copy)
+
+
 def _pinned(array: np.ndarray) -> None:
     if id(array.base) not in _host:
         raise AssertionError("an asynchronous copy needs page-locked memory")

@@ -24,7 +24,7 @@ from pycuda import driver
 
 __version__ = os.environ.get("HFNET_STANDIN_TENSORRT", "10.3.0")
 _MAJOR = int(__version__.split(".")[0])
-_REFUSED = {"Resampler", "NonZero", "TopK", "Loop", "If", "NonMaxSuppression"}
+_REFUSED = {"Resampler", "NonZero", "Loop", "If", "NonMaxSuppression"}
 _MAGIC = b"standin-plan\n"
 
 # Knobs of the tests, not part of TensorRT.
@@ -81,15 +81,20 @@ class ITensor:
 
 
 class ILayer:
-    def __init__(self, name: str, kind: Any, outputs: list[ITensor]) -> None:
-        self.name, self.type, self._outputs = name, kind, outputs
-        self.num_outputs = len(outputs)
+    def __init__(
+        self, name: str, kind: Any, outputs: list[ITensor], inputs: tuple[ITensor, ...] | list[ITensor] = ()
+    ) -> None:
+        self.name, self.type, self._outputs, self._inputs = name, kind, outputs, inputs
+        self.num_outputs, self.num_inputs = len(outputs), len(inputs)
         if _MAJOR < 11:
             self.precision: Any = None
             self.set_output_type = self._set_output_type
 
     def get_output(self, index: int) -> ITensor:
         return self._outputs[index]
+
+    def get_input(self, index: int) -> ITensor:
+        return self._inputs[index]
 
     def _set_output_type(self, index: int, dtype: Any) -> None:
         if self._outputs[index].dtype not in (DataType.FLOAT, DataType.HALF):
@@ -151,6 +156,8 @@ class OnnxParser:
         for node in proto.graph.node:
             if node.op_type in _REFUSED:
                 return f"No importer registered for op: {node.op_type}"
+            if node.op_type == "TopK" and not _is_small_and_known(proto, node.input[1]):
+                return f"{node.name}: K must be a constant of at most 3840"
             if any(attribute.name == "auto_pad" for attribute in node.attribute):
                 return f"{node.name}: padding is not spelled out"
         if any(dim.dim_value <= 0 for dim in proto.graph.input[0].type.tensor_type.shape.dim):
@@ -162,19 +169,41 @@ class OnnxParser:
         return None
 
 
+def _is_small_and_known(proto: onnx.ModelProto, name: str) -> bool:
+    return any(c.name == name and int(numpy_helper.to_array(c)[0]) <= 3840 for c in proto.graph.initializer)
+
+
 def _layers(proto: onnx.ModelProto) -> list[ILayer]:
     kinds = {"Conv": LayerType.CONVOLUTION, "QuantizeLinear": LayerType.QUANTIZE}
     kinds["DequantizeLinear"] = LayerType.DEQUANTIZE
+    tensors = _tensors(proto)
     layers = []
     for number, constant in enumerate(proto.graph.initializer):
-        integer = constant.data_type == TensorProto.INT64
-        tensor = ITensor(constant.name, DataType.INT32 if integer else DataType.FLOAT, is_shape_tensor=integer)
+        tensor = tensors[constant.name]
+        tensor.is_shape_tensor = constant.data_type == TensorProto.INT64
         layers.append(ILayer(f"(Unnamed Layer* {number}) [Constant]", LayerType.CONSTANT, [tensor]))
     for node in proto.graph.node:
-        kind = DataType.INT8 if node.op_type == "QuantizeLinear" else DataType.FLOAT
-        outputs = [ITensor(name, kind) for name in node.output]
-        layers.append(ILayer(node.name, kinds.get(node.op_type, LayerType.ELEMENTWISE), outputs))
+        outputs, inputs = [tensors[name] for name in node.output], [tensors[name] for name in node.input if name]
+        layers.append(ILayer(node.name, kinds.get(node.op_type, LayerType.ELEMENTWISE), outputs, inputs))
     return layers
+
+
+_TYPES = {
+    TensorProto.FLOAT: DataType.FLOAT,
+    TensorProto.FLOAT16: DataType.HALF,
+    TensorProto.INT8: DataType.INT8,
+    TensorProto.INT32: DataType.INT32,
+    TensorProto.INT64: DataType.INT32,  # as TensorRT 8 reads it
+    TensorProto.BOOL: DataType.BOOL,
+}
+
+
+def _tensors(proto: onnx.ModelProto) -> dict[str, ITensor]:
+    graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph
+    found = {constant.name: constant.data_type for constant in graph.initializer}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        found[value.name] = value.type.tensor_type.elem_type
+    return {name: ITensor(name, _TYPES[kind]) for name, kind in found.items()}
 
 
 class ITimingCache:
@@ -268,30 +297,33 @@ def _note_build() -> None:
 
 
 def _weakly_typed(network: INetworkDefinition, config: IBuilderConfig) -> onnx.ModelProto:
-    """The graph with FP16 rounding after each layer whose precision nobody asked to be FP32."""
+    """The graph with FP16 rounding around each layer of floats that nobody asked to be FP32."""
     proto = onnx.ModelProto()
     proto.CopyFrom(network.graph)
     if BuilderFlag.FP16 not in config.flags_set:
         return proto
     obeyed = BuilderFlag.OBEY_PRECISION_CONSTRAINTS in config.flags_set
     full = {layer.name for layer in network.layers if obeyed and layer.precision == DataType.FLOAT}
-    constants = {constant.name: constant for constant in proto.graph.initializer}
-    nodes = []
-    for node in proto.graph.node:
-        nodes.append(node)
-        if node.name in full or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+    tensors = _tensors(network.graph)
+    nodes: list[onnx.NodeProto] = []
+
+    def rounded(name: str, output: str) -> str:
+        nodes.append(helper.make_node("Cast", [name], [output + "/half"], to=TensorProto.FLOAT16))
+        nodes.append(helper.make_node("Cast", [output + "/half"], [output], to=TensorProto.FLOAT))
+        return output
+
+    for number, node in enumerate(proto.graph.node):
+        if node.name in full or node.op_type in ("QuantizeLinear", "DequantizeLinear", "Cast"):
+            nodes.append(node)
             continue
         for index, name in enumerate(node.input):
-            if name in constants and constants[name].data_type == TensorProto.FLOAT:
-                value = numpy_helper.to_array(constants[name]).astype(np.float16).astype(np.float32)
-                if name + "/rounded" not in constants:
-                    constants[name + "/rounded"] = numpy_helper.from_array(value, name + "/rounded")
-                    proto.graph.initializer.append(constants[name + "/rounded"])
-                node.input[index] = name + "/rounded"
-        name = node.output[0]
-        node.output[0] = name + "/exact"
-        nodes.append(helper.make_node("Cast", [name + "/exact"], [name + "/half"], to=TensorProto.FLOAT16))
-        nodes.append(helper.make_node("Cast", [name + "/half"], [name], to=TensorProto.FLOAT))
+            if name and tensors[name].dtype == DataType.FLOAT:
+                node.input[index] = rounded(name, f"{name}/for_{number}_{index}")
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if tensors[name].dtype == DataType.FLOAT:
+                node.output[index] = name + "/exact"
+                rounded(name + "/exact", name)
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     return proto

@@ -1,0 +1,97 @@
+"""A lifecycle node that outlives its own mistakes: no exception of a callback reaches the executor.
+
+An executor ends with the first exception that a callback raises, and with it every node in the process. Whatever is
+called for a message, a request or a timer goes through one guard here instead: the exception becomes a problem in
+diagnostics and a line in the log, a request gets an answer that says no.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.service import Service
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+
+from hfnet_core.errors import first_line
+from hfnet_ros.rclpy_typed import Log
+
+__all__ = ["GuardedNode", "logged"]
+
+_LOG_S = 5.0
+
+
+N = TypeVar("N", bound=LifecycleNode)
+
+
+def logged(
+    transition: Callable[[N, LifecycleState], TransitionCallbackReturn],
+) -> Callable[[N, LifecycleState], TransitionCallbackReturn]:
+    """A transition whose exception is told: rclpy turns it into an error without a word."""
+
+    @functools.wraps(transition)
+    def wrapped(node: N, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            Log.of(node).exception(f"{transition.__name__} failed unexpectedly")
+            raise
+
+    return wrapped
+
+
+class GuardedNode(LifecycleNode):
+    """What LifecycleNode is, with every callback guarded. Override `on_unexpected` to say more than the log does."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)  # which creates services of its own, guarded already
+        for service in self.services:
+            if not hasattr(service.callback, "__wrapped__"):  # those of the life cycle are made another way
+                service.callback = self._guarded(service.srv_name, service.callback)
+
+    def on_unexpected(self, where: str, error: Exception) -> None:
+        """A callback raised. where: its topic, service or name."""
+        name = type(error).__name__
+        if name == "RCLError":  # rclpy's, not public: what a request asks for does not fit the state
+            Log.of(self).error(f"{where}: refused: {first_line(error)}", _LOG_S, where)
+        else:
+            Log.of(self).exception(f"{where} failed unexpectedly", every_s=_LOG_S)
+
+    def create_subscription(
+        self, msg_type: Any, topic: str, callback: Callable[..., Any], *args: Any, **options: Any
+    ) -> Subscription:
+        return super().create_subscription(msg_type, topic, self._guarded(topic, callback), *args, **options)
+
+    def create_service(self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any) -> Service:
+        return super().create_service(srv_type, srv_name, self._guarded(srv_name, callback), **options)
+
+    def create_timer(self, timer_period_sec: float, callback: Callable[..., Any], *args: Any, **options: Any) -> Timer:
+        name = getattr(callback, "__name__", "a timer")
+        return super().create_timer(timer_period_sec, self._guarded(name, callback), *args, **options)
+
+    def _guarded(self, where: str, callback: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(callback)
+        def call(*args: Any) -> Any:
+            try:
+                return callback(*args)
+            except Exception as error:
+                return self._answer(where, error, args)
+
+        @functools.wraps(callback)
+        async def wait(*args: Any) -> Any:
+            try:
+                return await callback(*args)
+            except Exception as error:
+                return self._answer(where, error, args)
+
+        return wait if inspect.iscoroutinefunction(callback) else call
+
+    def _answer(self, where: str, error: Exception, args: tuple[Any, ...]) -> Any:
+        """What a service answers with: the response as it came, which says no."""
+        if self.context.ok():  # at shutdown publishers go before the callbacks that use them
+            self.on_unexpected(where, error)
+        return args[1] if len(args) > 1 else None

@@ -1,0 +1,112 @@
+"""Requests to the pipeline from other threads: in the order they came, and none of them lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+
+from wall import CAMERA, map_from_camera, view
+
+from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.types import Localized, Mode, NotLocalized, Reason
+from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
+from hfnet_ros.node.pipeline import Outcome, Pipeline
+from hfnet_ros.parameters import Configs
+
+SHIFT = 64
+HERE, THERE = map_from_camera(SHIFT), map_from_camera(SHIFT + 64)
+SURE = np.eye(6) * 1e-2
+
+
+@pytest.fixture
+def pipeline(wall_world) -> Iterator[Pipeline]:
+    model, map_file = wall_world
+    config = NodeConfig(map_file=str(map_file), model_file=str(model), threads=1)
+    pipeline = Pipeline(Configs(config, EngineConfig(), ExtractorConfig(), LocalizerConfig()))
+    yield pipeline
+    pipeline.close()
+
+
+def shown(*pictures: np.ndarray, mounting: Pose | None = None, stamp_ns: int = 10**9) -> FrameSet:
+    frames = tuple(
+        CameraFrame(picture, CAMERA, mounting or Pose(), f"camera{number}", "camera", stamp_ns)
+        for number, picture in enumerate(pictures)
+    )
+    return FrameSet(frames, stamp_ns, "camera", stamp_ns, time.perf_counter(), 0)
+
+
+def localize(pipeline: Pipeline, frames: FrameSet) -> Outcome:
+    return pipeline.localize(frames, pipeline.extract(frames), None)
+
+
+def modes(pipeline: Pipeline) -> list[Mode]:
+    """How the next image is found."""
+    outcome = localize(pipeline, shown(view(SHIFT)))
+    assert isinstance(outcome.result, Localized)
+    assert pose_error(outcome.result.map_from_camera, HERE)[0] < 0.01
+    return [outcome.result.mode]
+
+
+def test_a_given_pose_guides_the_next_image(pipeline):
+    pipeline.start_from(HERE, SURE)
+    assert modes(pipeline) == [Mode.TRACKING]
+
+
+def test_the_newer_of_two_given_poses_counts(pipeline):
+    """Whatever the order in which they are told before the next image."""
+    given: list[Pose] = []
+    pipeline._tracker.set_prior = lambda pose, stamp_s, covariance: given.append(pose)
+    pipeline.start_from(THERE, SURE)
+    pipeline.start_from(HERE, SURE)
+    pipeline.extract(shown(view(SHIFT)))
+    assert given == [THERE, HERE]
+
+
+def test_a_pose_that_comes_while_the_former_is_applied_is_not_lost(pipeline):
+    given: list[Pose] = []
+
+    def apply(pose: Pose, stamp_s: float, covariance: np.ndarray) -> None:
+        if not given:  # the executor's thread hears the next one just now
+            pipeline.start_from(HERE, SURE)
+        given.append(pose)
+
+    pipeline._tracker.set_prior = apply
+    pipeline.start_from(THERE, SURE)
+    pipeline.extract(shown(view(SHIFT)))
+    assert given == [THERE, HERE]
+
+
+def test_relocalize_forgets_a_pose_given_before_and_none_given_after(pipeline):
+    pipeline.start_from(HERE, SURE)
+    pipeline.forget()
+    assert modes(pipeline) == [Mode.GLOBAL]
+    pipeline.forget()
+    pipeline.start_from(HERE, SURE)
+    assert modes(pipeline) == [Mode.TRACKING]
+
+
+def test_one_camera_gives_the_pose_of_the_rig_it_is_mounted_on(pipeline):
+    mounting = Pose.from_quat_xyzw([0.5, -0.5, 0.5, -0.5], [0.2, 0.1, 0.4])
+    outcome = localize(pipeline, shown(view(SHIFT), mounting=mounting))
+    assert isinstance(outcome.result, Localized)
+    metres, degrees = pose_error(outcome.result.map_from_camera, HERE @ mounting.inverse())
+    assert metres < 0.01
+    assert degrees < 0.3
+
+
+def test_a_frame_that_the_network_cannot_take_leaves_the_others(pipeline):
+    tiny = np.zeros((4, 8), np.uint8)
+    outcome = localize(pipeline, shown(tiny, view(SHIFT)))
+    assert isinstance(outcome.result, Localized)
+    assert [own is None for own in outcome.features] == [True, False]
+    assert outcome.failures[0] is not None
+    assert outcome.failures[1] is None
+    alone = localize(pipeline, shown(tiny))
+    assert isinstance(alone.result, NotLocalized)
+    assert alone.result.reason is Reason.BAD_IMAGE
