@@ -103,7 +103,7 @@ def _cubic_root(coefficients: Array) -> Array:
         slope = (root + raised) * root
         value = raised * root + c
         root = root - (value * root + d) / (slope + value)
-    return root
+    return np.asarray(root)
 
 
 def _lines(conic: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from hfnet_core import projection
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.types import Camera
 
-__all__ = ["Problem", "Seen"]
+__all__ = ["Linear", "Problem", "Seen"]
 
 _NEAREST = 1e-9  # metres; a depth below it makes an error that is out of every bound
 
@@ -69,7 +70,7 @@ class Problem:
 
     @property
     def count(self) -> int:
-        return self.points.shape[1]
+        return int(self.points.shape[1])
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -113,31 +114,37 @@ class Problem:
         across += down
         along *= along
         across /= along
-        return np.minimum(across, 1.0, out=across)
+        np.minimum(across, 1.0, out=across)
+        return across
 
-    def linearised(self, pose: Array) -> tuple[Array, Array, tuple[Array, Array]]:
-        """Errors [2, N] of a pose [12], NaN behind its camera, these squared [N], and what `derivatives`
-        wants."""
+    def linearised(self, pose: Array) -> Linear:
+        """The errors of a pose [12]."""
         turned = pose[:9].reshape(3, 3) @ self.points
         sums = (self.rows * (turned + pose[9:, None])).sum(axis=1)
         if self.offsets is not None:
             sums += self.offsets
         depths = np.where(sums[2] > _NEAREST, sums[2], np.nan)
-        errors = sums[:2] / depths
-        squared = errors[0] * errors[0] + errors[1] * errors[1]
-        return errors, squared, (turned, depths)
+        return Linear(sums[:2] / depths, turned, depths)
 
-    def derivatives(self, linear: tuple[Array, Array], errors: Array) -> Array:
-        """[6, 2, N] of the errors of a pose; NaN where these are.
+    def derivatives(self, linear: Linear) -> Array:
+        """[6, 2, N] of errors; NaN where these are.
 
         By a shift, metres, of the points in the rig's frame and by a turn about its axes of them around the rig.
         """
-        turned, depths = linear
-        out = np.empty((6, *errors.shape))
-        np.divide(self.rows[:2] - errors[:, None] * self.rows[2], depths, out=out[:3].swapaxes(0, 1))
-        (x, y, z), (by_x, by_y, by_z) = turned, out[:3]
+        out = np.empty((6, *linear.errors.shape))
+        np.divide(self.rows[:2] - linear.errors[:, None] * self.rows[2], linear.depths, out=out[:3].swapaxes(0, 1))
+        (x, y, z), (by_x, by_y, by_z) = linear.turned, out[:3]
         out[3], out[4], out[5] = y * by_z - z * by_y, z * by_x - x * by_z, x * by_y - y * by_x
         return out
+
+
+class Linear(NamedTuple):
+    """Around a pose: errors [2, N], NaN behind the camera; points [3, N] in the rig's axes, from where the map is seen;
+    depths [N] along the rays."""
+
+    errors: Array
+    turned: Array
+    depths: Array
 
 
 def _rows_of(seen: Seen, max_error_px: float) -> tuple[Array, Array, NDArray[np.bool_]]:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.absolute_pose.p3p import SAMPLE, solve_p3p
-from hfnet_core.localization.absolute_pose.problem import Problem, Seen
+from hfnet_core.localization.absolute_pose.problem import Linear, Problem, Seen
 
 __all__ = ["Ransac", "Seen", "solve_absolute_pose"]
 
 _FIRST_BATCH, _LARGEST_BATCH = 64, 512
 _POLISH_STEPS = 6
 _LITTLE = 0.01  # inliers' worth of cost that is not worth another step
+_DRAWN = 1024  # random numbers at a time
 _FEWER = np.arange(SAMPLE)[:, None]
 
 
@@ -91,7 +92,7 @@ def _search(problem: Problem, ransac: Ransac) -> _Found | None:
 
 def _samples(problem: Problem, begin: int, end: int, seed: int) -> NDArray[np.int64]:
     """[3, B] of three correspondences of one camera, all different; each camera as often as it has correspondences."""
-    drawn = _random(seed, end)[:, begin:end]
+    drawn = _random(seed, math.ceil(end / _DRAWN))[:, begin:end]
     start, size = problem.starts[0], problem.sizes[0]
     if len(problem.sizes) > 1:
         sizes = np.where(problem.sizes >= SAMPLE, problem.sizes, 0)
@@ -109,10 +110,10 @@ def _samples(problem: Problem, begin: int, end: int, seed: int) -> NDArray[np.in
     return out
 
 
-@lru_cache(maxsize=4)
-def _random(seed: int, count: int) -> Array:
-    """[4, n] with n of at least `count`, uniform in 0..1: the same for the same seed, drawn once."""
-    return np.random.default_rng(seed).random((count, SAMPLE + 1)).T.copy()
+@lru_cache(maxsize=8)
+def _random(seed: int, blocks: int) -> Array:
+    """[4, N], uniform in 0..1, of so many blocks: drawn once, and the same for the same seed."""
+    return np.asarray(np.random.default_rng(seed).random((blocks * _DRAWN, SAMPLE + 1)).T)
 
 
 def _hypotheses(problem: Problem, samples: NDArray[np.int64]) -> Array:
@@ -133,28 +134,32 @@ def _hypotheses(problem: Problem, samples: NDArray[np.int64]) -> Array:
 
 def _optimised(problem: Problem, start: Array) -> _Found:
     """The pose after Gauss-Newton steps on its inliers, as long as these lower its cost."""
-    best: _Found | None = None
-    pose = start
+    best, linear = _evaluated(problem, start)
     for _ in range(_POLISH_STEPS):
-        errors, squared, linear = problem.linearised(pose)
-        inliers = squared < 1.0
-        count = np.count_nonzero(inliers)
-        cost = float(squared[inliers].sum()) + len(squared) - count
-        gained = np.inf if best is None else best.cost - cost
-        if not gained > 0:
+        inliers = best.inliers
+        if np.count_nonzero(inliers) <= SAMPLE:
             break
-        best = _Found(pose, cost, inliers)
-        if gained < _LITTLE or count <= SAMPLE:
-            break
-        rows = problem.derivatives(linear, errors)[..., inliers].reshape(6, -1)
+        rows = problem.derivatives(linear)[..., inliers].reshape(6, -1)
         try:
-            step = np.linalg.solve(rows @ rows.T, rows @ errors[:, inliers].reshape(-1))
+            step = np.linalg.solve(rows @ rows.T, rows @ linear.errors[:, inliers].reshape(-1))
         except np.linalg.LinAlgError:
             break
-        pose = _moved(pose, step)
-    if best is None:
-        raise AssertionError
+        moved, linear = _evaluated(problem, _moved(best.pose, step))
+        gained = best.cost - moved.cost
+        if not gained > 0:
+            break
+        best = moved
+        if gained < _LITTLE:
+            break
     return best
+
+
+def _evaluated(problem: Problem, pose: Array) -> tuple[_Found, Linear]:
+    linear = problem.linearised(pose)
+    squared = linear.errors[0] * linear.errors[0] + linear.errors[1] * linear.errors[1]
+    inliers = squared < 1.0
+    cost = float(squared[inliers].sum()) + len(squared) - np.count_nonzero(inliers)
+    return _Found(pose, cost, inliers), linear
 
 
 def _moved(pose: Array, step: Array) -> Array:
