@@ -171,10 +171,7 @@ def _moved(pose: Array, step: Array) -> Array:
         [scale * (x * y - z), 1 - scale * (x * x + z * z), scale * (y * z + x)],
         [scale * (x * z + y), scale * (y * z - x), 1 - scale * (x * x + y * y)],
     ])  # fmt: skip
-    out = pose.copy()
-    out[:9] = (turn @ pose[:9].reshape(3, 3)).reshape(-1)
-    out[9:] -= step[:3]
-    return out
+    return np.concatenate([(turn @ pose[:9].reshape(3, 3)).reshape(-1), pose[9:] - step[:3]])
 
 
 def _needed(problem: Problem, best: _Found | None, ransac: Ransac) -> int:
