@@ -62,7 +62,7 @@ setup(
         "onnxruntime>=1.17",
         "pycolmap>=4.0",
         "pyceres>=2.5",  # the solver pycolmap is built with, for priors on poses
-        "rosbags>=0.10",
+        "rosbags>=0.11.9",
         "safetensors>=0.4",
         "PyYAML>=6.0",
         "threadpoolctl>=3",

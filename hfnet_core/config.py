@@ -280,7 +280,7 @@ class NodeConfig(_Checked):
         "quality of service of the image subscription; reliable loses no large images but waits for them",
         choices=("best_effort", "reliable"),
     )
-    camera_info_topic: str = setting("camera_info", "calibration topic")
+    camera_info_topic: str = setting("", "calibration topic; empty for `camera_info` beside the image topic")
     cameras: tuple[str, ...] = setting(("",), "names of one to four cameras; NAME/ comes before the topics of each")
     camera_mode: str = setting("rig", "several cameras: images of one time solved together, or each image alone",
                                choices=("rig", "independent"))  # fmt: skip
@@ -307,9 +307,13 @@ class NodeConfig(_Checked):
         0.5, "map->odom is post-dated by this time to bridge to the next image", unit="s", minimum=0.0, maximum=10.0
     )
     correction_timeout_s: float = setting(
-        2.0, "map->odom is repeated this long after the last pose, then frozen and reported", unit="s", minimum=0.0,
+        2.0,
+        "map->odom is repeated this long after the last pose, then frozen and reported; negative repeats it for ever",
+        unit="s",
+        minimum=-1.0,
         maximum=60.0,
-    )  # fmt: skip
+    )
+    two_d_mode: bool = setting(False, "the robot moves on a plane: z, roll and pitch of base_frame_id are zero")
     set_initial_pose: bool = setting(False, "start from the initial_pose parameters")
     initial_pose_x: float = setting(0.0, "initial position of base_frame_id", unit="m")
     initial_pose_y: float = setting(0.0, "initial position of base_frame_id", unit="m")

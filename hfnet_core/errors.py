@@ -1,6 +1,15 @@
 """The library's exceptions: one root, few children, each message one line that names the thing and the remedy."""
 
-__all__ = ["BackendError", "ConfigError", "DatasetError", "HFNetError", "MapError", "ModelError", "first_line"]
+__all__ = [
+    "BackendError",
+    "ConfigError",
+    "DatasetError",
+    "HFNetError",
+    "MapError",
+    "ModelError",
+    "first_line",
+    "printable",
+]
 
 
 class HFNetError(Exception):
@@ -30,3 +39,18 @@ class DatasetError(HFNetError):
 def first_line(error: BaseException) -> str:
     """What a library's exception says, short enough for a message of one line."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with everything visible that a terminal would obey: `\\x1b` for an escape character.
+
+    Lone surrogates and marks that reverse the reading direction are shown as well. lines: whether breaks of lines and
+    tabs stay as they are.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(
+        character if character.isprintable() or character in kept else character.encode("unicode_escape").decode()
+        for character in text
+    )

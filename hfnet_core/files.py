@@ -1,23 +1,61 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and reading those of strangers."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hfnet_core.errors import DatasetError
+from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.limits import TEXT, Limit
 
-__all__ = ["whole_file", "written_whole"]
+__all__ = ["read_file", "read_text", "whole_file", "written_whole"]
+
+
+def read_file(path: Path, limit: Limit, error: type[HFNetError] = DatasetError, what: str = "") -> bytes:
+    """The content of a regular file; a pipe or device, which may never end, is refused.
+
+    what: it should be, for messages. Raises `error` where it is missing, cannot be read or is larger than the limit.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise error(f"{path}: is no regular file")
+            if status.st_size > limit.value():
+                raise error(f"{path}: has {status.st_size / 1e6:.0f} MB, more than the limit of {limit}")
+            return file.read(status.st_size)
+    except (OSError, ValueError) as failure:  # ValueError: a name with a null character
+        reason = getattr(failure, "strerror", None) or str(failure)
+        raise error(f"{path}: cannot be read{f' as {what}' if what else ''} ({reason})") from failure
+
+
+def read_text(path: Path, what: str) -> str:
+    """A text file in UTF-8, without the mark that some editors put at its beginning.
+
+    Raises DatasetError where the file cannot be read, see `read_file`, or is no text.
+    """
+    content = read_file(path, TEXT, what=what)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: is no text (byte {error.start} is not UTF-8); give {what}") from error
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes its name at the end and vanishes on any error.
 
-    Raises DatasetError when the folder does not exist or may not be written.
+    The temporary file is created exclusively, under a name that nobody can plant a link at. Raises DatasetError when
+    the folder does not exist or may not be written, or the disk fills up or the file grows too large meanwhile.
     """
     path = Path(path)
     if path.is_dir():
@@ -38,6 +76,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise DatasetError(f"{path}: cannot be written ({error.strerror}); make room or choose another disk") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.limits import IMAGE
 
 __all__ = [
     "CAMERA_PARAMETERS",
@@ -58,12 +59,15 @@ _ONE_FOCAL_LENGTH = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_FISHEY
                      "RADIAL_FISHEYE", "SIMPLE_DIVISION")  # fmt: skip
 
 
+_LARGEST_PARAMETER = 1e9  # of focal lengths in pixels and coefficients of distortion alike
+
+
 @dataclass(frozen=True)
 class Camera:
     """A calibrated camera. `model` and the order of `params` are COLMAP's; the principal point is in our pixels.
 
-    Raises ConfigError for an unknown model, a wrong number of parameters, or a focal length or size that is not
-    positive.
+    Raises ConfigError for an unknown model, a wrong number of parameters, parameters that are not finite or beyond
+    any sense, a focal length or size that is not positive, or more pixels than the limit for images.
     """
 
     model: str
@@ -82,7 +86,9 @@ class Camera:
             raise ConfigError(f"camera model {self.model} takes {wanted} parameters, got {len(self.params)}")
         if self.width <= 0 or self.height <= 0:
             raise ConfigError(f"camera size {self.width}x{self.height} is not positive")
-        if not np.isfinite(self.params).all() or min(self.focal_length) <= 0:
+        if self.width * self.height > IMAGE.value():
+            raise ConfigError(f"camera size {self.width}x{self.height} is more than the limit of {IMAGE}")
+        if not (np.abs(self.params) <= _LARGEST_PARAMETER).all() or min(self.focal_length) <= 0:
             raise ConfigError(f"camera has no valid focal length ({self.params}): is it calibrated?")
 
     @property

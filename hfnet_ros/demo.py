@@ -20,7 +20,6 @@ from typing import Any
 
 import cv2
 import rclpy
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hfnet_core.config import MapBuildConfig
@@ -30,6 +29,7 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.synthetic import walk
+from hfnet_core.terminal import SafeConsole
 from hfnet_ros.evaluate import Playback, QueryBag, Run, report, run
 from hfnet_ros.processes import use_wheels
 from hfnet_ros.rclpy_typed import shut_down
@@ -57,7 +57,7 @@ class DemoError(HFNetError):
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+def _bars(console: SafeConsole) -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars by name: show(name, done, total)."""
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -139,7 +139,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _demo(folder: Path, model: Path | None, rate_hz: float) -> None:
-    console = Console()
+    console = SafeConsole()
     started_s = time.monotonic()
     _prepare(folder)
     with _bars(console) as show:

@@ -113,6 +113,11 @@ class Listener:
     def _timing(self, message: String) -> None:
         self.timing = Timing.from_json(message.data)
 
+    def require_started(self) -> None:
+        """Raises ChildError when the node says that it cannot be configured."""
+        if self.failed and self.status.get("state") == "unconfigured":
+            raise ChildError(f"the node does not start: {self.message}")
+
     def spin(self, seconds: float = _SPIN_S) -> None:
         """Listen for a while."""
         until_s = time.monotonic() + seconds
@@ -227,8 +232,7 @@ def _await_active(listener: Listener, child: Child, config: EvaluationConfig) ->
     until_s = time.monotonic() + config.start_timeout_s
     while listener.status.get("state") != "active":
         child.require_alive()
-        if listener.failed:
-            raise ChildError(f"the node does not start: {listener.message}")
+        listener.require_started()
         if time.monotonic() > until_s:
             raise ChildError(
                 f"the node was not active after {config.start_timeout_s:g} s: {listener.message or child.last_words()}"
@@ -253,10 +257,11 @@ def _listen(listener: Listener, node: Child, player: Child, config: EvaluationCo
 
 
 def _follow(listener: Listener, config: EvaluationConfig) -> None:
-    """Until a player that somebody else started has finished, or ctrl-C."""
+    """Until a player that somebody else started has finished, or ctrl-C. Raises ChildError for a node that fails."""
     print("listening; start the player (or end with ctrl-C when it is not ours)", file=sys.stderr)
     try:
         while listener.timing is None or not listener.timing.finished:
+            listener.require_started()
             listener.spin()
         listener.spin(config.settle_s)
     except KeyboardInterrupt:

@@ -46,6 +46,7 @@ ANYTIME = frozenset(
         "tf_broadcast",
         "transform_tolerance",
         "correction_timeout_s",
+        "two_d_mode",
         "path_length",
         "diagnostics_period_s",
     }
@@ -183,6 +184,8 @@ def _check_together(config: NodeConfig) -> None:
         raise ConfigError(f"odom_topic: {config.odom_topic!r} needs odom_frame_id, the frame of that odometry")
     if config.base_from_camera.strip() and not config.base_frame_id:
         raise ConfigError("base_from_camera: needs base_frame_id, the frame it is measured in")
+    if config.two_d_mode and not config.base_frame_id:
+        raise ConfigError("two_d_mode: needs base_frame_id, the robot's frame that stays on the plane")
     if config.set_initial_pose and not config.base_frame_id:
         raise ConfigError("set_initial_pose: needs base_frame_id, the frame whose pose is given")
 
@@ -195,8 +198,9 @@ def _check_cameras(config: NodeConfig) -> None:
     for name in names:
         if name:
             _check_topic("cameras", name)
-        for topic in ("image_topic", "camera_info_topic"):
-            _check_topic(topic, topic_of(name, getattr(config, topic)))
+        _check_topic("image_topic", topic_of(name, config.image_topic))
+        if config.camera_info_topic:
+            _check_topic("camera_info_topic", topic_of(name, config.camera_info_topic))
     if len(names) > 1 and not config.base_frame_id:
         raise ConfigError("cameras: several need base_frame_id, the frame that they have in common")
     poses_from_text(config.base_from_camera, len(names), "base_from_camera")
@@ -205,7 +209,9 @@ def _check_cameras(config: NodeConfig) -> None:
 def example_yaml() -> str:
     """config/localization.yaml: every parameter with its default, explained and commented out."""
     lines = ["# Made by `python -m hfnet_ros.parameters`. Defaults are commented out: uncomment what you change."]
-    lines += ["/**:", "  ros__parameters:", "    use_sim_time: false"]
+    lines += ["/**:", "  ros__parameters:"]
+    lines.append("    parameters_of: hfnet_ros  # ROS refuses a file without any value; this one changes nothing")
+    lines.append("    # use_sim_time: false  # take time from /clock")
     group = ""
     for name, prefix, item in parameter_names():
         indent = "    # "

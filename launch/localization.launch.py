@@ -1,10 +1,11 @@
-"""Localize one camera: `ros2 launch hfnet_ros localization.launch.py map:=kitchen.hfmap image:=/camera/image_raw`.
+"""Localize: `ros2 launch hfnet_ros localization.launch.py map:=kitchen.hfmap image:=/camera/image_raw`.
 
-`camera_info` defaults to the topic beside the image, as image_transport has it. Every other parameter goes into a file
-given as `params_file`. With `use_lifecycle_manager:=true` a nav2_lifecycle_manager brings the node up;
-otherwise the node starts by itself unless `autostart:=false`.
+An argument that is not given leaves its parameter to `params_file`, to a `SetParameter` of an including file, and to
+the node's default, in this order. With `use_lifecycle_manager:=true` a nav2_lifecycle_manager brings the node up;
+otherwise the node starts by itself unless it is told `autostart:=false` in one of these places.
 """
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
@@ -19,19 +20,20 @@ NODE = "localization"
 ARGUMENTS = {
     "map": ("", "map made by `hfnet map build`"),
     "model": ("", "network (ONNX) that made the map; empty for the one that ships"),
-    "backend": ("", "what runs the network: auto, onnxruntime, tensorrt"),
-    "image": ("image", "image topic"),
+    "backend": ("", "what runs the network: auto, onnxruntime, openvino, tensorrt"),
+    "image": ("", "image topic"),
     "camera_info": ("", "calibration topic; empty for `camera_info` beside the image topic"),
     "image_transport": ("", "raw or compressed"),
     "global_frame_id": ("", "map frame; empty for the one named in the map"),
     "odom_frame_id": ("", "odometry frame, to broadcast map->odom; empty for none"),
     "base_frame_id": ("", "robot frame whose pose is published; empty for the camera's"),
     "namespace": ("", "namespace of the node"),
-    "use_sim_time": ("false", "take time from /clock"),
-    "autostart": ("true", "configure and activate at start"),
+    "use_sim_time": ("", "take time from /clock: true or false"),
+    "autostart": ("", "configure and activate at start: true or false"),
     "use_lifecycle_manager": ("false", "leave that to a nav2_lifecycle_manager, which is started beside"),
+    "bond_timeout": ("0.0", "seconds of silence after which that manager calls the node dead (nav2: 4.0); 0 for never"),
     "params_file": (PathJoinSubstitution([SHARE, "config", "localization.yaml"]), "parameters (YAML)"),
-    "log_level": ("info", "debug, info, warn or error"),
+    "log_level": ("", "debug, info, warn or error"),
     "rviz": ("false", "show map and pose in rviz2"),
 }
 SHOWN = ("map_cloud", "keyframes", "path", "pose", "pose_with_covariance", "frustum", "debug_image")  # in rviz
@@ -45,69 +47,104 @@ PARAMETERS = {
     "global_frame_id": "global_frame_id",
     "odom_frame_id": "odom_frame_id",
     "base_frame_id": "base_frame_id",
+    "use_sim_time": "use_sim_time",
+    "autostart": "autostart",
 }
+SWITCHES = ("use_sim_time", "autostart", "use_lifecycle_manager", "rviz")
 
 
 def generate_launch_description():
     declared = [
         DeclareLaunchArgument(name, default_value=value, description=text) for name, (value, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=localization), OpaqueFunction(function=view)])
+    return LaunchDescription([*declared, OpaqueFunction(function=localization)])
 
 
 def localization(context):
-    """The node and, if asked for, its manager."""
+    """The node, and what was asked for beside it. Nothing is started when something of that is missing."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    managed = given["use_lifecycle_manager"].lower() == "true"
-    overrides = overridden(given)
-    overrides["use_sim_time"] = given["use_sim_time"].lower() == "true"
-    overrides["autostart"] = given["autostart"].lower() == "true" and not managed
-    node = LifecycleNode(
+    for name in SWITCHES:
+        given[name] = switched(name, given[name])
+    beside = []
+    if given["use_lifecycle_manager"]:
+        require("nav2_lifecycle_manager", "use_lifecycle_manager")
+        beside.append(manager(given))
+    if given["rviz"]:
+        require("rviz2", "rviz")
+        beside.append(view(given))
+    return [node(given), *beside]
+
+
+def switched(name, text):
+    """True, False, or an empty text where nothing was given."""
+    values = {"": "", "true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in values:
+        raise RuntimeError(f"{name}:={text}: is neither true nor false")
+    return values[text.lower()]
+
+
+def require(package, argument):
+    """Raises RuntimeError when a package is not installed."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        raise RuntimeError(f"{argument}:=true needs the package {package}, which is not installed") from None
+
+
+def node(given):
+    """The localizer. It starts by itself unless a file, an including file or an argument says otherwise."""
+    # What stands in `arguments` comes before everything that launch_ros adds, so anything overrules it.
+    arguments = ["--ros-args", "-p", "autostart:=true"]
+    if given["log_level"]:
+        arguments += ["--log-level", given["log_level"]]
+    return LifecycleNode(
         package="hfnet_ros",
         executable="localization_node",
         name=NODE,
         namespace=given["namespace"],
-        parameters=[given["params_file"], overrides],
-        arguments=["--ros-args", "--log-level", given["log_level"]],
+        parameters=[given["params_file"], overridden(given)],
+        arguments=arguments,
         output="screen",
     )
-    if not managed:
-        return [node]
-    manager = Node(
+
+
+def overridden(given):
+    """Parameters set by arguments: only those that were given, so that the file keeps its say."""
+    values = {parameter: given[name] for name, parameter in PARAMETERS.items() if given[name] != ""}
+    if given["use_lifecycle_manager"]:
+        values["autostart"] = False
+    return values
+
+
+def time_source(given):
+    return {} if given["use_sim_time"] == "" else {"use_sim_time": given["use_sim_time"]}
+
+
+def manager(given):
+    """nav2's, which then configures and activates the node."""
+    autostart = given["autostart"] != False  # noqa: E712  empty is not False
+    own = {"autostart": autostart, "node_names": [NODE], "bond_timeout": float(given["bond_timeout"])}
+    return Node(
         package="nav2_lifecycle_manager",
         executable="lifecycle_manager",
         name=f"lifecycle_manager_{NODE}",
         namespace=given["namespace"],
-        parameters=[{
-            "use_sim_time": overrides["use_sim_time"],
-            "autostart": given["autostart"].lower() == "true",
-            "node_names": [NODE],
-            "bond_timeout": 0.0,  # the node's signs of life were never tried against nav2
-        }],
+        parameters=[{**own, **time_source(given)}],
         output="screen",
-    )  # fmt: skip
-    return [node, manager]
+    )
 
 
-def view(context):
-    """rviz, if asked for. Its configuration names topics without a namespace; they are remapped into the node's."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    if given["rviz"].lower() != "true":
-        return []
+def view(given):
+    """rviz. Its configuration names topics without a namespace; they are remapped into the node's."""
     namespace = given["namespace"].strip("/")
     topics = [f"/{NODE}/{name}" for name in SHOWN] + ["/initialpose"]
-    return [Node(
+    arguments = ["-d", PathJoinSubstitution([SHARE, "config", "localization.rviz"])]
+    if given["global_frame_id"]:
+        arguments += ["-f", given["global_frame_id"]]
+    return Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", PathJoinSubstitution([SHARE, "config", "localization.rviz"])],
-        parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
+        arguments=arguments,
+        parameters=[time_source(given)] if time_source(given) else [],
         remappings=[(topic, f"/{namespace}{topic}") for topic in topics] if namespace else [],
-    )]  # fmt: skip
-
-
-def overridden(given):
-    """Parameters set by arguments: only those that are not empty, so that the file keeps its say."""
-    values = dict(given)
-    if not values["camera_info"]:
-        values["camera_info"] = values["image"].rpartition("/")[0] + "/camera_info" if "/" in values["image"] else ""
-    return {parameter: values[name] for name, parameter in PARAMETERS.items() if values[name]}
+    )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hfnet_core.benchmarks import feature_bench, localization_suite
@@ -17,6 +16,7 @@ from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.depth_sequence import Overlaps, load_depth_sequence, render_courtyard, turned
 from hfnet_core.images.reading import read_image
+from hfnet_core.terminal import SafeConsole
 
 __all__ = ["app"]
 
@@ -49,7 +49,7 @@ def features(
         raise ConfigError("nothing to measure: give --planar FOLDER, --depth FOLDER or --courtyard")
     if depth is not None and courtyard:
         raise ConfigError("--depth and --courtyard are two walks: give one of them")
-    console = Console()
+    console = SafeConsole()
     sequences = load_sequences(planar) if planar is not None else []
     walk = load_depth_sequence(depth, first_query) if depth is not None else None
     walk = render_courtyard() if courtyard else walk
@@ -87,7 +87,7 @@ def localize(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
 ) -> None:
     """Recall, errors, wrong poses, calibration, time by stage; other front ends and an hloc-style baseline beside."""
-    console, found = Console(), []
+    console, found = SafeConsole(), []
     options = localization_suite.Options(
         keypoints, model, aliked, foreign_images, foreign_count, recording.of_one_camera()
     )

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import EngineConfig, from_mapping
 from hfnet_core.errors import BackendError, ConfigError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL
+from hfnet_core.terminal import SafeConsole
 
 __all__ = ["app"]
 
@@ -79,7 +79,7 @@ def info(cache_dir: _Folder = _DEFAULTS.cache_dir, device: _Device = _DEFAULTS.d
         precision, seconds = facts.get("precision", key.precision), str(facts.get("build_s", "?"))
         size = f"{key.width}x{key.height}"
         table.add_row(size, precision, key.model_hash[:12], gpu_name, key.tensorrt, key.cuda, seconds)
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 @app.command()
@@ -105,7 +105,7 @@ def bench(
             "ratio",
             title=f"{width}x{height}, ms",
         )
-        console = Console()
+        console = SafeConsole()
         try:
             for row in measure(model, height, width, config, repeats):
                 times = [f"{value:.2f}" for value in (row.network_p50, row.network_p99, row.total_p50, row.total_p99)]

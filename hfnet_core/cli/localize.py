@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.config import LocalizerConfig, from_mapping
@@ -18,6 +17,7 @@ from hfnet_core.evaluation.query_list import read_query_list, result_names, writ
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.focal import FocalCheck
 from hfnet_core.recordings.tum import write_tum
+from hfnet_core.terminal import SafeConsole, styled
 from hfnet_core.types import Localized
 
 __all__ = ["localize"]
@@ -67,22 +67,28 @@ def localize(
 
 
 def _report(answers: Iterable[Answer], one_camera: bool = True) -> list[tuple[Answer, Pose]]:
-    console, focal = Console(highlight=False, soft_wrap=True), FocalCheck()
+    console, focal = SafeConsole(highlight=False, soft_wrap=True), FocalCheck()
     poses: list[tuple[Answer, Pose]] = []
     asked = 0
     for answer in answers:
         asked += 1
         result = answer.result
         if not isinstance(result, Localized):
-            console.print(f"{answer.name}: [yellow]not localized[/]: {result}")
+            console.print(styled(f"{answer.name}: ", ("not localized", "yellow"), f": {result}"))
             continue
         poses.append((answer, result.map_from_camera))
         focal.add(result)
         x, y, z = result.map_from_camera.translation
         sigma_m = float(result.covariance.diagonal()[:3].max() ** 0.5)
-        console.print(f"{answer.name}: [green]{result.mode.value}[/] x {x:.3f} y {y:.3f} z {z:.3f} m "
-                      f"(±{sigma_m:.3f}), {result.inliers} of {result.matches} matches agree")  # fmt: skip
+        console.print(
+            styled(
+                f"{answer.name}: ",
+                (result.mode.value, "green"),
+                f" x {x:.3f} y {y:.3f} z {z:.3f} m (±{sigma_m:.3f}), ",
+                f"{result.inliers} of {result.matches} matches agree",
+            )
+        )
     console.print(f"{len(poses)} of {asked} images localized")
     if one_camera and focal.warning:
-        console.print(f"[yellow]{focal.warning}[/]")
+        console.print(styled((focal.warning, "yellow")))
     return poses

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import signal
 import sys
 
 import typer
 
 from hfnet_core import __version__
-from hfnet_core.errors import HFNetError
+from hfnet_core.errors import HFNetError, printable
+from hfnet_core.terminal import PrintableFormatter
 from hfnet_core.threads import one_blas_thread
 
 __all__ = ["app", "main"]
@@ -63,10 +65,13 @@ def main() -> None:
     """Run the command line. Exits with status 2 and one line for an expected error, 130 for ctrl-C."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pycolmap's import makes it a crash with a stack trace
     one_blas_thread()
+    log = logging.StreamHandler()
+    log.setFormatter(PrintableFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
     try:
         app()
     except HFNetError as error:
-        print(f"hfnet: {error}", file=sys.stderr)
+        print(f"hfnet: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("hfnet: interrupted", file=sys.stderr)

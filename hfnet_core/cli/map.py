@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from hfnet_core.cli.map_care import add_commands
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, from_mapping
+from hfnet_core.errors import printable
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.maintenance.check import check_map
@@ -26,6 +26,7 @@ from hfnet_core.mapping.keyframes.workers import open_workers
 from hfnet_core.mapping.keyframes.workspace import open_workspace
 from hfnet_core.maps.colmap import export_colmap, export_ply, import_colmap
 from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
+from hfnet_core.terminal import SafeConsole
 
 __all__ = ["app"]
 
@@ -73,7 +74,7 @@ def build(
     with _tools(model, config, computing, output) as tools:
         built = build_map(bags, tools.extractor, config, options, tools.progress, tools.workspace)
         save_map(built, output)
-    Console(stderr=True).print(summarize(built, output))
+    SafeConsole(stderr=True).print(summarize(built, output))
 
 
 @app.command("info")
@@ -82,7 +83,7 @@ def info(
     verify: Annotated[bool, typer.Option(help="Compare every array with its checksum.")] = True,
 ) -> None:
     """Show what a map contains."""
-    Console().print(summarize(load_map(path, verify=verify), path))
+    SafeConsole().print(summarize(load_map(path, verify=verify), path))
 
 
 @app.command("check")
@@ -93,7 +94,7 @@ def check(
     landmark_map = load_map(path, verify=True)
     with progress_bars() as show:
         found = check_map(landmark_map, lambda done, total: show("localizing keyframes", done, total))
-    Console().print(summarize_check(landmark_map, found, path))
+    SafeConsole().print(summarize_check(landmark_map, found, path))
 
 
 @app.command("export")
@@ -134,8 +135,10 @@ def import_(
             imported = found.landmark_map
             save_map(imported, output)
         if found.missing:
-            typer.echo(f"{len(found.missing)} images of the model are not in {images}: {found.missing[0]}, ...")
-    Console().print(summarize(imported, output))
+            typer.echo(
+                f"{len(found.missing)} images of the model are not in {images}: {printable(found.missing[0])}, ..."
+            )
+    SafeConsole().print(summarize(imported, output))
 
 
 @contextmanager

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, MapCareConfig
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, printable
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Similarity
@@ -29,6 +28,7 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
 from hfnet_core.progress import Progress as Report
 from hfnet_core.recordings.tum import parse_pose
+from hfnet_core.terminal import SafeConsole
 
 __all__ = ["add_commands"]
 
@@ -65,7 +65,7 @@ def extend(
             f"recording {number}: {len(placing.placed)} keyframes added, {placing.localized} of them localized; "
             f"{placing.contradicted} contradicted the odometry; {placing.left_out} left out"
         )
-    Console().print(summarize(extended.landmark_map, output))
+    SafeConsole().print(summarize(extended.landmark_map, output))
 
 
 def merge(
@@ -85,7 +85,7 @@ def merge(
         f"{found.agreeing} of {found.keyframes} keyframes of {second.name} agree where they are in {first.name}; "
         f"{merged.fused} landmarks are seen by both; scale of the second: {found.scale:.4f}"
     )
-    Console().print(summarize(merged.landmark_map, output))
+    SafeConsole().print(summarize(merged.landmark_map, output))
 
 
 def align(
@@ -121,7 +121,7 @@ def align(
     save_map(moved, output)
     x, y, z = new_from_old.pose.translation
     quat = " ".join(f"{value:.6f}" for value in new_from_old.pose.quat_xyzw())
-    typer.echo(f"{moved.frame_id} from old: {x:.4f} {y:.4f} {z:.4f} {quat}, scale {new_from_old.scale:.6f}")
+    typer.echo(f"{printable(moved.frame_id)} from old: {x:.4f} {y:.4f} {z:.4f} {quat}, scale {new_from_old.scale:.6f}")
 
 
 def prune(
@@ -150,7 +150,7 @@ def prune(
     rows = dict(accuracy_rows(after))
     for name, value in accuracy_rows(before):
         table.add_row(name, value, rows.get(name, "-"))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def view(

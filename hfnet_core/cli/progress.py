@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from hfnet_core.progress import Progress as Report
+from hfnet_core.terminal import SafeConsole
 
 __all__ = ["progress_bars"]
 
@@ -16,8 +16,8 @@ __all__ = ["progress_bars"]
 @contextmanager
 def progress_bars() -> Iterator[Report]:
     """A function to report progress to, shown on standard error, one bar for each stage."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=SafeConsole(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int) -> None:

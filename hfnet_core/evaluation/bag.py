@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.metrics import Sample
 from hfnet_core.evaluation.offline import OfflineLocalizer
 from hfnet_core.features.backends.opening import open_backend
@@ -35,11 +35,7 @@ def map_from_bag(
     """Build a map of a recording with the default settings and save it. Raises DatasetError as `build_map` does."""
     config = MapBuildConfig()
     extractor = Extractor(open_backend(model), config.extraction)
-    try:
-        built = build_map([path], extractor, config, options, progress)
-    except ConfigError as error:  # what it advises are options of the command that only builds
-        raise ConfigError(f"{error}: `hfnet map build` has these options, and evaluates nothing") from error
-    save_map(built, output)
+    save_map(build_map([path], extractor, config, options, progress), output)
 
 
 def evaluate_bag(

@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-import pycolmap
-
 from hfnet_core.errors import ConfigError, DatasetError, MapError
-from hfnet_core.files import written_whole
+from hfnet_core.files import read_text, written_whole
 from hfnet_core.geometry import Pose
 from hfnet_core.maps.colmap import camera_of
+from hfnet_core.maps.colmap_reading import model_camera
 from hfnet_core.types import Camera
 
 __all__ = ["read_query_list", "result_names", "write_results"]
+
+
+_LEAST_FIELDS = 4  # of a camera
+_LONGEST_SIDE = 10**6
 
 
 def read_query_list(path: Path) -> list[tuple[str, Camera]]:
@@ -26,10 +29,7 @@ def read_query_list(path: Path) -> list[tuple[str, Camera]]:
 
     Empty lines and what follows a # are skipped. Raises DatasetError naming file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as a list of queries ({error})") from error
+    lines = read_text(path, "a list of queries").splitlines()
     found = [
         (fields[0], _camera(f"{path}, line {number}", fields[1:]))
         for number, line in enumerate(lines, start=1)
@@ -41,18 +41,21 @@ def read_query_list(path: Path) -> list[tuple[str, Camera]]:
 
 
 def _camera(where: str, fields: list[str]) -> Camera:
+    if len(fields) < _LEAST_FIELDS:
+        raise DatasetError(f"{where}: is not NAME MODEL WIDTH HEIGHT PARAMS...")
+    model, width, height, *params = fields
     try:
-        model, (width, height, *params) = fields[0], (float(field) for field in fields[1:])
-        if model not in pycolmap.CameraModelId.__members__:
-            raise DatasetError(f"{where}: {model!r} is no camera model of COLMAP")
-        wanted = pycolmap.Camera(model=model, width=int(width), height=int(height), params=params)
-        if not wanted.verify_params():
-            raise DatasetError(f"{where}: {len(params)} parameters do not fit the camera model {model}")
-        return camera_of(wanted)
-    except (IndexError, ValueError, OverflowError) as error:
-        raise DatasetError(f"{where}: is not NAME MODEL WIDTH HEIGHT PARAMS...") from error
-    except MapError as error:
-        raise DatasetError(f"{where}: {error}") from error
+        return camera_of(model_camera(0, model, (_side(width), _side(height)), [float(value) for value in params]))
+    except (ValueError, MapError) as error:
+        raise DatasetError(f"{where}: is not NAME MODEL WIDTH HEIGHT PARAMS... ({error})") from error
+
+
+def _side(text: str) -> int:
+    """A side of an image in pixels; some lists write it as a decimal number. Raises ValueError."""
+    value = float(text)
+    if not 1 <= value <= _LONGEST_SIDE or value != int(value):
+        raise ValueError(f"{text[:40]} is no side of an image in pixels")
+    return int(value)
 
 
 def result_names(images: Sequence[str], parts: int) -> list[str]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.evaluation.metrics import Sample, Score, Spread, judge
 from hfnet_core.files import written_whole
+from hfnet_core.terminal import SafeConsole
 
 __all__ = ["print_score", "rows", "write_json"]
 
@@ -64,7 +65,7 @@ def print_score(
     for name, value in [*rows(score, config), *notes]:
         bad = name.startswith("wrong") and score.wrong > 0
         table.add_row(name, value, style="bold red" if bad else None)
-    (console or Console()).print(table)
+    (console or SafeConsole()).print(table)
 
 
 def write_json(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.images.encoded import decode
 from hfnet_core.images.orientation import AS_STORED
 
 __all__ = ["decode_compressed_image", "decode_raw_image"]
@@ -63,7 +64,7 @@ def _pixels(message: Any, dtype: np.dtype[Any], channels: int) -> Image:
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(np.asarray(message.data, dtype=np.uint8).tobytes(), dtype=np.uint8)
     row = width * channels * dtype.itemsize
-    step = step or row
+    step = row if height == 1 else step or row  # no row follows whose place it could tell
     if height <= 0 or width <= 0:
         raise DatasetError(f"image of size {width}x{height} is empty")
     if step < row or data.size < step * (height - 1) + row:
@@ -82,18 +83,13 @@ def _pixels(message: Any, dtype: np.dtype[Any], channels: int) -> Image:
 def decode_compressed_image(message: Any) -> Image:
     """A sensor_msgs/CompressedImage (jpeg, png, ...) as [H, W] or [H, W, 3] (RGB), uint8 or uint16.
 
-    Raises DatasetError when the data is no image OpenCV can read.
+    Raises DatasetError when the data is no image that can be read, or one of more pixels than the limit.
     """
     data = np.frombuffer(np.asarray(message.data, dtype=np.uint8).tobytes(), dtype=np.uint8)
     declared = str(message.format)
     if "compressedDepth" in declared:
         raise DatasetError(f"compressed image of format {declared!r} is depth, not a picture; choose another topic")
-    image = None
-    if data.size:
-        try:
-            image = cv2.imdecode(data, AS_STORED)  # the calibration belongs to these pixels
-        except cv2.error:
-            image = None
+    image = decode(data, AS_STORED) if data.size else None  # the calibration belongs to these pixels
     if image is None:
         raise DatasetError(f"compressed image ({declared!r}, {data.size} bytes) cannot be decoded; is it damaged?")
     if image.ndim == 2:

@@ -7,11 +7,12 @@ Without one upright is right: what the network learned is upright.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from hfnet_core.images.encoded import decode
 
 __all__ = ["AS_STORED", "decode_photo", "upright_jpeg"]
 
@@ -33,13 +34,14 @@ def decode_photo(
     """[H, W] or [H, W, 3] (BGR) of an encoded image, None where it is damaged.
 
     calibrated: (width, height) of its calibration; pixels that have this size as they are stored are not turned.
+    Raises DatasetError for an image of more pixels than the limit.
     """
     if not encoded.size:
         return None
-    image: Any = cv2.imdecode(encoded, _UPRIGHT if calibrated is None else AS_STORED)
+    image = decode(encoded, _UPRIGHT if calibrated is None else AS_STORED)
     if calibrated is not None and image is not None and image.shape[1::-1] != calibrated:
-        image = cv2.imdecode(encoded, _UPRIGHT)
-    return None if image is None else np.asarray(image)
+        image = decode(encoded, _UPRIGHT)
+    return image
 
 
 def upright_jpeg(encoded: bytes, calibrated: tuple[int, int] | None = None) -> bytes:
@@ -59,8 +61,8 @@ def upright_jpeg(encoded: bytes, calibrated: tuple[int, int] | None = None) -> b
     if upright is None:
         return encoded  # damaged: for the reader to say
     if calibrated is not None:
-        stored: Any = cv2.imdecode(data, AS_STORED)
-        if stored.shape[1::-1] == calibrated or upright.shape[1::-1] != calibrated:
+        stored = decode(data, AS_STORED)
+        if stored is None or stored.shape[1::-1] == calibrated or upright.shape[1::-1] != calibrated:
             return encoded
     written = cv2.imencode(".jpg", upright, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
     return written[:2] + segment + written[2:]

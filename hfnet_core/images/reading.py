@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.files import read_file
 from hfnet_core.images.orientation import decode_photo
+from hfnet_core.limits import IMAGE_FILE
 
 __all__ = ["read_image"]
 
@@ -21,11 +23,15 @@ def read_image(path: Path, calibrated: tuple[int, int] | None = None) -> NDArray
     """[H, W] gray or [H, W, 3] RGB, 8 or 16 bit, upright by its EXIF orientation.
 
     calibrated: (width, height) of its calibration; an image that has this size as it is stored is not turned. Raises
-    DatasetError when the file is missing or damaged.
+    DatasetError when the file is missing or damaged, of another format, or has more pixels than the limit.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such image")
-    image = decode_photo(np.fromfile(path, np.uint8), calibrated)
+    encoded = np.frombuffer(read_file(path, IMAGE_FILE), np.uint8)
+    try:
+        image = decode_photo(encoded, calibrated)
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
     if image is None:
         raise DatasetError(f"{path}: not an image that can be read, or damaged")
     if image.dtype not in (np.uint8, np.uint16):

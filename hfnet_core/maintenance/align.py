@@ -11,8 +11,9 @@ import numpy as np
 import pycolmap
 
 from hfnet_core.errors import ConfigError, DatasetError, MapError
+from hfnet_core.files import read_text
 from hfnet_core.geometry import Array, Pose, Similarity, pose_error
-from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.landmark_map import LARGEST, LandmarkMap
 from hfnet_core.recordings.gravity import level
 from hfnet_core.recordings.tum import read_tum, stamp_ns
 
@@ -123,9 +124,9 @@ def read_positions(path: Path) -> list[Known]:
     if path.suffix.lower() != ".csv":
         return [Known(row.name, row.stamp_ns, row.pose.translation, row.pose.rotation) for row in read_tum(path)]
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: positions cannot be read ({type(error).__name__})") from error
+        lines = list(csv.reader(read_text(path, "positions").splitlines()))
+    except csv.Error as error:
+        raise DatasetError(f"{path}: positions cannot be read ({error})") from error
     out: list[Known] = []
     for number, fields in enumerate(lines, start=1):
         if not any(field.strip() for field in fields) or fields[0].lstrip().startswith("#"):
@@ -136,7 +137,7 @@ def read_positions(path: Path) -> list[Known]:
             if number == 1:
                 continue  # a heading
             raise DatasetError(f"{path}, line {number}: {error}; write keyframe,x,y,z") from error
-        if position.shape != (3,) or not np.isfinite(position).all():
+        if position.shape != (3,) or not (np.abs(position) <= LARGEST).all():
             raise DatasetError(f"{path}, line {number}: is not keyframe,x,y,z")
         name = fields[0].strip()
         out.append(Known(name, _stamp_ns(name), position))

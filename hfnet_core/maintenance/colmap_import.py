@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError, MapError
-from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import read_image
 from hfnet_core.maintenance.joint import Cameras, Member, join, to_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, described
 from hfnet_core.maps.assembly import covisibility
-from hfnet_core.maps.colmap import camera_of, read_model
+from hfnet_core.maps.colmap import camera_of
+from hfnet_core.maps.colmap_model import ColmapModel
+from hfnet_core.maps.colmap_reading import read_model
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera
 
@@ -49,7 +49,7 @@ def import_colmap_model(folder: Path, images: Path, tools: BuildTools, *, frame_
     if not images.is_dir():
         raise DatasetError(f"{images}: no such folder of images")
     model = read_model(folder)
-    registered = sorted((model.image(index) for index in model.reg_image_ids()), key=lambda image: image.name)
+    registered = sorted(model.images.values(), key=lambda image: image.name)
     present = [image for image in registered if (images / image.name).is_file()]
     missing = tuple(image.name for image in registered if not (images / image.name).is_file())
     if len(present) < 2:
@@ -57,10 +57,10 @@ def import_colmap_model(folder: Path, images: Path, tools: BuildTools, *, frame_
         raise DatasetError(f"{images}: holds {len(present)} of {len(registered)} images of {folder}{named}")
     cameras = Cameras()
     members: list[Member] = []
-    views = [(image, camera_of(model.camera(image.camera_id))) for image in present]
+    views = [(image, camera_of(model.cameras[image.camera_id])) for image in present]
     pixels = ((view, _read(images / view[0].name, view[1])) for view in views)
     for (image, camera), _, features in described(pixels, tools.extractor, tools.workspace):
-        pose = Pose.from_matrix(image.cam_from_world().inverse().matrix())
+        pose = image.camera_from_world.inverse()
         place = cameras.index(camera, camera)
         members.append(Member(image.name, -1, place, pose, features, 1.0, len(members)))
         progress("extracting features", len(members), len(present))
@@ -71,7 +71,7 @@ def import_colmap_model(folder: Path, images: Path, tools: BuildTools, *, frame_
     info = tools.extractor.info
     provenance = {
         "recordings": [{"source": "COLMAP model", "images": len(registered), "missing_images": len(missing),
-                        "points": model.num_points3D(), "scale": "of the model"}],
+                        "points": len(model.point_ids), "scale": "of the model"}],
         "history": [{"step": "import", "pairs": len(pairs)}],
         "model": {"name": info.name, "version": info.version},
     }  # fmt: skip
@@ -92,18 +92,12 @@ def _read(path: Path, camera: Camera) -> NDArray[Any]:
     return image
 
 
-def _pairs(
-    model: pycolmap.Reconstruction, place: Mapping[int, int], config: MapBuildConfig
-) -> Iterator[tuple[int, int]]:
+def _pairs(model: ColmapModel, place: Mapping[int, int], config: MapBuildConfig) -> Iterator[tuple[int, int]]:
     """Each image with those that share most points with it."""
-    seen = [
-        (place[element.image_id], row)
-        for row, point in enumerate(model.points3D.values())
-        for element in point.track.elements
-        if element.image_id in place
-    ]
-    images, points = np.array(seen, dtype=np.int64).reshape(-1, 2).T
-    offsets, others, _ = covisibility(points, images, model.num_points3D(), len(place), _MIN_SHARED)
+    known = np.array([image_id in place for image_id in model.tracks[:, 1].tolist()], dtype=bool)
+    points = model.tracks[known, 0]
+    images = np.array([place[image_id] for image_id in model.tracks[known, 1].tolist()], dtype=np.int64)
+    offsets, others, _ = covisibility(points, images, len(model.point_ids), len(place), _MIN_SHARED)
     for index in range(len(place)):
         for other in others[offsets[index] : offsets[index + 1]][: config.pairs_per_keyframe]:
             yield min(index, int(other)), max(index, int(other))

@@ -66,7 +66,7 @@ def choose_mode(bag: Bag, config: MapBuildConfig, cameras: int = 1) -> str:
             "images to do without them"
         )
     if mode == IMAGES and cameras == 1:  # the distance between several may tell the scale
-        require_scale_source(config, str(bag.path), has_odometry=bag.has_poses)
+        require_scale_source(config, str(bag.path), has_odometry=bag.has_poses, why=bag.no_poses)
     return mode
 
 

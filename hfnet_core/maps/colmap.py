@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.files import whole_file
-from hfnet_core.geometry import Pose
 from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.colmap_cameras import to_pycolmap
-from hfnet_core.maps.descriptors import unit
+from hfnet_core.maps.colmap_model import ColmapModel, ModelCamera
+from hfnet_core.maps.colmap_reading import read_model
+from hfnet_core.maps.description import checked_description, parse_json
+from hfnet_core.maps.descriptors import DTYPES, unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import TensorFile, read_tensors, write_tensors
 from hfnet_core.types import Camera, Features
 
-__all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap", "read_model"]
+__all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap"]
 
 _SIDECAR = "hfmap.safetensors"
 _HALF_PIXEL = 0.5
@@ -125,7 +127,8 @@ def import_colmap(folder: Path) -> LandmarkMap:
 
     Poses, cameras and points are the model's, descriptors come from beside it.
 
-    Images and points that were removed stay away; keypoints must be the exported ones. Raises MapError otherwise.
+    Images and points that were removed stay away; keypoints must be the exported ones. Raises MapError otherwise,
+    DatasetError where the model is damaged.
     """
     if not folder.is_dir():
         raise MapError(f"{folder}: no such COLMAP model")
@@ -140,31 +143,32 @@ def import_colmap(folder: Path) -> LandmarkMap:
     return _from_reconstruction(model, stored, folder)
 
 
-def read_model(folder: Path) -> pycolmap.Reconstruction:
-    """A COLMAP model, binary or text. Raises MapError."""
-    if not folder.is_dir():
-        raise MapError(f"{folder}: no such COLMAP model")
+def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -> LandmarkMap:
+    _check_sidecar(stored, folder)
     try:
-        return pycolmap.Reconstruction(folder)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise MapError(f"{folder}: is no COLMAP model that can be read ({type(error).__name__})") from error
-
-
-def _from_reconstruction(model: pycolmap.Reconstruction, stored: TensorFile, folder: Path) -> LandmarkMap:
-    known = json.loads(stored.metadata["description"])
-    place = {name: index for index, name in enumerate(known["names"])}
+        content = parse_json(stored.metadata["description"])
+        names, sigma = content["names"], content["pose_sigma"]
+        known = checked_description({
+            **content, "cameras": [], "keyframe_names": names, "pose_sigma_m": sigma[0], "pose_sigma_rad": sigma[1],
+        })  # fmt: skip
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise MapError(f"{folder / _SIDECAR}: its description is damaged; export the map again") from error
+    except MapError as error:
+        raise MapError(f"{folder / _SIDECAR}: {error}; export the map again") from error
+    place = {name: index for index, name in enumerate(known.keyframe_names)}
+    offsets = stored.arrays["keypoint_offsets"]
+    if len(place) != len(offsets) - 1:
+        raise MapError(f"{folder / _SIDECAR}: its names and arrays differ in number; export the map again")
     camera_ids = sorted(model.cameras)
-    images = sorted(
-        (model.image(index) for index in model.reg_image_ids()), key=lambda image: place.get(image.name, -1)
-    )
-    features, offsets, index_of = [], stored.arrays["keypoint_offsets"], {}
+    images = sorted(model.images.values(), key=lambda image: place.get(image.name, -1))
+    features, index_of = [], {}
     for position, image in enumerate(images):
         original = place.get(image.name)
         rows = slice(offsets[original], offsets[original + 1]) if original is not None else slice(0, 0)
-        if original is None or rows.stop - rows.start != image.num_points2D():
+        if original is None or rows.stop - rows.start != len(image.keypoints_px):
             raise MapError(f"{folder}: image {image.name!r} is not as exported; only poses and points may change")
-        pixels = np.array([point.xy for point in image.points2D], dtype=np.float64).reshape(-1, 2) - _HALF_PIXEL
-        camera = model.camera(image.camera_id)
+        pixels = image.keypoints_px - _HALF_PIXEL
+        camera = model.cameras[image.camera_id]
         features.append(
             Features(
                 pixels.astype(np.float32), np.ones(len(pixels), np.float32),
@@ -173,30 +177,41 @@ def _from_reconstruction(model: pycolmap.Reconstruction, stored: TensorFile, fol
             )
         )  # fmt: skip
         index_of[image.image_id] = position
-    ids = sorted(model.point3D_ids())
-    table = [
-        (landmark, index_of[element.image_id], element.point2D_idx)
-        for landmark, point_id in enumerate(ids)
-        for element in model.point3D(point_id).track.elements
-    ]
+    table = model.tracks.copy()
+    table[:, 1] = [index_of[image_id] for image_id in model.tracks[:, 1].tolist()]
     return assemble_map(
         names=[image.name for image in images],
         stamps_ns=[int(stored.arrays["stamps_ns"][place[image.name]]) for image in images],
         view_cameras=[camera_ids.index(image.camera_id) for image in images],
-        poses=[Pose.from_matrix(image.cam_from_world().inverse().matrix()) for image in images],
-        cameras=[camera_of(model.camera(camera_id)) for camera_id in camera_ids],
-        given_cameras=[Camera(**{**entry, "params": tuple(entry["params"])}) for entry in known["given_cameras"]],
-        features=features, points=np.array([model.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
-        rows=np.array(table, dtype=np.int64).reshape(-1, 3), pose_sigma=tuple(known["pose_sigma"]),
-        model_hash=known["model_hash"], frame_id=known["frame_id"], provenance=known["provenance"],
-        descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
+        poses=[image.camera_from_world.inverse() for image in images],
+        cameras=[camera_of(model.cameras[camera_id]) for camera_id in camera_ids],
+        given_cameras=known.given_cameras, features=features, points=model.points_xyz, rows=table,
+        pose_sigma=(known.pose_sigma_m, known.pose_sigma_rad), model_hash=known.model_hash, frame_id=known.frame_id,
+        provenance=known.provenance, descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
     )  # fmt: skip
 
 
-def camera_of(camera: pycolmap.Camera) -> Camera:
+def _check_sidecar(stored: TensorFile, folder: Path) -> None:
+    """Raises MapError unless its arrays are those of `_write_sidecar`, of sizes that fit each other."""
+    wanted = {"keypoint_descriptors": 2, "keypoint_offsets": 1, "global_descriptors": 2, "stamps_ns": 1}
+    arrays = {name: stored.arrays.get(name, np.zeros(())) for name in wanted}
+    fits = all(arrays[name].ndim == dimensions for name, dimensions in wanted.items())
+    if fits:
+        offsets, total = arrays["keypoint_offsets"], len(arrays["keypoint_descriptors"])
+        fits = (
+            len(offsets) == len(arrays["stamps_ns"]) + 1 == len(arrays["global_descriptors"]) + 1
+            and offsets.dtype == arrays["stamps_ns"].dtype == np.int64
+            and bool(offsets[0] == 0 and offsets[-1] == total and (np.diff(offsets) >= 0).all())
+            and arrays["keypoint_descriptors"].dtype in DTYPES.values()
+        )
+    if not fits:
+        raise MapError(f"{folder / _SIDECAR}: its arrays are not those of an exported map; export the map again")
+
+
+def camera_of(camera: ModelCamera) -> Camera:
     """A camera of a COLMAP model in our pixels. Raises MapError for a camera model that we lack."""
     try:
-        read = Camera(camera.model_name, camera.width, camera.height, tuple(camera.params))
+        read = Camera(camera.model, camera.width, camera.height, camera.params)
     except ConfigError as error:
         raise MapError(f"COLMAP camera {camera.camera_id}: {error}") from error
     return _shifted(read, -_HALF_PIXEL)

@@ -21,9 +21,11 @@ from hfnet_core.geometry import Pose
 from hfnet_core.maps.descriptors import Stored, adapted, compact, unit
 from hfnet_core.types import Camera
 
-__all__ = ["LandmarkMap"]
+__all__ = ["LARGEST", "LandmarkMap"]
 
 _CHUNK = 65536  # rows looked at or averaged at a time
+LARGEST = 1e9  # metres or pixels: float32 has no centimetres left beyond, and squares overflow
+_ORTHONORMAL = 1e-3  # how far a rotation may be from one; what rounding leaves is a thousand times less
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,18 +102,43 @@ class LandmarkMap:
         if offsets[0] != 0 or offsets[-1] != total:
             raise MapError(f"map array {name} does not partition {total} rows: the map is damaged, rebuild it")
 
-    def check(self) -> None:
-        """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""
+    def check_structure(self) -> None:
+        """Look at what leads from one array to another, and at poses: one pass. Raises MapError when it does not fit.
+
+        Enough that no damaged number leads beyond an array or to a pose that is none.
+        """
         for name in ("landmark_offsets", "keyframe_offsets", "covisible_offsets"):
             self._check_order(name)
         self._check_range("keyframe_cameras", len(self.cameras))
         for name in ("observation_keyframes", "covisible_keyframes"):
             self._check_range(name, self.keyframes)
         self._check_range("keyframe_observations", self.observations)
-        self._check_range("keyframe_landmarks", self.landmarks)
-        for name in ("keyframe_poses", "global_descriptors", "place_descriptors", "landmarks_xyz", "observation_px"):
-            if not all(np.isfinite(piece).all() for piece in _pieces(getattr(self, name))):
-                raise MapError(f"map array {name} holds values that are no numbers: the map is damaged, rebuild it")
+        self._check_range("covisible_weights", self.landmarks + 1)
+        if "keyframe_landmarks" in self.__dict__:  # stored; what is derived from the others is in range
+            self._check_range("keyframe_landmarks", self.landmarks)
+        self._check_poses()
+
+    def check(self) -> None:
+        """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""
+        self.check_structure()
+        for name in ("global_descriptors", "place_descriptors", "landmarks_xyz", "observation_px"):
+            for piece in _pieces(getattr(self, name)):
+                if not (np.abs(piece) <= LARGEST).all():  # False for NaN
+                    raise MapError(f"map array {name} holds values that are no numbers or beyond {LARGEST:g}: the map "
+                                   "is damaged, rebuild it")  # fmt: skip
+
+    def _check_poses(self) -> None:
+        """Rotations must be rotations, and positions on this planet."""
+        poses = self.keyframe_poses
+        if not (np.abs(poses) <= LARGEST).all():
+            raise MapError("map array keyframe_poses holds values that are no numbers: the map is damaged, rebuild it")
+        rotations = poses[:, :, :3]
+        squared = rotations @ rotations.transpose(0, 2, 1)
+        if len(poses) and (
+            np.abs(squared - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(rotations).min() < 0  # a mirror
+        ):
+            raise MapError("map array keyframe_poses holds matrices that are no rotations: the map is damaged, rebuild "
+                           "it")  # fmt: skip
 
     def _check_order(self, name: str) -> None:
         offsets = getattr(self, name)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.maps.description import checked_description, parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import Pieces, TensorFile, read_tensors, write_tensors
-from hfnet_core.types import Camera
 
 __all__ = [
     "FORMAT",
@@ -25,6 +25,7 @@ __all__ = [
     "describe",
     "load_map",
     "save_map",
+    "verify_map",
     "write_map",
 ]
 
@@ -93,6 +94,7 @@ def write_map(path: Path, arrays: Mapping[str, NDArray[Any] | Pieces], descripti
     if path.suffix != MAP_SUFFIX:
         raise ConfigError(f"{path}: a map's name ends in {MAP_SUFFIX}")
     text = json.dumps(description, sort_keys=True, ensure_ascii=True, default=_plain)
+    checked_description(parse_json(text))  # nothing is written that would be refused when it is read
     write_tensors(path, arrays, {"format": FORMAT, "version": str(VERSION), "description": text})
 
 
@@ -111,9 +113,9 @@ def load_map(
     """Open a map; its arrays are read-only, and memory-mapped unless they are wanted in_memory.
 
     model_hash: of the model that will query it; another one than the map's is refused with both hashes. verify:
-    compare the arrays with their checksums; None does so for files up to VERIFY_UP_TO_BYTES. The header is always
-    checked. Raises MapError, one line, for a file that is missing, cut off, foreign, damaged, of another version or
-    made with another model. verify also looks for indices and numbers that make no sense.
+    compare the arrays with their checksums and look at every number; None does so for files up to VERIFY_UP_TO_BYTES,
+    `verify_map` later for the others. The header, indices and poses are always checked. Raises MapError, one line, for
+    a file that is missing, cut off, foreign, damaged, of another version or made with another model.
     """
     path = Path(path)
     if not path.is_file():
@@ -130,6 +132,15 @@ def load_map(
             "model or build the map again"
         )
     return landmark_map
+
+
+def verify_map(path: Path, landmark_map: LandmarkMap) -> None:
+    """What `load_map` leaves out for large maps: checksums and every number; takes seconds for each gigabyte.
+
+    landmark_map: as it was loaded from `path`. Safe to run in another thread while the map is in use. Raises MapError.
+    """
+    read_tensors(path, verify=True, accept=lambda metadata: _accept(path, metadata))
+    _check(path, landmark_map)
 
 
 def _accept(path: Path, metadata: Mapping[str, str]) -> None:
@@ -160,22 +171,14 @@ def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
             raise MapError(f"{path}: array {name} has type {found}, expected {np.dtype(dtypes[0])}")
     arrays: dict[str, Any] = {name: stored.arrays[name] for name in _DTYPES}
     try:
-        known = json.loads(stored.metadata["description"])
-        cameras = tuple(_camera(entry) for entry in known["cameras"])
-        given = tuple(_camera(entry) for entry in known["given_cameras"])
-        names = tuple(str(name) for name in known["keyframe_names"])
+        known = checked_description(parse_json(stored.metadata.get("description", "null")))
         landmark_map = LandmarkMap(
-            cameras=cameras, keyframe_names=names, model_hash=str(known["model_hash"]), frame_id=str(known["frame_id"]),
-            provenance=known["provenance"], pose_sigma_m=float(known["pose_sigma_m"]),
-            pose_sigma_rad=float(known["pose_sigma_rad"]), given_cameras=given, **arrays,
-        )  # fmt: skip
+            **arrays, **{item.name: getattr(known, item.name) for item in dataclasses.fields(known)}
+        )
         landmark_map.adopt({name: stored.arrays[name] for name in derived})
+        landmark_map.check_structure()
     except MapError as error:
-        raise MapError(f"{path}: {error}") from error
-    except (ConfigError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise MapError(f"{path}: its description is damaged ({type(error).__name__}); build it again") from error
+        raise MapError(f"{path}: {error}; copy or build it again") from error
+    except (ValueError, IndexError) as error:
+        raise MapError(f"{path}: its description is damaged ({error}); build it again") from error
     return landmark_map
-
-
-def _camera(entry: Mapping[str, Any]) -> Camera:
-    return Camera(entry["model"], int(entry["width"]), int(entry["height"]), tuple(entry["params"]))

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import MapError
+from hfnet_core.limits import MAP_HEADER
+from hfnet_core.maps.description import parse_json
 
 __all__ = ["UNFINISHED", "Pieces", "TensorFile", "read_tensors", "write_tensors"]
 
@@ -31,7 +33,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I32": np.dtype("<i4"), "I8": np.dtype("i1"), "U8": np.dtype("u1"),
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_MAX_HEADER = 100_000_000  # the limit of the safetensors format
+_MAX_DIMENSIONS = 8  # of an array; ours have three
 _NO_HASH = "0" * 64
 _CHUNK = 1 << 20
 UNFINISHED = ".part"  # how the names of files end that are being written
@@ -181,15 +183,17 @@ def _read_header(path: Path, prefix: bytes, size: int, read: Callable[[int], byt
     if len(prefix) < 8:
         raise MapError(f"{path}: is no map file ({size} bytes); build one with `hfnet map build`")
     length = struct.unpack("<Q", prefix)[0]
-    if length > _MAX_HEADER or 8 + length > size:
+    if 8 + length > size:
         raise MapError(f"{path}: is no map file or is cut off (header of {length} bytes in a file of {size})")
+    if length > MAP_HEADER.value():
+        raise MapError(f"{path}: has a header of {length / 1e6:.0f} MB, more than the limit of {MAP_HEADER}")
     return read(length)
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(raw.decode("utf-8"))
+    except ValueError as error:
         raise MapError(f"{path}: is no map file or its header is damaged; build it again") from error
     if not isinstance(content, dict):
         raise MapError(f"{path}: is no map file (its header is no table)")
@@ -201,7 +205,7 @@ def _metadata(path: Path, content: dict[str, Any], raw: bytes) -> dict[str, str]
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise MapError(f"{path}: is no map file (no metadata)")
     written = metadata.get("header_sha256")
-    if written is None:
+    if written is None or not written.isascii():
         raise MapError(f"{path}: is no map file (safetensors without our metadata)")
     blank = raw.replace(_hash_entry(written), _hash_entry(_NO_HASH), 1)
     if hashlib.sha256(blank).hexdigest() != written:
@@ -230,6 +234,8 @@ def _entry(path: Path, name: str, value: Any) -> _Entry:
         begin, end = (_size(item) for item in value["data_offsets"])
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(f"{path}: the description of array {name!r} is damaged or of an unknown type") from error
+    if len(shape) > _MAX_DIMENSIONS:
+        raise MapError(f"{path}: array {name!r} has {len(shape)} dimensions, more than {_MAX_DIMENSIONS}: damaged")
     items = 1
     for item in shape:
         items *= item  # Python integers: no overflow
@@ -247,7 +253,7 @@ def _size(value: Any) -> int:
 def _verify(path: Path, layout: Mapping[str, _Entry], metadata: Mapping[str, str], file: Any, start: int) -> None:
     """Compare arrays with their hashes; read in pieces, so that checking a large map does not fill the memory."""
     try:
-        hashes = dict(json.loads(metadata["sha256"]))
+        hashes = dict(parse_json(metadata["sha256"]))
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(f"{path}: has no checksums; build it again") from error
     for name, entry in layout.items():

@@ -13,11 +13,15 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.files import read_file
+from hfnet_core.limits import METADATA
+from hfnet_core.recordings.containers.decompression import TooLargeError, bound_rosbags
 from hfnet_core.recordings.image_folder import images_of
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
 _ROS2 = get_typestore(Stores.ROS2_JAZZY)
+bound_rosbags()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class BagReader:
             raise DatasetError(
                 f"{self.path}: a folder of {count} images, no recording; `hfnet bag from-images {self.path}` makes one"
             )
+        if (self.path / "metadata.yaml").exists():
+            read_file(self.path / "metadata.yaml", METADATA)  # parsing more takes minutes
         with self._readable():
             self._reader = AnyReader([self.path], default_typestore=_ROS2)
             self._reader.open()
@@ -88,6 +94,8 @@ class BagReader:
         """
         try:
             yield
+        except TooLargeError as error:
+            raise DatasetError(f"{self.path}: {error}") from error
         except HFNetError:
             raise
         except Exception as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag1 import Writer as Rosbag1Writer
@@ -18,10 +19,13 @@ from rosbags.rosbag2 import Writer as Rosbag2Writer
 from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.files import read_file
 from hfnet_core.geometry import Pose
 from hfnet_core.images.orientation import upright_jpeg
+from hfnet_core.limits import IMAGE_FILE
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.calibration import camera_info_fields
+from hfnet_core.recordings.containers.checksums import add_checksums
 from hfnet_core.recordings.image_folder import FolderFrame
 from hfnet_core.types import Camera
 
@@ -118,8 +122,9 @@ def open_writer(
 ) -> Iterator[BagWriter]:
     """Write a bag at `output`: a file for rosbag1, a directory for mcap and sqlite3.
 
-    It is built under a temporary name beside it and renamed at the end; after an exception nothing stays. Raises
-    ConfigError for an unknown storage, an output that exists, or one whose name belongs to another storage.
+    It is built under a temporary name beside it and renamed at the end; after an exception nothing stays. An mcap has
+    checksums, the other containers have no place for them. Raises ConfigError for an unknown storage, an output that
+    exists, or one whose name belongs to another storage, DatasetError where it cannot be written.
     """
     if storage not in STORAGES:
         raise ConfigError(f"storage {storage!r} is not known; use one of {', '.join(STORAGES)}")
@@ -129,7 +134,10 @@ def open_writer(
         raise ConfigError(f"{output}: exists already; remove it or pass --overwrite")
     if not output.parent.is_dir():
         raise ConfigError(f"{output.parent}: no such directory to write a bag into")
-    building = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        building = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise DatasetError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
     try:
         unfinished = building / output.name  # rosbag2 names its files after the directory
         if storage == "rosbag1":
@@ -139,9 +147,14 @@ def open_writer(
             writer = Rosbag2Writer(unfinished, version=9, storage_plugin=plugin)
         with writer:
             yield BagWriter(writer, storage, topics or WriterTopics())
+        for path in unfinished.glob("*.mcap"):
+            add_checksums(path)
         if output.exists():
             output.rename(building / "replaced")
         unfinished.rename(output)
+    except (OSError, apsw.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DatasetError(f"{output}: cannot be written ({reason}); make room or choose another disk") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -164,10 +177,7 @@ def write_folder_bag(
     count = 0
     with open_writer(output, storage, overwrite=overwrite) as writer:
         for frame in frames:
-            try:
-                data = frame.path.read_bytes()
-            except OSError as error:
-                raise DatasetError(f"{frame.path}: cannot be read ({error.strerror})") from error
+            data = read_file(frame.path, IMAGE_FILE)
             if camera is not None or frame.map_from_camera is None:
                 data = upright_jpeg(data, (camera.width, camera.height) if camera is not None else None)
             writer.compressed(frame.stamp_ns, data, _FORMATS[frame.path.suffix.lower()])

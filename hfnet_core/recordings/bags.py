@@ -81,7 +81,7 @@ class Bag:
             self.camera_frame = self.options.camera_frame or frame
             self._infos, self.camera_source = self._read_cameras()
             self._trees = self._open_trees()
-            self._poses, self._no_poses = self._find_poses()
+            self._poses, self.no_poses = self._find_poses()
         except BaseException:
             self._reader.close()
             raise
@@ -117,6 +117,10 @@ class Bag:
     @property
     def topics(self) -> tuple[Topic, ...]:
         return self._reader.topics
+
+    def why_no_pose(self, stamp_ns: int) -> str:
+        """Why an image of this time has no pose, "" where it has one."""
+        return self._poses.why_not(stamp_ns) if self._poses is not None else self.no_poses
 
     @property
     def has_poses(self) -> bool:
@@ -169,7 +173,7 @@ class Bag:
         """Where poses come from, for people."""
         if self._poses is not None:
             return self._poses.description
-        return f"no poses: {self._no_poses}" if self._no_poses else "no poses"
+        return "no poses"
 
     @property
     def map_frame(self) -> str:
@@ -180,9 +184,8 @@ class Bag:
         """Raises DatasetError when the bag has no poses, listing its topics."""
         if self._poses is None:
             listed = ", ".join(str(topic) for topic in self.topics)
-            why = (
-                self._no_poses or f"no PoseStamped, Odometry, nor /tf from map, world or odom to {self.camera_frame!r}"
-            )
+            wanted = f"no PoseStamped, Odometry, nor /tf from map, world or odom to {self.camera_frame!r}"
+            why = self.no_poses or wanted
             raise DatasetError(
                 f"{self.path}: has no poses ({why}); pass --poses FILE in TUM format; the bag has {listed}"
             )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from hfnet_core.errors import DatasetError
@@ -35,15 +37,30 @@ _log = logging.getLogger(__name__)
 class PoseSource:
     """map_from_camera at a time. `description` says where it comes from, `map_frame` what the poses are relative to.
 
-    is_cameras: the poses are taken for those of this very camera, not carried over from another frame. drifts: they are
-    odometry, in a frame that wanders (REP-105) over time.
+    lookup: raises TransformError, saying why, where there is none. is_cameras: the poses are taken for those of this
+    very camera, not carried over from another frame. drifts: they are odometry, in a frame that wanders (REP-105) over
+    time.
     """
 
-    at: Callable[[int], Pose | None]
+    lookup: Callable[[int], Pose]
     map_frame: str
     description: str
     is_cameras: bool = False
     drifts: bool = False
+
+    def at(self, stamp_ns: int) -> Pose | None:
+        try:
+            return self.lookup(stamp_ns)
+        except TransformError:
+            return None
+
+    def why_not(self, stamp_ns: int) -> str:
+        """Why there is no pose at a time, "" where there is."""
+        try:
+            self.lookup(stamp_ns)
+        except TransformError as error:
+            return str(error)
+        return ""
 
 
 @dataclass(frozen=True)
@@ -129,18 +146,14 @@ class PoseFinder:
 
     def _carried(self, base: _Base) -> PoseSource:
         """Poses of a base frame, carried over to the camera."""
-        timed, max_gap_s = base.timed, self.max_gap_s
+        timed = partial(base.timed.lookup, max_gap_s=self.max_gap_s)
         if (fixed := self.options.base_from_camera) is not None:
             said = f"{base.description} with the given base_from_camera"
-            return PoseSource(
-                lambda stamp: _then(timed.at(stamp, max_gap_s), fixed), base.map_frame, said, drifts=base.drifts
-            )
+            return PoseSource(lambda stamp: timed(stamp) @ fixed, base.map_frame, said, drifts=base.drifts)
         frame = base.frame.lstrip("/")
         if frame == self.camera_frame:
             said = f"{base.description} of the camera"
-            return PoseSource(
-                lambda stamp: timed.at(stamp, max_gap_s), base.map_frame, said, is_cameras=True, drifts=base.drifts
-            )
+            return PoseSource(timed, base.map_frame, said, is_cameras=True, drifts=base.drifts)
         tree = self.trees.of(self.camera_frame)
         if not self._connects(tree, frame, self.camera_frame):
             raise DatasetError(
@@ -148,11 +161,11 @@ class PoseFinder:
                 f"the camera's {self.camera_frame!r}{self._why(tree, self.camera_frame)}; pass {_MOUNT}"
             )
 
-        def at(stamp_ns: int) -> Pose | None:
-            return _then(timed.at(stamp_ns, max_gap_s), tree.transforms.at(frame, self.camera_frame, stamp_ns))
+        def lookup(stamp_ns: int) -> Pose:
+            return timed(stamp_ns) @ tree.transforms.lookup(frame, self.camera_frame, stamp_ns)
 
         said = f"{base.description} of {frame}, with {frame} -> {self.camera_frame} from {tree.name}"
-        return PoseSource(at, base.map_frame, said, drifts=base.drifts)
+        return PoseSource(lookup, base.map_frame, said, drifts=base.drifts)
 
     def _from_tree(self, *, required: bool) -> PoseSource | NoPoses:
         """Poses from transforms alone: a fixed frame, a chain that moves, and the camera or a base on the way to it."""
@@ -193,7 +206,9 @@ class PoseFinder:
         if not tree.knows(frame):
             facts.append(f"it does not know {frame!r}, but {', '.join(tree.transforms.frames)}")
             if frame == self.camera_frame:
-                facts.append(f"that is the frame of {self.trees.image_topic}; --camera-frame may name another")
+                near = get_close_matches(frame, tree.transforms.frames, n=1)
+                other = f"--camera-frame {near[0]}" if near else "--camera-frame may name another"
+                facts.append(f"that is the frame of {self.trees.image_topic}: {other}")
         if not tree.has_static:
             facts.append(f"there is no {tree.name}_static, which an earlier part of the recording may have")
         return f" ({'; '.join(facts)})" if facts else ""
@@ -201,7 +216,7 @@ class PoseFinder:
 
 def _of_tree(tree: Tree, map_frame: str, child: str, child_from_camera: Pose) -> PoseSource:
     return PoseSource(
-        lambda stamp: _then(tree.transforms.at(map_frame, child, stamp), child_from_camera),
+        lambda stamp: tree.transforms.lookup(map_frame, child, stamp) @ child_from_camera,
         map_frame,
         f"transforms {map_frame} -> {child} of {tree.name}",
         drifts=_wanders(map_frame),
@@ -223,7 +238,3 @@ def _last(frame: str) -> str:
 
 def _wanders(frame: str) -> bool:
     return _last(frame).startswith("odom")
-
-
-def _then(map_from_base: Pose | None, base_from_camera: Pose | None) -> Pose | None:
-    return None if map_from_base is None or base_from_camera is None else map_from_base @ base_from_camera

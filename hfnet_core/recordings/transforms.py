@@ -22,6 +22,10 @@ from hfnet_core.geometry import Pose
 __all__ = ["TimedPoses", "TransformBuffer", "TransformError"]
 
 
+class TransformError(HFNetError):
+    """A transform is impossible, not known, or not at that time."""
+
+
 @dataclass(frozen=True, eq=False)
 class TimedPoses:
     """Poses a_from_b at strictly increasing times.
@@ -63,28 +67,31 @@ class TimedPoses:
         None before the first and after the last sample (never extrapolated), and between samples that are further apart
         than max_gap_s or have a gap between them.
         """
+        try:
+            return self.lookup(stamp_ns, max_gap_s)
+        except TransformError:
+            return None
+
+    def lookup(self, stamp_ns: int, max_gap_s: float) -> Pose:
+        """`at`, but raises TransformError saying why there is none."""
         after = int(np.searchsorted(self.stamps_ns, stamp_ns))
-        if after == len(self):
-            return None
-        if self.stamps_ns[after] == stamp_ns:
+        if after < len(self) and self.stamps_ns[after] == stamp_ns:
             return self.pose(after)
-        if after == 0:
-            return None
+        if after in (0, len(self)):
+            first_s, last_s = (self.stamps_ns[[0, -1]] / 1e9).tolist() if len(self) else (0.0, 0.0)
+            raise TransformError(f"poses are from {first_s:.3f} to {last_s:.3f} s, none is at {stamp_ns / 1e9:.3f} s")
         before = after - 1
         gap_ns = int(self.stamps_ns[after] - self.stamps_ns[before])
         first_gap = int(np.searchsorted(self.gaps_ns, self.stamps_ns[before], side="right"))
         interrupted = first_gap < len(self.gaps_ns) and self.gaps_ns[first_gap] < self.stamps_ns[after]
         if gap_ns > max_gap_s * 1e9 or interrupted:
-            return None
+            lost = ", where a pose is missing" if interrupted else ""
+            raise TransformError(f"poses have a gap of {gap_ns / 1e9:.3f} s at {stamp_ns / 1e9:.3f} s{lost}")
         share = int(stamp_ns - self.stamps_ns[before]) / gap_ns
         first = Rotation.from_quat(self.quats_xyzw[before])
         step = (first.inv() * Rotation.from_quat(self.quats_xyzw[after])).as_rotvec()
         rotation = (first * Rotation.from_rotvec(share * step)).as_matrix()
         return Pose(rotation, (1 - share) * self.translations[before] + share * self.translations[after])
-
-
-class TransformError(HFNetError):
-    """A transform is impossible, not known, or not at that time."""
 
 
 @dataclass(eq=False)
@@ -119,15 +126,14 @@ class _Edge:
         rows = range(max(after - 1, 0), min(after + 1, len(stamps)))
         pair = TimedPoses.from_samples((stamps[row], self.poses[row]) for row in rows)
         found = pair.at(stamp_ns, max_gap_s)
-        if found is None and _same(self.poses[rows[0]], self.poses[rows[-1]]):
+        if found is not None:
+            return found
+        if _same(self.poses[rows[0]], self.poses[rows[-1]]):
             return self.poses[rows[0]]  # what did not change has not moved in between
-        if found is None:
-            gap_s = (stamps[rows[-1]] - stamps[rows[0]]) / 1e9
-            raise TransformError(
-                f"the transform from {self.child!r} to {self.parent!r} has a gap of {gap_s:.3f} s at "
-                f"{stamp_ns / 1e9:.3f} s"
-            )
-        return found
+        gap_s = (stamps[rows[-1]] - stamps[rows[0]]) / 1e9
+        raise TransformError(
+            f"the transform from {self.child!r} to {self.parent!r} has a gap of {gap_s:.3f} s at {stamp_ns / 1e9:.3f} s"
+        )
 
 
 def _same(one: Pose, other: Pose) -> bool:

@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.files import written_whole
+from hfnet_core.files import read_text, written_whole
 from hfnet_core.geometry import Pose
 
 __all__ = ["TumRow", "parse_pose", "read_tum", "stamp_ns", "write_tum"]
+
+
+_LATEST_NS = 2**63 - 1
+_MAX_DIGITS = 64  # of a stamp
+_FARTHEST_M = 1e9
+_LARGEST_QUAT, _SMALLEST_QUAT = 1e6, 1e-6  # of a quaternion, which is made one of length 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +35,8 @@ def read_tum(path: Path) -> list[TumRow]:
 
     Raises DatasetError naming file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: poses cannot be read ({type(error).__name__}); pass a TUM text file") from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "poses as a TUM text file").splitlines(), start=1):
         fields = line.split("#", 1)[0].replace(",", " ").split()
         if not fields:
             continue
@@ -50,18 +52,36 @@ def read_tum(path: Path) -> list[TumRow]:
 
 
 def stamp_ns(text: str) -> int:
-    """Seconds in decimal notation to nanoseconds without the loss of a float."""
+    """Seconds in decimal notation to nanoseconds without the loss of a float.
+
+    Raises ValueError for what is no number or no time that a message could bear (signed 64 bits of nanoseconds).
+    """
+    found = _exact_ns(text)
+    if not -_LATEST_NS <= found <= _LATEST_NS:
+        raise ValueError(f"stamp {text[:40]} is no time")
+    return found
+
+
+def _exact_ns(text: str) -> int:
     whole, _, fraction = text.partition(".")
-    if whole.lstrip("-").isdigit() and (fraction.isdigit() or not fraction):
+    digits = whole.removeprefix("-")
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"stamp {text[:40]}... is no time")
+    if text.isascii() and digits.isdigit() and (fraction.isdigit() or not fraction):
         sign = -1 if whole.startswith("-") else 1
         return int(whole) * 10**9 + sign * int((fraction + "0" * 9)[:9])
-    return round(float(text) * 1e9)
+    seconds = float(text)
+    if not abs(seconds) * 1e9 <= _LATEST_NS:  # False for NaN
+        raise ValueError(f"stamp {text} is no time")
+    return round(seconds * 1e9)
 
 
 def _pose(values: Sequence[str]) -> Pose:
     numbers = np.array([float(value) for value in values])
-    if not np.isfinite(numbers).all() or not np.any(numbers[3:]):
-        raise ValueError(f"pose {' '.join(values)} is not finite or has a zero quaternion")
+    if not (np.abs(numbers[:3]) <= _FARTHEST_M).all() or not (np.abs(numbers[3:]) <= _LARGEST_QUAT).all():
+        raise ValueError(f"pose {' '.join(values)} is not finite or too large")
+    if np.linalg.norm(numbers[3:]) < _SMALLEST_QUAT:
+        raise ValueError(f"pose {' '.join(values)} has a zero quaternion")
     return Pose.from_quat_xyzw(numbers[3:], numbers[:3])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from hfnet_core.errors import ModelError
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.onnx_graph import build_onnx, save_onnx
+from hfnet_core.files import whole_file
 from hfnet_core.training.checkpoint import load_checkpoint
 from hfnet_core.training.network import HFNet
 
@@ -40,12 +40,8 @@ class Parity:
 
 def save_variables(variables: Mapping[str, NDArray[np.float32]], path: Path) -> None:
     """Write named variables to an npz, atomically."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
+    with whole_file(path) as temporary:
         np.savez(temporary, **dict(variables))  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_parity(network: HFNet, model: Path) -> Parity:
@@ -80,13 +76,9 @@ def export_checkpoint(checkpoint: Path, output: Path, *, name: str, version: str
     network = load_checkpoint(checkpoint).build_network()
     model = build_onnx(network.variables(), network.spec, name=name, version=version, licence=licence, subpixel=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
-    try:
+    with whole_file(output) as partial:
         save_onnx(model, partial)
         parity = check_parity(network, partial)
         if not parity.worst <= TOLERANCE:
             raise ModelError(f"{checkpoint}: ONNX Runtime is off by {parity.worst:.2g} > {TOLERANCE}; not written")
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
     return parity

@@ -58,6 +58,33 @@ class ImageMessage:
         return decode_compressed_image(self.message) if self.compressed else decode_raw_image(self.message)
 
 
+def image_topic(node: Node, config: NodeConfig, camera: str) -> str:
+    """The topic of a camera's images as it is after remapping, without what the transport appends.
+
+    Whoever remaps the image remaps its transports, as in image_transport; a transport remapped by itself counts too.
+    """
+    base = topic_of(camera, config.image_topic)
+    if config.image_transport == "compressed":
+        compressed = base + "/compressed"
+        if _is_remapped(node, compressed):
+            return str(node.resolve_topic_name(compressed)).removesuffix("/compressed")
+    return str(node.resolve_topic_name(base))
+
+
+def info_topic(node: Node, config: NodeConfig, camera: str) -> str:
+    """The topic of a camera's calibration: as set, as remapped, or beside its images."""
+    if config.camera_info_topic:
+        return topic_of(camera, config.camera_info_topic)
+    usual = topic_of(camera, "camera_info")
+    if _is_remapped(node, usual):
+        return usual
+    return image_topic(node, config, camera).rpartition("/")[0] + "/camera_info"
+
+
+def _is_remapped(node: Node, topic: str) -> bool:
+    return bool(node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True))
+
+
 class ImageSubscription:
     """Images of a camera, the newest only."""
 
@@ -65,7 +92,7 @@ class ImageSubscription:
         self._node = node
         compressed = config.image_transport == "compressed"
         reliability = ReliabilityPolicy[config.image_reliability.upper()]
-        topic = topic_of(camera, config.image_topic) + ("/compressed" if compressed else "")
+        topic = image_topic(node, config, camera) + ("/compressed" if compressed else "")
 
         def callback(message: Any) -> None:
             receive(ImageMessage(message, compressed, now_ns(node), time.perf_counter()))
@@ -92,7 +119,7 @@ class Calibration:
         self._error = ""
         self.frame_id = ""
         self._subscription = node.create_subscription(
-            CameraInfo, topic_of(camera, config.camera_info_topic), self.receive, qos_profile_sensor_data
+            CameraInfo, info_topic(node, config, camera), self.receive, qos_profile_sensor_data
         )
         self.topic = self._subscription.topic_name
 

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 from pages import PAGES, ROOT, Block, blocks
+from wall import CAMERA, wall_bag
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.features.backends.opening import open_backend
@@ -19,13 +19,10 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.recordings.bags import Bag
-from hfnet_core.synthetic import walk
 
 pytestmark = [pytest.mark.xdist_group("documents"), pytest.mark.timeout(900)]  # one copy, one map, for all of them
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-CAMERA = walk.CAMERA.scaled(320, 240)
-FIRST_STEPS = walk.Path(walk.MAP_PASS.path.waypoints[:5], speed_m_s=1.1, turn_deg_s=42.0, height_m=1.62)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +37,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for name, day, every in (("drive1", walk.MAP_PASS, 4), ("drive2", walk.QUERY_PASS, 10)):
-        own = FIRST_STEPS if name == "drive1" else walk.Path(day.path.waypoints[2:5], 1.25, 85.0, 1.46)
-        walk.record(replace(day, path=own, covered_s=()), folder / name, camera=CAMERA, every=every)
+    for name, shifts in (("drive1", range(0, 321, 40)), ("drive2", range(20, 301, 80))):
+        wall_bag(folder / name, shifts)
         shutil.move(folder / name / f"{name}.mcap", folder / f"{name}.mcap")
         shutil.rmtree(folder / name)
     extractor = Extractor(open_backend(), MapBuildConfig().extraction)
@@ -50,7 +46,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Bag(folder / "drive2.mcap") as bag:
         (folder / "photos").mkdir()
         for frame in bag.frames():
-            cv2.imwrite(str(folder / "photos" / f"{frame.index:03d}.jpg"), frame.image[..., ::-1])
+            cv2.imwrite(str(folder / "photos" / f"{frame.index:03d}.jpg"), frame.image)
     shutil.copy2(folder / "photos" / "001.jpg", folder / "photo.jpg")
     (folder / "queries.txt").write_text(
         f"001.jpg {CAMERA.model} {CAMERA.width} {CAMERA.height} {' '.join(map(str, CAMERA.params))}\n"

@@ -8,7 +8,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,7 +40,14 @@ def stand_ins(monkeypatch):
     """Recording stand-ins for launch and launch_ros."""
     provided = {
         "launch": ("LaunchDescription",),
-        "launch.actions": ("DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction", "Shutdown"),
+        "launch.actions": (
+            "DeclareLaunchArgument",
+            "IncludeLaunchDescription",
+            "OpaqueFunction",
+            "RegisterEventHandler",
+            "Shutdown",
+        ),
+        "launch.event_handlers": ("OnProcessExit",),
         "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
         "launch.substitutions": ("PathJoinSubstitution",),
         "launch_ros": (),
@@ -66,36 +73,68 @@ def started(launch_file: dict[str, Any], **given: str) -> list[Any]:
     return launch_file["localization"]({**defaults, "params_file": "params.yaml", **given})
 
 
+@pytest.fixture
+def installed(launch_file, monkeypatch):
+    """Every package is."""
+    names = launch_file["localization"].__globals__
+    monkeypatch.setitem(names, "get_package_prefix", lambda package: f"/opt/{package}")
+
+
 def test_every_argument_is_declared_with_a_description(launch_file):
     entities = launch_file["generate_launch_description"]().args[0]
     declared = [entity for entity in entities if type(entity).__name__ == "DeclareLaunchArgument"]
     assert [entity.args[0] for entity in declared] == list(launch_file["ARGUMENTS"])
     assert all(entity.kwargs["description"] for entity in declared)
     assert set(launch_file["PARAMETERS"]) <= set(launch_file["ARGUMENTS"])
-    assert set(launch_file["PARAMETERS"].values()) <= NAMES
+    assert set(launch_file["PARAMETERS"].values()) <= NAMES | {"use_sim_time"}
 
 
-def test_node_starts_by_itself_with_the_arguments_that_were_given(launch_file):
-    (node,) = started(launch_file, map="kitchen.hfmap", image="/front/image_raw", namespace="robot1")
+def test_only_what_was_given_overrides_the_parameters_file(launch_file):
+    (node,) = started(launch_file)
+    assert node.kwargs["parameters"] == ["params.yaml", {}]
     assert node.kwargs["executable"] == "localization_node"
     assert (REPOSITORY / "hfnet_ros/executables/localization_node").exists()
+    (node,) = started(launch_file, map="kitchen.hfmap", image="/front/image_raw", namespace="robot1", autostart="FALSE")
     assert node.kwargs["namespace"] == "robot1"
-    file, overrides = node.kwargs["parameters"]
-    assert file == "params.yaml"
-    assert overrides == {
-        "map_file": "kitchen.hfmap", "image_topic": "/front/image_raw", "camera_info_topic": "/front/camera_info",
-        "use_sim_time": False, "autostart": True,
-    }  # fmt: skip
+    overrides = {"map_file": "kitchen.hfmap", "image_topic": "/front/image_raw", "autostart": False}
+    assert node.kwargs["parameters"] == ["params.yaml", overrides]
 
 
-def test_a_lifecycle_manager_takes_over(launch_file):
+def test_the_node_starts_by_itself_where_nobody_says_otherwise(launch_file):
+    """As the first of all arguments: launch_ros puts what including files set behind them, then the parameters."""
+    (node,) = started(launch_file)
+    assert node.kwargs["arguments"] == ["--ros-args", "-p", "autostart:=true"]
+    (node,) = started(launch_file, log_level="debug")
+    assert node.kwargs["arguments"][-2:] == ["--log-level", "debug"]
+
+
+def test_a_switch_is_true_or_false(launch_file):
+    with pytest.raises(RuntimeError, match="use_sim_time:=soon"):
+        started(launch_file, use_sim_time="soon")
+
+
+def test_a_lifecycle_manager_takes_over(launch_file, installed):
     node, manager = started(launch_file, map="kitchen.hfmap", use_lifecycle_manager="true", use_sim_time="true")
     assert node.kwargs["parameters"][1]["autostart"] is False
     assert manager.kwargs["package"] == "nav2_lifecycle_manager"
     (parameters,) = manager.kwargs["parameters"]
-    assert parameters["node_names"] == [node.kwargs["name"]]
-    assert parameters["bond_timeout"] == 0.0
-    assert parameters["use_sim_time"] is True
+    assert parameters == {
+        "node_names": [node.kwargs["name"]],
+        "autostart": True,
+        "bond_timeout": 0.0,
+        "use_sim_time": True,
+    }
+    _, manager = started(launch_file, use_lifecycle_manager="true", bond_timeout="4", autostart="false")
+    (parameters,) = manager.kwargs["parameters"]
+    assert parameters == {"node_names": ["localization"], "autostart": False, "bond_timeout": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("argument", "package"), [("rviz", "rviz2"), ("use_lifecycle_manager", "nav2_lifecycle_manager")]
+)
+def test_nothing_starts_when_a_package_is_missing(launch_file, argument, package):
+    with pytest.raises(RuntimeError, match=f"{argument}:=true needs the package {package}, which is not installed"):
+        started(launch_file, **{argument: "true"})
 
 
 def test_replay_starts_all_three_and_passes_only_arguments_that_exist(stand_ins, launch_file):
@@ -108,6 +147,14 @@ def test_replay_starts_all_three_and_passes_only_arguments_that_exist(stand_ins,
     nodes = {entity.kwargs["executable"]: entity for entity in entities if type(entity).__name__ == "Node"}
     assert set(nodes) == {"player", "evaluate"}
     assert type(nodes["evaluate"].kwargs["on_exit"]).__name__ == "Shutdown"
+    (handler,) = (entity for entity in entities if type(entity).__name__ == "RegisterEventHandler")
+    failed = handler.args[0].kwargs["on_exit"]
+    running, ending = SimpleNamespace(is_shutdown=False), SimpleNamespace(is_shutdown=True)
+    lost, well = (SimpleNamespace(process_name="player-3", returncode=code) for code in (2, 0))
+    assert failed(well, running) is None
+    assert failed(lost, ending) is None  # launch itself ended it
+    with pytest.raises(RuntimeError, match="player-3 ended with status 2"):
+        failed(lost, running)
     for name, node in nodes.items():
         assert (REPOSITORY / "hfnet_ros/executables" / name).exists()
         parser = importlib.import_module(f"hfnet_ros.{name}")._parser()
@@ -132,13 +179,20 @@ def test_rviz_shows_topics_that_the_node_publishes(launch_file):
     assert shown == {f"/localization/{name}" for name in launch_file["SHOWN"]}
 
 
-def test_rviz_follows_the_node_into_its_namespace(launch_file):
-    defaults = {name: value for name, (value, _) in launch_file["ARGUMENTS"].items()}
-    assert launch_file["view"](defaults) == []
-    (plain,) = launch_file["view"]({**defaults, "rviz": "true"})
+def test_rviz_follows_the_node_into_its_namespace(launch_file, installed):
+    _, plain = started(launch_file, rviz="true")
     assert plain.kwargs["remappings"] == []
-    (node,) = launch_file["view"]({**defaults, "rviz": "true", "namespace": "robot1"})
-    remapped = dict(node.kwargs["remappings"])
+    assert plain.kwargs["parameters"] == []
+    _, view = started(launch_file, rviz="true", namespace="robot1", use_sim_time="true")
+    remapped = dict(view.kwargs["remappings"])
     assert remapped["/localization/pose"] == "/robot1/localization/pose"
     assert remapped["/initialpose"] == "/robot1/initialpose"
     assert len(remapped) == len(launch_file["SHOWN"]) + 1
+    assert view.kwargs["parameters"] == [{"use_sim_time": True}]
+
+
+def test_rviz_shows_the_map_frame_that_the_node_was_given(launch_file, installed):
+    _, plain = started(launch_file, rviz="true")
+    assert "-f" not in plain.kwargs["arguments"]
+    _, view = started(launch_file, rviz="true", global_frame_id="hall")
+    assert view.kwargs["arguments"][-2:] == ["-f", "hall"]

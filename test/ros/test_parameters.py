@@ -128,7 +128,8 @@ def test_yaml_is_generated_and_equals_the_defaults():
     text = CONFIG.read_text()
     assert text == example_yaml(), "run `python -m hfnet_ros.parameters > config/localization.yaml`"
     only_overrides = yaml.safe_load(text)["/**"]["ros__parameters"]
-    assert only_overrides == {"use_sim_time": False}
+    assert only_overrides == {"parameters_of": "hfnet_ros"}
+    assert "parameters_of" not in {name for name, _, _ in parameter_names()}
     uncommented = "\n".join(line.replace("    # ", "    ", 1) for line in text.splitlines() if not line.startswith("#"))
     values = yaml.safe_load(uncommented)["/**"]["ros__parameters"]
     for name, _, item in parameter_names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from hfnet_core.errors import BackendError, ModelError, first_line
 from hfnet_core.features.backends.protocol import DenseOutputs, check_dense, check_gray
+from hfnet_core.features.network.model_file import ModelFile, parse_file, read_model_file
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.types import Float32
 
@@ -20,6 +22,8 @@ except ImportError as error:
     raise BackendError("onnxruntime is not installed; pip install onnxruntime") from error
 
 __all__ = ["OUTPUTS", "OnnxRuntimeBackend", "available_cores"]
+
+_log = logging.getLogger(__name__)
 
 OUTPUTS = ["scores", "descriptors", "global_descriptor"]
 _FAILURES: tuple[type[Exception], ...] = tuple(
@@ -37,16 +41,19 @@ class OnnxRuntimeBackend:
     """
 
     def __init__(self, model: Path, threads: int = 0) -> None:
-        if not model.is_file():
-            raise ModelError(f"{model}: no such model file; train one with `hfnet train` or give the path of another")
         self._path = model
-        self._load(str(model), str(model), threads)
+        self._load(read_model_file(model), str(model), threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process: the same network on one thread, wherever its file is."""
-        return _sent, (self._path.read_bytes(), str(self._path))
+        return _sent, (read_model_file(self._path), str(self._path))
 
-    def _load(self, model: str | bytes, source: str, threads: int) -> None:
+    def _load(self, model: bytes, source: str, threads: int) -> None:
+        parsed = parse_file(model, source)
+        self._info = ModelInfo.from_metadata(parsed.metadata, source)
+        _check_signature(parsed, self._info, source)
+        if not parsed.check_digest(source):
+            _log.warning("%s: has no digest of its weights, damage to them would go unnoticed; export it again", source)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # failures reach the caller as exceptions
         options.intra_op_num_threads = threads or available_cores()
@@ -57,8 +64,6 @@ class OnnxRuntimeBackend:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _FAILURES as error:
             raise ModelError(f"{source}: not a readable ONNX model ({first_line(error)}); export it again") from error
-        self._info = ModelInfo.from_metadata(session.get_modelmeta().custom_metadata_map, source)
-        _check_signature(session, self._info, source)
         self._session: Any = session
         self._threads = options.intra_op_num_threads
 
@@ -104,10 +109,10 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _check_signature(session: Any, info: ModelInfo, source: str) -> None:
+def _check_signature(model: ModelFile, info: ModelInfo, source: str) -> None:
     """Raise ModelError unless the graph is the one its metadata tells of."""
-    inputs = [value.name for value in session.get_inputs()]
-    sizes = {value.name: value.shape[-1] for value in session.get_outputs() if value.shape}
+    inputs = list(model.inputs)
+    sizes = {name: shape[-1] for name, shape in model.outputs.items() if shape}
     if inputs != ["image"] or not sizes.keys() >= set(OUTPUTS):
         raise ModelError(
             f"{source}: inputs {inputs} and outputs {sorted(sizes)} are not those of an HF-Net; export it again"

@@ -72,7 +72,8 @@ def quantized_by_bag(
 
 def _images(extractor: Extractor, bag: Path, count: int, image_topic: str | None) -> Iterator[Float32]:
     """Gray images as the network sees them, spread evenly over the recording."""
-    with Bag(bag, BagOptions(image_topic=image_topic)) as recording:
+    options = BagOptions(image_topic=image_topic, camera_optional=True, poses_wanted=False)  # images are all it takes
+    with Bag(bag, options) as recording:
         wanted = min(len(recording), count + -(-count // (_TEST_EVERY - 1)))  # and those kept for the measurement
         chosen = np.unique(np.linspace(0, len(recording) - 1, wanted).astype(int))
         for frame in recording.frames(chosen.tolist()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -19,6 +20,8 @@ __all__ = ["MODEL_FORMAT", "NORMALISATION", "ModelInfo", "hash_variables"]
 MODEL_FORMAT = 1  # raised when the graph's inputs, outputs or arithmetic change
 NORMALISATION = "(gray-128)/128"  # done inside the graph; the input is gray 0..255
 _PREFIX = "hfnet."
+_HASH = re.compile(r"[0-9a-f]{64}")
+_LARGEST = {"local_dim": 4096, "global_dim": 65536, "clusters": 4096, "intermediate_dim": 4096}
 _SAMPLING = {True: "corner-aligned", False: "cell-centres"}
 
 
@@ -67,9 +70,9 @@ class ModelInfo:
             normalisation = metadata[_PREFIX + "normalisation"]
             sampling = metadata[_PREFIX + "sampling"]
             spec, subpixel = _spec(json.loads(values["spec"])), json.loads(values["subpixel"])
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{source}: damaged model metadata ({error}); export it again") from error
-        if type(subpixel) is not bool or len(values["model_hash"]) != 64:
+        if type(subpixel) is not bool or not _HASH.fullmatch(values["model_hash"]):
             raise ModelError(f"{source}: damaged model metadata (subpixel or model_hash); export it again")
         if normalisation != NORMALISATION or sampling != _SAMPLING[spec.corner_aligned]:
             raise ModelError(
@@ -86,8 +89,8 @@ def _spec(values: Any) -> NetworkSpec:
     if not isinstance(values, dict) or values.keys() != types.keys():
         raise ValueError(f"spec {values!r}")
     for name, kind in types.items():
-        low = 0 if name == "intermediate_dim" else 1
-        if type(values[name]) is not kind or (kind is int and values[name] < low):
+        low, high = 0 if name == "intermediate_dim" else 1, _LARGEST.get(name, 1)
+        if type(values[name]) is not kind or (kind is int and not low <= values[name] <= high):
             raise ValueError(f"spec {name}={values[name]!r}")
     return NetworkSpec(**values)
 

@@ -8,7 +8,6 @@ data-dependent shapes), so that other runtimes can take the same file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from hfnet_core.errors import ModelError
+from hfnet_core.errors import DatasetError, ModelError
 from hfnet_core.features.network.architecture import (
     BATCH_NORM_EPSILON,
     DETECTOR_CELL,
@@ -30,7 +29,9 @@ from hfnet_core.features.network.architecture import (
     variable_shapes,
 )
 from hfnet_core.features.network.graph_writer import IR_VERSION, OPSET, GraphWriter
+from hfnet_core.features.network.model_file import DIGEST, parse_file
 from hfnet_core.features.network.model_info import ModelInfo, hash_variables
+from hfnet_core.files import whole_file
 
 __all__ = ["build_onnx", "check_variables", "save_onnx"]
 
@@ -89,15 +90,22 @@ def check_variables(variables: Variables, spec: NetworkSpec) -> None:
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> None:
-    """Write the model; an existing file is replaced only once the new one is complete."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write the model with a digest of its tensors (see model_file.py), by which readers notice damage.
+
+    An existing file is replaced only once the new one is complete. Raises ModelError.
+    """
+    stamped = onnx.ModelProto()
+    stamped.CopyFrom(model)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    properties[DIGEST] = parse_file(model.SerializeToString(), str(path)).digest
+    helper.set_model_props(stamped, properties)
     try:
-        partial.write_bytes(model.SerializeToString(deterministic=True))
-        partial.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(stamped.SerializeToString(deterministic=True))
     except OSError as error:
         raise ModelError(f"{path}: cannot write the model ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    except DatasetError as error:
+        raise ModelError(f"cannot write the model: {error}") from error
 
 
 class _Graph(GraphWriter):

@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, ModelError
+from hfnet_core.features.network.protobuf import fields, varint
+from hfnet_core.files import read_file
+from hfnet_core.limits import TEXT
 
 __all__ = ["TensorFlowCheckpoint", "checkpoint_prefix"]
 
 _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _FOOTER_BYTES = 48
 _TRAILER_BYTES = 5  # compression type and checksum after each block
-_MAX_INDEX_BYTES = 64 << 20  # the released one has 14 kB
 _SLICE = b"\0"  # starts the keys of parts of partitioned variables, which have an entry of their own as well
 _FLOAT32 = 1  # DataType.DT_FLOAT
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
@@ -53,12 +55,7 @@ class TensorFlowCheckpoint:
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         index = _with_suffix(prefix, ".index")
-        try:
-            if index.stat().st_size > _MAX_INDEX_BYTES:
-                raise ModelError(f"{index}: larger than {_MAX_INDEX_BYTES >> 20} MB; not a checkpoint's index")
-            content = index.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{index}: cannot be read ({error.strerror}); give a checkpoint's prefix") from error
+        content = read_file(index, TEXT, ModelError, "a checkpoint's index")
         try:
             table = dict(_table(content))
             self._shards = _shard_count(table.pop(b"", None))
@@ -143,8 +140,8 @@ def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _handle(data: bytes, position: int) -> tuple[int, int, int]:
-    offset, position = _varint(data, position)
-    size, position = _varint(data, position)
+    offset, position = varint(data, position)
+    size, position = varint(data, position)
     return offset, size, position
 
 
@@ -162,9 +159,9 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
     limit = end - 4 * (restarts + 1)
     key, position = b"", offset
     while position < limit:
-        shared, position = _varint(content, position)
-        own, position = _varint(content, position)
-        length, position = _varint(content, position)
+        shared, position = varint(content, position)
+        own, position = varint(content, position)
+        length, position = varint(content, position)
         if shared > len(key) or position + own + length > limit:
             raise ValueError("damaged (an entry reaches beyond its block)")
         key = key[:shared] + content[position : position + own]
@@ -187,48 +184,11 @@ def _unmasked(stored: int) -> int:
     return (rotated << 15 | rotated >> 17) & 0xFFFFFFFF
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A base-128 number of at most 64 bits, and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            raise ValueError("truncated or damaged (a number is cut off)")
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-    raise ValueError("damaged (a number has more than 64 bits)")
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Fields of a protobuf message as (number, integer value, bytes value); the one that does not apply is empty."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, position = _varint(message, position)
-            yield number, value, b""
-            continue
-        if wire not in (1, 2, 5):
-            raise ValueError(f"damaged (protobuf wire type {wire})")
-        if wire == 2:
-            length, position = _varint(message, position)
-        else:
-            length = 8 if wire == 1 else 4
-        chunk = message[position : position + length]
-        if len(chunk) < length:
-            raise ValueError("damaged (a message is cut off)")
-        position += length
-        yield number, 0 if wire == 2 else int.from_bytes(chunk, "little"), chunk
-
-
 def _shard_count(header: bytes | None) -> int:
     """Number of data files, from the BundleHeaderProto."""
     if header is None:
         raise ValueError("not a TensorFlow checkpoint (its index has no header)")
-    values = {number: value for number, value, _ in _fields(header)}
+    values = {number: value for number, value, _ in fields(header)}
     if values.get(2, 0) != 0:
         raise ValueError("written on a big-endian machine, which is not supported")
     if not 1 <= values.get(1, 0) <= 99999:
@@ -241,7 +201,7 @@ def _entry(message: bytes) -> _Entry:
     numbers = {1: 0, 3: 0, 4: 0, 5: 0, 6: 0}
     shape: tuple[int, ...] | None = ()
     sliced = False
-    for number, value, chunk in _fields(message):
+    for number, value, chunk in fields(message):
         if number == 2:
             shape = _shape(chunk)
         elif number == 7:
@@ -251,12 +211,12 @@ def _entry(message: bytes) -> _Entry:
     return _Entry(numbers[1], shape, numbers[3], numbers[4], numbers[5], numbers[6], sliced)
 
 
-def _shape(message: bytes) -> tuple[int, ...] | None:
+def _shape(message: bytes | memoryview) -> tuple[int, ...] | None:
     """A TensorShapeProto; None for one of unknown rank or size."""
     sizes = []
-    for number, value, chunk in _fields(message):
+    for number, value, chunk in fields(message):
         if number == 3 and value:
             return None
         if number == 2:
-            sizes.append(next((size for field, size, _ in _fields(chunk) if field == 1), 0))
+            sizes.append(next((size for field, size, _ in fields(chunk) if field == 1), 0))
     return tuple(sizes)

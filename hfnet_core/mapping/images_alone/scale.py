@@ -42,12 +42,16 @@ class Scale:
     pairs: int
 
 
-def require_scale_source(config: MapBuildConfig, what: str, *, has_odometry: bool) -> None:
-    """Raises ConfigError where nothing would tell how large a place is that images alone (`what`) show."""
+def require_scale_source(config: MapBuildConfig, what: str, *, has_odometry: bool, why: str = "") -> None:
+    """Raises ConfigError where nothing would tell how large a place is that images alone (`what`) show.
+
+    why: there is no odometry.
+    """
     if not (has_odometry or config.scale_free or known_distance(config.known_distance)):
+        found = f"no poses ({why})" if why else "no poses"
         raise ConfigError(
-            f"{what}: no poses, and images alone show no scale: pass --poses FILE (TUM), or --known-distance 'IMAGE_A "
-            "IMAGE_B METRES' between two cameras, or accept arbitrary metres with --scale-free"
+            f"{what}: {found}, and images alone show no scale: pass --poses FILE (TUM); or `hfnet map build` with "
+            "--known-distance 'IMAGE_A IMAGE_B METRES' between two cameras, or --scale-free for arbitrary metres"
         )
 
 

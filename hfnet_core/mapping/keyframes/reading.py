@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -25,6 +26,7 @@ from hfnet_core.mapping.keyframes.workers import Done, Pending, in_order
 from hfnet_core.mapping.keyframes.workspace import Workspace, key_of
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.containers.checksums import has_checksums
 from hfnet_core.types import Camera, Features
 
 __all__ = [
@@ -38,7 +40,10 @@ __all__ = [
     "read_keyframes",
 ]
 
+NO_CHECKSUMS = "none: damage to the recording may have gone unnoticed"
 OWN_FRAME = "map"  # of maps whose frame is made here
+_FEWEST_POSED = 2  # of images, where others have none: a map takes two
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -163,6 +168,8 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     }
     if posed is not None:
         summary["images_with_pose"] = posed
+    if not has_checksums(bag.path):
+        summary["checksums"] = NO_CHECKSUMS
     # Freed of its drift it is no longer the frame of the odometry, which a robot keeps apart from its map's.
     freed = bag.poses_drift and (plan.drifting or plan.from_images)
     map_frame = bag.options.poses.map_frame or OWN_FRAME if freed else bag.map_frame
@@ -184,16 +191,25 @@ def _choose(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> tuple[list[int], 
 
 
 def _posed(bag: Bag, progress: Progress) -> list[FrameSummary]:
-    """The images that have a pose. Raises DatasetError where none has."""
-    out = []
+    """The images that have a pose. Raises DatasetError where next to none has."""
+    out: list[FrameSummary] = []
+    without: list[int] = []
     for frame in bag.frames():
         progress("choosing keyframes", frame.index + 1, len(bag))
         if frame.map_from_camera is not None:
             out.append(FrameSummary(frame.index, frame.map_from_camera, sharpness(frame.image)))
-    if not out:
+        else:
+            without.append(frame.stamp_ns)
+    if not without:
+        return out
+    said = f"{bag.path}: {len(without)} of {len(bag)} images have no pose at their stamp ({bag.pose_source})"
+    reason = bag.why_no_pose(without[len(without) // 2])
+    if len(out) < _FEWEST_POSED:
         raise DatasetError(
-            f"{bag.path}: none of {len(bag)} images has a pose at its stamp ({bag.pose_source}); do the clocks agree?"
+            f"{said}: {reason}; do the clocks agree? For a mount that never changes pass --base-from-camera 'x y z qx "
+            "qy qz qw'"
         )
+    _log.warning("%s and are left out: %s", said, reason)
     return out
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import hfnet_core
 from hfnet_core.cli.main import app
 from hfnet_core.cli.option_sets import BagArguments, with_option_sets
 from hfnet_core.errors import ConfigError, DatasetError
@@ -71,3 +73,12 @@ def test_values_for_each_camera_and_for_all() -> None:
         BagArguments(image_topic=["/l", "/r"]).of_one_camera()
     with pytest.raises(DatasetError, match="x y z qx qy qz qw"):
         BagArguments(base_from_camera=["1 2"]).options()
+
+
+def test_messages_about_bags_advise_only_options_that_every_command_has() -> None:
+    source = Path(hfnet_core.__file__).parent
+    known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(BagArguments)}
+    known |= {"--overwrite"}  # of `hfnet bag from-images`, which alone writes
+    for path in (source / "recordings").glob("*.py"):
+        advised = set(re.findall(r"--[a-z][a-z-]+", path.read_text(encoding="utf-8")))
+        assert advised <= known, path.name

@@ -42,6 +42,10 @@ def test_cameras_come_in_our_pixels(tmp_path: Path) -> None:
         ("a.jpg TAPE 640 480 500", "'TAPE' is no camera model"), ("a.jpg PINHOLE 640 480 500 320 240", "3 parameters"),
         ("a.jpg FOV 640 480 500 500 320 240 0.5", "FOV"),
         ("a.jpg PINHOLE 640 480 -500 500 320 240", "focal"),
+        ("a PINHOLE -1 480 1 1 1 1", "-1 is no side"), ("a PINHOLE 640.5 480 1 1 1 1", "640.5 is no side"),
+        ("a PINHOLE 18446744073709551616 480 500 500 320 240", "18446744073709551616 is no side"),
+        ("a PINHOLE 100000 100000 500 500 320 240", "more than the limit"),
+        ("a PINHOLE 640 480 inf 500 320 240", "not finite"), ("a PINHOLE 640 480 1e300 500 320 240", "too large"),
     ],
 )  # fmt: skip
 def test_lines_that_are_no_camera_are_named(tmp_path: Path, line: str, reason: str) -> None:
