@@ -23,7 +23,7 @@ from hfnet_core.types import FocalFit
 
 __all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
 
-SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "rms", "focal", "near")
+SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near")
 DENSE = (*SPARSE, "hits", "surprise", "contrast")
 _GENERIC = "generic"
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation

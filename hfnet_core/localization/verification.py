@@ -24,7 +24,9 @@ from hfnet_core.types import Float32
 __all__ = ["Witness", "verify"]
 
 _MOST = 250  # landmarks asked; more tell no better
-_APART_PX = 12.0  # from what the pose was fitted to, at the reference width
+# From what the pose was fitted to, at the reference width: further than what the fit explains by itself, and not so far
+# that somebody who stands in front of the rest of the place counts against it.
+_APART_PX, _NEAR_PX = 12.0, 64.0
 _AROUND_PX = 24.0  # where a landmark should not be found, at the reference width
 _RING = np.array([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y], np.float32)
 _CHANCE = 1.0 / (1 + len(_RING))
@@ -111,7 +113,8 @@ def _independent(
     landmarks, pixels = landmarks[visible], pixels[visible]
     fitted = support.pixels[support.views == number]
     if len(fitted) and len(pixels):
-        apart = cKDTree(fitted).query(pixels, distance_upper_bound=_APART_PX)[0] > _APART_PX
-        landmarks, pixels = landmarks[apart], pixels[apart]
+        distance = cKDTree(fitted).query(pixels, distance_upper_bound=_NEAR_PX)[0]
+        chosen = (distance > _APART_PX) & (distance < _NEAR_PX)
+        landmarks, pixels = landmarks[chosen], pixels[chosen]
     often = covisibility.seen_most(landmark_map, landmarks, _MOST)
     return landmarks[often], pixels[often]

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from hfnet_core.geometry import Pose
 from hfnet_core.types import Camera
 
-__all__ = ["Asked", "Frame", "families"]
+__all__ = ["WRONG_CALIBRATION", "Asked", "Frame", "families"]
 
 Image = NDArray[np.uint8]
+# Shows the place, as another camera would: what speaks against them is not the place.
+WRONG_CALIBRATION = ("cropped and enlarged", "another focal length", "four tiles of a quarter")
 _WRONG_FOCAL = (0.5, 1.5, 2.0)
 
 
@@ -60,10 +62,10 @@ def _of_frame(frame: Frame, other: Frame, cover: Image, rng: np.random.Generator
     yield Asked("mirrored", np.ascontiguousarray(image[:, ::-1]), camera, ())
     yield Asked("upside down in a mirror", np.ascontiguousarray(image[::-1]), camera, ())
     yield Asked("two images in one", _halves(image, other.image), camera, (*truth, other.map_from_camera))
-    yield Asked("four tiles of a quarter", _tiles(image), camera, ())
-    yield Asked("cropped and enlarged", _enlarged(image), camera, truth)
+    yield Asked(WRONG_CALIBRATION[2], _tiles(image), camera, ())
+    yield Asked(WRONG_CALIBRATION[0], _enlarged(image), camera, truth)
     factor = float(rng.choice(_WRONG_FOCAL))
-    yield Asked("another focal length", image, _times(camera, factor), truth)
+    yield Asked(WRONG_CALIBRATION[1], image, _times(camera, factor), truth)
 
 
 def _dark(image: Image, rng: np.random.Generator) -> Image:
