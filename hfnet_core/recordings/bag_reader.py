@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
-
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.extras import needed
 from hfnet_core.files import read_file
 from hfnet_core.limits import METADATA
 from hfnet_core.recordings.containers.decompression import TooLargeError, bound_rosbags
@@ -20,8 +19,17 @@ from hfnet_core.recordings.image_folder import images_of
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
-_ROS2 = get_typestore(Stores.ROS2_JAZZY)
-bound_rosbags()
+
+def _any_reader(path: Path) -> Any:
+    """rosbags' reader of a recording, bounded."""
+    bound_rosbags()
+    return needed("rosbags.highlevel").AnyReader([path], default_typestore=_ros2_types())
+
+
+@cache
+def _ros2_types() -> Any:
+    typesys = needed("rosbags.typesys")
+    return typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class BagReader:
         if (self.path / "metadata.yaml").exists():
             read_file(self.path / "metadata.yaml", METADATA)  # parsing more takes minutes
         with self._readable():
-            self._reader = AnyReader([self.path], default_typestore=_ROS2)
+            self._reader = _any_reader(self.path)
             self._reader.open()
         self.topics = tuple(self._summarize())
 
@@ -126,7 +134,7 @@ class BagReader:
         Messages of a rosbag1 are converted to today's definitions.
         """
         return self._read(
-            names, lambda raw, msgtype: bytes(raw if self._reader.is2 else _ROS2.ros1_to_cdr(raw, msgtype))
+            names, lambda raw, msgtype: bytes(raw if self._reader.is2 else _ros2_types().ros1_to_cdr(raw, msgtype))
         )
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, int, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from hfnet_core.errors import ConfigError, DatasetError, first_line
+from hfnet_core.extras import needed
 from hfnet_core.types import Camera
 
 __all__ = ["camera_from_calibration", "camera_from_file", "camera_from_info", "camera_info_fields", "is_uncalibrated"]
@@ -193,10 +194,8 @@ def guess_camera(width: int, height: int, encoded: bytes = b"") -> Camera:
 
 def _from_exif(encoded: bytes) -> float | None:
     """The focal length in pixels, by pycolmap's reading of EXIF and its list of sensors, or None."""
-    import pycolmap  # no part of what a robot runs
-
     with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
         file.write(encoded)
         file.flush()
-        camera = pycolmap.infer_camera_from_image(Path(file.name))
+        camera = needed("pycolmap").infer_camera_from_image(Path(file.name))
     return float(camera.params[0]) if camera.has_prior_focal_length else None

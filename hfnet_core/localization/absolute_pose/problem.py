@@ -1,9 +1,9 @@
 """Correspondences of a camera, or of several on one body, as errors in pixels that are nearly linear in the pose.
 
 The error of a pixel is taken to first order around its own ray f, where the camera's model has the derivative J: a
-point at Y in the camera's frame is off by J Y / (f . Y) pixels, which is about 1 % from the truth at 6 of 600 pixels. That
-is the same for every camera model, to the edge of a fisheye, and for every camera of a rig; numerator and denominator
-are linear in the entries of the pose, so that a product of matrices scores hundreds of poses.
+point at Y in the camera's frame is off by J Y / (f . Y) pixels, which is about 1 % from the truth at 6 of 600 pixels.
+That is the same for every camera model, to the edge of a fisheye, and for every camera of a rig; numerator and
+denominator are linear in the entries of the pose, so that a product of matrices scores hundreds of poses.
 """
 
 from __future__ import annotations
