@@ -75,6 +75,7 @@ setup(
         "eval": EVALUATION,
         "large": ["faiss-cpu>=1.9"],
         "distributed": ["dask>=2024.1", "distributed>=2024.1"],
+        "video": ["av>=12"],  # H.264 and H.265 in recordings
         "openvino": ["openvino>=2024.4"],
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,

@@ -14,7 +14,7 @@ from hfnet_core.types import Reason
 
 PAGE = Path("docs/trouble.md")
 # Methods whose first argument is the name of a problem.
-SAYING = {"problem", "_note", "note", "_complain", "complain", "_refuse", "refuse"}
+SAYING = {"problem", "note", "complain", "refuse", "_UnusableError"}
 NAMING = {"tag"}  # makes such a name of it, with the camera's
 
 
@@ -34,6 +34,8 @@ def literal(node: ast.expr | None) -> str:
         return literal(node.values[0]).strip()
     if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in NAMING and node.args:
         return literal(node.args[0])
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "rstrip":
+        return literal(node.func.value)
     return ""
 
 
@@ -45,6 +47,7 @@ def problems() -> set[str]:
 def stages() -> set[str]:
     """Names of laps, and keys of timings."""
     laps = {literal(call.args[0]) for name, call in calls("hfnet_core/localization") if name == "lap" and call.args}
+    laps |= {literal(call.args[0]) for name, call in calls("hfnet_ros/node") if name == "end" and call.args}
     keys = set()
     for path in (ROOT / "hfnet_ros/node").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

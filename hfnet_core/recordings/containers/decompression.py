@@ -12,19 +12,25 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
+import lz4.frame
+from rosbags.rosbag1 import reader as rosbag1
+from rosbags.rosbag2 import reader as rosbag2
+from rosbags.rosbag2 import storage_mcap
+
 from hfnet_core.errors import DatasetError
-from hfnet_core.extras import later, needed
 from hfnet_core.limits import ARCHIVE, CHUNK, Limit
 
-lz4_frame = later("lz4.frame")
-zstd = later("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 __all__ = ["TooLargeError", "bound_rosbags", "decompress"]
 
-_FORMATS: dict[str, tuple[Any, str]] = {
-    "zstd": (zstd, "ZstdDecompressor"),
-    "lz4": (lz4_frame, "LZ4FrameDecompressor"),
-    "bz2": (bz2, "BZ2Decompressor"),
+_FORMATS: dict[str, Callable[[], Any]] = {
+    "zstd": zstd.ZstdDecompressor,
+    "lz4": lz4.frame.LZ4FrameDecompressor,
+    "bz2": bz2.BZ2Decompressor,
 }
 
 
@@ -43,7 +49,7 @@ def decompress(data: bytes, kind: str, what: str) -> bytes:
     pieces: list[bytes] = []
     room, rest = CHUNK.value() + 1, data
     while rest or not pieces:
-        stream = getattr(*_FORMATS[kind])()
+        stream = _FORMATS[kind]()
         piece = stream.decompress(rest, max_length=room)
         pieces.append(piece)
         room -= len(piece)
@@ -90,8 +96,6 @@ def _of_chunk(kind: str) -> Callable[[bytes, int], bytes]:
 
 def bound_rosbags() -> None:
     """Bound decompression of chunks, messages and whole files in this process. Doing it twice changes nothing."""
-    storage_mcap = needed("rosbags.rosbag2.storage_mcap")
-    rosbag1, rosbag2 = needed("rosbags.rosbag1.reader"), needed("rosbags.rosbag2.reader")
     for kind in ("zstd", "lz4"):
         storage_mcap.DECOMPRESSORS[kind] = _of_chunk(kind)
     for kind in ("lz4", "bz2"):
