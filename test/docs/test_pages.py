@@ -12,8 +12,12 @@ from pages import PAGES, ROOT
 
 from hfnet_core import __version__
 from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.limits import LIMITS
+from hfnet_core.types import CAMERA_PARAMETERS
 
-FOLDERS = sorted(path.relative_to(ROOT) for path in (ROOT / "hfnet_core").glob("*/README.md"))
+FOLDERS = sorted(
+    path.relative_to(ROOT) for path in (*ROOT.glob("hfnet_core/*/README.md"), ROOT / "hfnet_ros/README.md")
+)
 
 
 def module_file(name: str) -> Path | None:
@@ -102,6 +106,18 @@ def test_the_projects_address_stands_in_one_place() -> None:
         path.name for path in files if path.suffix in suffixes and path.is_file() and address[1] in path.read_text()
     ]
     assert holders == ["setup.py"]
+
+
+def test_limits_are_as_the_page_on_security_says() -> None:
+    told = re.findall(
+        r"^\| `(HFNET_MAX_\w+)` \| (\d+ \w+) \| (.+?) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE
+    )
+    assert told == [(limit.variable, f"{limit.default} {limit.unit}", limit.help) for limit in LIMITS]
+
+
+def test_every_camera_model_is_named() -> None:
+    text = "".join((ROOT / page).read_text() for page in PAGES if page.name.startswith("formats"))
+    assert not [model for model in CAMERA_PARAMETERS if not re.search(rf"\b{model}\b", text)]
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
