@@ -23,7 +23,7 @@ _RIDGE = 1e-3  # on standardised weights
 # too little.
 _SIGNS = {"rms": -1.0, "near": 0.0}  # 0: either
 _FOCAL = -3.0  # log odds for each unit by which another focal length would fit better
-_TAIL = 0.2  # share of the wrong hypotheses, the likeliest ones, that its decay is read from
+_TAIL = 0.05  # share of the wrong hypotheses, the likeliest ones, that its decay is read from
 _LEAST = 40  # hypotheses of each kind
 
 

@@ -95,8 +95,9 @@ def _halves(left: Image, right: Image) -> Image:
 
 
 def _tiles(image: Image) -> Image:
-    quarter = image[: image.shape[0] // 2, : image.shape[1] // 2]
-    return np.ascontiguousarray(np.tile(quarter, (2, 2) + (1,) * (image.ndim - 2)))
+    height, width = image.shape[:2]
+    quarter = image[: (height + 1) // 2, : (width + 1) // 2]
+    return np.ascontiguousarray(np.tile(quarter, (2, 2) + (1,) * (image.ndim - 2))[:height, :width])
 
 
 def _enlarged(image: Image) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from hfnet_core.extras import needed
 from hfnet_core.types import Camera
 
 __all__ = ["guess_camera"]
@@ -27,10 +28,8 @@ def guess_camera(width: int, height: int, encoded: bytes = b"") -> Camera:
 
 def _from_exif(encoded: bytes) -> float | None:
     """The focal length in pixels, by pycolmap's reading of EXIF and its list of sensors, or None."""
-    import pycolmap  # large, and needed for photographs only
-
     with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
         file.write(encoded)
         file.flush()
-        camera = pycolmap.infer_camera_from_image(Path(file.name))
+        camera = needed("pycolmap").infer_camera_from_image(Path(file.name))
     return float(camera.params[0]) if camera.has_prior_focal_length else None
