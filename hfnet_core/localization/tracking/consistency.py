@@ -64,7 +64,7 @@ class Velocity:
         step = before.map_from_camera.inverse() @ then.map_from_camera
         spread = np.diag(before.covariance + then.covariance)
         sigma_m, sigma_rad = np.sqrt([spread[:3].mean(), spread[3:].mean()]) / gap_s
-        turn = Rotation.from_matrix(np.array(step.rotation)).as_rotvec()
+        turn = rotation_of(step.rotation).as_rotvec()
         return cls(step.translation / gap_s, turn / gap_s, float(sigma_m), float(sigma_rad))
 
     def after(self, gap_s: float) -> Pose:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.geometry import Array, Pose, pose_error, rotation_of
+from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization.localizer import Localizer, View
 from hfnet_core.localization.tracking.consistency import (
     UNKNOWN_PRIOR,
@@ -187,17 +187,6 @@ def _better(tracked: Localization, found: Localization) -> Localization:
     return _with_timings(chosen, dict(other.timings_s))
 
 
-<<<<<<< HEAD
-=======
-def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
-    """Constant velocity in the camera's frame."""
-    before_from_last = before.map_from_camera.inverse() @ last.map_from_camera
-    share = gap_s / (last.stamp_s - before.stamp_s)
-    rotation = Rotation.from_rotvec(rotation_of(before_from_last.rotation).as_rotvec() * share)
-    return last.map_from_camera @ Pose(rotation.as_matrix(), before_from_last.translation * share)
-
-
->>>>>>> main
 def _with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localization:
     """The same result with further stage timings (seconds) added."""
     merged = dict(result.timings_s)
