@@ -174,7 +174,7 @@ class LocalizerConfig(_Checked):
     search_budget_ms: float = setting(
         40.0, "no further look at the map after so much processor time", unit="ms", minimum=1.0, maximum=1e6
     )
-    min_inliers: int = setting(8, "expert: fewest inliers of an accepted pose", minimum=6, maximum=10000)
+    min_inliers: int = setting(12, "expert: fewest inliers of an accepted pose", minimum=6, maximum=10000)
     min_inlier_ratio: float = setting(0.0, "expert: lowest share of inliers", minimum=0.0, maximum=1.0)
     min_coverage: float = setting(0.0, "expert: lowest share of 8x6 image cells with one", minimum=0.0, maximum=1.0)
     ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",

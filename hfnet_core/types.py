@@ -248,7 +248,7 @@ class NotLocalized:
 
     unused_px: [M, 2] keypoints that were matched, as far as it came to that; unused_views: [M] whose they are.
     confidence: probability that the best pose found is right. places: where the images are AMBIGUOUS, each pose that
-    explains them.
+    explains them. focal: what each view said of its focal length, as far as it came to that.
     """
 
     reason: Reason
@@ -261,6 +261,7 @@ class NotLocalized:
     unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     confidence: float = float("nan")
     places: tuple[Localized, ...] = ()
+    focal: tuple[FocalFit | None, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value

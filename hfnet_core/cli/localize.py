@@ -76,11 +76,11 @@ def _report(answers: Iterable[Answer], one_camera: bool = True) -> list[tuple[An
     for answer in answers:
         asked += 1
         result = answer.result
+        focal.add(result)
         if not isinstance(result, Localized):
             console.print(styled(f"{answer.name}: ", ("not localized", "yellow"), f": {result}"))
             continue
         poses.append((answer, result.map_from_camera))
-        focal.add(result)
         x, y, z = result.map_from_camera.translation
         sigma_m = float(result.covariance.diagonal()[:3].max() ** 0.5)
         console.print(

@@ -77,7 +77,7 @@ def evidence_of(
     """Of a refined hypothesis. fits: what each view says of its focal length."""
     off = [abs(fit.change) / (_USUAL_FOCAL + fit.sigma) for fit in fits if fit is not None]
     return Evidence(
-        refined.inliers,
+        min(refined.inliers, refined.guided),  # evidence holds both ways
         refined.matches,
         coverage(refined.evidence, query),
         refined.guided,

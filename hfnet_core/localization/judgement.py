@@ -18,6 +18,7 @@ from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
 __all__ = ["Candidate", "judge", "weakness"]
 
+_NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _PLAUSIBLE = 0.0  # log odds from which another place is a rival
 
 
@@ -62,7 +63,8 @@ def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
     evidence = candidate.evidence
     ratio = evidence.inliers / max(evidence.matches, 1)
     if candidate.confidence < config.min_confidence:
-        return f"confidence {candidate.confidence:.4f}, need {config.min_confidence:g}: {evidence.inliers} inliers"
+        told = f"confidence {candidate.confidence:.4f}, need {config.min_confidence:g}: {evidence.inliers} inliers"
+        return told + ("" if evidence.focal < _NOTABLE_FOCAL else ", and another focal length would fit better")
     if evidence.inliers < config.min_inliers:
         return f"{evidence.inliers} inliers, need {config.min_inliers}"
     if ratio < config.min_inlier_ratio:
@@ -126,6 +128,7 @@ def _refused(
         unused_views=found.views,
         confidence=best.confidence,
         places=places,
+        focal=best.uncertainty.fits,
     )
 
 

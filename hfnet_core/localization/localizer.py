@@ -41,12 +41,13 @@ class Localizer:
         self._search = MapSearch(landmark_map, self.config)
         self._near = NearSearch(landmark_map, self.config)
 
-    def localize(self, views: Sequence[View], prior: Pose | None = None) -> Localization:
+    def localize(self, views: Sequence[View], prior: Pose | None = None, trust: float = 0.0) -> Localization:
         """The pose of the rig (of one camera: the camera's), or the reason why there is none.
 
         views: what each camera shows; one without an image is left out, one that sees nothing of the map costs time
         and nothing else. prior: expected map_from_rig; with it only landmarks near their expected place are matched
-        and no other place is considered. Without it the whole map is searched. Raises ConfigError if something is not
+        and no other place is considered. Without it the whole map is searched. trust: natural logarithm of the odds by
+        which knowing the prior speaks for a pose near it, 0 for a mere guess. Raises ConfigError if something is not
         finite, MapError if the descriptors are of another model.
         """
         query = Query.of(views, self.map)
@@ -54,7 +55,7 @@ class Localizer:
         if refusal is not None:
             return refusal
         trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
-        candidates, matches = self._examine(query, trials)
+        candidates, matches = self._examine(query, trials, trust)
         if not candidates:
             return self._nothing(query, matches, prior)
         best = max(candidates, key=lambda candidate: candidate.log_odds)
@@ -71,7 +72,7 @@ class Localizer:
         found = (self._hypothesis(query, trial) for trial in trials)
         return [self._candidate(query, one) for one in found if one is not None]
 
-    def _examine(self, query: Query, trials: Iterable[Trial]) -> tuple[list[Candidate], int]:
+    def _examine(self, query: Query, trials: Iterable[Trial], trust: float = 0.0) -> tuple[list[Candidate], int]:
         """Refine and verify what is found, until something is beyond doubt or time is up; and the most matches seen."""
         candidates: list[Candidate] = []
         matches = 0
@@ -79,7 +80,7 @@ class Localizer:
             matches = max(matches, trial.matches)
             hypothesis = self._hypothesis(query, trial)
             if hypothesis is not None:
-                candidates.append(self._candidate(query, hypothesis))
+                candidates.append(self._candidate(query, hypothesis, trust))
                 if not trial.has_double and judgement.weakness(candidates[-1], self.config) is None:
                     break
             every_view_looked = number + 1 >= len(query.views)
@@ -94,7 +95,7 @@ class Localizer:
             found = self._near.trial(query, found.map_from_rig, found.mode).hypothesis
         return found if found is not None and found.inliers >= _LEAST_INLIERS else None
 
-    def _candidate(self, query: Query, hypothesis: Hypothesis) -> Candidate:
+    def _candidate(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> Candidate:
         refined = self._near.refine(query, hypothesis)
         witness = verify(query, refined, self.map, self.config.cluster_size)
         query.clock.lap("verification")
@@ -102,7 +103,7 @@ class Localizer:
         known = uncertainty_of(support, query, refined.map_from_rig)
         query.clock.lap("covariance")
         evidence = evidence_of(query, refined, witness, known.fits, known.rms_px)
-        return Candidate(refined, evidence, log_odds(evidence, self.map.model_hash), known)
+        return Candidate(refined, evidence, log_odds(evidence, self.map.model_hash) + trust, known)
 
     def _nothing(self, query: Query, matches: int, prior: Pose | None) -> NotLocalized:
         reason = Reason.TOO_FEW_MATCHES if matches < self.config.min_inliers else Reason.NO_CONSENSUS

@@ -23,7 +23,7 @@ from hfnet_core.types import Float32
 
 __all__ = ["Witness", "verify"]
 
-_MOST = 250  # landmarks asked; more tell no better
+_MOST = 96  # landmarks asked; more tell little better
 # From what the pose was fitted to, at the reference width: further than what the fit explains by itself, and not so far
 # that somebody who stands in front of the rest of the place counts against it.
 _APART_PX, _NEAR_PX = 12.0, 64.0

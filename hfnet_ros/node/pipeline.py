@@ -23,7 +23,7 @@ from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration.plausibility import check_against_map
-from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
+from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
 from hfnet_ros.parameters import Configs
@@ -144,9 +144,8 @@ class Pipeline:
             return Outcome(why, features, failures, self._tracker.consistency)
         views = [View(found, frame.camera, frame.rig_from_camera) for frame, found in seen]
         result = self._tracker.process(views, frames.stamp_ns * 1e-9, odom_from_rig)
-        if isinstance(result, Localized):
-            for view, (frame, _) in enumerate(seen):
-                self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
+        for view, (frame, _) in enumerate(seen):
+            self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
         return Outcome(result, features, failures, self._tracker.consistency)
 
     def _refusal(self, frame: CameraFrame) -> NotLocalized | None:

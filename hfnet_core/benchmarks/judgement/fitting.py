@@ -24,6 +24,7 @@ _RIDGE = 1e-3  # on standardised weights
 _SIGNS = {"rms": -1.0, "near": 0.0}  # 0: either
 _FOCAL = -3.0  # log odds for each unit by which another focal length would fit better
 _TAIL = 0.05  # share of the wrong hypotheses, the likeliest ones, that its decay is read from
+_USUAL = 4.0  # right hypotheses for each wrong one, of a robot that is somewhere near its map for most of the time
 _LEAST = 40  # hypotheses of each kind
 
 
@@ -63,7 +64,7 @@ def fit(found: Hypotheses, names: Sequence[str]) -> Calibration:
     beyond = wrong > start
     decay = max(float(weight[beyond] @ (wrong[beyond] - start) / weight[beyond].sum()), 1e-3)
     reached = 2.0 * float(shares[found.right & (scores > start)].sum())
-    bias = (plain.bias - start) / decay + float(np.log(reached / _TAIL))
+    bias = (plain.bias - start) / decay + float(np.log(_USUAL * reached / _TAIL))
     weights = {name: value / decay for name, value in plain.weights.items()}
     return Calibration(bias, {**weights, "focal": _FOCAL} if "focal" in names else weights)
 

@@ -13,6 +13,8 @@ from hfnet_core.localization.confidence import DENSE, SPARSE, Calibration
 
 __all__ = ["calibrated", "table"]
 
+_UNKNOWN = 3.0  # log odds that a network which nobody calibrated is doubted by
+
 
 def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
     """The text of a judgement file: that of this model anew, those of other models as they are in `former`.
@@ -27,7 +29,7 @@ def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
             raise DatasetError(f"{former}: is no judgement file ({error}); give another --output") from error
     sparse = _stored(fit(found, SPARSE))
     stored[model_hash] = {"dense": _stored(fit(found, DENSE)), "sparse": sparse}
-    stored.setdefault("generic", {"sparse": sparse})
+    stored.setdefault("generic", {"sparse": {**sparse, "bias": round(sparse["bias"] - _UNKNOWN, 4)}})
     return json.dumps(stored, indent=1) + "\n"
 
 

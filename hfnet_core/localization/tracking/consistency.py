@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose, moved_covariance, rotation_of

@@ -29,6 +29,7 @@ _HISTORY = 30  # accepted images over which the usual number of inliers is kept
 _SURPRISE = 0.4  # fewer than this share of the usual inliers asks for a global search
 _ELSEWHERE_M, _ELSEWHERE_DEG = 0.5, 20.0  # further apart than this two poses of one image are different answers
 _OUT_OF_ORDER_S = 0.1  # images of several cameras may come in another order than they were taken
+_TRUST = 3.0  # log odds of being near where the last images and the motion since say: one in twenty times it is not
 _CLEAR_WIN = 1.5  # a global pose elsewhere needs this many times the inliers of the tracked one
 
 
@@ -76,7 +77,8 @@ class Tracker:
         predicted = self._predict(stamp_s, odom_from_rig)
         result: Localization | None = None
         if predicted is not None and self.localizer.config.tracking:
-            result = self.localizer.localize(views, predicted)
+            trust = _TRUST if self._usual else 0.0  # a pose that somebody gave is a hint
+            result = self.localizer.localize(views, predicted, trust)
             if self._wants_global(result):
                 found = self.localizer.localize(views)
                 self._since_check = 0

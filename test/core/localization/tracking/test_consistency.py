@@ -82,7 +82,7 @@ class Scripted:
     def __init__(self, config: LocalizerConfig) -> None:
         self.config, self.pose = config, Pose()
 
-    def localize(self, views: object, prior: Pose | None = None) -> Localization:
+    def localize(self, views: object, prior: Pose | None = None, trust: float = 0.0) -> Localization:
         if not self.pose.is_finite():
             return NotLocalized(Reason.NO_CONSENSUS)
         if prior is not None and pose_error(prior, self.pose)[0] > 0.5:
