@@ -16,6 +16,7 @@ pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfn
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.srv import LoadMap
 from robot import Robot, assert_at, image_msg, info_msg, stamp_of, until
+from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 from wall import noise_image, view
 
@@ -83,13 +84,21 @@ def stamped(offset_s: float) -> Callable[[Robot], int]:
     return lambda robot: robot.show(view(SHIFT), robot.stamp() + int(offset_s * 1e9))
 
 
+def info_of_twice_the_size() -> CameraInfo:
+    info = info_msg(640, 480)
+    info.k = [*(2 * value for value in info.k[:8]), 1.0]
+    return info
+
+
 FAULTS = {
     "encoding changed": Fault(lambda r: r.show(view(SHIFT), encoding="no_such_encoding"), "no_such_encoding", "IMAGE"),
     "encoding of more bytes": Fault(lambda r: r.show(view(SHIFT), encoding="rgb8"), "rgb8", "IMAGE"),
     "image size changed": Fault(lambda r: r.show(view(SHIFT)[:200]), "is for images of 320x240, got 320x200",
                                 "CALIBRATION"),
-    "camera_info of another size": Fault(lambda r: r.show(view(SHIFT), info=info_msg(640, 480)),
+    "camera_info of another size": Fault(lambda r: r.show(view(SHIFT), info=info_of_twice_the_size()),
                                          "is for images of 640x480, got 320x240", "CALIBRATION"),
+    "K of another resolution": Fault(lambda r: r.show(view(SHIFT), info=info_msg(640, 480)), "cannot be true",
+                                     "CALIBRATION"),
     "camera_info with K = 0": Fault(lambda r: r.show(view(SHIFT), info=info_msg(calibrated=False)), "uncalibrated",
                                     "CALIBRATION"),
     "image of nothing": Fault(lambda r: r.show(noise_image()), "not localized: ", "", DiagnosticStatus.WARN),
