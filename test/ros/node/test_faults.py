@@ -84,9 +84,9 @@ def stamped(offset_s: float) -> Callable[[Robot], int]:
     return lambda robot: robot.show(view(SHIFT), robot.stamp() + int(offset_s * 1e9))
 
 
-def info_of_twice_the_size() -> CameraInfo:
+def info_of_another_resolution() -> CameraInfo:
     info = info_msg(640, 480)
-    info.k = [*(2 * value for value in info.k[:8]), 1.0]
+    info.k = info_msg().k
     return info
 
 
@@ -95,9 +95,9 @@ FAULTS = {
     "encoding of more bytes": Fault(lambda r: r.show(view(SHIFT), encoding="rgb8"), "rgb8", "IMAGE"),
     "image size changed": Fault(lambda r: r.show(view(SHIFT)[:200]), "is for images of 320x240, got 320x200",
                                 "CALIBRATION"),
-    "camera_info of another size": Fault(lambda r: r.show(view(SHIFT), info=info_of_twice_the_size()),
+    "camera_info of another size": Fault(lambda r: r.show(view(SHIFT), info=info_msg(640, 480)),
                                          "is for images of 640x480, got 320x240", "CALIBRATION"),
-    "K of another resolution": Fault(lambda r: r.show(view(SHIFT), info=info_msg(640, 480)), "cannot be true",
+    "K of another resolution": Fault(lambda r: r.show(view(SHIFT), info=info_of_another_resolution()), "cannot be true",
                                      "CALIBRATION"),
     "camera_info with K = 0": Fault(lambda r: r.show(view(SHIFT), info=info_msg(calibrated=False)), "uncalibrated",
                                     "CALIBRATION"),
@@ -132,6 +132,7 @@ def test_stamps_that_start_over_are_a_new_recording(robot):
 def test_other_image_sizes_work_with_their_calibration(robot):
     """A smaller region of the same sensor, whose sides are no multiple of the network's cell."""
     part, info = np.ascontiguousarray(view(SHIFT)[:237, :315]), info_msg(315, 237)
+    info.k = info_msg().k  # cut off, not resized
     assert_at(pose_from_msg(robot.pose_of(part, info=info).pose), SHIFT)
 
 
