@@ -110,7 +110,7 @@ class OfflineLocalizer:
         """Log the first camera unlike the map's. Raises DatasetError for one that is theirs of another resolution."""
         if trust or camera in self._judged:
             return
-        said = check_against_map(camera, self.map.known_cameras)
+        said = check_against_map(camera, self.map.known_cameras())
         self._judged.add(camera)
         if said and not self._warned:
             _log.warning("%s", said)
@@ -129,7 +129,7 @@ class OfflineLocalizer:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
         tracker = Tracker(self.localizer)
         with Bag(path, options) as bag:
-            bag.compare_cameras(self.map.known_cameras)
+            bag.compare_cameras(self.map.known_cameras(bag.camera_frame))
             for frame in bag.frames():
                 try:
                     features = self.extractor.extract(frame.image)
