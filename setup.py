@@ -93,6 +93,8 @@ setup(
             "ruff",
             "mypy",
             "import-linter>=2.6",
+            "bandit",
+            "pip-audit",
         ],
     },
     entry_points={
