@@ -54,4 +54,4 @@ $(VENV)/.docs: $(VENV)/.run
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OUTPUT) site build install log *.egg-info
+	rm -rf $(VENV) $(OUTPUT) site .cache build install log *.egg-info
