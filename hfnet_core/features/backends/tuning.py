@@ -65,8 +65,8 @@ class Likeness:
         )
 
 
-# On the sample images bfloat16 has 0.98, 0.9997 and 0.999, and recall with it is that of FP32 (docs/benchmarks.md); INT8
-# has 0.984 in its local descriptors.
+# On the sample images bfloat16 has 0.98, 0.9997 and 0.999; recall with it is that of FP32 (docs/benchmarks.md).
+# INT8 has 0.984 in its local descriptors.
 BOUNDS = Likeness(keypoints=0.93, local_cosine=0.998, global_cosine=0.99)
 
 
