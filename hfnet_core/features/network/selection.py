@@ -17,7 +17,7 @@ class Selection:
     """The choice in an image [height, width].
 
     count: keypoints wanted, at most MAX_COUNT. radius: of non-maximum suppression, in pixels. subpixel: refine below
-    the pixel. whole: the input is uint8 instead of float32.
+    the pixel.
     """
 
     height: int
@@ -25,7 +25,6 @@ class Selection:
     count: int
     radius: int
     subpixel: bool
-    whole: bool = False
 
     @classmethod
     def of(cls, config: ExtractorConfig, info: ModelInfo, height: int, width: int) -> Selection:

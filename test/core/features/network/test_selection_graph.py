@@ -134,15 +134,6 @@ def test_in_half_precision_the_choice_stays_exact(shipped: onnx.ModelProto, inde
         assert (distances.min(axis=0) < 0.5).mean() >= 0.95
 
 
-def test_whole_gray_values_may_come_as_bytes(shipped: onnx.ModelProto) -> None:
-    info, image = info_of(shipped), textured_image(96, 72)
-    selection = Selection.of(ExtractorConfig(), info, 72, 96)
-    floats, _ = run(with_selection(shipped, info, selection), image.astype(np.float32))
-    whole, _ = run(with_selection(shipped, info, dataclasses.replace(selection, whole=True)), image)
-    np.testing.assert_array_equal(whole.keypoints, floats.keypoints)
-    np.testing.assert_array_equal(whole.descriptors, floats.descriptors)
-
-
 def test_an_image_that_is_not_finite_points_nowhere_outside(shipped: onnx.ModelProto) -> None:
     info = info_of(shipped)
     graph = with_selection(shipped, info, Selection.of(ExtractorConfig(), info, 40, 56))
