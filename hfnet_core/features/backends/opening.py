@@ -28,11 +28,12 @@ def open_backend(
     """Load a network.
 
     model: an ONNX file with our metadata; None for the one that ships. kind: one of BACKENDS; "auto" takes TensorRT
-    where a GPU works, with the fastest that was measured on this processor behind it (see tuning.py), else that one,
-    ONNX Runtime where nothing was measured, and logs which and why. threads: CPU threads per image, 0 for one per core.
-    engine: how TensorRT or OpenVINO are used. extraction: the limits within which TensorRT chooses keypoints itself;
-    beyond them it works too, slower. Raises ModelError for a file that cannot be used, BackendError for a runtime that
-    is not available, ConfigError for an unknown kind or number of threads.
+    where a GPU works, and behind it, or alone, what was measured to be the fastest here (see tuning.py), ONNX Runtime
+    where nothing was; it logs which and why. threads: CPU threads per image, 0 for one per core. engine: how TensorRT
+    or OpenVINO are used; without it "auto" goes by no measurement, so that tools compute the same on every processor.
+    extraction: the limits within which TensorRT chooses keypoints itself; beyond them it works too, slower. Raises
+    ModelError for a file that cannot be used, BackendError for a runtime that is not available, ConfigError for an
+    unknown kind or number of threads.
     """
     if kind not in BACKENDS:
         raise ConfigError(f"backend: {kind!r} is not one of {', '.join(BACKENDS)}")
@@ -41,7 +42,7 @@ def open_backend(
     path = DEFAULT_MODEL if model is None else Path(model)
     if kind != "auto":
         return open_kind(kind, path, threads, engine, extraction)
-    cpu = _quickest_on_cpu(path, threads, engine or EngineConfig())
+    cpu = open_kind("onnxruntime", path, threads) if engine is None else _quickest_on_cpu(path, threads, engine)
     from hfnet_core.features.backends.tensorrt.fallback import with_gpu
 
     return with_gpu(cpu, path, engine, extraction)

@@ -152,6 +152,13 @@ def test_auto_takes_what_won_and_says_so(model: Path, engine: EngineConfig, capl
     assert overruled.description.startswith("ONNX Runtime")
 
 
+def test_tools_go_by_no_measurement(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    keep(rows(), model, EngineConfig(), 1)
+    assert look_up(model, EngineConfig(), 1) is not None
+    assert open_backend(model, "auto", 1).description.startswith("ONNX Runtime")
+
+
 def test_auto_goes_on_where_the_winner_is_gone(
     model: Path, engine: EngineConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
