@@ -15,9 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-__all__ = ["Pose", "Similarity", "moved_covariance", "pose_error", "skew"]
+__all__ = ["Pose", "Similarity", "moved_covariance", "on_plane", "pose_error", "rotation_of", "skew", "tilt_deg"]
 
 Array = NDArray[np.float64]
+
+
+def rotation_of(matrix: Array) -> Rotation:
+    """scipy's rotation of a matrix [3, 3]; of a copy, as scipy before 1.15 refuses arrays that are read-only."""
+    return Rotation.from_matrix(np.array(matrix))
+
+
+_SURE = 1e-6  # variance, in m2 or rad2
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +57,7 @@ class Pose:
 
     def quat_xyzw(self) -> Array:
         """Unit quaternion (x, y, z, w) with w >= 0."""
-        quat: Array = Rotation.from_matrix(self.rotation).as_quat()
+        quat: Array = rotation_of(self.rotation).as_quat()
         return quat if quat[3] >= 0 else -quat
 
     def matrix(self) -> Array:
@@ -97,7 +105,7 @@ def pose_error(a_from_b: Pose, other_a_from_b: Pose) -> tuple[float, float]:
     """Distance between origins in metres and angle between orientations in degrees."""
     distance = float(np.linalg.norm(a_from_b.translation - other_a_from_b.translation))
     relative = a_from_b.rotation.T @ other_a_from_b.rotation
-    angle = float(np.linalg.norm(Rotation.from_matrix(relative).as_rotvec()))
+    angle = float(np.linalg.norm(rotation_of(relative).as_rotvec()))
     return distance, float(np.degrees(angle))
 
 
@@ -111,6 +119,25 @@ def moved_covariance(covariance: Array, arm: Array) -> Array:
     jacobian[:3, 3:] = -skew(arm)
     moved: Array = jacobian @ covariance @ jacobian.T
     return moved
+
+
+def on_plane(pose: Pose, covariance: Array) -> tuple[Pose, Array]:
+    """A pose and its covariance [6, 6] reduced to what moves on the plane z = 0: x, y and heading.
+
+    The heading is that of the x axis seen from above. z, roll and pitch are sure: their variance is next to nothing, as
+    filters want it, which cannot take zero.
+    """
+    forward = pose.rotation[:, 0]
+    heading = Rotation.from_euler("z", np.arctan2(forward[1], forward[0])).as_matrix()
+    kept = np.array([0, 1, 5])
+    flat = np.diag(np.full(6, _SURE))
+    flat[np.ix_(kept, kept)] = covariance[np.ix_(kept, kept)]
+    return Pose(heading, np.array([*pose.translation[:2], 0.0])), flat
+
+
+def tilt_deg(pose: Pose) -> float:
+    """How far the z axis leans from the vertical."""
+    return float(np.degrees(np.arccos(np.clip(pose.rotation[2, 2], -1.0, 1.0))))
 
 
 def skew(vector: Sequence[float] | Array) -> Array:

@@ -21,7 +21,7 @@ from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.recordings.calibration import camera_from_info
+from hfnet_core.recordings.calibration import camera_from_info, doubts_about_info
 from hfnet_core.recordings.tum import parse_pose
 from hfnet_core.types import Camera
 
@@ -31,6 +31,7 @@ __all__ = [
     "covariance_from_msg",
     "decode_compressed_image",
     "decode_raw_image",
+    "doubts_about_info",
     "frame_name",
     "frustums_to_marker",
     "keyframes_to_marker",

@@ -56,11 +56,14 @@ def localize(
         if output is not None:  # says what is wrong with them before any work
             called = result_names([name for name, _ in listed], name_parts)
             names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
-        poses = _report(offline.listed(source, listed), one_camera=False)
+        poses = _report(offline.listed(source, listed, trust=options.trust_calibration), one_camera=False)
         if output is not None:
             write_results(output, [(names[answer.name], pose) for answer, pose in poses])
         return
-    answers = offline.bag(source, options) if is_bag(source) else offline.images(source, calibration)
+    if is_bag(source):
+        answers = offline.bag(source, options)
+    else:
+        answers = offline.images(source, calibration, trust=options.trust_calibration)
     poses = _report(answers)
     if output is not None:
         write_tum(output, [(answer.stamp_ns, pose) for answer, pose in poses])

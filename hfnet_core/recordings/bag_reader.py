@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any
-
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.extras import needed
 from hfnet_core.files import read_file
 from hfnet_core.limits import METADATA
-from hfnet_core.recordings.containers.decompression import TooLargeError, bound_rosbags
 from hfnet_core.recordings.image_folder import images_of
+
+if TYPE_CHECKING:
+    from hfnet_core.recordings.containers.opening import Container
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
-_ROS2 = get_typestore(Stores.ROS2_JAZZY)
-bound_rosbags()
+_log = logging.getLogger(__name__)
+
+
+def _opening() -> ModuleType:
+    """The module that opens recordings, by libraries that not every robot has."""
+    needed("rosbags")
+    from hfnet_core.recordings.containers import opening
+
+    return opening
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,15 @@ class BagReader:
         if (self.path / "metadata.yaml").exists():
             read_file(self.path / "metadata.yaml", METADATA)  # parsing more takes minutes
         with self._readable():
-            self._reader = AnyReader([self.path], default_typestore=_ROS2)
-            self._reader.open()
+            self._container: Container | None = _opening().open_container(self.path)
+            self._reader = self._container.reader
         self.topics = tuple(self._summarize())
 
     def _summarize(self) -> Iterator[Topic]:
         for name, info in sorted(self._reader.topics.items()):
             if info.msgtype is None:
-                raise DatasetError(f"{self.path}: topic {name} has messages of several types")
+                _log.warning("%s: topic %s has messages of several types and is left out", self.path, name)
+                continue
             latched = any(_is_latched(connection.ext) for connection in info.connections)
             yield Topic(name, info.msgtype.replace("/msg/", "/"), info.msgcount, latched)
 
@@ -81,9 +91,9 @@ class BagReader:
 
     def close(self) -> None:
         """Close the files. Closing twice is allowed."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -94,17 +104,21 @@ class BagReader:
         """
         try:
             yield
-        except TooLargeError as error:
-            raise DatasetError(f"{self.path}: {error}") from error
-        except HFNetError:
-            raise
+        except HFNetError as error:
+            named = str(error).startswith(str(self.path))
+            raise DatasetError(str(error) if named else f"{self.path}: {error}") from error
         except Exception as error:
             lines = str(error).strip().splitlines()
             reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
             raise DatasetError(
-                f"{self.path}: cannot be read as a bag ({reason}); is the recording complete? "
-                "`ros2 bag reindex` or `rosbag reindex` may repair it"
+                f"{self.path}: cannot be read as a bag ({reason}); is the recording complete? {self._remedy()}"
             ) from error
+
+    def _remedy(self) -> str:
+        if self.path.suffix == ".bag":
+            return "`rosbag reindex` may repair it"
+        mcap = self.path.suffix == ".mcap" or any(self.path.glob("*.mcap"))
+        return "`mcap recover` may repair it" if mcap else "`ros2 bag reindex` may repair it"
 
     def of_type(self, *types: str) -> list[Topic]:
         """Topics of the given types that have messages, by name."""
@@ -126,27 +140,65 @@ class BagReader:
         Messages of a rosbag1 are converted to today's definitions.
         """
         return self._read(
-            names, lambda raw, msgtype: bytes(raw if self._reader.is2 else _ROS2.ros1_to_cdr(raw, msgtype))
+            names, lambda raw, msgtype: bytes(raw if self._reader.is2 else _opening().ros1_to_cdr(raw, msgtype))
         )
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, int, Any]]:
         """(topic name, time of recording in ns, message) of the named topics, in order of recording."""
-        return self._read(names, self._reader.deserialize)
+        return self._read(names, self._deserialized)
+
+    def _deserialized(self, raw: bytes, msgtype: str) -> Any:
+        return self._reader.deserialize(raw, msgtype)  # of the reader there is now
 
     def _read(self, names: Collection[str], decode: Callable[[Any, str], Any]) -> Iterator[tuple[str, int, Any]]:
         wanted = [connection for connection in self._reader.connections if connection.topic in names]
         if not wanted:
             return
-        with self._readable():
-            iterator = self._reader.messages(connections=wanted)
+        good, bad, reason = 0, 0, ""
+        for connection, recorded_ns, raw in self._raw(wanted):
+            try:
+                message = decode(raw, connection.msgtype)
+            except Exception as error:  # as in `_readable`
+                bad, reason = bad + 1, reason or f"{connection.topic}: {type(error).__name__}"
+                continue
+            good += 1
+            yield connection.topic, recorded_ns, message
+        if bad and not good:
+            raise DatasetError(f"{self.path}: none of {bad} messages can be read, the first of {reason}")
+        if bad:
+            _log.warning("%s: %d messages are damaged and left out, the first of %s", self.path, bad, reason)
+
+    def _raw(self, wanted: Sequence[Any]) -> Iterator[tuple[Any, int, bytes]]:
+        """(connection, time of recording, content); past a damaged chunk of an MCAP file it goes on with the next."""
+        given = 0
+        try:
+            for item in self._guarded(self._reader.messages(connections=wanted)):
+                given += 1
+                yield item
+        except DatasetError as error:
+            scan = None if isinstance(error.__cause__, HFNetError) else self._scanned()  # a limit is a limit
+            if scan is None or self._container is None:
+                raise
+            _log.warning("%s", error)
+            self._container.close()
+            self._container, self._reader = scan, scan.reader
+            names = {(connection.topic, connection.msgtype) for connection in wanted}
+            again = [item for item in self._reader.connections if (item.topic, item.msgtype) in names]
+            yield from islice(self._guarded(self._reader.messages(connections=again)), given, None)
+
+    def _scanned(self) -> Container | None:
+        found: Container | None = None
+        with suppress(DatasetError):  # nothing is left: what went wrong first says more
+            found = _opening().scanned(self.path)
+        return found
+
+    def _guarded(self, iterator: Iterator[Any]) -> Iterator[Any]:
         while True:
             with self._readable():
                 item = next(iterator, None)
-                if item is None:
-                    return
-                connection, recorded_ns, raw = item
-                message = decode(raw, connection.msgtype)
-            yield connection.topic, recorded_ns, message
+            if item is None:
+                return
+            yield item
 
 
 def _is_latched(details: Any) -> bool:

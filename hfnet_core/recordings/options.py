@@ -38,6 +38,7 @@ class BagOptions:
     calibration: a file that replaces camera_info. camera_frame: replaces the frame that images name. poses: see
     PoseOptions. poses_wanted: without, no poses are looked for. max_pose_gap_s: poses further apart are not
     interpolated between. camera_optional: a recording without calibration is read with guessed cameras.
+    trust_calibration: one whose numbers cannot be true is taken all the same.
     """
 
     image_topic: str | None = None
@@ -48,6 +49,7 @@ class BagOptions:
     poses_wanted: bool = True
     max_pose_gap_s: float = MapBuildConfig.max_pose_gap_s
     camera_optional: bool = False
+    trust_calibration: bool = False
 
 
 def options_per_camera(common: BagOptions, **given: Sequence[Any]) -> tuple[BagOptions, ...]:

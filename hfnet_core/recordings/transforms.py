@@ -88,8 +88,8 @@ class TimedPoses:
             lost = ", where a pose is missing" if interrupted else ""
             raise TransformError(f"poses have a gap of {gap_ns / 1e9:.3f} s at {stamp_ns / 1e9:.3f} s{lost}")
         share = int(stamp_ns - self.stamps_ns[before]) / gap_ns
-        first = Rotation.from_quat(self.quats_xyzw[before])
-        step = (first.inv() * Rotation.from_quat(self.quats_xyzw[after])).as_rotvec()
+        first = Rotation.from_quat(np.array(self.quats_xyzw[before]))
+        step = (first.inv() * Rotation.from_quat(np.array(self.quats_xyzw[after]))).as_rotvec()
         rotation = (first * Rotation.from_rotvec(share * step)).as_matrix()
         return Pose(rotation, (1 - share) * self.translations[before] + share * self.translations[after])
 

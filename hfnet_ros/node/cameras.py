@@ -9,6 +9,7 @@ from rclpy.node import Node
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
+from hfnet_core.images.sixteen_bit import RunningBits
 from hfnet_ros.conversions import poses_from_text
 from hfnet_ros.node.diagnostics import Level, Rate, Reporter
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
@@ -44,6 +45,7 @@ class _Input:
         self.is_usable = True
         """Whether its last image could be localized."""
         self.was_silent = False
+        self.bits = RunningBits()
         self._rate = Rate()
         self.hear()
 
@@ -70,7 +72,10 @@ class _Input:
     @property
     def silent_s(self) -> float:
         """Since the last image, or since the beginning, by the node's clock."""
-        return max(0.0, (now_ns(self._node) - self._heard_ns) * 1e-9)
+        clock_ns = now_ns(self._node)
+        if self._heard_ns == 0:  # simulated time had not begun
+            self._heard_ns = clock_ns
+        return max(0.0, (clock_ns - self._heard_ns) * 1e-9)
 
     @property
     def traffic(self) -> str:
@@ -113,6 +118,11 @@ class Cameras:
     def topics(self) -> list[str]:
         """What is listened to."""
         return [topic for own in self._inputs for topic in (own.images.topic, own.calibration.topic)]
+
+    @property
+    def unheard(self) -> list[str]:
+        """Topics that have no publisher as far as this node knows."""
+        return [topic for topic in self.topics if self._node.count_publishers(topic) == 0]
 
     def close(self) -> None:
         if self._timer is not None:
@@ -188,7 +198,7 @@ class Cameras:
     def _frame(self, own: _Input, image: ImageMessage) -> CameraFrame:
         """Raises _UnusableError."""
         try:
-            pixels = image.decode()
+            pixels = own.bits.apply(image.decode())
             camera = own.calibration.camera_for(pixels.shape[1], pixels.shape[0])
         except CalibrationError as error:
             raise _UnusableError("calibration", str(error)) from error
@@ -202,6 +212,7 @@ class Cameras:
             raise _UnusableError("base", own.named(text)) from error
         for kind in _PROBLEMS:
             self._reporter.health.clear(own.tag(kind))
+        self._reporter.note(own.tag("calibration doubt"), own.calibration.doubt or None)
         return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns)
 
     def _mounting(self, own: _Input, stamp_ns: int) -> Pose:

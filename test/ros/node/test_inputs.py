@@ -7,10 +7,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
-from robot import info_msg
+import numpy as np
+import rclpy
+from robot import image_msg, info_msg
 
 from hfnet_core.config import NodeConfig
-from hfnet_ros.node.inputs import Calibration, CalibrationError, StampJudge
+from hfnet_ros.node.inputs import Calibration, CalibrationError, ImageMessage, StampJudge, image_topic, info_topic
 
 S = 10**9
 
@@ -74,3 +76,86 @@ def test_damaged_calibration_is_named(calibration):
     with pytest.raises(CalibrationError, match="crystal_ball"):
         calibration.camera_for(320, 240)
     assert SimpleNamespace(frame=calibration.frame_id).frame == "camera"
+
+
+@pytest.mark.parametrize(
+    ("settings", "camera", "remaps", "images", "infos"),
+    [
+        ({}, "", [], "/robot/image", "/robot/camera_info"),
+        ({"image_topic": "front/image_raw"}, "", [], "/robot/front/image_raw", "/robot/front/camera_info"),
+        ({"image_topic": "/front/image_raw"}, "", [], "/front/image_raw", "/front/camera_info"),
+        ({}, "", ["image:=/front/image_raw"], "/front/image_raw", "/front/camera_info"),
+        ({}, "", ["image:=/front/image_raw", "camera_info:=/info"], "/front/image_raw", "camera_info"),
+        ({}, "", ["camera_info:=/info"], "/robot/image", "camera_info"),
+        ({"camera_info_topic": "info"}, "", ["image:=/front/image_raw"], "/front/image_raw", "info"),
+        ({}, "left", [], "/robot/left/image", "/robot/left/camera_info"),
+        ({}, "left", ["left/image:=/eyes/l/image"], "/eyes/l/image", "/eyes/l/camera_info"),
+        ({"image_transport": "compressed"}, "", ["image:=/front/raw"], "/front/raw", "/front/camera_info"),
+        (
+            {"image_transport": "compressed"},
+            "",
+            ["image/compressed:=/front/raw/compressed"],
+            "/front/raw",
+            "/front/camera_info",
+        ),
+    ],
+)
+def test_the_calibration_is_beside_the_images_as_in_image_transport(ros, settings, camera, remaps, images, infos):
+    """Where it has no topic of its own, by parameter or by remapping."""
+    arguments = ["--ros-args", *(word for rule in remaps for word in ("-r", rule))]
+    node = rclpy.create_node("topics_under_test", namespace="/robot", context=ros.context, cli_args=arguments)
+    try:
+        config = NodeConfig(**settings)
+        assert image_topic(node, config, camera) == images
+        assert info_topic(node, config, camera) == infos
+    finally:
+        node.destroy_node()
+
+
+def test_frames_with_a_slash_are_named_as_tf_names_them(calibration):
+    slashed = info_msg(frame_id="/camera")
+    calibration.receive(slashed)
+    assert calibration.frame_id == "camera"
+    image = ImageMessage(image_msg(np.zeros((2, 2), np.uint8), 5, frame_id="/camera"), False, 5, 0.0)
+    assert image.frame_id == "camera"
+
+
+def test_a_calibration_that_cannot_be_true_is_refused_unless_trusted(ros, calibration):
+    double = info_msg()
+    double.k = [2 * value for value in double.k[:8]] + [1.0]
+    calibration.receive(double)
+    with pytest.raises(CalibrationError, match=r"under_test: .*cannot be true.*trust_calibration"):
+        calibration.camera_for(320, 240)
+    config = NodeConfig(camera_info_topic="trusted_under_test", trust_calibration=True)
+    trusted = Calibration(ros.node, config, "")
+    trusted.receive(double)
+    assert trusted.camera_for(320, 240).params[0] == double.k[0]
+    assert trusted.doubt == ""
+    trusted.close()
+
+
+def test_what_is_unlikely_in_a_calibration_is_told_until_it_changes(calibration):
+    calibration.receive(info_msg())
+    assert calibration.doubt == ""
+    low = info_msg()
+    low.k[5] = 0.4 * 240
+    calibration.receive(low)
+    assert calibration.camera_for(320, 240).params[3] == 96.0
+    assert (
+        "/calibration_under_test: the principal point is at 50 % of the width and 40 % of the height"
+        in calibration.doubt
+    )
+    calibration.receive(info_msg())
+    assert calibration.doubt == ""
+
+
+def test_images_that_are_rectified_by_their_name_want_the_parameter(ros):
+    distorted = info_msg()
+    distorted.d = array("d", [0.1, 0.0, 0.0, 0.0, 0.0])
+    for topic, told in (("/named/image_rect_color", True), ("/named/image_raw", False)):
+        own = Calibration(ros.node, NodeConfig(image_topic=topic, camera_info_topic="named_under_test"), "")
+        own.receive(distorted)
+        assert ("image_rect_color is rectified by its name" in own.doubt) is told
+        own.receive(info_msg())
+        assert own.doubt == ""
+        own.close()
