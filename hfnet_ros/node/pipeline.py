@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
-from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
+from hfnet_core.features.backends.tuning_process import BackgroundTuning
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
@@ -77,13 +78,18 @@ class Pipeline:
             raise ConfigError("map_file: is empty; give the file that `hfnet map build` wrote")
         self._settings, self._memory_mib = configs.localizer, config.map_memory_mib
         model = Path(config.model_file).expanduser() if config.model_file else None
-        self.backend = open_backend(model, config.backend, config.threads, configs.engine)
+        self.backend = open_backend(model, config.backend, config.threads, configs.engine, configs.extractor)
         try:
             self._extractor = Extractor(self.backend, configs.extractor)
             self.map = self._load(config.map_file)
         except BaseException:
             self.backend.close()
             raise
+        self._tuning = (
+            BackgroundTuning(model or DEFAULT_MODEL, configs.engine, config.threads)
+            if config.backend == "auto"
+            else None
+        )
         self._tracker = Tracker(Localizer(self.map.landmark_map, self._settings))
         self._focal: dict[str, FocalCheck] = {}
         self._trust = config.trust_calibration
@@ -207,4 +213,6 @@ class Pipeline:
             self._commands.popleft()(stamp_s)
 
     def close(self) -> None:
+        if self._tuning is not None:
+            self._tuning.stop()
         self.backend.close()

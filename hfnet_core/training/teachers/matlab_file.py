@@ -1,7 +1,9 @@
 """Reads MATLAB files of version 5 to 7, as far as networks of MatConvNet need: numbers, texts, cells and structs.
 
 Layout after MathWorks' "MAT-File Format" (level 5). Our own, because scipy's reader may crash the process on a damaged
-file. Every size is checked before it is used, no class of the file is instantiated.
+file; a process of its own for that reader would need limits, a way to send nested values back without pickles, and a
+message for each way to die, which reads no simpler. Every size is checked before it is used, no class of the file is
+instantiated.
 """
 
 from __future__ import annotations
