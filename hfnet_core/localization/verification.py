@@ -23,7 +23,7 @@ from hfnet_core.types import Float32
 
 __all__ = ["Witness", "verify"]
 
-_MOST = 96  # landmarks asked; more tell little better
+_PROJECTED, _MOST = 1500, 96  # landmarks projected, and asked; more tell little better
 # From what the pose was fitted to, at the reference width: further than what the fit explains by itself, and not so far
 # that somebody who stands in front of the rest of the place counts against it.
 _APART_PX, _NEAR_PX = 12.0, 64.0
@@ -109,6 +109,7 @@ def _independent(
     landmarks = covisibility.landmarks_seen_by(landmark_map, keyframes)
     support = hypothesis.found.where(hypothesis.agreeing)
     landmarks = landmarks[~np.isin(landmarks, support.landmarks)]
+    landmarks = landmarks[covisibility.seen_most(landmark_map, landmarks, _PROJECTED)]
     pixels, visible = project(landmark_map.landmarks_xyz[landmarks], map_from_camera, query.cameras[number])
     landmarks, pixels = landmarks[visible], pixels[visible]
     fitted = support.pixels[support.views == number]

@@ -16,14 +16,13 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array
 from hfnet_core.localization.confidence import DENSE, Calibration
 
-__all__ = ["Held", "fit", "held_out", "reliability"]
+__all__ = ["Held", "calibrated_only", "fit", "held_out", "reliability"]
 
 _RIDGE = 1e-3  # on standardised weights
 # What speaks for a pose never speaks against it, and the other way round; a regression that says otherwise has seen
 # too little.
 _SIGNS = {"rms": -1.0, "near": 0.0}  # 0: either
 _FOCAL = -3.0  # log odds for each unit by which another focal length would fit better
-_TAIL = 0.05  # share of the wrong hypotheses, the likeliest ones, that its decay is read from
 _USUAL = 4.0  # right hypotheses for each wrong one, of a robot that is somewhere near its map for most of the time
 _LEAST = 40  # hypotheses of each kind
 
@@ -45,33 +44,19 @@ class Held:
 def fit(found: Hypotheses, names: Sequence[str]) -> Calibration:
     """Weights of the numbers named. Every source and family counts alike, right and wrong ones too.
 
-    A regression finds the weights; the tail of the wrong ones, which falls exponentially, then tells the odds where
-    there are none any more (peaks over a threshold: Coles, An Introduction to Statistical Modeling of Extreme Values,
-    2001, section 4). Images with a wrong calibration take no part: what speaks against these is weighed by `_FOCAL`.
-    Raises DatasetError where there are too few.
+    Images with a wrong calibration take no part: what speaks against these is weighed by `_FOCAL`. Raises DatasetError
+    where there are too few.
     """
-    found = _where(found, ~np.isin(found.family, WRONG_CALIBRATION))
+    found = calibrated_only(found)
     if min(int(found.right.sum()), int((~found.right).sum())) < _LEAST:
         raise DatasetError(
             f"{int(found.right.sum())} right and {int((~found.right).sum())} wrong hypotheses are too few to calibrate "
             f"on; give more recordings or foreign images (at least {_LEAST} of each)"
         )
     plain = _regression(found, [name for name in names if name != "focal"])
-    scores = _log_odds(found, plain, tuple(plain.weights))
-    shares = _shares(found)
-    wrong, weight = scores[~found.right], 2.0 * shares[~found.right]
-    start = _quantile(wrong, weight, 1.0 - _TAIL)
-    beyond = wrong > start
-    decay = max(float(weight[beyond] @ (wrong[beyond] - start) / weight[beyond].sum()), 1e-3)
-    reached = 2.0 * float(shares[found.right & (scores > start)].sum())
-    bias = (plain.bias - start) / decay + float(np.log(_USUAL * reached / _TAIL))
-    weights = {name: value / decay for name, value in plain.weights.items()}
+    weights = dict(plain.weights)
+    bias = plain.bias + float(np.log(_USUAL))
     return Calibration(bias, {**weights, "focal": _FOCAL} if "focal" in names else weights)
-
-
-def _quantile(values: Array, weights: Array, share: float) -> float:
-    order = np.argsort(values)
-    return float(values[order][np.searchsorted(np.cumsum(weights[order]), share * weights.sum())])
 
 
 def _regression(found: Hypotheses, names: Sequence[str]) -> Calibration:
@@ -92,6 +77,11 @@ def _regression(found: Hypotheses, names: Sequence[str]) -> Calibration:
     solved = minimize(loss, np.zeros(len(names) + 1), jac=True, method="L-BFGS-B", bounds=bounds)
     weights = solved.x[:-1] / spread
     return Calibration(float(solved.x[-1] - weights @ centre), dict(zip(names, weights.tolist(), strict=True)))
+
+
+def calibrated_only(found: Hypotheses) -> Hypotheses:
+    """Those of images whose calibration is right."""
+    return _where(found, ~np.isin(found.family, WRONG_CALIBRATION))
 
 
 def held_out(found: Hypotheses, names: Sequence[str], min_confidence: float) -> list[Held]:

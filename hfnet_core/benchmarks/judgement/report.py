@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_core.benchmarks.judgement.collection import Hypotheses
-from hfnet_core.benchmarks.judgement.fitting import fit, held_out, reliability
+from hfnet_core.benchmarks.judgement.fitting import calibrated_only, fit, held_out, reliability
 from hfnet_core.errors import DatasetError
 from hfnet_core.localization.confidence import DENSE, SPARSE, Calibration
 
 __all__ = ["calibrated", "table"]
 
-_UNKNOWN = 3.0  # log odds that a network which nobody calibrated is doubted by
+_UNKNOWN = 2.0  # log odds that a network which nobody calibrated is doubted by
 
 
 def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
@@ -44,7 +44,7 @@ def table(found: Hypotheses, min_confidence: float) -> str:
     ]
     lines.append("probability told  share that is right   hypotheses")
     lines += [f"{told:16.4f}  {right:19.4f}   {count:10d}" for told, right, count in
-              reliability(found, fit(found, DENSE), DENSE)]  # fmt: skip
+              reliability(calibrated_only(found), fit(found, DENSE), DENSE)]  # fmt: skip
     return "\n".join(lines)
 
 
