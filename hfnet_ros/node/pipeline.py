@@ -55,12 +55,13 @@ class _Judgement:
     refused: bool = False
 
     @classmethod
-    def of(cls, camera: Camera, landmark_map: LandmarkMap, trust: bool) -> _Judgement:
+    def of(cls, frame: CameraFrame, landmark_map: LandmarkMap, trust: bool) -> _Judgement:
         try:
-            text = "" if trust else check_against_map(camera, landmark_map.known_cameras)
+            known = () if trust else landmark_map.known_cameras(frame.frame_id)
+            text = check_against_map(frame.camera, known)
         except DatasetError as error:
-            return cls(camera, landmark_map, str(error), refused=True)
-        return cls(camera, landmark_map, text)
+            return cls(frame.camera, landmark_map, str(error), refused=True)
+        return cls(frame.camera, landmark_map, text)
 
 
 class Pipeline:
@@ -159,7 +160,7 @@ class Pipeline:
         """Why the map shows that a frame's calibration cannot be true, None where it does not."""
         judged, landmark_map = self._judged.get(frame.name), self.map.landmark_map
         if judged is None or judged.camera != frame.camera or judged.landmark_map is not landmark_map:
-            judged = self._judged[frame.name] = _Judgement.of(frame.camera, landmark_map, self._trust)
+            judged = self._judged[frame.name] = _Judgement.of(frame, landmark_map, self._trust)
         return NotLocalized(Reason.BAD_IMAGE, judged.text) if judged.refused else None
 
     def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.errors import ModelError
+from hfnet_core.files import read_file
+from hfnet_core.limits import MODEL
 
 __all__ = ["MatlabObject", "read_matlab"]
 
@@ -48,10 +50,7 @@ def read_matlab(path: Path, name: str) -> Any:
     order, structs dictionaries (arrays of them lists); the rest a MatlabObject. Raises ModelError when the file is
     missing, damaged, of another version, or has no such variable.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    data = read_file(path, MODEL, ModelError)
     try:
         return _find(memoryview(data), name)
     except (ValueError, zlib.error) as error:
