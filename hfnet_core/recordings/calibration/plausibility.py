@@ -43,9 +43,10 @@ def check_possible(camera: Camera, *, binned: bool = False) -> None:
     if reason is None:
         return
     hint = (
-        "with binning K must be that of the full resolution" if binned
+        "with binning K must be that of the full resolution"
+        if binned
         else "is it of another resolution? Calibrate this one, or pass --calibration"
-    )  # fmt: skip
+    )
     raise DatasetError(f"calibration cannot be true: {reason}; {hint}. If it is right, pass {TRUST}")
 
 
@@ -177,8 +178,14 @@ def _distortion_of(camera: Camera) -> tuple[float, float]:
         return 1.0, 1.0
     azimuth = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
     theta = np.radians(np.linspace(0.0, _WIDEST_DEG, _STEPS))
-    rays = np.stack([np.outer(np.cos(azimuth), np.sin(theta)), np.outer(np.sin(azimuth), np.sin(theta)),
-                     np.broadcast_to(np.cos(theta), (_DIRECTIONS, _STEPS))], axis=-1)  # fmt: skip
+    rays = np.stack(
+        [
+            np.outer(np.cos(azimuth), np.sin(theta)),
+            np.outer(np.sin(azimuth), np.sin(theta)),
+            np.broadcast_to(np.cos(theta), (_DIRECTIONS, _STEPS)),
+        ],
+        axis=-1,
+    )
     with np.errstate(all="ignore"):
         pixels = project_in_camera(camera, rays.reshape(-1, 3)).reshape(_DIRECTIONS, _STEPS, 2)
         focal = float(np.mean(_paraxial(camera)))

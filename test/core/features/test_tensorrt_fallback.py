@@ -254,7 +254,8 @@ def test_a_gpu_that_fails_hands_over_to_the_cpu(
         np.testing.assert_allclose(backend.infer(gray()).scores, expected, atol=1e-5)
     assert reason in str(backend.degraded_reason)
     assert "\n" not in str(backend.degraded_reason)
-    assert backend.description.startswith("ONNX Runtime on the CPU: ")
+    assert backend.description.startswith("ONNX Runtime ") and " on the CPU, " in backend.description
+    assert reason in backend.description
     assert caplog.text.count("the GPU is given up") == 1
     assert not used_gpu(gpu, lambda: backend.infer(gray()))
     assert gpu.driver.contexts_here() == 0, "pycuda would abort when this thread ends"

@@ -37,6 +37,12 @@ from hfnet_core.types import Float32
 SAME, OTHER = Likeness(1.0, 1.0, 1.0), Candidate("openvino", "fp16")
 
 
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is one, `auto` takes it first."""
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> EngineConfig:
     return EngineConfig(cache_dir=str(tmp_path / "engines"))
