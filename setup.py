@@ -92,7 +92,7 @@ setup(
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
         "import": ["onnx>=1.15", "google-crc32c>=1.5"],
-        "docs": [*EVALUATION, "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "mkdocs-jupyter>=0.25"],
+        "docs": [*EVALUATION, "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "mkdocs-jupyter>=0.26.3"],
         "dev": [
             "pytest>=8",
             "pytest-xdist",
@@ -105,6 +105,8 @@ setup(
             "ruff",
             "mypy",
             "import-linter>=2.6",
+            "bandit",
+            "pip-audit",
         ],
     },
     entry_points={

@@ -18,7 +18,6 @@ from visualization_msgs.msg import Marker
 
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration import camera_from_info, doubts_about_info
@@ -29,8 +28,6 @@ __all__ = [
     "array_to_image",
     "camera_from_info",
     "covariance_from_msg",
-    "decode_compressed_image",
-    "decode_raw_image",
     "doubts_about_info",
     "frame_name",
     "frustums_to_marker",

@@ -51,7 +51,7 @@ def evaluate_bag(
     samples = []
     with Bag(path, options) as bag:
         bag.require_poses()
-        bag.compare_cameras(localizer.map.known_cameras)
+        bag.compare_cameras(localizer.map.known_cameras(bag.camera_frame))
         for frame in bag.frames():
             started_s = time.perf_counter()
             result = _localize(localizer, tracker, frame)

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
@@ -17,8 +16,8 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
-from hfnet_core.images.reading import _image_files, read_image
-from hfnet_core.images.sixteen_bit import FULL_BITS, at_full_range, sample_of, significant_bits
+from hfnet_core.images.reading import _image_files, read_image, significant_bits_of
+from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.tracker import Tracker
@@ -81,7 +80,7 @@ class OfflineLocalizer:
         if calibration is not None:
             given = camera_from_file(calibration, trust=trust)
             self._judge(given, trust)
-        bits = self._significant_bits(files, given)
+        bits = significant_bits_of(files)
         for index, path in enumerate(files):
             yield self._image(index, path, given, bits)
 
@@ -94,7 +93,7 @@ class OfflineLocalizer:
         if missing:
             raise DatasetError(f"{folder}: {len(missing)} of {len(queries)} images of the list are not there, first "
                                f"{missing[0]}")  # fmt: skip
-        bits = self._significant_bits([folder / name for name, _ in queries], queries[0][1]) if queries else FULL_BITS
+        bits = significant_bits_of([folder / name for name, _ in queries])
         for index, (name, camera) in enumerate(queries):
             yield self._image_or_reason(index, folder / name, camera, bits, trust)
 
@@ -111,24 +110,11 @@ class OfflineLocalizer:
         """Log the first camera unlike the map's. Raises DatasetError for one that is theirs of another resolution."""
         if trust or camera in self._judged:
             return
-        said = check_against_map(camera, self.map.known_cameras)
+        said = check_against_map(camera, self.map.known_cameras())
         self._judged.add(camera)
         if said and not self._warned:
             _log.warning("%s", said)
             self._warned = True
-
-    def _significant_bits(self, files: Sequence[Path], given: Camera | None) -> int:
-        """What 16-bit images of one kind hold, by some of them; 8-bit ones are not looked through."""
-        samples = []
-        for path in (files[index] for index in sample_of(len(files))):
-            try:
-                image = self._read(path, given)
-            except DatasetError:
-                continue  # told when its turn comes
-            if image.dtype != np.uint16:
-                return FULL_BITS
-            samples.append(image)
-        return significant_bits(samples)
 
     def _image(self, index: int, path: Path, given: Camera | None, bits: int) -> Answer:
         image = at_full_range(self._read(path, given), bits)
@@ -143,7 +129,7 @@ class OfflineLocalizer:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
         tracker = Tracker(self.localizer)
         with Bag(path, options) as bag:
-            bag.compare_cameras(self.map.known_cameras)
+            bag.compare_cameras(self.map.known_cameras(bag.camera_frame))
             for frame in bag.frames():
                 try:
                     features = self.extractor.extract(frame.image)

@@ -20,14 +20,13 @@ from hfnet_core.recordings.transforms import TransformBuffer, TransformError
 from hfnet_core.types import Camera
 from hfnet_ros.conversions import (
     camera_from_info,
-    decode_compressed_image,
-    decode_raw_image,
     doubts_about_info,
     frame_name,
     pose_from_msg,
     stamp_to_ns,
     topic_of,
 )
+from hfnet_ros.image_decoding import decode_compressed_image, decode_image
 from hfnet_ros.node.diagnostics import Level, Reporter
 from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames, wait_for
@@ -57,7 +56,7 @@ class ImageMessage:
 
     def decode(self) -> Any:
         """Gray or RGB pixels. Raises DatasetError."""
-        return decode_compressed_image(self.message) if self.compressed else decode_raw_image(self.message)
+        return decode_compressed_image(self.message) if self.compressed else decode_image(self.message)
 
 
 def image_topic(node: Node, config: NodeConfig, camera: str) -> str:

@@ -31,7 +31,7 @@ _OTHER_SCALE = 0.12  # relative change of K against the map's that means another
 _CORRECTED = 0.03  # relative change of the focal length by images that is more than what calibrations are off by
 _FOLLOWS = 0.025  # ... if the principal point follows it to this share of the image
 _SAME_PX = 1.5  # a principal point this close to the map's, and not to the image's middle, is of the same camera
-_SAME_FOCAL, _SAME_CENTRE = 0.05, 0.05  # two calibrations of one camera: relative, share of the image
+_SAME_FOCAL, _SAME_CENTRE = 0.03, 0.05  # two calibrations of one camera: relative, share of the image
 
 
 def check_possible(camera: Camera, *, binned: bool = False) -> None:
