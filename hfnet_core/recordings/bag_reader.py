@@ -195,7 +195,7 @@ class BagReader:
 
     def _scanned(self) -> Container | None:
         found: Container | None = None
-        with suppress(DatasetError):  # nothing is left: what went wrong first says more
+        with suppress(DatasetError), self._readable():  # nothing is left: what went wrong first says more
             found = _opening().scanned(self.path)
         return found
 

@@ -10,11 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ASK = (sys.executable, "-m", "pip", "index", "versions", "--no-color")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 
 
@@ -70,16 +72,15 @@ def run_time_requirements() -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.timeout(600)  # an index may be slow
 @pytest.mark.parametrize("requirement", run_time_requirements())
 @pytest.mark.parametrize("python", ["3.10", "3.12"])
 def test_every_requirement_of_the_run_time_has_a_wheel_for_aarch64(requirement: str, python: str) -> None:
     name, least = requirement.split(">=")
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
-    ask = [sys.executable, "-m", "pip", "index", "versions", "--no-color"]
-    reached = subprocess.run([*ask, "typer"], capture_output=True, text=True, check=False)
-    if reached.returncode != 0:
-        pytest.skip(f"the package index cannot be asked: {reached.stderr.strip().splitlines()[-1:]}")
-    command = [*ask, name, "--only-binary", ":all:", "--python-version", python, *platforms]
+    if (trouble := trouble_with_the_index()) is not None:
+        pytest.skip(f"the package index cannot be asked: {trouble}")
+    command = [*ASK, name, "--only-binary", ":all:", "--python-version", python, *platforms]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     listed = next(line for line in done.stdout.splitlines() if line.startswith("Available versions:"))
@@ -87,6 +88,12 @@ def test_every_requirement_of_the_run_time_has_a_wheel_for_aarch64(requirement: 
     assert any(parsed(version) >= parsed(least) for version in versions), versions
     if name == "opencv-python-headless":  # where numpy 1 has to stay
         assert any(version.startswith("4.") and parsed(version) >= parsed(least) for version in versions), versions
+
+
+@cache
+def trouble_with_the_index() -> str | None:
+    reached = subprocess.run([*ASK, "typer"], capture_output=True, text=True, check=False)
+    return None if reached.returncode == 0 else reached.stderr.strip().rpartition("\n")[2]
 
 
 def parsed(version: str) -> tuple[int, ...]:
