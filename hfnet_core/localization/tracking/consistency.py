@@ -21,7 +21,7 @@ __all__ = ["UNKNOWN_PRIOR", "Belief", "Consistency", "Odometer", "Sighting", "Ve
 UNKNOWN_PRIOR = np.diag([0.5**2] * 3 + [np.radians(15.0) ** 2] * 3)  # of a pose somebody gives without a covariance
 # Standard deviations. Image and odometry are never quite of the same moment; a camera without odometry may do anything.
 _TIMING_M, _TIMING_DEG = 0.03, 1.0
-_FREE_M, _FREE_DEG = 0.05, 2.0
+_FREE_M, _FREE_DEG = 0.1, 4.0
 _FASTEST = 3.0  # standard deviations of an unknown velocity that the fastest one is
 
 
