@@ -12,8 +12,18 @@ __all__ = [
 ]
 
 
+_LONGEST = 2000  # characters of a message; one that quotes a damaged file may have megabytes
+
+
 class HFNetError(Exception):
-    """An expected failure. The command line prints its message alone and exits with status 2."""
+    """An expected failure. The command line prints its message alone and exits with status 2.
+
+    Whatever a message quotes of a file, as text it is one line that every log and terminal can take.
+    """
+
+    def __str__(self) -> str:
+        text = printable(super().__str__())
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 4 :]}"
 
 
 class ConfigError(HFNetError):

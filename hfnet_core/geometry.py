@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-__all__ = ["Pose", "Similarity", "moved_covariance", "pose_error", "skew"]
+__all__ = ["Pose", "Similarity", "moved_covariance", "on_plane", "pose_error", "skew", "tilt_deg"]
 
 Array = NDArray[np.float64]
+
+_SURE = 1e-6  # variance, in m2 or rad2
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +113,25 @@ def moved_covariance(covariance: Array, arm: Array) -> Array:
     jacobian[:3, 3:] = -skew(arm)
     moved: Array = jacobian @ covariance @ jacobian.T
     return moved
+
+
+def on_plane(pose: Pose, covariance: Array) -> tuple[Pose, Array]:
+    """A pose and its covariance [6, 6] reduced to what moves on the plane z = 0: x, y and heading.
+
+    The heading is that of the x axis seen from above. z, roll and pitch are sure: their variance is next to nothing, as
+    filters want it, which cannot take zero.
+    """
+    forward = pose.rotation[:, 0]
+    heading = Rotation.from_euler("z", np.arctan2(forward[1], forward[0])).as_matrix()
+    kept = np.array([0, 1, 5])
+    flat = np.diag(np.full(6, _SURE))
+    flat[np.ix_(kept, kept)] = covariance[np.ix_(kept, kept)]
+    return Pose(heading, np.array([*pose.translation[:2], 0.0])), flat
+
+
+def tilt_deg(pose: Pose) -> float:
+    """How far the z axis leans from the vertical."""
+    return float(np.degrees(np.arccos(np.clip(pose.rotation[2, 2], -1.0, 1.0))))
 
 
 def skew(vector: Sequence[float] | Array) -> Array:

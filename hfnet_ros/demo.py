@@ -31,8 +31,8 @@ from hfnet_core.maps.storage import save_map
 from hfnet_core.synthetic import walk
 from hfnet_core.terminal import SafeConsole
 from hfnet_ros.evaluate import Playback, QueryBag, Run, report, run
-from hfnet_ros.processes import use_wheels
 from hfnet_ros.rclpy_typed import shut_down
+from hfnet_ros.replay.processes import use_wheels
 
 __all__ = ["DemoError", "check", "main"]
 

@@ -17,14 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
-from std_msgs.msg import String
 
 from hfnet_core.config import EvaluationConfig, from_mapping
 from hfnet_core.errors import DatasetError, HFNetError
@@ -32,117 +28,15 @@ from hfnet_core.evaluation.html_report import worst_frames, write_html
 from hfnet_core.evaluation.metrics import Sample, Score, score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
-from hfnet_core.evaluation.trajectory import evo_statistics, nearest
-from hfnet_core.geometry import Array, Pose
+from hfnet_core.evaluation.trajectory import evo_statistics
 from hfnet_core.maps.storage import load_map
-from hfnet_core.recordings.bag_reader import Topic
-from hfnet_core.recordings.bags import Bag, BagStamp
 from hfnet_core.recordings.options import BagOptions, PoseOptions
 from hfnet_core.recordings.tum import write_tum
-from hfnet_ros.conversions import pose_from_msg, stamp_to_ns
-from hfnet_ros.player import Timing
-from hfnet_ros.processes import Child, ChildError, node_arguments, use_wheels
-from hfnet_ros.rclpy_typed import LATCHED, destroy_node, shut_down
+from hfnet_ros.rclpy_typed import destroy_node, shut_down
+from hfnet_ros.replay.listener import LOCALIZER, Listener, QueryBag
+from hfnet_ros.replay.processes import Child, ChildError, node_arguments, use_wheels
 
 __all__ = ["Listener", "Playback", "QueryBag", "Run", "main", "report", "run"]
-
-_SPIN_S = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class QueryBag:
-    """A bag read for its images' stamps and truth. image, info: its topics."""
-
-    path: Path
-    images: list[BagStamp]
-    image: Topic
-    info: Topic | None
-    options: BagOptions
-
-    @classmethod
-    def read(cls, path: Path, options: BagOptions | None = None) -> QueryBag:
-        """Raises DatasetError when the bag cannot be read or has no images or poses."""
-        with Bag(path, options) as bag:
-            bag.require_poses()
-            return cls(path, bag.timeline(), bag.image_topic, bag.info_topic, bag.options)
-
-    @property
-    def image_rate_hz(self) -> float:
-        """As recorded."""
-        stamps = [item.recorded_ns for item in self.images]
-        return 1e9 * (len(stamps) - 1) / max(stamps[-1] - stamps[0], 1) if len(stamps) > 1 else 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class _Receipt:
-    """A pose as it came. received_ns: wall time."""
-
-    pose: Pose
-    received_ns: int
-
-
-class Listener:
-    """What a client of the node hears, by the stamps of the messages."""
-
-    def __init__(self, node: Node, localizer: str = "/localization", player: str = "/player") -> None:
-        self._node, self._name = node, localizer.strip("/")
-        self.poses: dict[int, _Receipt] = {}
-        self.covariances: dict[int, Array] = {}
-        self.status: dict[str, str] = {}
-        self.message, self.failed = "", False
-        self.timing: Timing | None = None
-        node.create_subscription(PoseStamped, f"/{self._name}/pose", self._pose, 100)
-        covariance_topic = f"/{self._name}/pose_with_covariance"
-        node.create_subscription(PoseWithCovarianceStamped, covariance_topic, self._covariance, 100)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 100)
-        node.create_subscription(String, f"{player}/timing", self._timing, LATCHED)
-
-    def _pose(self, message: PoseStamped) -> None:
-        receipt = _Receipt(pose_from_msg(message.pose), time.time_ns())
-        self.poses.setdefault(stamp_to_ns(message.header.stamp), receipt)
-
-    def _covariance(self, message: PoseWithCovarianceStamped) -> None:
-        self.covariances[stamp_to_ns(message.header.stamp)] = np.array(message.pose.covariance).reshape(6, 6)
-
-    def _diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.strip("/") == self._name:
-                self.status = {item.key: item.value for item in status.values}
-                self.message, self.failed = status.message, status.level == DiagnosticStatus.ERROR
-
-    def _timing(self, message: String) -> None:
-        self.timing = Timing.from_json(message.data)
-
-    def require_started(self) -> None:
-        """Raises ChildError when the node says that it cannot be configured."""
-        if self.failed and self.status.get("state") == "unconfigured":
-            raise ChildError(f"the node does not start: {self.message}")
-
-    def spin(self, seconds: float = _SPIN_S) -> None:
-        """Listen for a while."""
-        until_s = time.monotonic() + seconds
-        while (left_s := until_s - time.monotonic()) > 0:
-            rclpy.spin_once(self._node, timeout_sec=left_s)
-
-    def samples(self, query: QueryBag, config: EvaluationConfig, blind: Collection[int] = ()) -> list[Sample]:
-        """The query's images with what was heard of each. blind: stamps of images that show nothing."""
-        bag_ns = self.timing.bag_ns if self.timing is not None else int
-        heard = sorted((bag_ns(stamp_ns), stamp_ns) for stamp_ns in self.poses)
-        stamps = [stamp for stamp, _ in heard]
-        out = []
-        for item in query.images:
-            index = nearest(stamps, item.stamp_ns, config.max_stamp_gap_s)
-            hidden = item.stamp_ns in blind
-            if index is None:
-                out.append(Sample(item.stamp_ns, item.map_from_camera, reason="no pose was published", blind=hidden))
-                continue
-            receipt = self.poses[heard[index][1]]
-            latency_s = None
-            if self.timing is not None:
-                latency_s = (receipt.received_ns - self.timing.played_ns(item.recorded_ns)) * 1e-9
-            covariance = self.covariances.get(heard[index][1])
-            out.append(Sample(item.stamp_ns, item.map_from_camera, receipt.pose, covariance, latency_s, blind=hidden))
-        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +74,7 @@ def run(
     config: EvaluationConfig | None = None,
     *,
     blind: Collection[int] = (),
-    localizer: str = "/localization",
+    localizer: str = LOCALIZER,
 ) -> Run:
     """Play the query to a node and listen. rclpy must be initialised.
 
@@ -243,8 +137,8 @@ def _await_active(listener: Listener, child: Child, config: EvaluationConfig) ->
 def _player_arguments(query: QueryBag, playback: Playback, config: EvaluationConfig) -> list[object]:
     speed = playback.rate_hz / query.image_rate_hz if playback.rate_hz is not None else 1.0
     info = [query.info.name] if query.info is not None else []
-    how = ["--now", "--rate", speed, "--wait-for-subscriber", config.start_timeout_s]
-    return [query.path, *how, "--topics", query.image.name, *info, *playback.topics]
+    wait = ["--wait-for-subscriber", config.start_timeout_s, "--wait-for-localizer", LOCALIZER, "--wait-for-evaluation"]
+    return [query.path, "--now", "--rate", speed, *wait, "--topics", query.image.name, *info, *playback.topics]
 
 
 def _listen(listener: Listener, node: Child, player: Child, config: EvaluationConfig) -> None:
@@ -259,10 +153,13 @@ def _listen(listener: Listener, node: Child, player: Child, config: EvaluationCo
 def _follow(listener: Listener, config: EvaluationConfig) -> None:
     """Until a player that somebody else started has finished, or ctrl-C. Raises ChildError for a node that fails."""
     print("listening; start the player (or end with ctrl-C when it is not ours)", file=sys.stderr)
+    until_s = time.monotonic() + config.start_timeout_s
     try:
         while listener.timing is None or not listener.timing.finished:
             listener.require_started()
             listener.spin()
+            if time.monotonic() > until_s:
+                listener.listen_to_player()
         listener.spin(config.settle_s)
     except KeyboardInterrupt:
         pass
@@ -307,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pose-topic", help="topic of the true poses, or /tf")
     parser.add_argument("--poses", type=Path, help="true poses as a TUM file")
     parser.add_argument("--play", nargs="*", default=[], metavar="TOPIC", help="topics to play besides the images")
-    parser.add_argument("--node", default="/localization", help="name of the node that is judged")
+    parser.add_argument("--node", default=LOCALIZER, help="name of the node that is judged")
     parser.add_argument("--param", nargs="*", default=[], metavar="NAME:=VALUE", help="parameters of the node started")
     parser.add_argument("--levels", choices=("near", "far"), default=defaults.recall_levels, help="bounds of recall")
     return parser

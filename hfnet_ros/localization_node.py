@@ -286,6 +286,8 @@ class LocalizationNode(GuardedNode):
         session = self._session
         if session is not None:
             session.watch()
+        else:
+            self._reporter.ready(())
         self._reporter.news()
         if self._reporter.is_due(self._config.diagnostics_period_s - 0.5 * _TICK_S):
             self._reporter.note("node name", self._namesake())

@@ -19,6 +19,8 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from hfnet_core.errors import printable
+
 __all__ = [
     "LATCHED",
     "Log",
@@ -26,7 +28,6 @@ __all__ = [
     "destroy_node",
     "lifecycle_publisher",
     "now_ns",
-    "printable",
     "profile",
     "shut_down",
     "steady_clock",
@@ -47,11 +48,6 @@ LATCHED = profile(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """The newest message also for those who come later."""
 
 
-def printable(text: object) -> str:
-    """As text that fits into a message or a log: damaged files bring characters that UTF-8 does not have."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 class Log:
     """The log of a node. every_s: the same `topic` (else the same text) is not logged again within this time."""
 
@@ -65,15 +61,15 @@ class Log:
         return cls(node.get_logger().name)  # type: ignore[no-untyped-call]
 
     def info(self, text: object) -> None:
-        self._logger.info(printable(text))
+        self._logger.info(printable(str(text), lines=True))
 
     def warning(self, text: object, every_s: float = 0.0, topic: str = "") -> None:
         if self._may_speak(topic or str(text), every_s):
-            self._logger.warning(printable(text))
+            self._logger.warning(printable(str(text), lines=True))
 
     def error(self, text: object, every_s: float = 0.0, topic: str = "") -> None:
         if self._may_speak(topic or str(text), every_s):
-            self._logger.error(printable(text))
+            self._logger.error(printable(str(text), lines=True))
 
     def exception(self, text: object, every_s: float = 0.0, topic: str = "") -> None:
         """An error with the traceback of the exception at hand."""

@@ -15,7 +15,8 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 SHARE = FindPackageShare("hfnet_ros")
-WAIT_S = "60"  # for the node to have loaded its map
+# for the node to have loaded its map, and for everybody to know of each other
+WAIT = ("--wait-for-subscriber", "60", "--wait-for-localizer", "/localization", "--wait-for-evaluation")
 
 ARGUMENTS = {
     "bag": (None, "recording with images, calibration and true poses (rosbag1, sqlite3 or mcap)"),
@@ -43,7 +44,7 @@ def generate_launch_description():
     player = Node(
         package="hfnet_ros",
         executable="player",
-        arguments=[given["bag"], "--now", "--rate", given["rate"], "--wait-for-subscriber", WAIT_S],
+        arguments=[given["bag"], "--now", "--rate", given["rate"], *WAIT],
         output="screen",
     )
     evaluation = Node(

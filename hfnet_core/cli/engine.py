@@ -91,26 +91,16 @@ def bench(
     device: _Device = _DEFAULTS.device,
 ) -> None:
     """Latency from image to features, beside ONNX Runtime and the chip's floor. Builds what is not built yet."""
+    from hfnet_core.features.engine_tools.bench import HEADER
     from hfnet_core.features.engine_tools.bench import bench as measure
 
     config = from_mapping(EngineConfig, {"cache_dir": cache_dir, "device": device})
     for height, width in map(_parsed, size):
-        table = Table(
-            "backend",
-            "network p50",
-            "p99",
-            "image to features p50",
-            "p99",
-            "floor",
-            "ratio",
-            title=f"{width}x{height}, ms",
-        )
+        table = Table(*HEADER, title=f"{width}x{height}, ms")
         console = SafeConsole()
         try:
             for row in measure(model, height, width, config, repeats):
-                times = [f"{value:.2f}" for value in (row.network_p50, row.network_p99, row.total_p50, row.total_p99)]
-                floor = [f"{row.floor:.3f}", f"{row.network_p50 / row.floor:.1f}"] if row.floor else ["", ""]
-                table.add_row(row.name, *times, *floor)
+                table.add_row(*row.cells)
         finally:
             console.print(table)
 

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from hfnet_core import __version__
-from hfnet_core.errors import HFNetError, printable
+from hfnet_core.errors import HFNetError
 from hfnet_core.terminal import PrintableFormatter
 from hfnet_core.threads import one_blas_thread
 
@@ -71,7 +71,7 @@ def main() -> None:
     try:
         app()
     except HFNetError as error:
-        print(f"hfnet: {printable(str(error))}", file=sys.stderr)
+        print(f"hfnet: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("hfnet: interrupted", file=sys.stderr)

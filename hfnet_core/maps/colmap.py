@@ -17,7 +17,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.errors import ConfigError, DatasetError, HFNetError, MapError
 from hfnet_core.files import whole_file
 from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.colmap_cameras import to_pycolmap
@@ -33,39 +33,62 @@ __all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap"]
 
 _SIDECAR = "hfmap.safetensors"
 _HALF_PIXEL = 0.5
+_VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
+_COLOURS = ("red", "green", "blue")
 
 
 def export_colmap(landmark_map: LandmarkMap, folder: Path, *, text: bool = False) -> None:
     """Write cameras, images and points as a COLMAP model, binary or text, and our arrays beside it.
 
-    The folder is complete or not there. Raises ConfigError if it exists.
+    The folder is complete or not there. Raises ConfigError if it exists, DatasetError where there is no room for it.
     """
     if folder.exists():
         raise ConfigError(f"{folder}: exists already; remove it or choose another name")
     if not folder.parent.is_dir():
         raise ConfigError(f"{folder.parent}: no such directory to write a model into")
-    workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    reconstruction = _to_reconstruction(landmark_map)
     try:
-        reconstruction = _to_reconstruction(landmark_map)
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+    try:
         if text:
-            reconstruction.write_text(workplace)
+            reconstruction.write_text(building)
         else:
-            reconstruction.write_binary(workplace)
-        _write_sidecar(landmark_map, workplace / _SIDECAR)
-        workplace.chmod(0o755)
-        workplace.rename(folder)
+            reconstruction.write_binary(building)
+        _check_written(building, landmark_map, folder)
+        _write_sidecar(landmark_map, building / _SIDECAR)
+        building.chmod(0o755)
+        building.rename(folder)
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: cannot be written ({error.strerror}); make room or choose another disk"
+        ) from error
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _check_written(building: Path, landmark_map: LandmarkMap, folder: Path) -> None:
+    """Raises DatasetError where pycolmap, which does not say so, ran out of room."""
+    try:
+        written = read_model(building)
+    except HFNetError as error:
+        raise DatasetError(f"{folder}: could not be written completely; make room or choose another disk") from error
+    if (len(written.images), len(written.point_ids)) != (landmark_map.keyframes, landmark_map.landmarks):
+        raise DatasetError(f"{folder}: could not be written completely; make room or choose another disk")
 
 
 def export_ply(landmark_map: LandmarkMap, path: Path) -> None:
     """Write the landmarks as a point cloud, brighter the more keyframes see them; complete or not at all."""
-    reconstruction = _to_reconstruction(landmark_map)
-    for point in reconstruction.points3D.values():
-        value = min(255, 40 + 30 * point.track.length())
-        point.color = np.full(3, value, dtype=np.uint8)
-    with whole_file(path) as temporary:
-        reconstruction.export_PLY(temporary)
+    vertices = np.zeros(landmark_map.landmarks, _VERTEX)
+    vertices["xyz"] = landmark_map.landmarks_xyz
+    shades = np.minimum(255, 40 + 30 * np.diff(landmark_map.landmark_offsets))
+    vertices["rgb"] = shades[:, None]
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    lines += [f"property float {name}" for name in "xyz"] + [f"property uchar {name}" for name in _COLOURS]
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write("\n".join([*lines, "end_header\n"]).encode("ascii"))
+        file.write(vertices.tobytes())
 
 
 def _shifted(camera: Camera, by: float) -> Camera:

@@ -214,5 +214,4 @@ def _check_tracks(model: ColmapModel) -> None:
 
 
 def _split(order: NDArray[np.int64], starts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    ends = [*starts[1:].tolist(), len(order)]
-    return (order[start:end] for start, end in zip(starts.tolist(), ends, strict=True))
+    return iter(np.split(order, starts[1:])) if len(starts) else iter(())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hfnet_core.errors import ModelError, first_line
+from hfnet_core.errors import DatasetError, ModelError, first_line
 from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.features.network.model_info import spec_of
+from hfnet_core.files import whole_file
 from hfnet_core.training.network import HFNet
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "save_network"]
@@ -37,19 +38,24 @@ class Checkpoint:
     random: torch.Tensor
 
     def build_network(self) -> HFNet:
-        """The network with the checkpoint's weights."""
+        """The network with the checkpoint's weights. Raises ModelError where they do not fit."""
         network = HFNet(self.spec)
-        network.load_state_dict(self.network)
+        try:
+            network.load_state_dict(self.network)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ModelError(f"the checkpoint's weights are not those of its network ({first_line(error)})") from error
         return network
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically: a kill leaves the former file or the new one."""
+    """Write atomically: a kill or a full disk leaves the former file or the new one. Raises DatasetError."""
     values = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
     values |= {"spec": asdict(checkpoint.spec), "format": _FORMAT}
-    temporary = path.with_suffix(".tmp")
-    torch.save(values, temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        try:
+            torch.save(values, temporary)
+        except RuntimeError as error:  # of torch's writer, whatever the system said
+            raise DatasetError(f"{path}: cannot be written ({first_line(error)}); is the disk full?") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -58,12 +64,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"{path} is missing: give a checkpoint written by hfnet train")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch raises nearly every kind for damaged files
         raise ModelError(f"{path} is no readable checkpoint ({first_line(error)})") from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise ModelError(f"{path} is not a checkpoint of this version ({_FORMAT}): train again or export elsewhere")
     del values["format"]
-    return Checkpoint(**(values | {"spec": NetworkSpec(**values["spec"])}))
+    try:
+        return Checkpoint(**(values | {"spec": spec_of(values["spec"])}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is no readable checkpoint ({type(error).__name__})") from error
 
 
 def save_network(network: HFNet, path: Path) -> None:

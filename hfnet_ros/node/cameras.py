@@ -70,7 +70,10 @@ class _Input:
     @property
     def silent_s(self) -> float:
         """Since the last image, or since the beginning, by the node's clock."""
-        return max(0.0, (now_ns(self._node) - self._heard_ns) * 1e-9)
+        clock_ns = now_ns(self._node)
+        if self._heard_ns == 0:  # simulated time had not begun
+            self._heard_ns = clock_ns
+        return max(0.0, (clock_ns - self._heard_ns) * 1e-9)
 
     @property
     def traffic(self) -> str:
@@ -113,6 +116,11 @@ class Cameras:
     def topics(self) -> list[str]:
         """What is listened to."""
         return [topic for own in self._inputs for topic in (own.images.topic, own.calibration.topic)]
+
+    @property
+    def unheard(self) -> list[str]:
+        """Topics that have no publisher as far as this node knows."""
+        return [topic for topic in self.topics if self._node.count_publishers(topic) == 0]
 
     def close(self) -> None:
         if self._timer is not None:

@@ -14,6 +14,7 @@ from hfnet_ros.rclpy_typed import now_ns
 
 __all__ = ["Correction", "Corrections"]
 
+_LIVE_NS = 10**9  # an image that comes so soon after its stamp was taken by this clock; later, it is of a recording
 _OLD_S: float = NodeConfig().correction_timeout_s  # who repeats for ever hears of it when others would stop
 
 
@@ -29,6 +30,11 @@ class Correction:
     odom_frame: str
     stamp_ns: int
     received_ns: int
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the image was stamped by the node's clock."""
+        return 0 <= self.received_ns - self.stamp_ns < _LIVE_NS
 
 
 class Corrections:
@@ -63,9 +69,9 @@ class Corrections:
     def bridge(self, config: NodeConfig) -> str:
         """Repeat map->odom when its post-dating runs out between two poses; returns what is wrong once it is stale.
 
-        Time goes on from the image's stamp, so that a recording's past stays past. After correction_timeout_s nothing
-        is repeated: old knowledge must not look new. A negative one repeats it for ever, as nav2_amcl does, unless an
-        image contradicts it.
+        Time is the node's, or goes on from the image's stamp, so that a recording's past stays past. After
+        correction_timeout_s nothing is repeated: old knowledge must not look new. A negative one repeats it for ever,
+        as nav2_amcl does, unless an image contradicts it.
         """
         with self._lock:
             last = self._last
@@ -73,12 +79,14 @@ class Corrections:
                 return ""
             if self._doubted:
                 return "map->odom is frozen: the last image contradicts it"
-            age_ns = max(0, now_ns(self._node) - last.received_ns)
+            clock_ns = now_ns(self._node)
+            age_ns = max(0, clock_ns - last.received_ns)
+            at_ns = max(last.stamp_ns, clock_ns) if last.is_live else last.stamp_ns + age_ns
             age_s, endless = age_ns * 1e-9, config.correction_timeout_s < 0
             if not endless and age_s > config.correction_timeout_s:
                 return f"map->odom is frozen: no pose for {int(age_s)} s"
-            if last.stamp_ns + age_ns + int(0.5e9 * config.transform_tolerance) > self._sent_ns:
-                self._send(last, last.stamp_ns + age_ns, config)
+            if at_ns + int(0.5e9 * config.transform_tolerance) > self._sent_ns:
+                self._send(last, at_ns, config)
             if endless and age_s > _OLD_S:
                 return f"map->odom is repeated: no pose for {int(age_s)} s"
             return ""

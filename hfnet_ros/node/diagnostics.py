@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from threading import Lock
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode
 
+from hfnet_core.errors import printable
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.types import Localization, Localized
 from hfnet_ros.conversions import stamp_from_ns
-from hfnet_ros.rclpy_typed import Log, now_ns, printable
+from hfnet_ros.rclpy_typed import LATCHED, Log, now_ns
 
 __all__ = ["Health", "Level", "Rate", "Reporter"]
 
@@ -84,10 +85,15 @@ class Health:
         with self._lock:
             self._state = name
 
+    @property
+    def lifecycle_state(self) -> str:
+        with self._lock:
+            return self._state
+
     def fact(self, name: str, value: object) -> None:
         """Something that stays true until it is set again or `forget_facts`: hashes, backend, map."""
         with self._lock:
-            self._facts[name] = printable(value)
+            self._facts[name] = printable(str(value))
 
     def forget_facts(self) -> None:
         """Model and map are gone."""
@@ -223,14 +229,19 @@ class Health:
 
 
 class Reporter:
-    """Says what `health` knows: problems in the log when they come, everything on /diagnostics."""
+    """Says what `health` knows: problems in the log when they come, everything on /diagnostics, and readiness.
 
-    def __init__(self, node: Node, health: Health) -> None:
+    Readiness is on the latched topic ~/status, for scripts that wait before they send images: its message begins with
+    the state of the life cycle, and its value `ready` is `true` once no image can be lost to discovery any more.
+    """
+
+    def __init__(self, node: LifecycleNode, health: Health) -> None:
         self._node, self.health, self.log = node, health, Log.of(node)
         self.hardware_id = ""
         """The frame of the camera, or of the base with several."""
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._news, self._reported_s = "", 0.0
+        self._status = node.create_publisher(DiagnosticStatus, "~/status", LATCHED)
+        self._news, self._reported_s, self._readiness = "", 0.0, ("", "")
 
     def complain(self, name: str, text: str, level: Level = Level.ERROR) -> None:
         """Raise a problem, in the log as well."""
@@ -258,11 +269,27 @@ class Reporter:
             self._news = news
             self.publish()
 
+    def ready(self, unheard: Sequence[str]) -> None:
+        """Tell the state, and which topics of an active node have no publisher that it knows of; when that changed."""
+        readiness = self.health.lifecycle_state, " ".join(unheard)
+        if readiness == self._readiness:
+            return
+        self._readiness = readiness
+        state, missing = readiness
+        waits = f"{state}: waiting for a publisher of {missing}" if missing else state
+        ready = str(state == "active" and not missing).lower()
+        status = DiagnosticStatus(level=bytes([Level.OK]), name=self._name, message=waits)
+        status.values = [KeyValue(key="state", value=state), KeyValue(key="ready", value=ready)]
+        self._status.publish(status)
+
+    @property
+    def _name(self) -> str:
+        return str(self._node.get_fully_qualified_name()).lstrip("/")
+
     def is_due(self, period_s: float) -> bool:
         """Whether the last diagnostics are this old, by the computer's time: it is this that they tell of."""
         return time.monotonic() - self._reported_s >= period_s
 
     def publish(self) -> None:
         self._reported_s = time.monotonic()
-        name = str(self._node.get_fully_qualified_name()).lstrip("/")
-        self._publisher.publish(self.health.to_msg(name, self.hardware_id, now_ns(self._node)))
+        self._publisher.publish(self.health.to_msg(self._name, self.hardware_id, now_ns(self._node)))

@@ -16,7 +16,7 @@ from hfnet_core.errors import MapError
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map
 from hfnet_ros.conversions import keyframes_to_marker, landmarks_to_cloud
-from hfnet_ros.rclpy_typed import LATCHED, lifecycle_publisher, now_ns, printable
+from hfnet_ros.rclpy_typed import LATCHED, lifecycle_publisher, now_ns
 
 __all__ = ["MapNotFoundError", "MapView", "SharedMap", "shared_map"]
 
@@ -76,8 +76,6 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0) -> SharedMap:
         found = _maps.get(key)
         if found is None or found.landmark_map.model_hash != model_hash:
             loaded = load_map(path, model_hash, in_memory=version[2] <= memory_mib << 20)
-            if printable(loaded.frame_id) != loaded.frame_id:
-                raise MapError(f"{path}: its frame {printable(loaded.frame_id)!r} is no name that fits into a message")
             found = SharedMap(loaded, path, _identity(path), version)
             _maps[key] = found
         return found

@@ -13,7 +13,7 @@ from rclpy.lifecycle import LifecycleNode
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import NodeConfig
-from hfnet_core.geometry import Pose
+from hfnet_core.geometry import Pose, on_plane, tilt_deg
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.types import NotLocalized, Reason
 from hfnet_ros.conversions import covariance_from_msg, frame_name, pose_from_msg
@@ -36,6 +36,7 @@ _STOP_S = 1.5
 _LOG_S = 5.0  # the same complaint at most this often; diagnostics have it all the time
 _BRIDGE_S = 0.1  # of the node's clock between two looks at the age of map->odom
 _STANDSTILL_S = 1.0  # of the computer's time without a tick of /clock
+_TILT_DEG = 10.0  # more than this, and a robot that moves on a plane is in a map that does not lie level
 _JUMP_S = 0.1  # simulated time that goes back by more starts over
 
 
@@ -134,6 +135,7 @@ class Session:
 
     def watch(self) -> None:
         """Notice it; call this now and then."""
+        self._reporter.ready(self._cameras.unheard)
         self._reporter.note("clock", self._clock_trouble())
         self._keep_correction()
         self._reporter.note("map file", self._pipeline.map.change())
@@ -244,8 +246,11 @@ class Session:
             if found.reason is Reason.INCONSISTENT:
                 self._outputs.corrections.doubt()
             return
-        map_from_rig, map_frame = found.map_from_camera, self.map_frame
-        self._outputs.publish(map_from_rig, found.covariance, frames, map_frame, config.path_length)
+        map_from_rig, covariance, map_frame = found.map_from_camera, found.covariance, self.map_frame
+        if config.two_d_mode:
+            self._reporter.note("plane", _tilt_trouble(map_from_rig))
+            map_from_rig, covariance = on_plane(map_from_rig, covariance)
+        self._outputs.publish(map_from_rig, covariance, frames, map_frame, config.path_length)
         self._reporter.health.published()
         if config.tf_broadcast:
             self._reporter.note("tf", self._outputs.broadcast(config, map_from_rig, odom_from_rig, frames, map_frame))
@@ -263,3 +268,14 @@ class Session:
             self._reporter.note(f"focal length {name}".rstrip(), named)
         timings_s = {**laps.seconds, **outcome.result.timings_s, **laps.totals(self._free_s)}
         self._reporter.health.finished(outcome.result, timings_s, outcome.consistency)
+
+
+def _tilt_trouble(map_from_base: Pose) -> str:
+    """What is wrong with a robot on a plane, empty if nothing."""
+    degrees = tilt_deg(map_from_base)
+    if degrees <= _TILT_DEG:
+        return ""
+    return (
+        f"two_d_mode: the base leans by {int(degrees)} deg: the map does not lie level (`hfnet map align --floor`), or "
+        "base_from_camera is wrong"
+    )

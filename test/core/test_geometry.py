@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.geometry import Pose, moved_covariance, pose_error, skew
+from hfnet_core.geometry import Pose, moved_covariance, on_plane, pose_error, skew, tilt_deg
 
 finite = st.floats(-100.0, 100.0)
 
@@ -73,3 +73,23 @@ def test_a_covariance_moved_to_the_base_agrees_with_samples():
     expected = np.cov(np.array(errors).T)
     found = moved_covariance(covariance, map_from_camera.rotation @ base_from_camera.inverse().translation)
     assert np.allclose(found, expected, atol=0.05 * np.abs(expected).max())
+
+
+@given(st.floats(-3.1, 3.1), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3))
+def test_on_a_plane_only_position_and_heading_remain(yaw: float, pitch: float, roll: float) -> None:
+    pose = Pose(Rotation.from_euler("ZYX", [yaw, pitch, roll]).as_matrix(), np.array([3.0, -2.0, 0.4]))
+    factor = np.random.default_rng(0).normal(size=(6, 6))
+    covariance = factor @ factor.T
+    flat, left = on_plane(pose, covariance)
+    expected = Pose(Rotation.from_euler("z", yaw).as_matrix(), np.array([3.0, -2.0, 0.0]))
+    assert pose_error(flat, expected)[0] < 1e-12
+    assert pose_error(flat, expected)[1] < 1e-5
+    assert left[np.ix_([0, 1, 5], [0, 1, 5])] == pytest.approx(covariance[np.ix_([0, 1, 5], [0, 1, 5])])
+    assert np.diag(left)[2:5] == pytest.approx(1e-6)
+    assert (np.linalg.eigvalsh(left) > 0).all()
+    assert tilt_deg(flat) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_tilt_is_the_lean_of_the_upright_axis() -> None:
+    assert tilt_deg(Pose(Rotation.from_euler("xz", [20.0, 70.0], degrees=True).as_matrix())) == pytest.approx(20.0)
+    assert tilt_deg(Pose(Rotation.from_euler("y", 180.0, degrees=True).as_matrix())) == pytest.approx(180.0)

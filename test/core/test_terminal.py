@@ -14,8 +14,8 @@ from drive import INFO, drive
 from rich.table import Table
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import printable
-from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.errors import MapError, printable
+from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.maps.storage import save_map
 from hfnet_core.terminal import PrintableFormatter, SafeConsole, styled
 
@@ -28,6 +28,14 @@ def test_control_characters_become_visible() -> None:
     assert printable("a\nb\tc") == "a\\nb\\tc"
     assert printable("a\nb\tc\r", lines=True) == "a\nb\tc\\r"
     assert printable("\udc80") == "\\udc80"
+
+
+def test_a_message_is_one_line_of_bounded_length_that_can_be_written() -> None:
+    said = str(MapError(f"a.hfmap: frame 'a\udc80\n\x1b[2J{'x' * 10**6}': build it again"))
+    assert said.startswith("a.hfmap: frame 'a\\udc80\\n\\x1b[2Jxxx")
+    assert said.endswith("xxx': build it again")
+    assert len(said) < 2000
+    assert str(MapError("straße: fehlt")) == "straße: fehlt"
 
 
 def shown(thing: object) -> str:
@@ -65,7 +73,7 @@ def strange_map(tmp_path: Path) -> Path:
         "recordings": [{"source": "run[lab]/drive.mcap"}],
         "history": [{"step": "[bold]merge[/bold]"}],
     }
-    built = build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "site", {})
+    built = build_from_keyframes(Placed(scene.keyframes, "site", {}), INFO, MapBuildConfig())
     path = tmp_path / "run[lab]\x1b[31m.hfmap"
     save_map(replace(built, provenance=provenance), path)
     return path

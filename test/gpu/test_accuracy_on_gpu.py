@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from helpers import textured_image
 
-from hfnet_core.config import ExtractorConfig
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.backends.opening import DEFAULT_MODEL
-from hfnet_core.features.backends.protocol import DenseOutputs
 from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 from hfnet_core.features.backends.tensorrt.checking import agreement, probe_images
-from hfnet_core.features.detection import detect
+from hfnet_core.features.engine_tools.bench import HostChoice
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.types import Features
 
 pytestmark = pytest.mark.timeout(1800)
 SIZE = (480, 640)
 
 
-def keypoints(outputs: DenseOutputs) -> set[tuple[int, int]]:
-    config = ExtractorConfig()
-    pixels, _ = detect(outputs.scores, config.nms_radius_px, config.detection_threshold, config.max_keypoints)
-    return {(int(x), int(y)) for x, y in pixels}
+def shared(ours: Features, theirs: Features) -> float:
+    """Share of keypoints that the other has too, to half a pixel; the lower of both ways."""
+    distances = np.linalg.norm(ours.keypoints_px[:, None] - theirs.keypoints_px[None], axis=2)
+    return float(min((distances.min(axis=1) < 0.5).mean(), (distances.min(axis=0) < 0.5).mean()))
 
 
 @pytest.mark.parametrize(("precision", "cosine", "share"), [("fp32", 0.9999, 0.99), ("fp16", 0.999, 0.97)])
@@ -38,8 +38,13 @@ def test_descriptors_and_keypoints(settings: Any, precision: str, cosine: float,
         found = agreement(ours, theirs)
         assert min(found.local_cosine, found.global_cosine) >= cosine, f"image {index}: {found}"
         if index >= 4:  # blank images have no keypoints worth the name
-            mine, others = keypoints(ours), keypoints(theirs)
-            assert len(mine & others) >= share * len(mine | others), f"image {index}"
+            of_gpu, of_cpu = (Extractor(backend).extract(image) for backend in (gpu, cpu))
+            assert shared(of_gpu, of_cpu) >= share, f"image {index}"
+            of_host = Extractor(HostChoice(gpu)).extract(image)
+            assert shared(of_gpu, of_host) >= 0.99, f"image {index}: chosen on the GPU and here"
+            assert of_gpu.dense is not None
+            found = of_gpu.dense.sample(of_gpu.keypoints_px)
+            np.testing.assert_allclose(found, of_gpu.descriptors, atol=1e-4)
     assert gpu.build(*SIZE)["precision"] == precision, "the check after building fell back to FP32"
     gpu.close()
 

@@ -14,8 +14,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from helpers import tiny_model
-from robot import Robot, until
+from rclpy.qos import qos_profile_sensor_data
+from robot import LATCHED, Robot, until
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from wall import view
 
@@ -56,6 +59,24 @@ def test_the_whole_circle_twice(robot):
     assert "Traceback" not in robot.log
     assert robot.transition("unconfigured_shutdown")
     assert robot.state() == "finalized"
+
+
+def test_readiness_says_what_is_waited_for(ros, wall_world):
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "image_topic": "elsewhere"})
+    try:
+        told = robot.listen(DiagnosticStatus, "localization/status", LATCHED)
+        until(lambda: told and told[-1].message == "unconfigured", 20.0)
+        assert robot.transition("configure")
+        until(lambda: told[-1].message == "inactive")
+        assert robot.transition("activate")
+        until(lambda: "waiting for a publisher of" in told[-1].message)
+        assert f"{robot.namespace}/elsewhere" in told[-1].message
+        assert {item.key: item.value for item in told[-1].values}["ready"] == "false"
+        robot.publisher(Image, "elsewhere", qos_profile_sensor_data)
+        until(lambda: {item.key: item.value for item in told[-1].values}["ready"] == "true")
+    finally:
+        robot.close()
 
 
 def test_impossible_requests_are_answered_and_survived(robot):
@@ -101,6 +122,20 @@ def test_signs_of_life_for_nav2s_lifecycle_manager(robot):
     known = len(beats)
     time.sleep(0.3)
     assert len(beats) == known
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bond") is None, reason="bond_core's messages are not installed")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_ended_says_farewell(robot, number):
+    """Else the manager waits for its bond_timeout and then takes the whole system down."""
+    messages = importlib.import_module("bond.msg")
+    beats = robot.listen(messages.Status, "bond")
+    assert robot.transition("configure")
+    assert robot.transition("activate")
+    until(lambda: len(beats) >= 3, 5.0)
+    status, _ = robot.end(number)
+    assert status == 0
+    until(lambda: not beats[-1].active, 5.0)
 
 
 def test_configure_names_what_is_wrong_and_can_be_repeated(ros, wall_world, tmp_path):
@@ -159,7 +194,7 @@ def test_signals_end_it_cleanly(ros, wall_world, number, state):
     ("parameter", "named"),
     [("localizer.min_inliers:=3", "min_inliers"), ("backend:=abacus", "abacus"),
      ("transform_tolerance:=soon", "transform_tolerance"), ("odom_topic:=odom", "odom_frame_id"),
-     ("base_from_camera:='1 2 3'", "base_from_camera")],
+     ("base_from_camera:='1 2 3'", "base_from_camera"), ("correction_timeout_s:=-2.0", "correction_timeout_s")],
 )  # fmt: skip
 def test_refused_at_start_in_one_line(parameter, named):
     command = [sys.executable, "-m", "hfnet_ros.localization_node", "--ros-args", "-p", parameter]

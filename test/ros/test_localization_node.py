@@ -10,8 +10,10 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
+from helpers import shared_data
 from nav_msgs.msg import Path
 from nav_msgs.srv import LoadMap
 from rclpy.qos import qos_profile_sensor_data
@@ -55,6 +57,13 @@ def published(robot) -> int:
         return {len(robot.poses), len(robot.with_covariance), len(transforms(robot.tf, "camera"))}
 
     return until(lambda: counts() if len(counts()) == 1 else None).pop()
+
+
+def test_readiness_is_told_to_those_who_ask_later(robot):
+    """Once the node knows who sends images and calibration, none of them is lost to discovery."""
+    told = robot.listen(DiagnosticStatus, "localization/status", LATCHED)
+    until(lambda: told and {item.key: item.value for item in told[-1].values} == {"state": "active", "ready": "true"})
+    assert told[-1].message == "active"
 
 
 def test_known_image_gives_pose_covariance_tf_and_diagnostics(robot):
@@ -172,7 +181,9 @@ def test_load_map_keeps_the_old_one_until_the_new_is_ready(robot, wall_world, tm
     broken.write_bytes(wall_world[1].read_bytes()[:1000])
     for path in (broken, tmp_path / "missing.hfmap"):
         response = robot.call(LoadMap, "localization/load_map", LoadMap.Request(map_url=str(path)))
-        assert response.result != LoadMap.Response.RESULT_SUCCESS
+        missing = path.name == "missing.hfmap"
+        code = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST if missing else LoadMap.Response.RESULT_INVALID_MAP_DATA
+        assert response.result == code
         assert path.name in robot.until_says("load_map failed").message
         robot.pose_of(view(SHIFT))
     copy = tmp_path / "copy.hfmap"
@@ -181,6 +192,31 @@ def test_load_map_keeps_the_old_one_until_the_new_is_ready(robot, wall_world, tm
     assert response.result == LoadMap.Response.RESULT_SUCCESS
     status = robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
     assert {item.key: item.value for item in status.values}["map"] == str(copy)
+
+
+def test_a_map_of_unspeakable_names_is_refused_in_one_line(robot, wall_world):
+    """Half a character fits into no message: the refusal itself must be told without it."""
+    robot.pose_of(view(SHIFT))
+    hostile = shared_data("cases", "hostile", "maps", "surrogate_frame_id.hfmap")
+    lines = len(robot.log.splitlines())
+    response = robot.call(LoadMap, "localization/load_map", LoadMap.Request(map_url=str(hostile)))
+    assert response.result == LoadMap.Response.RESULT_INVALID_MAP_DATA
+    assert hostile.name in robot.until_says("load_map failed").message
+    said = until(lambda: [line for line in robot.log.splitlines()[lines:] if "load_map failed" in line])
+    assert len(said) == 1
+    assert "Traceback" not in robot.log
+    robot.pose_of(view(SHIFT))
+    request = LoadMap.Request(map_url=str(wall_world[1]))
+    assert robot.call(LoadMap, "localization/load_map", request).result == LoadMap.Response.RESULT_SUCCESS
+
+
+def test_two_nodes_of_one_name_are_told(robot, ros):
+    twin = rclpy.create_node("localization", namespace=robot.namespace, context=ros.context)
+    try:
+        robot.until_says("several nodes are called", again=lambda: robot.show(view(SHIFT)))
+    finally:
+        twin.destroy_node()
+    robot.until_says("localized (", 20.0, lambda: robot.show(view(SHIFT)), level=DiagnosticStatus.OK)
 
 
 def test_other_walls_are_not_mistaken_for_this_one(robot):

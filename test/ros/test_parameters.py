@@ -76,7 +76,8 @@ def test_amcl_names():
      ("odom_topic", "odom"), ("image_topic", "my image"), ("image_topic", ""), ("base_frame_id", "/base"),
      ("set_initial_pose", True), ("localizer.ratio", float("nan")), ("autostart", True),
      ("cameras", ["left", "right"]), ("cameras", ["left", "left"]), ("cameras", ["left", ""]), ("cameras", ["my eye"]),
-     ("cameras", list("abcde")), ("camera_mode", "both"), ("rig_tolerance_s", -0.1)],
+     ("cameras", list("abcde")), ("camera_mode", "both"), ("rig_tolerance_s", -0.1),
+     ("two_d_mode", True), ("correction_timeout_s", -2.0)],
 )  # fmt: skip
 def test_refused_with_the_name_and_nothing_applied(owner, name, value):
     before = owner.node.get_parameter(name).value

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,17 +25,20 @@ from robot import DISCOVERY_S, REPOSITORY, until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
+from std_srvs.srv import SetBool
 from wall import CAMERA, map_from_camera, wall_bag
 
+from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import pose_error
 from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_ros.conversions import pose_from_msg, pose_to_stamped, stamp_to_ns
 from hfnet_ros.demo import DemoError, check
 from hfnet_ros.evaluate import QueryBag, Run
-from hfnet_ros.player import Tape, Timing, restamp
-from hfnet_ros.processes import Child, ChildError
 from hfnet_ros.rclpy_typed import LATCHED
+from hfnet_ros.replay.listener import Listener
+from hfnet_ros.replay.processes import Child, ChildError
+from hfnet_ros.replay.tape import Tape, Timing, restamp
 
 SHIFTS = (0, 32, 64, None, 96, 128)
 TIMING = Timing("bag", 1_000 * 10**9, 2_000 * 10**9, 2.0, True)
@@ -116,8 +120,8 @@ def test_a_tape_holds_the_same_messages_from_every_container(tmp_path, storage):
     tape = Tape(path, ["/camera/image_raw", "/ground_truth/pose"])
     entries = list(tape)
     tape.close()
-    images = [deserialize_message(item.data, Image) for item in entries if item.topic == "/camera/image_raw"]
-    poses = [deserialize_message(item.data, PoseStamped) for item in entries if item.topic == "/ground_truth/pose"]
+    images = [deserialize_message(item.data, Image) for item in entries if item.topic.name == "/camera/image_raw"]
+    poses = [deserialize_message(item.data, PoseStamped) for item in entries if item.topic.name == "/ground_truth/pose"]
     assert [stamp_to_ns(image.header.stamp) for image in images] == stamps
     assert (images[0].width, images[0].height, images[0].encoding) == (CAMERA.width, CAMERA.height, "mono8")
     assert pose_error(pose_from_msg(poses[1].pose), map_from_camera(32))[0] < 1e-9
@@ -166,6 +170,58 @@ def test_player_keeps_recorded_stamps_by_default(tmp_path, start, listen):
     until(lambda: len(images) == 3, DISCOVERY_S, "all images")
     assert [stamp_to_ns(message.header.stamp) for _, message in images] == stamps
     assert all(stamp_to_ns(message.header.stamp) in stamps for _, message in poses)
+
+
+def test_player_begins_later_with_what_is_latched(tmp_path, start, listen):
+    stamps = wall_bag(tmp_path / "wall", (0, 8, 16, 24), rate_hz=10.0)
+    images = listen(Image, "/camera/image_raw")
+    start("hfnet_ros.player", tmp_path / "wall", "--wait-for-subscriber", 20, "--start", 0.15)
+    until(lambda: len(images) == 2, DISCOVERY_S, "the later images")
+    time.sleep(0.5)
+    assert [stamp_to_ns(message.header.stamp) for _, message in images] == stamps[2:]
+
+
+def test_player_goes_round(tmp_path, start, listen):
+    stamps = wall_bag(tmp_path / "wall", (0, 8, 16), rate_hz=20.0)
+    images, clocks = listen(Image, "/camera/image_raw"), listen(Clock, "/clock")
+    player = start("hfnet_ros.player", tmp_path / "wall", "--wait-for-subscriber", 20, "--loop", "--clock")
+    until(lambda: len(images) >= 3 * len(stamps), DISCOVERY_S, "three rounds")
+    player.send_signal(signal.SIGINT)
+    _, errors = player.communicate(timeout=10)
+    assert player.returncode == 0, errors
+    assert [stamp_to_ns(message.header.stamp) for _, message in images][:9] == stamps * 3
+    told = [stamp_to_ns(message.clock) for _, message in clocks]
+    assert any(later < sooner for sooner, later in pairwise(told))
+
+
+def test_player_pauses_with_its_clock(tmp_path, ros, start, listen):
+    """And the stamps still lead back, before and after."""
+    stamps = wall_bag(tmp_path / "wall", (0, 8, 16, 24, 32, 40), rate_hz=5.0)
+    images, clocks = listen(Image, "/camera/image_raw"), listen(Clock, "/clock")
+    timings = listen(String, "/player/timing", LATCHED)
+    start(
+        "hfnet_ros.player", tmp_path / "wall", "--wait-for-subscriber", 20, "--now", "--clock", "--wait-for-evaluation"
+    )
+    until(lambda: len(images) >= 2, DISCOVERY_S, "the first images")
+    assert ros.call(SetBool, "/player/pause", SetBool.Request(data=True)).success
+    time.sleep(0.3)
+    shown, told = len(images), len(clocks)
+    time.sleep(1.0)
+    assert (len(images), len(clocks)) == (shown, told)
+    assert ros.call(SetBool, "/player/pause", SetBool.Request(data=False)).success
+    until(lambda: len(images) == len(stamps), 5.0, "the other images")
+    assert len(clocks) > told
+    known = [Timing.from_json(message.data) for _, message in timings]
+    assert known[1].start_ns - known[0].start_ns > 10**9
+    for stamp, (_, message) in zip(stamps, images, strict=True):
+        assert stamp in {timing.bag_ns(stamp_to_ns(message.header.stamp)) for timing in known}
+
+
+def test_player_waits_for_a_localizer_that_never_comes(tmp_path, start, listen):
+    wall_bag(tmp_path / "wall", (0, 8), rate_hz=5.0)
+    listen(Image, "/camera/image_raw")
+    player = start("hfnet_ros.player", tmp_path / "wall", "--wait-for-subscriber", 5, "--wait-for-localizer", "/nobody")
+    assert "/nobody did not say that it is ready" in failed(player)
 
 
 def test_player_ends_cleanly_when_interrupted(tmp_path, start, listen):
@@ -226,6 +282,20 @@ def test_a_child_does_not_outlive_its_context(tmp_path):
     with Child("http.server", ["0", "--bind", "127.0.0.1"], tmp_path / "log") as child:
         child.require_alive()
     assert child.status is not None
+
+
+def test_a_listener_finds_images_before_and_after_a_pause(tmp_path, ros):
+    wall_bag(tmp_path / "wall", (0, 32, 64))
+    query = QueryBag.read(tmp_path / "wall")
+    listener = Listener(ros.node, "/somebody", "/nobody")
+    first = Timing("bag", query.images[0].recorded_ns, 5 * 10**9, 1.0, True)
+    listener.timings = [first, replace(first, start_ns=first.start_ns + 3 * 10**9)]
+    for item, timing in zip(query.images, [first, *listener.timings], strict=True):
+        stamp_ns = timing.played_ns(item.stamp_ns)
+        message = pose_to_stamped(item.map_from_camera, "map", stamp_ns)
+        listener._pose(message)
+    found = listener.samples(query, EvaluationConfig())
+    assert [pose_error(item.estimate, item.truth)[0] < 1e-9 for item in found] == [True] * 3
 
 
 def test_the_demo_does_not_end_well_with_a_bad_result(tmp_path):

@@ -180,6 +180,30 @@ def text_of(pose: Pose) -> str:
     return " ".join(str(value) for value in (*pose.translation, *pose.quat_xyzw()))
 
 
+def test_a_robot_on_a_plane_has_no_height_and_does_not_lean(ros, wall_world):
+    """Position and heading are what was found; a base that leans in the map is reported."""
+    model, map_file = wall_world
+    map_from_base = Pose(Rotation.from_euler("zx", [0.7, 0.05]).as_matrix(), np.array([1.0, 2.0, 0.1]))
+    mounting = text_of(map_from_base.inverse() @ map_from_camera(SHIFT))
+    robot = Robot(ros, {
+        "map_file": str(map_file), "model_file": str(model), "autostart": True, "base_frame_id": "base",
+        "base_from_camera": mounting, "two_d_mode": True,
+    })  # fmt: skip
+    try:
+        robot.wait_active()
+        pose = pose_from_msg(robot.pose_of(view(SHIFT)).pose)
+        assert pose.translation == pytest.approx([1.0, 2.0, 0.0], abs=0.01)
+        assert Rotation.from_matrix(pose.rotation).as_rotvec() == pytest.approx([0.0, 0.0, 0.7], abs=0.01)
+        covariance = until(lambda: robot.with_covariance)[-1].pose.covariance.reshape(6, 6)
+        assert np.diag(covariance)[2:5] == pytest.approx(1e-6)
+        robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)), level=DiagnosticStatus.OK)
+        assert robot.set("two_d_mode", False).successful
+        until(lambda: abs(pose_from_msg(robot.pose_of(view(SHIFT)).pose).translation[2] - 0.1) < 0.01)
+        assert robot.set("two_d_mode", True).successful
+    finally:
+        robot.close()
+
+
 def test_initial_poses_start_tracking(ros, wall_world):
     """From the parameters at activation, later from a topic; the first pose then needs no search of the whole map."""
     model, map_file = wall_world

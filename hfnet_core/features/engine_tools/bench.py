@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,25 @@ from numpy.typing import NDArray
 from hfnet_core.config import EngineConfig, ExtractorConfig
 from hfnet_core.errors import BackendError
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.backends.protocol import Backend
+from hfnet_core.features.backends.protocol import Backend, DenseOutputs, DetectingBackend
 from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 from hfnet_core.features.backends.tensorrt.building.graphs import parse_model
 from hfnet_core.features.engine_tools.roofline import chip_of, cost_of
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.features.network.model_info import ModelInfo
+from hfnet_core.types import Float32
 
-__all__ = ["Row", "bench", "bench_image", "latencies_ms"]
+__all__ = ["HEADER", "HostChoice", "Row", "bench", "bench_image", "gpu_rows", "latencies_ms", "row"]
+
+HEADER = ("backend", "network p50", "p99", "image to features p50", "p99", "floor", "ratio")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table, times in ms. network: `infer` alone, copies included; total: `Extractor.extract`."""
+    """One line of the table, times in ms.
+
+    network: the backend alone, copies of what it returns included; total: `Extractor.extract`. floor: of the chip.
+    """
 
     name: str
     network_p50: float
@@ -34,35 +42,74 @@ class Row:
     total_p99: float
     floor: float | None = None
 
+    @property
+    def cells(self) -> list[str]:
+        """Below HEADER."""
+        times = (self.network_p50, self.network_p99, self.total_p50, self.total_p99)
+        floor = [f"{self.floor:.4f}", f"{self.network_p50 / self.floor:.1f}"] if self.floor else ["", ""]
+        return [self.name, *(f"{value:.2f}" for value in times), *floor]
+
+
+class HostChoice:
+    """A backend whose keypoints are chosen here, whatever it could do itself."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._backend.info
+
+    @property
+    def description(self) -> str:
+        return f"{self._backend.description}, keypoints on the host"
+
+    def infer(self, gray: Float32) -> DenseOutputs:
+        return self._backend.infer(gray)
+
+    def close(self) -> None:
+        self._backend.close()
+
 
 def bench(
     model: Path, height: int, width: int, config: EngineConfig, repeats: int, graphs: bool = True
 ) -> Iterator[Row]:
-    """Rows for ONNX Runtime, then for TensorRT in FP32 and FP16, each without and, if `graphs`, with a CUDA graph.
+    """Rows for ONNX Runtime, then for TensorRT in FP32 and FP16, see `gpu_rows`.
 
     Raises GpuError, after the first row, where there is no GPU.
     """
     cpu = OnnxRuntimeBackend(model)
-    yield _row(cpu.description, cpu, height, width, min(repeats, 20))
+    yield row(cpu.description, cpu, height, width, min(repeats, 20))
     cpu.close()
+    for precision in ("fp32", "fp16"):
+        yield from gpu_rows(model, height, width, replace(config, precision=precision), repeats, graphs)
+
+
+def gpu_rows(
+    model: Path, height: int, width: int, config: EngineConfig, repeats: int, graphs: bool = True
+) -> Iterator[Row]:
+    """TensorRT with keypoints chosen on the GPU, then on the host, then, if `graphs`, as one CUDA graph."""
     proto = parse_model(model.read_bytes(), str(model))
     for cuda_graph in (False, True) if graphs else (False,):
-        for precision in ("fp32", "fp16"):
-            gpu = TensorRTBackend(model, replace(config, precision=precision, cuda_graph=cuda_graph))
-            try:
-                floor = chip_of(gpu.device).floor_ms(cost_of(proto, height, width, precision))
-                name = f"{gpu.description}{', CUDA graph' if cuda_graph else ''}"
-                yield _row(name, gpu, height, width, repeats, floor)
-            finally:
-                gpu.close()
+        gpu = TensorRTBackend(model, replace(config, cuda_graph=cuda_graph))
+        try:
+            floor = chip_of(gpu.device).floor_ms(cost_of(proto, height, width, config.precision))
+            yield row(f"{gpu.description}{', CUDA graph' if cuda_graph else ''}", gpu, height, width, repeats, floor)
+            if not cuda_graph:
+                host = HostChoice(gpu)
+                yield row(host.description, host, height, width, repeats, floor)
+        finally:
+            gpu.close()
 
 
-def _row(name: str, backend: Backend, height: int, width: int, repeats: int, floor: float | None = None) -> Row:
-    image = bench_image(height, width)
-    extractor = Extractor(backend, ExtractorConfig())
+def row(name: str, backend: Backend, height: int, width: int, repeats: int, floor: float | None = None) -> Row:
+    """Measure a backend on one image. Raises BackendError for no repeats."""
+    image, config = bench_image(height, width), ExtractorConfig()
+    extractor = Extractor(backend, config)
     gray, _ = extractor.prepare(image)
-    network = latencies_ms(lambda: backend.infer(gray), repeats)
-    total = latencies_ms(lambda: extractor.extract(image), repeats)
+    alone = partial(backend.detect, gray, config) if isinstance(backend, DetectingBackend) else None
+    network = latencies_ms(alone or partial(backend.infer, gray), repeats)
+    total = latencies_ms(partial(extractor.extract, image), repeats)
     return Row(name, _quantile(network, 50), _quantile(network, 99), _quantile(total, 50), _quantile(total, 99), floor)
 
 

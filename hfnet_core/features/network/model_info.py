@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hfnet_core.errors import ModelError
 from hfnet_core.features.network.architecture import NetworkSpec
 
-__all__ = ["MODEL_FORMAT", "NORMALISATION", "ModelInfo", "hash_variables"]
+__all__ = ["MODEL_FORMAT", "NORMALISATION", "ModelInfo", "hash_variables", "spec_of"]
 
 MODEL_FORMAT = 1  # raised when the graph's inputs, outputs or arithmetic change
 NORMALISATION = "(gray-128)/128"  # done inside the graph; the input is gray 0..255
@@ -69,7 +69,7 @@ class ModelInfo:
             values = {key: metadata[_PREFIX + key] for key in cls.__dataclass_fields__}
             normalisation = metadata[_PREFIX + "normalisation"]
             sampling = metadata[_PREFIX + "sampling"]
-            spec, subpixel = _spec(json.loads(values["spec"])), json.loads(values["subpixel"])
+            spec, subpixel = spec_of(json.loads(values["spec"])), json.loads(values["subpixel"])
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{source}: damaged model metadata ({error}); export it again") from error
         if type(subpixel) is not bool or not _HASH.fullmatch(values["model_hash"]):
@@ -81,8 +81,8 @@ class ModelInfo:
         return cls(values["name"], values["version"], values["model_hash"], spec, values["licence"], subpixel)
 
 
-def _spec(values: Any) -> NetworkSpec:
-    """A spec from JSON; ValueError for missing, unknown or misfit fields."""
+def spec_of(values: Any) -> NetworkSpec:
+    """A spec from a table; ValueError for missing, unknown or misfit fields."""
     types: dict[str, type] = {item.name: type(item.default) for item in fields(NetworkSpec)}
     if isinstance(values, dict):
         values = {"pool_local": False, **values}  # files written before there was a choice pool layer 18

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import glob
 import hashlib
+import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,20 +96,40 @@ def open_workspace(output: Path, workers: Workers = HERE) -> Iterator[Workspace]
     build works for the same output.
     """
     folder = output.parent / f".{output.name}.work"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be created ({error.strerror})") from error
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"{output}: another build is writing this map; wait for it or choose another name"
-            ) from error
+    with _locked(folder, output):
         for unfinished in output.parent.glob(f".{glob.escape(output.name)}.*{UNFINISHED}"):
             unfinished.unlink(missing_ok=True)
         try:
             yield Workspace(folder, workers)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, output: Path) -> Iterator[None]:
+    """The folder, made where it is missing, for one process at a time.
+
+    Its name is known beforehand: what somebody else has put there, a link above all, is not used.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise ConfigError(f"{folder}: is a link or belongs to somebody else; remove it or choose another output")
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be created ({error.strerror})") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.fstat(handle)
+            current = (folder / "lock").stat()
+        except OSError as error:  # held by another, or gone with the folder of one that has just ended
+            raise ConfigError(
+                f"{output}: another build is writing this map; wait for it or choose another name"
+            ) from error
+        if (held.st_dev, held.st_ino) != (current.st_dev, current.st_ino):
+            raise ConfigError(f"{output}: another build is writing this map; wait for it or choose another name")
+        yield
+    finally:
+        os.close(handle)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.files import whole_file
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.data.teacher_keypoints import Teacher, TeacherKeypoints, cache_file
 
@@ -71,9 +72,8 @@ def match_pairs(
             if isinstance(teacher, DescribingTeacher):
                 width = read_gray(pool.photos[first].path).shape[1]
                 a, b = _verified(*described(first), *described(second), width)
-            temporary = path.with_suffix(".tmp.npz")
-            np.savez(temporary, first=a, second=b)
-            temporary.replace(path)
+            with whole_file(path) as temporary:
+                np.savez(temporary, first=a, second=b)
         report(done + 1, len(pool.pairs))
 
 

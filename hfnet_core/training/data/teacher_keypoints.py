@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.files import whole_file
 from hfnet_core.training.data.pool import Pool, read_gray
 
 __all__ = ["Teacher", "TeacherKeypoints", "cache_file", "read_keypoints", "run_teacher"]
@@ -67,7 +68,6 @@ def run_teacher(
         if not path.is_file():
             teacher = teacher or make_teacher()
             found = teacher(read_gray(photo.path))
-            temporary = path.with_suffix(".tmp.npz")
-            np.savez(temporary, keypoints=found.xy, scores=found.scores)
-            temporary.replace(path)
+            with whole_file(path) as temporary:
+                np.savez(temporary, keypoints=found.xy, scores=found.scores)
         report(done + 1, len(pool.photos))

@@ -69,14 +69,15 @@ def test_bad_precision(gpu: Any, model: Path) -> None:
 
 def test_bench(gpu: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = list(bench.bench(model, 48, 64, bench.EngineConfig(), 3, graphs=False))
-    assert [row.name.split()[0] for row in rows] == ["ONNX", "TensorRT", "TensorRT"]
+    assert [row.name.split()[0] for row in rows] == ["ONNX", *["TensorRT"] * 4]
+    assert [row.name.endswith("keypoints on the host") for row in rows] == [False, False, True, False, True]
     assert all(0 < row.network_p50 <= row.network_p99 for row in rows)
     assert rows[0].floor is None
-    assert 0 < rows[2].floor < rows[1].floor < rows[1].network_p50
+    assert 0 < rows[3].floor < rows[1].floor < rows[1].network_p50
     monkeypatch.setattr(gpu.driver, "capability", (99, 0))
     release_devices()
     floors = [row.floor is None for row in bench.bench(model, 48, 64, bench.EngineConfig(), 3, graphs=False)]
-    assert floors == [True, False, True]  # the FP16 rate of this chip is not known
+    assert floors == [True, False, False, True, True]  # the FP16 rate of this chip is not known
 
 
 def test_chip_of_a_known_gpu(gpu: Any) -> None:

@@ -94,6 +94,15 @@ def test_a_model_without_rigs_and_frames_is_read(folder: Path) -> None:
     assert list(read_model(folder).images) == list(before.images)
 
 
+def test_a_model_without_points_is_read(tmp_path: Path) -> None:
+    model = model_of_a_rig()
+    for point_id in list(model.point3D_ids()):
+        model.delete_point3D(point_id)
+    model.write_binary(tmp_path)
+    found = read_model(tmp_path)
+    assert (len(found.images), len(found.point_ids), len(found.tracks)) == (4, 0, 0)
+
+
 def test_every_camera_model_of_pycolmap_is_known() -> None:
     theirs = {int(value): name for name, value in pycolmap.CameraModelId.__members__.items() if int(value) >= 0}
     assert theirs == CAMERA_NUMBERS

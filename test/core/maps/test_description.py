@@ -14,7 +14,7 @@ from drive import INFO, drive
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import MapError
-from hfnet_core.mapping.builder import build_from_keyframes
+from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.maps import storage
 from hfnet_core.maps.description import parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -25,7 +25,7 @@ from hfnet_core.maps.tensor_file import write_tensors
 @pytest.fixture(scope="module")
 def small_map() -> LandmarkMap:
     scene = drive(views=4, landmarks=60)
-    return build_from_keyframes(scene.keyframes, INFO, MapBuildConfig(), "site", {"made": {"by": "a test"}})
+    return build_from_keyframes(Placed(scene.keyframes, "site", {"made": {"by": "a test"}}), INFO, MapBuildConfig())
 
 
 def written(landmark_map: LandmarkMap, path: Path, text: str, **arrays: Any) -> Path:

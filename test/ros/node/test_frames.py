@@ -55,6 +55,8 @@ def test_hears_what_others_broadcast_and_interpolates(frames, ros):
             frames.lookup("odom", "camera", stamp)
     with pytest.raises(TransformError):
         frames.lookup("odom", "nowhere", now)
+    slashed = frames.lookup("/odom", "/camera", now + 250_000_000)  # as drivers of ROS 1 name them
+    assert pose_error(slashed, found)[0] < 1e-9
     until(lambda: frames.parent_of("camera") == "base", 5)
     assert frames.parent_of("odom") is None
     frames.clear()

@@ -7,10 +7,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
-from robot import info_msg
+import numpy as np
+import rclpy
+from robot import image_msg, info_msg
 
 from hfnet_core.config import NodeConfig
-from hfnet_ros.node.inputs import Calibration, CalibrationError, StampJudge
+from hfnet_ros.node.inputs import Calibration, CalibrationError, ImageMessage, StampJudge, image_topic, info_topic
 
 S = 10**9
 
@@ -74,3 +76,45 @@ def test_damaged_calibration_is_named(calibration):
     with pytest.raises(CalibrationError, match="crystal_ball"):
         calibration.camera_for(320, 240)
     assert SimpleNamespace(frame=calibration.frame_id).frame == "camera"
+
+
+@pytest.mark.parametrize(
+    ("settings", "camera", "remaps", "images", "infos"),
+    [
+        ({}, "", [], "/robot/image", "/robot/camera_info"),
+        ({"image_topic": "front/image_raw"}, "", [], "/robot/front/image_raw", "/robot/front/camera_info"),
+        ({"image_topic": "/front/image_raw"}, "", [], "/front/image_raw", "/front/camera_info"),
+        ({}, "", ["image:=/front/image_raw"], "/front/image_raw", "/front/camera_info"),
+        ({}, "", ["image:=/front/image_raw", "camera_info:=/info"], "/front/image_raw", "camera_info"),
+        ({}, "", ["camera_info:=/info"], "/robot/image", "camera_info"),
+        ({"camera_info_topic": "info"}, "", ["image:=/front/image_raw"], "/front/image_raw", "info"),
+        ({}, "left", [], "/robot/left/image", "/robot/left/camera_info"),
+        ({}, "left", ["left/image:=/eyes/l/image"], "/eyes/l/image", "/eyes/l/camera_info"),
+        ({"image_transport": "compressed"}, "", ["image:=/front/raw"], "/front/raw", "/front/camera_info"),
+        (
+            {"image_transport": "compressed"},
+            "",
+            ["image/compressed:=/front/raw/compressed"],
+            "/front/raw",
+            "/front/camera_info",
+        ),
+    ],
+)
+def test_the_calibration_is_beside_the_images_as_in_image_transport(ros, settings, camera, remaps, images, infos):
+    """Where it has no topic of its own, by parameter or by remapping."""
+    arguments = ["--ros-args", *(word for rule in remaps for word in ("-r", rule))]
+    node = rclpy.create_node("topics_under_test", namespace="/robot", context=ros.context, cli_args=arguments)
+    try:
+        config = NodeConfig(**settings)
+        assert image_topic(node, config, camera) == images
+        assert info_topic(node, config, camera) == infos
+    finally:
+        node.destroy_node()
+
+
+def test_frames_with_a_slash_are_named_as_tf_names_them(calibration):
+    slashed = info_msg(frame_id="/camera")
+    calibration.receive(slashed)
+    assert calibration.frame_id == "camera"
+    image = ImageMessage(image_msg(np.zeros((2, 2), np.uint8), 5, frame_id="/camera"), False, 5, 0.0)
+    assert image.frame_id == "camera"

@@ -1,0 +1,206 @@
+"""Every reader of files that strangers may give us, with a small honest file of its kind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the builders of the tests
+
+from bags import write_bag
+from checkpoint_writer import write_checkpoint
+from helpers import textured_image, tiny_model
+from scene import CAMERA, Scene, looking, walk
+
+from hfnet_core.evaluation.query_list import read_query_list
+from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.network.model_file import DIGEST
+from hfnet_core.features.network.tensorflow_checkpoint import TensorFlowCheckpoint, checkpoint_prefix
+from hfnet_core.images.reading import read_image
+from hfnet_core.localization.correspondences import View
+from hfnet_core.localization.localizer import Localizer
+from hfnet_core.maintenance.align import read_positions
+from hfnet_core.maintenance.summary import summarize
+from hfnet_core.maps.colmap import export_colmap, import_colmap
+from hfnet_core.maps.colmap_reading import read_model
+from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.calibration import camera_from_file
+from hfnet_core.recordings.options import BagOptions
+from hfnet_core.recordings.tum import read_tum
+from hfnet_core.training.teachers.matlab_file import read_matlab
+
+__all__ = ["FORMATS", "Format"]
+
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Format:
+    """name: of what is read. build: honest files in a folder. read: what a user's command would do with them.
+
+    texts: endings of the names of text files.
+    """
+
+    name: str
+    build: Callable[[Path], None]
+    read: Callable[[Path], object]
+    texts: tuple[str, ...] = (".txt", ".csv", ".yaml", ".json")
+
+
+@cache
+def _scene() -> Scene:
+    return Scene.make(points=600)
+
+
+def _map(folder: Path) -> None:
+    save_map(_scene().build_map(walk(12)), folder / "a.hfmap")
+
+
+def _read_map(folder: Path) -> None:
+    path = folder / "a.hfmap"
+    summarize(load_map(path), path)
+
+
+def _read_large_map(folder: Path) -> None:
+    """As one that is too large for its checksums to be compared: an answer or an error."""
+    localizer = Localizer(load_map(folder / "a.hfmap", verify=False))
+    pose = looking(0.3, 0.2, 40)
+    features = _scene().view(pose, seed=5)[0]
+    localizer.localize([View(features, CAMERA)])
+    localizer.localize([View(features, CAMERA)], pose)
+
+
+def _bag(storage: str, name: str) -> Callable[[Path], None]:
+    def build(folder: Path) -> None:
+        write_bag(folder / name, storage, frames=3)
+
+    return build
+
+
+def _read_bag(name: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        with Bag(folder / name, BagOptions(camera_optional=True)) as bag:
+            return [frame.map_from_camera for frame in bag.frames()]
+
+    return read
+
+
+def _onnx(folder: Path) -> None:
+    tiny_model(folder).rename(folder / "a.onnx")
+
+
+def _onnx_of_before(folder: Path) -> None:
+    """Without a digest of the weights, so that damage gets further."""
+    import onnx
+
+    _onnx(folder)
+    model = onnx.load(folder / "a.onnx")
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != DIGEST}
+    onnx.helper.set_model_props(model, kept)
+    (folder / "a.onnx").write_bytes(model.SerializeToString())
+
+
+def _read_onnx(folder: Path) -> object:
+    return OnnxRuntimeBackend(folder / "a.onnx", threads=1).infer(np.full((64, 64), 100.0, np.float32))
+
+
+def _checkpoint(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = {f"layer{index}/weights": rng.normal(size=(3, index + 1)).astype(np.float32) for index in range(5)}
+    write_checkpoint(folder / "a", values)
+
+
+def _read_checkpoint(folder: Path) -> object:
+    checkpoint = TensorFlowCheckpoint(checkpoint_prefix(folder))
+    return [checkpoint.read(name) for name in checkpoint.names()]
+
+
+def _matlab(folder: Path) -> None:
+    import scipy.io
+
+    rng = np.random.default_rng(0)
+    layer = {"name": "conv1", "weights": np.array([rng.normal(size=(2, 3)), rng.normal(size=4)], dtype=object)}
+    scipy.io.savemat(folder / "a.mat", {"net": {"layers": [layer, layer], "meta": "x"}}, do_compression=True)
+    scipy.io.savemat(folder / "b.mat", {"net": {"layers": [layer, layer], "meta": "x"}}, do_compression=False)
+
+
+def _colmap(text: bool) -> Callable[[Path], None]:
+    def build(folder: Path) -> None:
+        export_colmap(_scene().build_map(walk(12)), folder / "model", text=text)
+        for path in (folder / "model").iterdir():
+            path.rename(folder / path.name)
+        (folder / "model").rmdir()
+
+    return build
+
+
+def _calibration(folder: Path) -> None:
+    known = {"image_width": 640, "image_height": 480, "distortion_model": "plumb_bob"}
+    matrix = [500.0, 0.0, 320.0, 0.0, 501.0, 240.0, 0.0, 0.0, 1.0]
+    rows = "\n".join(f"{name}: {value}" for name, value in known.items())
+    (folder / "a.yaml").write_text(
+        f"{rows}\ncamera_matrix: {{rows: 3, cols: 3, data: {matrix}}}\n"
+        "distortion_coefficients: {rows: 1, cols: 5, data: [0.1, -0.2, 0.001, 0.002, 0.0]}\n"
+    )
+    params = [500.0, 501.0, 320.0, 240.0, 0.1, 0.0, 0.0, 0.0]
+    camera = {"model": "OPENCV", "width": 640, "height": 480, "params": params}
+    (folder / "b.json").write_text(json.dumps(camera))
+
+
+def _tum(folder: Path) -> None:
+    lines = [f"17000000{index:02d}.123456789 {index} 2.5 -3 0 0 0.6 0.8 a{index}.png" for index in range(5)]
+    (folder / "a.txt").write_text("# stamp tx ty tz qx qy qz qw\n" + "\n".join(lines) + "\n")
+
+
+def _queries(folder: Path) -> None:
+    (folder / "a.txt").write_text(
+        "night/a.jpg SIMPLE_RADIAL 1600 1200 1469.2 800 600 -0.04\n"
+        "b.jpg OPENCV 640 480 500 501 320 240 0.1 0.2 0.3 0.4  # comment\nc.jpg PINHOLE 640 480 500 501 320 240\n"
+    )
+
+
+def _positions(folder: Path) -> None:
+    (folder / "a.csv").write_text("keyframe,x,y,z\n0/1,1.0,2.0,3.0\n1700000000.5,4,5,6\n")
+
+
+def _photos(folder: Path) -> None:
+    colour = cv2.cvtColor(textured_image(48, 40), cv2.COLOR_GRAY2BGR)
+    for suffix in ("jpg", "png", "webp", "tif", "bmp", "ppm"):
+        cv2.imwrite(str(folder / f"a.{suffix}"), colour)
+    cv2.imwrite(str(folder / "b.png"), textured_image(48, 40).astype(np.uint16) * 200)
+
+
+def _each(read: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Every file of the folder, until one is refused."""
+    return lambda folder: [read(path) for path in sorted(folder.iterdir())]
+
+
+FORMATS = {
+    item.name: item
+    for item in (
+        Format("map", _map, _read_map),
+        Format("large-map", _map, _read_large_map),
+        Format("bag-mcap", _bag("mcap", "a"), _read_bag("a")),
+        Format("bag-sqlite3", _bag("sqlite3", "a"), _read_bag("a")),
+        Format("bag-rosbag1", _bag("rosbag1", "a.bag"), _read_bag("a.bag")),
+        Format("onnx", _onnx, _read_onnx),
+        Format("onnx-of-before", _onnx_of_before, _read_onnx),
+        Format("tensorflow", _checkpoint, _read_checkpoint),
+        Format("matlab", _matlab, _each(lambda path: read_matlab(path, "net"))),
+        Format("colmap-binary", _colmap(False), import_colmap),
+        Format("colmap-text", _colmap(True), read_model),
+        Format("calibration", _calibration, _each(camera_from_file)),
+        Format("tum", _tum, _each(read_tum)),
+        Format("queries", _queries, _each(read_query_list)),
+        Format("positions", _positions, _each(read_positions)),
+        Format("photo", _photos, _each(read_image)),
+    )
+}

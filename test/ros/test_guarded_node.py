@@ -1,0 +1,96 @@
+"""No exception of a callback reaches the executor: it is said, and a request gets its answer."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import GetParameters
+from robot import until
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from hfnet_ros.guarded_node import GuardedNode, logged
+
+
+class Clumsy(GuardedNode):
+    """Every callback of it raises."""
+
+    def __init__(self, **options) -> None:
+        self.heard: list[str] = []
+        super().__init__("clumsy", **options)
+        self.create_subscription(String, "~/words", self._stumble, 10)
+        self.create_service(Trigger, "~/fall", self._fall)
+        self.create_service(SetBool, "~/fall_later", self._fall_later)
+        self.create_timer(0.05, self._trip)
+        self.trips = 0
+
+    def on_unexpected(self, where: str, error: Exception) -> None:
+        super().on_unexpected(where, error)
+        self.heard.append(f"{where}: {error}")
+
+    def _stumble(self, message: String) -> None:
+        raise ValueError(message.data)
+
+    def _fall(self, request, response):
+        raise RuntimeError("fell")
+
+    async def _fall_later(self, request, response):
+        raise RuntimeError("fell later")
+
+    def _trip(self) -> None:
+        self.trips += 1
+        raise KeyError("a stone")
+
+    @logged
+    def on_configure(self, state):
+        raise OSError("no ground")
+
+
+@pytest.fixture
+def clumsy(ros):
+    node = Clumsy(namespace=f"t{uuid.uuid4().hex[:8]}", context=ros.context)
+    ros.executor.add_node(node)
+    yield node
+    ros.executor.remove_node(node)
+    node.destroy_node()
+
+
+def test_messages_timers_and_requests_that_fail_are_survived(ros, clumsy):
+    name = clumsy.get_fully_qualified_name()
+    words = ros.node.create_publisher(String, f"{name}/words", 10)
+    until(words.get_subscription_count)
+    words.publish(String(data="mind the \ufffd step"))
+    until(lambda: "~/words: mind the \ufffd step" in clumsy.heard)
+    assert not ros.call(Trigger, f"{name}/fall", Trigger.Request()).success
+    assert not ros.call(SetBool, f"{name}/fall_later", SetBool.Request()).success
+    assert {"~/fall: fell", "~/fall_later: fell later"} <= set(clumsy.heard)
+    trips = clumsy.trips
+    until(lambda: clumsy.trips > trips + 2)  # the executor turns on
+    assert "_trip: 'a stone'" in clumsy.heard
+    ros.node.destroy_publisher(words)
+
+
+def test_impossible_and_failing_transitions_are_answered(ros, clumsy):
+    name = clumsy.get_fully_qualified_name()
+
+    def change(number: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=number))
+        return bool(ros.call(ChangeState, f"{name}/change_state", request).success)
+
+    assert not change(Transition.TRANSITION_ACTIVATE)  # rclpy itself would end the process
+    assert not change(Transition.TRANSITION_CONFIGURE)
+    state = ros.call(GetState, f"{name}/get_state", GetState.Request()).current_state.label
+    assert state in {"unconfigured", "finalized"}
+
+
+def test_rclpys_own_services_are_guarded_and_work(ros, clumsy):
+    name = clumsy.get_fully_qualified_name()
+    request = GetParameters.Request(names=["use_sim_time"])
+    assert len(ros.call(GetParameters, f"{name}/get_parameters", request).values) == 1
+    assert all(hasattr(service.callback, "__wrapped__") for service in clumsy.services)
