@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
@@ -22,7 +21,7 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
-from hfnet_ros.node.frame_sets import FrameSet
+from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
 from hfnet_ros.parameters import Configs
 
@@ -102,7 +101,7 @@ class Pipeline:
     def extract(self, frames: FrameSet) -> list[Features | NotLocalized]:
         """What each frame shows, or why it shows nothing."""
         self.settle(frames.stamp_ns * 1e-9)
-        return [self._extract(frame.pixels) for frame in frames.frames]
+        return [self._extract(frame) for frame in frames.frames]
 
     def localize(
         self, frames: FrameSet, extracted: list[Features | NotLocalized], odom_from_rig: Pose | None
@@ -122,9 +121,9 @@ class Pipeline:
                 self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
         return Outcome(result, features, failures, self._tracker.consistency)
 
-    def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:
+    def _extract(self, frame: CameraFrame) -> Features | NotLocalized:
         try:
-            return self._extractor.extract(image)
+            return frame.preparation.extract(self._extractor, frame.pixels)
         except DatasetError as error:
             return NotLocalized(Reason.BAD_IMAGE, str(error))
         except BackendError as error:
