@@ -32,7 +32,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: setup.py $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ros,eval]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ros,eval,bags,mapping]'
 	$(BIN)/python -m hfnet_ros.build_tf2_msgs
 	touch $@
 

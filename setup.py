@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 NAME = "hfnet_ros"
 URL = "https://github.com/hfnet-ros/hfnet_ros"  # a placeholder, in this one place, until the project has a home
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent  # colcon --symlink-install runs a link to this file
 MAINTAINER, EMAIL = reversed(
     re.search(r'<maintainer email="(.+?)">(.+?)<', (HERE / "package.xml").read_text()).groups()
 )
@@ -23,8 +23,21 @@ ROS_WHEELS = [  # rclpy and messages for machines without a ROS installation (x8
         )
     ),
 ]  # fmt: skip
+# What a robot runs, at the lowest versions that work: those of Ubuntu 22.04. All of it has aarch64 wheels.
+RUN_TIME = [
+    "numpy>=1.21.5",
+    "scipy>=1.8",
+    "opencv-python-headless>=4.5.4",
+    "onnxruntime>=1.12.1",
+    "PyYAML>=5.4.1",
+    "threadpoolctl>=3",
+    "typer>=0.12",  # typer and rich: the command line; no node imports them
+    "rich>=13",
+]
+BAGS = ["rosbags>=0.11.9"]
+MAPPING = [*BAGS, "pycolmap>=4.0", "pyceres>=2.5"]  # x86-64; pyceres: the solver pycolmap is built with
 EVALUATION = ["evo", "matplotlib"]
-TRAINING = ["torch>=2.2", "kornia>=0.9", "onnx>=1.15", "google-crc32c>=1.5"]
+TRAINING = ["safetensors>=0.4", "torch>=2.2", "kornia>=0.9", "onnx>=1.15", "google-crc32c>=1.5"]
 
 
 def files(pattern):
@@ -54,26 +67,15 @@ setup(
         (f"lib/{NAME}", files("hfnet_ros/executables/*")),  # found by `ros2 run`, whoever installed us
     ],
     python_requires=">=3.10",
-    install_requires=[
-        "setuptools",
-        "numpy>=1.26",
-        "scipy>=1.10",
-        "opencv-python-headless>=4.8",
-        "onnxruntime>=1.17",
-        "pycolmap>=4.0",
-        "pyceres>=2.5",  # the solver pycolmap is built with, for priors on poses
-        "rosbags>=0.11.9",
-        "safetensors>=0.4",
-        "PyYAML>=6.0",
-        "threadpoolctl>=3",
-        "typer>=0.12",
-        "rich>=13",
-    ],
+    install_requires=RUN_TIME,
     extras_require={
+        "bags": BAGS,
+        "mapping": MAPPING,
         "ros": ROS_WHEELS,
         "eval": EVALUATION,
         "large": ["faiss-cpu>=1.9"],
         "distributed": ["dask>=2024.1", "distributed>=2024.1"],
+        "video": ["av>=12"],  # H.264 and H.265 in recordings
         "openvino": ["openvino>=2024.4"],
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
@@ -86,6 +88,7 @@ setup(
             "pytest-rerunfailures",
             "hypothesis",
             "google-crc32c>=1.5",
+            "safetensors>=0.4",
             "onnx>=1.15",
             "ruff",
             "mypy",

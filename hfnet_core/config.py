@@ -289,6 +289,7 @@ class NodeConfig(_Checked):
     rig_timeout_s: float = setting(0.05, "after this time a rig goes on without the images that are missing", unit="s",
                                    minimum=0.005, maximum=10.0)  # fmt: skip
     image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
+    trust_calibration: bool = setting(False, "take calibrations whose numbers cannot be true all the same")
     image_timeout_s: float = setting(
         1.0, "diagnostics report a silent camera after this time", unit="s", minimum=0.1, maximum=3600.0
     )

@@ -6,6 +6,7 @@ __all__ = [
     "DatasetError",
     "HFNetError",
     "MapError",
+    "MissingExtraError",
     "ModelError",
     "first_line",
     "printable",
@@ -40,6 +41,10 @@ class BackendError(HFNetError):
 
 class MapError(HFNetError):
     """A map is missing, damaged, of another version, or made with another model."""
+
+
+class MissingExtraError(ConfigError, ImportError):
+    """A library is missing that comes with one of our extras."""
 
 
 class DatasetError(HFNetError):

@@ -15,9 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-__all__ = ["Pose", "Similarity", "moved_covariance", "on_plane", "pose_error", "skew", "tilt_deg"]
+__all__ = ["Pose", "Similarity", "moved_covariance", "on_plane", "pose_error", "rotation_of", "skew", "tilt_deg"]
 
 Array = NDArray[np.float64]
+
+
+def rotation_of(matrix: Array) -> Rotation:
+    """scipy's rotation of a matrix [3, 3]; of a copy, as scipy before 1.15 refuses arrays that are read-only."""
+    return Rotation.from_matrix(np.array(matrix))
+
 
 _SURE = 1e-6  # variance, in m2 or rad2
 
@@ -51,7 +57,7 @@ class Pose:
 
     def quat_xyzw(self) -> Array:
         """Unit quaternion (x, y, z, w) with w >= 0."""
-        quat: Array = Rotation.from_matrix(self.rotation).as_quat()
+        quat: Array = rotation_of(self.rotation).as_quat()
         return quat if quat[3] >= 0 else -quat
 
     def matrix(self) -> Array:
@@ -99,7 +105,7 @@ def pose_error(a_from_b: Pose, other_a_from_b: Pose) -> tuple[float, float]:
     """Distance between origins in metres and angle between orientations in degrees."""
     distance = float(np.linalg.norm(a_from_b.translation - other_a_from_b.translation))
     relative = a_from_b.rotation.T @ other_a_from_b.rotation
-    angle = float(np.linalg.norm(Rotation.from_matrix(relative).as_rotvec()))
+    angle = float(np.linalg.norm(rotation_of(relative).as_rotvec()))
     return distance, float(np.degrees(angle))
 
 

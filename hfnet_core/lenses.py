@@ -163,11 +163,14 @@ class Lens:
         (fx, fy), (xu, xv, yu, yv) = self.focal, slopes
         return fx * u + self.centre[0], fy * v + self.centre[1], (fx * xu, fx * xv, fy * yu, fy * yv)
 
-    def inverse(self, columns: Array, rows: Array) -> tuple[Array, Array]:
-        """Pixels to directions; NaN where none is seen there, beyond 90 degrees and past a fold of the model."""
+    def inverse(self, columns: Array, rows: Array, steps: int | None = None) -> tuple[Array, Array]:
+        """Pixels to directions; NaN where none is seen there, beyond 90 degrees and past a fold of the model.
+
+        steps: end after so many of Newton's, wherever these have come to.
+        """
         x, y = (columns - self.centre[0]) / self.focal[0], (rows - self.centre[1]) / self.focal[1]
         if self.bends:
-            x, y = _unbent(self.bends, x, y)
+            x, y = _unbent(self.bends, x, y) if steps is None else _nearly_unbent(self.bends, x, y, steps)
         if self.opening is not None:
             gain = self.opening.closed(x * x + y * y)
             x, y = gain * x, gain * y
@@ -191,6 +194,23 @@ def _chained(after: Slopes, before: Slopes) -> Slopes:
     return a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h
 
 
+def _newton_step(bends: tuple[Bend, ...], x: Array, y: Array, u: Array, v: Array) -> tuple[Array, Array]:
+    """What to take from (u, v) so that it is bent to (x, y), to first order."""
+    bent_x, bent_y, (xu, xv, yu, yv) = _through(bends, u, v)
+    off_x, off_y = bent_x - x, bent_y - y
+    determinant = xu * yv - xv * yu
+    return (yv * off_x - xv * off_y) / determinant, (xu * off_y - yu * off_x) / determinant
+
+
+def _nearly_unbent(bends: tuple[Bend, ...], x: Array, y: Array, steps: int) -> tuple[Array, Array]:
+    u, v = x, y
+    with np.errstate(all="ignore"):
+        for _ in range(steps):
+            step_u, step_v = _newton_step(bends, x, y, u, v)
+            u, v = u - step_u, v - step_v
+    return u, v
+
+
 def _unbent(bends: tuple[Bend, ...], x: Array, y: Array) -> tuple[Array, Array]:
     """Newton's method on all points at once, each until it stands; steps are bounded, so that none leaps a fold."""
     u, v = x.copy(), y.copy()
@@ -198,11 +218,7 @@ def _unbent(bends: tuple[Bend, ...], x: Array, y: Array) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         for _ in range(_NEWTON_STEPS):
             at_u, at_v = u[open_], v[open_]
-            bent_x, bent_y, (xu, xv, yu, yv) = _through(bends, at_u, at_v)
-            off_x, off_y = bent_x - x[open_], bent_y - y[open_]
-            determinant = xu * yv - xv * yu
-            step_u = (yv * off_x - xv * off_y) / determinant
-            step_v = (xu * off_y - yu * off_x) / determinant
+            step_u, step_v = _newton_step(bends, x[open_], y[open_], at_u, at_v)
             length = np.hypot(step_u, step_v)
             shorten = np.minimum(1.0, _NEWTON_REACH * np.maximum(np.hypot(at_u, at_v), 1.0) / length)
             shorten = np.where(length > 0, shorten, 0.0)

@@ -101,6 +101,17 @@ class Camera:
         """(fx, fy) in pixels."""
         return self.focal_parameters[0], self.focal_parameters[-1]
 
+    @property
+    def principal_point(self) -> tuple[float, float]:
+        """(cx, cy) in pixels."""
+        n = len(self.focal_parameters)
+        return self.params[n], self.params[n + 1]
+
+    @property
+    def distortion(self) -> tuple[float, ...]:
+        """What follows focal lengths and principal point, in COLMAP's order."""
+        return self.params[len(self.focal_parameters) + 2 :]
+
     def scaled(self, width: int, height: int) -> Camera:
         """The same camera for its image resized to `width` x `height` (pixel centres map by (x + .5) s - .5).
 

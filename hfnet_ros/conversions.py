@@ -18,10 +18,9 @@ from visualization_msgs.msg import Marker
 
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.recordings.calibration import camera_from_info
+from hfnet_core.recordings.calibration import camera_from_info, doubts_about_info
 from hfnet_core.recordings.tum import parse_pose
 from hfnet_core.types import Camera
 
@@ -29,8 +28,7 @@ __all__ = [
     "array_to_image",
     "camera_from_info",
     "covariance_from_msg",
-    "decode_compressed_image",
-    "decode_raw_image",
+    "doubts_about_info",
     "frame_name",
     "frustums_to_marker",
     "keyframes_to_marker",

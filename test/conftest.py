@@ -4,3 +4,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+try:
+    from hypothesis import settings
+except ImportError:  # its tests skip themselves
+    pass
+else:  # a busy machine is slow, which says nothing of the code
+    settings.register_profile("no_deadline", deadline=None)
+    settings.load_profile("no_deadline")

@@ -13,7 +13,7 @@ PAGES = sorted(
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "config/README.md", ROOT / "maps/README.md")
 )
 _FENCE = re.compile(
-    r"^(?P<indent> *)(?:<!-- (?P<mark>run-here|run-by-ci) -->\n(?P=indent))?"
+    r"^(?P<indent> *)(?:<!-- (?P<mark>run-here|run-by-ci) -->\n\n?(?P=indent))?"
     r"```(?P<language>\w*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )

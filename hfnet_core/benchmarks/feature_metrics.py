@@ -9,20 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.depth_sequence import DepthSequence, lift
+from hfnet_core.extras import later
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.images.reading import read_image
 from hfnet_core.localization.matching import match_all
 from hfnet_core.types import Features, Float32
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = [
     "TRIALS",

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_core import projection
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
+from hfnet_core.extras import later
 from hfnet_core.features.baselines import FeatureSource
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.matching import match_all
@@ -29,6 +30,11 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Features, Float32, Localization, Localized, Mode, NotLocalized, Reason
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = ["HlocStyle", "MapImage", "map_images", "observed_only"]
 

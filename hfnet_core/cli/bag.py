@@ -27,6 +27,9 @@ def from_images(
     folder: Annotated[Path, typer.Argument(help="Folder of jpg or png images, or one that has them in images/.")],
     poses: Annotated[Path | None, typer.Option(help="TUM file [default: poses_tum.txt of the folder]")] = None,
     camera: Annotated[Path | None, typer.Option(help="Calibration [default: camera.json of the folder]")] = None,
+    trust_calibration: Annotated[
+        bool, typer.Option("--trust-calibration", help="Take a calibration that looks impossible all the same.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The bag [default: name of the folder]")] = None,
     storage: Annotated[str, typer.Option(help="mcap, sqlite3 or rosbag1.")] = "mcap",
     rate: Annotated[float, typer.Option(help="Images per second where no poses give stamps.", min=0.001)] = 15.0,
@@ -43,7 +46,9 @@ def from_images(
         typer.echo(
             f"{calibration}: not there, so the bag has no calibration (a map finds it from the images)", err=True
         )
-    known = camera_from_file(calibration) if camera or calibration.is_file() else None
+    known = None
+    if camera or calibration.is_file():
+        known = camera_from_file(calibration, trust=trust_calibration)
     output = output or Path(folder.resolve().name + (".bag" if storage == "rosbag1" else ""))
     frames = list_folder(folder, poses, rate_hz=rate, first=first, last=last, every=every)
     with progress_bars() as show:

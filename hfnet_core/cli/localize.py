@@ -56,7 +56,7 @@ def localize(
         if output is not None:  # says what is wrong with them before any work
             called = result_names([name for name, _ in listed], name_parts)
             names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
-        poses = _report(offline.listed(source, listed), one_camera=False)
+        poses = _report(offline.listed(source, listed, trust=options.trust_calibration), one_camera=False)
         if output is not None:
             write_results(output, [(names[answer.name], pose) for answer, pose in poses])
         return

@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from hfnet_core.errors import ConfigError
+from hfnet_core.recordings.calibration.files.reading import cameras_in_file
 from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
 from hfnet_core.recordings.tum import parse_pose
 
@@ -31,7 +32,12 @@ class BagArguments:
 
     image_topic: Annotated[list[str] | None, typer.Option(help="Image topic; one for each of several cameras.")] = None
     camera_info_topic: Annotated[list[str] | None, typer.Option(help="Its calibration, if not beside it.")] = None
-    calibration: Annotated[list[Path] | None, typer.Option(help="Calibration file instead of camera_info.")] = None
+    calibration: Annotated[list[Path] | None, typer.Option(help="Calibration file (FILE#CAMERA), not camera_info.")] = (
+        None
+    )
+    trust_calibration: Annotated[
+        bool, typer.Option("--trust-calibration", help="Take a calibration that looks impossible all the same.")
+    ] = False
     camera_frame: Annotated[list[str] | None, typer.Option(help="Frame of the images [default: as they say]")] = None
     image_rotation: Annotated[
         list[str] | None, typer.Option(help="Images are upright after turning clockwise: 0, 90, 180, 270 or auto.")
@@ -54,15 +60,21 @@ class BagArguments:
             self.pose_topic, self.poses, self.pose_frame, self.map_frame, tf_topics=tuple(self.tf_topic or ())
         )
         return options_per_camera(
-            BagOptions(poses=poses),
+            BagOptions(poses=poses, trust_calibration=self.trust_calibration),
             image_topic=self.image_topic or (),
             camera_info_topic=self.camera_info_topic or (),
-            calibration=self.calibration or (),
+            calibration=self._calibrations(),
             camera_frame=self.camera_frame or (),
             image_rotation=self.image_rotation or (),
             mask=self.mask or (),
             base_from_camera=[parse_pose(text) for text in self.base_from_camera or ()],
         )
+
+    def _calibrations(self) -> list[Path]:
+        """A file for each camera; one file that holds several cameras is for all of them."""
+        files, cameras = list(self.calibration or ()), len(self.image_topic or ())
+        shared = len(files) == 1 < cameras and len(cameras_in_file(files[0])) > 1
+        return files * cameras if shared else files
 
     def of_one_camera(self) -> BagOptions:
         """Raises ConfigError for several."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.extras import later
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.pixels import to_gray
 from hfnet_core.images.reading import read_image
@@ -21,6 +21,11 @@ from hfnet_core.synthetic import walk
 from hfnet_core.synthetic.courtyard import courtyard
 from hfnet_core.synthetic.rendering import Renderer
 from hfnet_core.types import Float32
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = ["DepthFrame", "DepthSequence", "Overlap", "Overlaps", "lift", "load_depth_sequence", "mutual_overlap",
            "overlaps", "render_courtyard", "turned"]  # fmt: skip

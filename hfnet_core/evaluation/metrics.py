@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
-from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.geometry import Array, Pose, pose_error, rotation_of
 from hfnet_core.types import Localization, Localized
 
 __all__ = ["RECALL_LEVELS", "Recall", "Sample", "Score", "Spread", "judge", "nees", "score", "state"]
@@ -132,7 +131,7 @@ def nees(sample: Sample) -> float | None:
     if sample.truth is None or sample.estimate is None or sample.covariance is None:
         return None
     moved = sample.estimate.translation - sample.truth.translation
-    turned = Rotation.from_matrix(sample.estimate.rotation @ sample.truth.rotation.T).as_rotvec()
+    turned = rotation_of(sample.estimate.rotation @ sample.truth.rotation.T).as_rotvec()
     error = np.concatenate([moved, turned])
     try:
         value = float(error @ np.linalg.solve(sample.covariance, error))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
@@ -16,12 +19,14 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.images.preparation import AUTO, ROTATIONS, Preparation, read_mask
 from hfnet_core.images.reading import _image_files, read_image
+from hfnet_core.images.sixteen_bit import FULL_BITS, at_full_range, sample_of, significant_bits
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.storage import load_map
 from hfnet_core.recordings.bags import Bag, BagFrame
 from hfnet_core.recordings.calibration import camera_from_file
+from hfnet_core.recordings.calibration.plausibility import check_against_map, check_possible
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Localization, Localized, NotLocalized, Reason
 
@@ -32,6 +37,10 @@ __all__ = [
     "UprightSearch",
     "is_bag",
 ]
+
+
+_log = logging.getLogger(__name__)
+_check = lru_cache(maxsize=1024)(check_possible)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +70,8 @@ class OfflineLocalizer:
         self.extractor = Extractor(open_backend(model), extractor or ExtractorConfig())
         self.map = load_map(map_file, self.extractor.info.model_hash)
         self.localizer = Localizer(self.map, localizer)
+        self._judged: set[Camera] = set()
+        self._warned = False
 
     def images(
         self, source: Path, calibration: Path | None = None, options: BagOptions | None = None
@@ -68,57 +79,81 @@ class OfflineLocalizer:
         """Localize an image, or every image of a folder, each on its own.
 
         calibration: of these images; without it the map's camera of the same size is taken, of the image upright rather
-        than as it is stored. options: of which the image rotation and the mask count. Raises DatasetError for
-        unreadable images and when no camera fits.
+        than as it is stored. options: of which the image rotation, the mask, and the trust in the calibration count.
+        Raises DatasetError for unreadable images and when no camera fits.
         """
-        given = camera_from_file(calibration) if calibration is not None else None
-        asked = options or BagOptions()
+        asked, files, given = options or BagOptions(), _image_files(source), None
+        if calibration is not None:
+            given = camera_from_file(calibration, trust=asked.trust_calibration)
+            self._judge(given, asked.trust_calibration)
+        bits = self._significant_bits(files, given)
         upright = UprightSearch(None if asked.image_rotation == AUTO else int(asked.image_rotation))
-        for index, path in enumerate(_image_files(source)):
-            yield self._image(index, path, given, upright, asked.mask)
+        for index, path in enumerate(files):
+            yield self._image(index, path, given, bits, _Taken(upright, asked.mask))
 
-    def listed(self, folder: Path, queries: Sequence[tuple[str, Camera]]) -> Iterator[Answer]:
+    def listed(self, folder: Path, queries: Sequence[tuple[str, Camera]], *, trust: bool = False) -> Iterator[Answer]:
         """Localize images of a folder, by name and camera, each on its own; one that cannot be used has no pose.
 
-        Raises DatasetError, before any work, when images are missing.
+        trust: also cameras that cannot be true. Raises DatasetError, before any work, when images are missing.
         """
         missing = [name for name, _ in queries if not (folder / name).is_file()]
         if missing:
             raise DatasetError(f"{folder}: {len(missing)} of {len(queries)} images of the list are not there, first "
                                f"{missing[0]}")  # fmt: skip
+        bits = self._significant_bits([folder / name for name, _ in queries], queries[0][1]) if queries else FULL_BITS
         for index, (name, camera) in enumerate(queries):
-            yield self._image_or_reason(index, folder / name, camera)
+            yield self._image_or_reason(index, folder / name, camera, bits, trust)
 
-    def _image_or_reason(self, index: int, path: Path, camera: Camera) -> Answer:
+    def _image_or_reason(self, index: int, path: Path, camera: Camera, bits: int, trust: bool) -> Answer:
         try:
-            return self._image(index, path, camera)
+            if not trust:
+                _check(camera)
+            self._judge(camera, trust)
+            return self._image(index, path, camera, bits, _Taken(UprightSearch(0)))
         except DatasetError as error:
             return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
 
-    def _image(
-        self,
-        index: int,
-        path: Path,
-        given: Camera | None,
-        upright: UprightSearch | None = None,
-        mask: Path | None = None,
-    ) -> Answer:
-        image = self._read(path, given)
+    def _judge(self, camera: Camera, trust: bool) -> None:
+        """Log the first camera unlike the map's. Raises DatasetError for one that is theirs of another resolution."""
+        if trust or camera in self._judged:
+            return
+        said = check_against_map(camera, self.map.known_cameras)
+        self._judged.add(camera)
+        if said and not self._warned:
+            _log.warning("%s", said)
+            self._warned = True
+
+    def _significant_bits(self, files: Sequence[Path], given: Camera | None) -> int:
+        """What 16-bit images of one kind hold, by some of them; 8-bit ones are not looked through."""
+        samples = []
+        for path in (files[index] for index in sample_of(len(files))):
+            try:
+                image = self._read(path, given)
+            except DatasetError:
+                continue  # told when its turn comes
+            if image.dtype != np.uint16:
+                return FULL_BITS
+            samples.append(image)
+        return significant_bits(samples)
+
+    def _image(self, index: int, path: Path, given: Camera | None, bits: int, taken: _Taken) -> Answer:
+        image = at_full_range(self._read(path, given), bits)
         camera = given or self._camera_of(path, image)
         height, width = image.shape[:2]
         if (camera.width, camera.height) != (width, height):
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
-        hidden = None if mask is None else read_mask(mask, (width, height))
+        hidden = None if taken.mask is None else read_mask(taken.mask, (width, height))
 
         def localize(rotation: int) -> Localization:
             features = Preparation(rotation, hidden).extract(self.extractor, image)
             return self.localizer.localize([View(features, camera)])
 
-        return Answer(str(path), index * 10**9, (upright or UprightSearch(0)).first_success(localize))
+        return Answer(str(path), index * 10**9, taken.upright.first_success(localize))
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
         with Bag(path, options) as bag:
+            bag.compare_cameras(self.map.known_cameras)
             film = FilmLocalizer(self, bag.rotation)
             for frame in bag.frames():
                 result = film.localize(frame)
@@ -163,6 +198,14 @@ class UprightSearch:
     def settle(self) -> None:
         """Keep to what worked, as a camera that is mounted does."""
         self.known = self._last
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """How the images of a folder were taken. mask: a file."""
+
+    upright: UprightSearch
+    mask: Path | None = None
 
 
 class FilmLocalizer:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import EvaluationConfig
-from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.metrics import Sample, judge, score
 from hfnet_core.evaluation.report import rows
+from hfnet_core.extras import needed
 from hfnet_core.files import whole_file
 from hfnet_core.geometry import Array
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -66,16 +66,12 @@ def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 @contextmanager
 def dressed() -> Iterator[Any]:
-    """The class of figures, in the colours of all our pictures. Raises ConfigError without matplotlib."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f"matplotlib cannot be imported ({error}): pip install 'hfnet_ros[eval]'") from error
+    """The class of figures, in the colours of all our pictures. Raises MissingExtraError without matplotlib."""
+    matplotlib, figures = needed("matplotlib"), needed("matplotlib.figure")
     colors = {"text.color": INK, "axes.labelcolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT,
               "axes.edgecolor": PANEL, "axes.facecolor": PANEL, "figure.facecolor": PAPER, "font.size": 10}  # fmt: skip
     with matplotlib.rc_context(colors):
-        yield Figure
+        yield figures.Figure
 
 
 def _choose(samples: Sequence[Sample], config: EvaluationConfig) -> list[int]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.metrics import Sample
+from hfnet_core.extras import needed
 
 __all__ = [
     "evo_statistics",
@@ -27,23 +27,20 @@ def nearest(stamps_ns: Sequence[int], wanted_ns: int, max_gap_s: float) -> int |
 def evo_statistics(samples: Sequence[Sample]) -> Mapping[str, Mapping[str, float]]:
     """APE and RPE (from one published pose to the next) without any alignment, by evo: metric -> statistic -> value.
 
-    Empty with fewer than two published poses. Raises ConfigError where evo is not installed.
+    Empty with fewer than two published poses. Raises MissingExtraError where evo is not installed.
     """
-    try:
-        from evo.core.metrics import APE, RPE, PoseRelation, Unit
-        from evo.core.trajectory import PosePath3D
-    except ImportError as error:
-        raise ConfigError(f"evo cannot be imported ({error}): pip install 'hfnet_ros[eval]'") from error
+    evo, paths = needed("evo.core.metrics"), needed("evo.core.trajectory")
+    relation, frames = evo.PoseRelation, evo.Unit.frames
     pairs = [(item.truth, item.estimate) for item in samples if item.truth is not None and item.estimate is not None]
     if len(pairs) < 2:
         return {}
-    truth = PosePath3D(poses_se3=[first.matrix() for first, _ in pairs])
-    estimate = PosePath3D(poses_se3=[second.matrix() for _, second in pairs])
+    truth = paths.PosePath3D(poses_se3=[first.matrix() for first, _ in pairs])
+    estimate = paths.PosePath3D(poses_se3=[second.matrix() for _, second in pairs])
     metrics: dict[str, Any] = {
-        "ape_translation_m": APE(PoseRelation.translation_part),
-        "ape_rotation_deg": APE(PoseRelation.rotation_angle_deg),
-        "rpe_translation_m": RPE(PoseRelation.translation_part, delta=1, delta_unit=Unit.frames),
-        "rpe_rotation_deg": RPE(PoseRelation.rotation_angle_deg, delta=1, delta_unit=Unit.frames),
+        "ape_translation_m": evo.APE(relation.translation_part),
+        "ape_rotation_deg": evo.APE(relation.rotation_angle_deg),
+        "rpe_translation_m": evo.RPE(relation.translation_part, delta=1, delta_unit=frames),
+        "rpe_rotation_deg": evo.RPE(relation.rotation_angle_deg, delta=1, delta_unit=frames),
     }
     out: dict[str, dict[str, float]] = {}
     for name, metric in metrics.items():

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose, skew
+from hfnet_core.localization.absolute_pose.problem import Seen
+from hfnet_core.localization.absolute_pose.ransac import Ransac, solve_absolute_pose
 from hfnet_core.localization.correspondences import Correspondences, Query
-from hfnet_core.maps.colmap_cameras import colmap_camera
 from hfnet_core.projection import NEAREST_M, inside, linearised_projection, project
 from hfnet_core.types import Camera
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 CAUCHY_PX = 1.0  # residuals beyond it, at the reference width, lose influence
-_MIN_POINTS = 4  # three for P3P and one to choose among its solutions
+_MIN_POINTS = 4  # three determine a pose, one more contradicts it
 _MAX_STEPS = 10
 _TINY = 1e-300
 _NEXT, _AFTER = [1, 2, 0], [2, 0, 1]  # axes, for cross products (numpy's own takes five times as long)
@@ -65,35 +65,16 @@ class Solution:
 
 
 def solve(found: Correspondences, query: Query, view: int, config: LocalizerConfig) -> Solution | None:
-    """LO-RANSAC over P3P with COLMAP's solver, to be polished; None when nothing agrees.
+    """LO-RANSAC over P3P, to be polished; None when nothing agrees.
 
     found: of one view. Deterministic: RANSAC's seed is fixed.
     """
-    if len(found) < _MIN_POINTS:
-        return None
-    options = pycolmap.AbsolutePoseEstimationOptions()
-    options.ransac = ransac_options(config)
-    answer = pycolmap.estimate_absolute_pose(found.pixels, found.points, colmap_camera(query.cameras[view]), options)
-    if answer is None:
-        return None
-    map_from_camera = Pose.from_matrix(answer["cam_from_world"].matrix()).inverse()
-    if not map_from_camera.is_finite():
-        return None
-    map_from_rig = map_from_camera @ query.views[view].rig_from_camera.inverse()
-    return Solution(map_from_rig, np.asarray(answer["inlier_mask"], dtype=bool))
-
-
-def ransac_options(config: LocalizerConfig) -> Any:
-    """pycolmap's."""
-    options = pycolmap.RANSACOptions()
-    options.max_error = config.reprojection_error_px
-    options.max_num_trials = config.ransac_iterations
-    options.min_num_trials = min(30, config.ransac_iterations)
-    options.dyn_num_trials_multiplier = 1.0
-    options.confidence = 0.9999
-    options.min_inlier_ratio = 0.02
-    options.random_seed = 0
-    return options
+    seen = Seen(found.pixels, found.points, query.cameras[view], query.views[view].rig_from_camera)
+    # what has fewer inliers is neither accepted nor a rival of what is, unless other views bring the rest
+    enough = math.ceil(config.min_inliers * config.ambiguity_ratio / len(query.views))
+    ransac = Ransac(config.reprojection_error_px, max_iterations=config.ransac_iterations, enough=enough)
+    answer = solve_absolute_pose([seen], ransac)
+    return None if answer is None else Solution(*answer)
 
 
 def polish(found: Correspondences, query: Query, map_from_rig: Pose, config: LocalizerConfig) -> Solution | None:

@@ -6,16 +6,22 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pycolmap
 
 from hfnet_core.errors import ConfigError, DatasetError, MapError
+from hfnet_core.extras import later
 from hfnet_core.files import read_text
 from hfnet_core.geometry import Array, Pose, Similarity, pose_error
 from hfnet_core.maps.landmark_map import LARGEST, LandmarkMap
 from hfnet_core.recordings.gravity import level
 from hfnet_core.recordings.tum import read_tum, stamp_ns
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = [
     "Fit",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError
+from hfnet_core.extras import needed
 from hfnet_core.files import whole_file, written_whole
 from hfnet_core.maintenance.check import WEAK_INLIERS, MapCheck
 from hfnet_core.maps.coverage import SECTORS, Plan, coverage_of, group_places, plan_of
@@ -90,14 +91,9 @@ def _facts(landmark_map: LandmarkMap, check: MapCheck) -> str:
 
 
 def _draw_plan(landmark_map: LandmarkMap, check: MapCheck, path: Path, title: str) -> None:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("matplotlib is not installed: pip install 'hfnet_ros[eval]', or write an .html") from error
     plan = plan_of(landmark_map)
-    figure = Figure(figsize=(12, 9), facecolor=_PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = needed("matplotlib.figure").Figure(figsize=(12, 9), facecolor=_PAPER, layout="constrained")
+    needed("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor=_PANEL)
     _draw_landmarks(axes, landmark_map, plan)
     _draw_coverage(figure, axes, landmark_map, plan)

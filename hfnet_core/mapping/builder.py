@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import open_cameras
+from hfnet_core.recordings.calibration.plausibility import corrected_by
 from hfnet_core.recordings.options import BagOptions
 
 __all__ = ["Describer", "Keyframe", "Placed", "Progress", "build_from_keyframes", "build_map"]
 
+_log = logging.getLogger(__name__)
 _ROUNDS = 5  # at most, of matching against the current poses, triangulating and adjusting
 
 
@@ -117,6 +120,15 @@ def _common_frame(readings: Sequence[Reading]) -> str:
     return (staying or [reading.frame for reading in readings])[0]
 
 
+def _say_corrections(keyframes: Sequence[Keyframe], state: KeyframeBundle) -> None:
+    """Log calibrations that the images have corrected more than calibrations are off by."""
+    guessed = {keyframe.camera for keyframe in keyframes if keyframe.camera_guessed}
+    for given, found in zip(state.given, state.cameras, strict=True):
+        said = "" if given in guessed else corrected_by(given, found)
+        if said:
+            _log.warning("%s", said)
+
+
 def build_from_keyframes(
     placed: Placed,
     info: Any,
@@ -142,6 +154,7 @@ def build_from_keyframes(
         scene = state.finish(TIGHTER)
     else:
         scene = state.triangulate(1.0)
+    _say_corrections(keyframes, state)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
     state.check_landmarks(len(points))
     statistics = {"gravity": state.gravity(), "statistics": state.statistics(points, rows, errors), **loops}

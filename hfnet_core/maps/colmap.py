@@ -11,13 +11,13 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, DatasetError, HFNetError, MapError
+from hfnet_core.extras import later
 from hfnet_core.files import whole_file
 from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.colmap_cameras import to_pycolmap
@@ -28,6 +28,11 @@ from hfnet_core.maps.descriptors import DTYPES, unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import TensorFile, read_tensors, write_tensors
 from hfnet_core.types import Camera, Features
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap"]
 

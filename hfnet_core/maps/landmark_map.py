@@ -245,6 +245,11 @@ class LandmarkMap:
         """The pose of a keyframe's camera."""
         return Pose.from_matrix(self.keyframe_poses[keyframe])
 
+    @property
+    def known_cameras(self) -> tuple[Camera, ...]:
+        """Its cameras as they were given and as they are refined."""
+        return (*self.given_cameras, *self.cameras)
+
     def calibration_for(self, camera: Camera) -> Camera:
         """What the map knows better of a camera: its refined calibration if it was built with this very one.
 

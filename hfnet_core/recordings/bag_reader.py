@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any
-
-from rosbags.typesys import Stores, get_typestore
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.extras import needed
 from hfnet_core.files import read_file
 from hfnet_core.limits import METADATA
-from hfnet_core.recordings.containers.decompression import bound_rosbags
-from hfnet_core.recordings.containers.opening import Container, open_container, scanned
 from hfnet_core.recordings.image_folder import images_of
+
+if TYPE_CHECKING:
+    from hfnet_core.recordings.containers.opening import Container
 
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
-_ROS2 = get_typestore(Stores.ROS2_JAZZY)
 _log = logging.getLogger(__name__)
-bound_rosbags()
+
+
+def _opening() -> ModuleType:
+    """The module that opens recordings, by libraries that not every robot has."""
+    needed("rosbags")
+    from hfnet_core.recordings.containers import opening
+
+    return opening
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class BagReader:
         if (self.path / "metadata.yaml").exists():
             read_file(self.path / "metadata.yaml", METADATA)  # parsing more takes minutes
         with self._readable():
-            self._container: Container | None = open_container(self.path)
+            self._container: Container | None = _opening().open_container(self.path)
             self._reader = self._container.reader
         self.topics = tuple(self._summarize())
 
@@ -134,7 +140,7 @@ class BagReader:
         Messages of a rosbag1 are converted to today's definitions.
         """
         return self._read(
-            names, lambda raw, msgtype: bytes(raw if self._reader.is2 else _ROS2.ros1_to_cdr(raw, msgtype))
+            names, lambda raw, msgtype: bytes(raw if self._reader.is2 else _opening().ros1_to_cdr(raw, msgtype))
         )
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, int, Any]]:
@@ -181,10 +187,10 @@ class BagReader:
             yield from islice(self._guarded(self._reader.messages(connections=again)), given, None)
 
     def _scanned(self) -> Container | None:
-        try:
-            return scanned(self.path)
-        except DatasetError:  # nothing is left: what went wrong first says more
-            return None
+        found: Container | None = None
+        with suppress(DatasetError):  # nothing is left: what went wrong first says more
+            found = _opening().scanned(self.path)
+        return found
 
     def _guarded(self, iterator: Iterator[Any]) -> Iterator[Any]:
         while True:

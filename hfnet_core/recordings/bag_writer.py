@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import apsw
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.rosbag1 import Writer as Rosbag1Writer
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer as Rosbag2Writer
-from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.extras import later
 from hfnet_core.files import read_file
 from hfnet_core.geometry import Pose
 from hfnet_core.images.orientation import upright_jpeg
@@ -30,6 +26,9 @@ from hfnet_core.recordings.image_folder import FolderFrame
 from hfnet_core.types import Camera
 
 __all__ = ["STORAGES", "BagWriter", "WriterTopics", "open_writer", "write_folder_bag"]
+
+apsw, typesys = later("apsw"), later("rosbags.typesys")
+rosbag1, rosbag2 = later("rosbags.rosbag1"), later("rosbags.rosbag2")
 
 STORAGES = ("mcap", "sqlite3", "rosbag1")
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
@@ -52,7 +51,7 @@ class BagWriter:
 
     def __init__(self, writer: Any, storage: str, topics: WriterTopics) -> None:
         self._writer, self._ros1, self.topics = writer, storage == "rosbag1", topics
-        self._store = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.ROS2_JAZZY)
+        self._store = typesys.get_typestore(typesys.Stores.ROS1_NOETIC if self._ros1 else typesys.Stores.ROS2_JAZZY)
         self._connections: dict[str, Any] = {}
 
     def type(self, name: str) -> Any:
@@ -141,10 +140,10 @@ def open_writer(
     try:
         unfinished = building / output.name  # rosbag2 names its files after the directory
         if storage == "rosbag1":
-            writer: Any = Rosbag1Writer(unfinished)
+            writer: Any = rosbag1.Writer(unfinished)
         else:
-            plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
-            writer = Rosbag2Writer(unfinished, version=9, storage_plugin=plugin)
+            plugin = rosbag2.StoragePlugin.MCAP if storage == "mcap" else rosbag2.StoragePlugin.SQLITE3
+            writer = rosbag2.Writer(unfinished, version=9, storage_plugin=plugin)
         with writer:
             yield BagWriter(writer, storage, topics or WriterTopics())
         for path in unfinished.glob("*.mcap"):

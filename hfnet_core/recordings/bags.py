@@ -15,17 +15,23 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
+from hfnet_core.images.messages import bytes_of
 from hfnet_core.images.preparation import AUTO, Preparation, read_mask, rotation_by_up
+from hfnet_core.images.sixteen_bit import FULL_BITS, sample_of, significant_bits
 from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
-from hfnet_core.recordings.calibration import camera_from_file, camera_from_info, guess_camera, is_uncalibrated
-from hfnet_core.recordings.camera_topics import RAW, choose_image_topic, choose_info_topic, image_name
+from hfnet_core.recordings.calibration import guess_camera
+from hfnet_core.recordings.calibration.plausibility import check_against_map
+from hfnet_core.recordings.calibration.recorded import BagCameras, ImageTopic, mounts_of_rig, read_cameras
+from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, choose_image_topic, choose_info_topic, image_name
 from hfnet_core.recordings.gravity import UpReader, common_rotation, read_up, up_by_frames
 from hfnet_core.recordings.options import BagOptions
+from hfnet_core.recordings.pictures import Picture, image_messages, pictures
 from hfnet_core.recordings.pose_sources import NoPoses, PoseFinder, PoseSource
 from hfnet_core.recordings.transforms import TransformError
 from hfnet_core.recordings.trees import TREE_TYPES, SeveralTreesError, Trees
 from hfnet_core.types import Camera
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "Bag",
@@ -35,7 +41,6 @@ __all__ = [
 ]
 
 _ASKED = 50  # images that are asked which way is up
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +73,9 @@ class BagStamp:
 class Bag:
     """A bag with its image topic, camera and pose source chosen.
 
-    The camera is that of K and D in camera_info, for image topics whose last part contains `rect` that of P without
-    distortion; a changing camera_info counts from its stamp on. Raises DatasetError, one line, for everything that is
-    missing, ambiguous or unusable.
+    The camera is that of K and D in camera_info, for rectified image topics (image_rect*) that of P without distortion;
+    a changing camera_info counts from its stamp on. 16-bit images are at full range, by the bits that the recording's
+    images hold. Raises DatasetError, one line, for everything that is missing, ambiguous or unusable.
     """
 
     def __init__(self, path: Path, options: BagOptions | None = None) -> None:
@@ -80,12 +85,15 @@ class Bag:
         self.info_topic: Topic | None = None  # stays None with a calibration file
         try:
             self.image_topic = choose_image_topic(self._reader, self.options)
-            frame, self._first_size = self._peek()
+            frame, first = self._peek()
             self.camera_frame = self.options.camera_frame or frame
-            self._infos, self.camera_source = self._read_cameras()
+            self._bits = self._significant_bits() if first.dtype == np.uint16 else FULL_BITS
+            self._cameras = self._read_cameras((first.shape[1], first.shape[0]))
             self._trees = self._open_trees()
             self._poses, self.no_poses = self._find_poses()
-            self._mask = None if self.options.mask is None else read_mask(self.options.mask, self._first_size)
+            self._mask = (
+                None if self.options.mask is None else read_mask(self.options.mask, (first.shape[1], first.shape[0]))
+            )
         except BaseException:
             self._reader.close()
             raise
@@ -107,7 +115,9 @@ class Bag:
         poses, only = self.options.poses, self.options.poses.tf_topics
         if not only and poses.pose_topic is not None and self._reader.topic(poses.pose_topic).type in TREE_TYPES:
             only = (poses.pose_topic,)
-        return Trees(self._reader, self.image_topic.name, self.options.max_pose_gap_s, only)
+        calibration = self.options.calibration
+        mounts = mounts_of_rig(self._reader, calibration) if calibration is not None else ()
+        return Trees(self._reader, self.image_topic.name, self.options.max_pose_gap_s, only, mounts)
 
     def _find_poses(self) -> tuple[PoseSource | None, str]:
         """The source of poses, or None and why there is none."""
@@ -143,7 +153,25 @@ class Bag:
     @property
     def camera_unknown(self) -> bool:
         """Whether there is no calibration; the cameras of `frames` are guesses then."""
-        return not self._infos
+        return not self._cameras.infos
+
+    @property
+    def camera_source(self) -> str:
+        """Where the calibration comes from, for people."""
+        return self._cameras.source
+
+    def compare_cameras(self, known: Collection[Camera]) -> None:
+        """Log where calibrations differ from those of a map's cameras.
+
+        Raises DatasetError for one that is a map's camera of another resolution, unless calibrations are trusted.
+        """
+        for camera in dict.fromkeys(camera for _, camera in self._cameras.infos):
+            try:
+                said = "" if self.options.trust_calibration else check_against_map(camera, known)
+            except DatasetError as error:
+                raise DatasetError(f"{self.path}: {self.camera_source}: {error}") from error
+            if said:
+                _log.warning("%s: %s: %s", self.path, self.camera_source, said)
 
     def mount(self, frame: str) -> Pose | None:
         """frame_from_camera where /tf has the camera fixed to that frame; a given base_from_camera replaces it."""
@@ -216,61 +244,39 @@ class Bag:
                 f"{self.path}: has no poses ({why}); pass --poses FILE in TUM format; the bag has {listed}"
             )
 
-    def _peek(self) -> tuple[str, tuple[int, int]]:
-        """Frame id and (width, height) of the first image."""
-        for _, _, message in self._reader.messages([self.image_topic.name]):
-            image = self._decode(message)
-            return str(message.header.frame_id).lstrip("/"), (image.shape[1], image.shape[0])
-        raise DatasetError(f"{self.path}: topic {self.image_topic.name} has no messages")
+    def _peek(self) -> tuple[str, NDArray[Any]]:
+        """Frame id and pixels of the first image that can be read."""
+        first: Picture | None = None
+        for picture in self._pictures():
+            if picture.image is not None:
+                return str(picture.message.header.frame_id).lstrip("/"), picture.image
+            first = first or picture
+        said = f": {first.error}" if first is not None else " has no messages"
+        raise DatasetError(f"{self.path}: topic {self.image_topic.name}{said}")
 
-    def _decode(self, message: Any) -> NDArray[Any]:
+    def _significant_bits(self) -> int:
+        """What the 16-bit images of the recording hold, by some of them."""
+        samples = self._pictures(sample_of(len(self)))
+        return significant_bits(picture.image for picture in samples if picture.image is not None)
+
+    def _pictures(self, indices: Collection[int] | None = None, bits: int = FULL_BITS) -> Iterator[Picture]:
+        raw = self.image_topic.type == RAW
         try:
-            decode = decode_raw_image if self.image_topic.type == RAW else decode_compressed_image
-            return decode(message)
+            yield from pictures(self._image_messages(), raw=raw, wanted=indices, bits=bits)
         except DatasetError as error:
-            raise DatasetError(f"{self.path}: topic {self.image_topic.name}: {error}") from error
+            said = str(error)
+            where = f"{self.path}: topic {self.image_topic.name}"
+            raise DatasetError(said if said.startswith(str(self.path)) else f"{where} {said}") from error
 
-    def _read_cameras(self) -> tuple[list[tuple[int, Camera]], str]:
-        """[(valid from stamp, camera)] and where they come from."""
-        if self.options.calibration is not None:
-            path = self.options.calibration
-            return [(0, self._fitting(camera_from_file(path), str(path)))], f"calibration file {path.name}"
-        topic, named = choose_info_topic(self._reader, self.options, self.image_topic)
-        self.info_topic = topic
-        if topic is None:
-            return [], "none, guessed"
-        rectified = "rect" in image_name(self.image_topic).rsplit("/", 1)[-1]
-        out: list[tuple[int, Camera]] = []
-        for name, recorded_ns, message in self._reader.messages([topic.name]):
-            if self.options.camera_optional and is_uncalibrated(message):
-                return [], f"none, guessed ({name} holds zeros)"
-            try:
-                camera = camera_from_info(message, rectified=rectified)
-            except DatasetError as error:
-                raise DatasetError(f"{self.path}: topic {name}: {error}") from error
-            if not out:
-                self._check_frame(topic, str(message.header.frame_id).lstrip("/"), named=named)
-            if not out or camera != out[-1][1]:
-                out.append((stamp_of(message, recorded_ns), self._fitting(camera, name)))
-        return out, f"{'P' if rectified else 'K and D'} of {topic.name}"
+    def _image_messages(self) -> Iterator[tuple[int, Any]]:
+        return image_messages(self._reader.messages([self.image_topic.name]), self.image_topic.type)
 
-    def _fitting(self, camera: Camera, source: str) -> Camera:
-        if (camera.width, camera.height) != self._first_size:
-            width, height = self._first_size
-            raise DatasetError(
-                f"{self.path}: {source} is for {camera.width}x{camera.height}, the images of {self.image_topic.name} "
-                f"are {width}x{height}; pass a --calibration for this size"
-            )
-        return camera
-
-    def _check_frame(self, topic: Topic, frame: str, *, named: bool) -> None:
-        """A calibration found by type alone must at least speak of the same camera. named: its topic's name says so."""
-        if not frame or not self.camera_frame or frame == self.camera_frame:
-            return
-        said = f"{self.path}: {topic.name} is for frame {frame!r}, images are in {self.camera_frame!r}"
-        if not named:
-            raise DatasetError(f"{said}; pass --camera-info-topic or --calibration")
-        _log.warning("%s; taken for theirs, as its name says", said)
+    def _read_cameras(self, size: tuple[int, int]) -> BagCameras:
+        named = True
+        if self.options.calibration is None:
+            self.info_topic, named = choose_info_topic(self._reader, self.options, self.image_topic)
+        image = ImageTopic(image_name(self.image_topic), self.camera_frame, size, info_is_named=named)
+        return read_cameras(self._reader, self.info_topic, image, self.options)
 
     def frames(self, indices: Collection[int] | None = None) -> Iterator[BagFrame]:
         """Images in order of recording, all or those with the given indices; the others are not decoded.
@@ -279,16 +285,13 @@ class Bag:
         """
         self.broken = []
         wanted = None if indices is None else frozenset(indices)
-        for index, (_, recorded_ns, message) in enumerate(self._reader.messages([self.image_topic.name])):
-            if wanted is not None and index not in wanted:
+        for picture in self._pictures(wanted, self._bits):
+            image, index, message = picture.image, picture.index, picture.message
+            if image is None:
+                self.broken.append(f"image {index}: {self.path}: topic {self.image_topic.name}: {picture.error}")
                 continue
-            stamp_ns = stamp_of(message, recorded_ns)
-            try:
-                image = self._decode(message)
-            except DatasetError as error:
-                self.broken.append(f"image {index}: {error}")
-                continue
-            camera = self._camera_at(stamp_ns) if self._infos else self._guess(image, message)
+            stamp_ns = stamp_of(message, picture.recorded_ns)
+            camera = self._guess(image, message) if self.camera_unknown else self._cameras.at(stamp_ns)
             if image.shape[:2] != (camera.height, camera.width):
                 self.broken.append(f"image {index}: is {image.shape[1]}x{image.shape[0]}, not as calibrated")
                 continue
@@ -298,19 +301,15 @@ class Bag:
     def timeline(self) -> list[BagStamp]:
         """Every image of `frames` in the same order, without decoding any."""
         out = []
-        for _, recorded_ns, message in self._reader.messages([self.image_topic.name]):
+        for recorded_ns, message in self._image_messages():
             stamp_ns = stamp_of(message, recorded_ns)
             pose = self._poses.at(stamp_ns) if self._poses is not None else None
             out.append(BagStamp(stamp_ns, recorded_ns, pose))
         return out
 
     def _guess(self, image: NDArray[Any], message: Any) -> Camera:
-        encoded = b"" if self.image_topic.type == RAW else np.asarray(message.data, dtype=np.uint8).tobytes()
+        encoded = bytes_of(message) if self.image_topic.type == COMPRESSED else b""
         return guess_camera(image.shape[1], image.shape[0], encoded)
-
-    def _camera_at(self, stamp_ns: int) -> Camera:
-        after = int(np.searchsorted([stamp for stamp, _ in self._infos], stamp_ns, side="right"))
-        return self._infos[max(after - 1, 0)][1]
 
 
 def open_cameras(paths: Sequence[Path], options: BagOptions | Sequence[BagOptions] | None = None) -> Iterator[Bag]:

@@ -8,23 +8,38 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.bag_reader import BagReader, Topic
 from hfnet_core.recordings.options import BagOptions
 
-__all__ = ["COMPRESSED", "RAW", "choose_image_topic", "choose_info_topic", "image_name"]
+__all__ = [
+    "COMPRESSED",
+    "FFMPEG_VIDEO",
+    "FOXGLOVE_VIDEO",
+    "RAW",
+    "choose_image_topic",
+    "choose_info_topic",
+    "image_name",
+]
 
 RAW, COMPRESSED, _INFO = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/CameraInfo"
-_TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd")
+FOXGLOVE_VIDEO, FFMPEG_VIDEO = "foxglove_msgs/CompressedVideo", "ffmpeg_image_transport_msgs/FFMPEGPacket"
+_IMAGES = (RAW, COMPRESSED, FOXGLOVE_VIDEO, FFMPEG_VIDEO)
+_TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd", "ffmpeg")
 
 _FLOAT, _SIXTEEN_BIT = ("32FC", "64FC"), ("16UC1", "mono16")
 _DEPTH_NAME = re.compile("depth|disparity|distance|range", re.IGNORECASE)
+
+
+def image_topics(reader: BagReader) -> list[Topic]:
+    """Every topic with pictures, by name."""
+    return reader.of_type(*_IMAGES)
 
 
 def choose_image_topic(reader: BagReader, options: BagOptions) -> Topic:
     """The topic that options name, or the only one. Raises DatasetError listing what there is."""
     if options.image_topic is not None:
         topic = reader.topic(options.image_topic)
-        if topic.type not in (RAW, COMPRESSED):
+        if topic.type not in _IMAGES:
             raise DatasetError(f"{reader.path}: {topic} holds no images")
         return topic
-    found = reader.of_type(RAW, COMPRESSED)
+    found = image_topics(reader)
     names = {topic.name for topic in found}
     # image_transport records one picture several times; the raw one loses nothing.
     found = [topic for topic in found if not any(topic.name == f"{n}/{t}" for n in names for t in _TRANSPORTS)]

@@ -40,6 +40,7 @@ class BagOptions:
     PoseOptions. poses_wanted: without, no poses are looked for. max_pose_gap_s: poses further apart are not
     interpolated between. camera_optional: a recording without calibration is read with guessed cameras. image_rotation:
     by which images are turned clockwise to be upright, 0, 90, 180, 270, or auto. mask: see `read_mask`.
+    trust_calibration: one whose numbers cannot be true is taken all the same.
     """
 
     image_topic: str | None = None
@@ -50,6 +51,7 @@ class BagOptions:
     poses_wanted: bool = True
     max_pose_gap_s: float = MapBuildConfig.max_pose_gap_s
     camera_optional: bool = False
+    trust_calibration: bool = False
     image_rotation: str = "0"
     mask: Path | None = None
 

@@ -19,11 +19,15 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
 
-__all__ = ["TimedPoses", "TransformBuffer", "TransformError"]
+__all__ = ["NotYetKnownError", "TimedPoses", "TransformBuffer", "TransformError"]
 
 
 class TransformError(HFNetError):
     """A transform is impossible, not known, or not at that time."""
+
+
+class NotYetKnownError(TransformError):
+    """A transform is known up to an earlier time: it may yet come."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +92,8 @@ class TimedPoses:
             lost = ", where a pose is missing" if interrupted else ""
             raise TransformError(f"poses have a gap of {gap_ns / 1e9:.3f} s at {stamp_ns / 1e9:.3f} s{lost}")
         share = int(stamp_ns - self.stamps_ns[before]) / gap_ns
-        first = Rotation.from_quat(self.quats_xyzw[before])
-        step = (first.inv() * Rotation.from_quat(self.quats_xyzw[after])).as_rotvec()
+        first = Rotation.from_quat(np.array(self.quats_xyzw[before]))
+        step = (first.inv() * Rotation.from_quat(np.array(self.quats_xyzw[after]))).as_rotvec()
         rotation = (first * Rotation.from_rotvec(share * step)).as_matrix()
         return Pose(rotation, (1 - share) * self.translations[before] + share * self.translations[after])
 
@@ -118,7 +122,7 @@ class _Edge:
         if not stamps[0] <= stamp_ns <= stamps[-1]:
             newer = stamp_ns > stamps[-1]
             away_s = abs(stamp_ns - stamps[-1 if newer else 0]) / 1e9
-            raise TransformError(
+            raise (NotYetKnownError if newer else TransformError)(
                 f"the transform from {self.child!r} to {self.parent!r} is not known at {stamp_ns / 1e9:.3f} s, "
                 f"{away_s:.3f} s {'after' if newer else 'before'} what was received"
             )

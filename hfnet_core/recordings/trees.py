@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from hfnet_core.geometry import Pose
 from hfnet_core.recordings.bag_reader import BagReader, stamp_of
 from hfnet_core.recordings.transforms import TransformBuffer, TransformError
 
-__all__ = ["TREE_TYPES", "SeveralTreesError", "Tree", "Trees", "pose_from_numbers", "tree_name"]
+__all__ = ["TREE_TYPES", "Mount", "SeveralTreesError", "Tree", "Trees", "pose_from_numbers", "tree_name"]
 
 TREE_TYPES = ("tf2_msgs/TFMessage", "tf/tfMessage")
 _STATIC = "_static"
@@ -25,6 +26,15 @@ _log = logging.getLogger(__name__)
 
 class SeveralTreesError(DatasetError):
     """A recording has several trees, and nothing tells which one a camera belongs to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mount:
+    """A fixed transform between two frames."""
+
+    parent: str
+    child: str
+    parent_from_child: Pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +58,20 @@ class Trees:
     """All trees of a recording, read when one is first asked for.
 
     image_topic: of the camera, whose namespace chooses among trees that all know a frame. only: topics that alone are
-    read, and then taken for one tree.
+    read, and then taken for one tree. mounts: fixed transforms that a calibration tells, for frames that the recording
+    itself does not connect.
     """
 
-    def __init__(self, bag: BagReader, image_topic: str, max_gap_s: float, only: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        bag: BagReader,
+        image_topic: str,
+        max_gap_s: float,
+        only: tuple[str, ...] = (),
+        mounts: tuple[Mount, ...] = (),
+    ) -> None:
         self.bag, self.image_topic, self.max_gap_s, self.only = bag, image_topic, max_gap_s, only
+        self.mounts = mounts
 
     def of(self, frame: str) -> Tree:
         """The tree to look a frame up in; an empty one for a recording without transforms.
@@ -60,7 +79,7 @@ class Trees:
         Raises SeveralTreesError where several would do.
         """
         if not self.all:
-            return Tree("/tf", (), TransformBuffer.recorded(self.max_gap_s))
+            return self._mounted
         found = [tree for tree in self.all if tree.knows(frame)] or list(self.all)
         above = [tree for tree in found if self.image_topic.startswith(_namespace(tree.name) + "/")]
         above.sort(key=lambda tree: (len(_namespace(tree.name)), tree.name.endswith("/tf")))
@@ -73,6 +92,13 @@ class Trees:
                 "any: choose one with --tf-topic (give it twice to join two)"
             )
         return above[-1]
+
+    @cached_property
+    def _mounted(self) -> Tree:
+        """What is known without any transforms in the recording."""
+        buffer = TransformBuffer.recorded(self.max_gap_s)
+        _mount(buffer, self.mounts)
+        return Tree("/tf", (), buffer)
 
     @cached_property
     def all(self) -> tuple[Tree, ...]:
@@ -97,10 +123,23 @@ class Trees:
                 if problem:
                     dropped.add(topic, str(item.child_frame_id), problem)
         dropped.say(self.bag)
+        for buffer in buffers.values():
+            _mount(buffer, self.mounts)
         return [
             Tree(tree_name(name), tuple(topic for topic in topics if names[topic] == name), buffer)
             for name, buffer in buffers.items()
         ]
+
+
+def _mount(buffer: TransformBuffer, mounts: Iterable[Mount]) -> None:
+    """Add fixed transforms between frames that are not connected, and of which the child has no parent yet."""
+    for mount in mounts:
+        if mount.parent == mount.child or buffer.connects(mount.parent, mount.child):
+            continue
+        if buffer.parent_of(mount.child) is None:
+            buffer.add(mount.parent, mount.child, mount.parent_from_child, 0, static=True)
+        elif buffer.parent_of(mount.parent) is None:
+            buffer.add(mount.child, mount.parent, mount.parent_from_child.inverse(), 0, static=True)
 
 
 def _learn(buffer: TransformBuffer, item: Any, recorded_ns: int, *, static: bool) -> str:

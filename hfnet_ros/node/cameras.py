@@ -11,6 +11,7 @@ from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
 from hfnet_core.images.preparation import AUTO, Preparation, read_mask, rotation_by_up
+from hfnet_core.images.sixteen_bit import RunningBits
 from hfnet_ros.conversions import poses_from_text, texts_per_camera
 from hfnet_ros.node.diagnostics import Level, Rate, Reporter
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
@@ -46,6 +47,7 @@ class _Input:
         self.is_usable = True
         """Whether its last image could be localized."""
         self.was_silent = False
+        self.bits = RunningBits()
         self._rate = Rate()
         self.hear()
 
@@ -209,7 +211,7 @@ class Cameras:
     def _frame(self, own: _Input, image: ImageMessage) -> CameraFrame:
         """Raises _UnusableError."""
         try:
-            pixels = image.decode()
+            pixels = own.bits.apply(image.decode())
             camera = own.calibration.camera_for(pixels.shape[1], pixels.shape[0])
         except CalibrationError as error:
             raise _UnusableError("calibration", str(error)) from error
@@ -227,6 +229,7 @@ class Cameras:
             raise _UnusableError("image", own.named(str(error))) from error
         for kind in _PROBLEMS:
             self._reporter.health.clear(own.tag(kind))
+        self._reporter.note(own.tag("calibration doubt"), own.calibration.doubt or None)
         return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns, preparation)
 
     def _mounting(self, own: _Input, stamp_ns: int) -> Pose:

@@ -18,11 +18,20 @@ from rclpy.qos import DurabilityPolicy
 
 from hfnet_core.errors import first_line
 from hfnet_core.geometry import Pose
-from hfnet_core.recordings.transforms import TransformBuffer, TransformError
+from hfnet_core.recordings.transforms import NotYetKnownError, TransformBuffer, TransformError
 from hfnet_ros.conversions import frame_name, pose_from_transform, pose_to_transform, stamp_to_ns
 from hfnet_ros.rclpy_typed import Log, now_ns, profile
 
-__all__ = ["Frames", "NoFrames", "OwnFrames", "Tf2Frames", "TransformError", "open_frames", "wait_for"]
+__all__ = [
+    "Frames",
+    "NoFrames",
+    "NotYetKnownError",
+    "OwnFrames",
+    "Tf2Frames",
+    "TransformError",
+    "open_frames",
+    "wait_for",
+]
 
 _POLL_S = 0.004
 _STANDSTILL_S = 0.5  # of the computer's time without a tick of the node's clock: it is paused
@@ -126,7 +135,8 @@ class Tf2Frames:
             found = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
             return pose_from_transform(found.transform)
         except (self._tf2.TransformException, ValueError) as error:
-            raise TransformError(first_line(error)) from error
+            late = isinstance(error, self._tf2.ExtrapolationException) and "future" in str(error)
+            raise (NotYetKnownError if late else TransformError)(first_line(error)) from error
 
     def parent_of(self, frame: str) -> str | None:
         if time.monotonic() - self._tree_s > _TREE_AGE_S:  # the only way to ask tf2 is costly
@@ -183,7 +193,7 @@ def open_frames(node: Node) -> Frames:
 def wait_for(
     node: Node, lookup: Callable[[], Pose], timeout_s: float, give_up: Callable[[], bool] = lambda: False
 ) -> Pose:
-    """Repeat a lookup until it succeeds; raises its TransformError when time is up or `give_up()`.
+    """Repeat a lookup while its answer may yet come; raises its TransformError when time is up or `give_up()`.
 
     Time is that of the node's clock, simulated or not; a clock that stands still or goes back has no more to wait for.
     """
@@ -192,7 +202,7 @@ def wait_for(
     while True:
         try:
             return lookup()
-        except TransformError:
+        except NotYetKnownError:
             clock_ns = now_ns(node)
             if clock_ns != last_ns:
                 last_ns, moved_s = clock_ns, time.monotonic()

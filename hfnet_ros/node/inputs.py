@@ -15,17 +15,18 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
+from hfnet_core.recordings.calibration.recorded import is_rectified
 from hfnet_core.recordings.transforms import TransformBuffer, TransformError
 from hfnet_core.types import Camera
 from hfnet_ros.conversions import (
     camera_from_info,
-    decode_compressed_image,
-    decode_raw_image,
+    doubts_about_info,
     frame_name,
     pose_from_msg,
     stamp_to_ns,
     topic_of,
 )
+from hfnet_ros.image_decoding import decode_compressed_image, decode_image
 from hfnet_ros.node.diagnostics import Level, Reporter
 from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames, wait_for
@@ -55,7 +56,7 @@ class ImageMessage:
 
     def decode(self) -> Any:
         """Gray or RGB pixels. Raises DatasetError."""
-        return decode_compressed_image(self.message) if self.compressed else decode_raw_image(self.message)
+        return decode_compressed_image(self.message) if self.compressed else decode_image(self.message)
 
 
 def image_topic(node: Node, config: NodeConfig, camera: str) -> str:
@@ -113,7 +114,11 @@ class Calibration:
     """The newest CameraInfo of a camera as a Camera."""
 
     def __init__(self, node: Node, config: NodeConfig, camera: str) -> None:
-        self._node, self._log, self._rectified = node, Log.of(node), config.image_rectified
+        self._node, self._log = node, Log.of(node)
+        self._rectified, self._trust = config.image_rectified, config.trust_calibration
+        self._images = image_topic(node, config, camera)
+        self.doubt = ""
+        """What is unlikely in it, though possible."""
         self._key: object = None
         self._camera: Camera | None = None
         self._error = ""
@@ -132,12 +137,19 @@ class Calibration:
         if key == self._key:
             return
         try:
-            camera, error = camera_from_info(info, rectified=self._rectified), ""
+            camera, error = camera_from_info(info, rectified=self._rectified, trust=self._trust), ""
+            self.doubt = "" if self._trust else self._doubt(info)
         except HFNetError as reason:
-            camera, error = None, f"uncalibrated camera: {self.topic}: {reason}"
+            self.doubt, camera, error = "", None, f"uncalibrated camera: {self.topic}: {reason}"
         if self._key is not None:
             self._log.info(f"{self.topic}: the calibration changed")
         self._camera, self._error, self._key = camera, error, key
+
+    def _doubt(self, info: CameraInfo) -> str:
+        doubts = [f"{self.topic}: {doubt}" for doubt in doubts_about_info(info, rectified=self._rectified)]
+        if not self._rectified and any(info.d) and is_rectified(self._images):
+            doubts.append(f"{self._images} is rectified by its name, but D is not zero: set image_rectified")
+        return "; ".join(doubts)
 
     def camera_for(self, width: int, height: int) -> Camera:
         """The camera of an image of this size. Raises CalibrationError saying what is wrong."""

@@ -20,6 +20,8 @@ from hfnet_core.localization.focal import FocalCheck
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.recordings.calibration.plausibility import check_against_map
 from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
@@ -39,6 +41,24 @@ class Outcome:
     features: tuple[Features | None, ...]
     failures: tuple[NotLocalized | None, ...]
     consistency: Consistency = field(default_factory=Consistency)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judgement:
+    """What a map's cameras say against a calibration; "" for nothing."""
+
+    camera: Camera
+    landmark_map: LandmarkMap
+    text: str = ""
+    refused: bool = False
+
+    @classmethod
+    def of(cls, camera: Camera, landmark_map: LandmarkMap, trust: bool) -> _Judgement:
+        try:
+            text = "" if trust else check_against_map(camera, landmark_map.known_cameras)
+        except DatasetError as error:
+            return cls(camera, landmark_map, str(error), refused=True)
+        return cls(camera, landmark_map, text)
 
 
 class Pipeline:
@@ -64,6 +84,8 @@ class Pipeline:
             raise
         self._tracker = Tracker(Localizer(self.map.landmark_map, self._settings))
         self._focal: dict[str, FocalCheck] = {}
+        self._trust = config.trust_calibration
+        self._judged: dict[str, _Judgement] = {}
         self._commands: deque[Callable[[float], None]] = deque()
 
     def _load(self, path: str) -> SharedMap:
@@ -89,6 +111,11 @@ class Pipeline:
         """By camera: what the images say against its focal length, None while nothing is known."""
         return {name: check.warning for name, check in self._focal.items()}
 
+    @property
+    def calibration_warnings(self) -> dict[str, str | None]:
+        """By camera: how its calibration differs from the map's camera of the same size, None where it does not."""
+        return {name: judged.text or None for name, judged in self._judged.items()}
+
     def warm_up(self) -> None:
         """Run everything once, so that the first image is not late. Raises BackendError when the network cannot run."""
         cameras = self.map.landmark_map.cameras
@@ -101,7 +128,7 @@ class Pipeline:
     def extract(self, frames: FrameSet) -> list[Features | NotLocalized]:
         """What each frame shows, or why it shows nothing."""
         self.settle(frames.stamp_ns * 1e-9)
-        return [self._extract(frame) for frame in frames.frames]
+        return [self._refusal(frame) or self._extract(frame) for frame in frames.frames]
 
     def localize(
         self, frames: FrameSet, extracted: list[Features | NotLocalized], odom_from_rig: Pose | None
@@ -120,6 +147,13 @@ class Pipeline:
             for view, (frame, _) in enumerate(seen):
                 self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
         return Outcome(result, features, failures, self._tracker.consistency)
+
+    def _refusal(self, frame: CameraFrame) -> NotLocalized | None:
+        """Why the map shows that a frame's calibration cannot be true, None where it does not."""
+        judged, landmark_map = self._judged.get(frame.name), self.map.landmark_map
+        if judged is None or judged.camera != frame.camera or judged.landmark_map is not landmark_map:
+            judged = self._judged[frame.name] = _Judgement.of(frame.camera, landmark_map, self._trust)
+        return NotLocalized(Reason.BAD_IMAGE, judged.text) if judged.refused else None
 
     def _extract(self, frame: CameraFrame) -> Features | NotLocalized:
         try:

@@ -266,6 +266,9 @@ class Session:
         for name, warning in self._pipeline.focal_warnings.items():
             named = f"{name}: {warning}" if warning and name else warning
             self._reporter.note(f"focal length {name}".rstrip(), named)
+        for name, warning in self._pipeline.calibration_warnings.items():
+            named = f"{name}: {warning}" if warning and name else warning
+            self._reporter.note(f"calibration and map {name}".rstrip(), named)
         timings_s = {**laps.seconds, **outcome.result.timings_s, **laps.totals(self._free_s)}
         self._reporter.health.finished(outcome.result, timings_s, outcome.consistency)
 

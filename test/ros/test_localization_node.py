@@ -107,6 +107,7 @@ def test_colour_and_16_bit_images(robot):
     gray = view(SHIFT)
     colour = np.repeat(gray[:, :, None], 3, axis=2)
     assert_at(pose_from_msg(robot.pose_of(colour, encoding="bgr8").pose), SHIFT)
+    assert_at(pose_from_msg(robot.pose_of(gray.astype(np.uint16) * 4, encoding="mono16").pose), SHIFT)  # 10 bits
     assert_at(pose_from_msg(robot.pose_of(gray.astype(np.uint16) * 257, encoding="mono16").pose), SHIFT)
 
 

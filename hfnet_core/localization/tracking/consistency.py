@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.geometry import Array, Pose, moved_covariance
+from hfnet_core.geometry import Array, Pose, moved_covariance, rotation_of
 
 __all__ = ["UNKNOWN_PRIOR", "Belief", "Consistency", "Odometer", "Sighting", "distance2"]
 
@@ -94,7 +93,7 @@ def distance2(then: Sighting, predicted: Pose, now: Sighting, config: LocalizerC
     arm = predicted.translation - then.map_from_camera.translation
     spread = moved_covariance(then.covariance, arm) + now.covariance + np.diag(_motion_variance(then, now, config))
     found = now.map_from_camera
-    turn = Rotation.from_matrix(found.rotation @ predicted.rotation.T).as_rotvec()
+    turn = rotation_of(found.rotation @ predicted.rotation.T).as_rotvec()
     error = np.concatenate([found.translation - predicted.translation, turn])
     return float(error @ np.linalg.solve(spread, error))
 
@@ -114,4 +113,4 @@ def _motion_variance(then: Sighting, now: Sighting, config: LocalizerConfig) -> 
 
 
 def _angle(rotation: Array) -> float:
-    return float(np.linalg.norm(Rotation.from_matrix(rotation).as_rotvec()))
+    return float(np.linalg.norm(rotation_of(rotation).as_rotvec()))

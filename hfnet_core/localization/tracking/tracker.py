@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.geometry import Array, Pose, pose_error, rotation_of
 from hfnet_core.localization.localizer import Localizer, View
 from hfnet_core.localization.tracking.consistency import (
     UNKNOWN_PRIOR,
@@ -181,7 +181,7 @@ def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
     """Constant velocity in the camera's frame."""
     before_from_last = before.map_from_camera.inverse() @ last.map_from_camera
     share = gap_s / (last.stamp_s - before.stamp_s)
-    rotation = Rotation.from_rotvec(Rotation.from_matrix(before_from_last.rotation).as_rotvec() * share)
+    rotation = Rotation.from_rotvec(rotation_of(before_from_last.rotation).as_rotvec() * share)
     return last.map_from_camera @ Pose(rotation.as_matrix(), before_from_last.translation * share)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pycolmap
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
+from hfnet_core.extras import later
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.pairing.image_pairs import Pairs
@@ -26,6 +26,11 @@ from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.progress import Progress, silent
 from hfnet_core.projection import refinable
 from hfnet_core.types import Camera
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = ["Structure", "cameras_of", "reconstruct"]
 

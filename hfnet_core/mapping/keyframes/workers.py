@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from hfnet_core.errors import ConfigError
+from hfnet_core.extras import needed
 from hfnet_core.version import __version__
 
 __all__ = ["HERE", "Done", "Pending", "Workers", "in_order", "open_workers"]
@@ -98,17 +99,14 @@ def in_order(workers: Workers, started: Iterable[tuple[T, Pending[R]]]) -> Itera
 def open_workers(scheduler: str | None = None, count: int = 0) -> Iterator[Workers]:
     """The workers of a Dask scheduler at an address, or `count` processes on this machine, or this process alone.
 
-    Raises ConfigError, one line, when Dask is not installed, nobody answers, or a worker has another version of us.
+    Raises MissingExtraError without Dask, ConfigError when nobody answers or a worker has another version of us.
     """
     if scheduler is None and count == 0:
         yield HERE
         return
     if scheduler is not None and count:
         raise ConfigError("give the address of a scheduler or a number of workers here, not both")
-    try:
-        import distributed
-    except ImportError as error:
-        raise ConfigError("dask is not installed; pip install 'hfnet_ros[distributed]'") from error
+    distributed = needed("distributed")
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with _cluster(distributed, count) as address, _client(distributed, scheduler or address) as client:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
+from hfnet_core.extras import later
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.mapping.pairing.pair_matching import match_pairs
@@ -16,9 +17,14 @@ from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.progress import Progress
 from hfnet_core.projection import REFERENCE_WIDTH
 
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
+
 __all__ = ["Pairs", "image_pairs", "verified_matches"]
 
-Pairs = Mapping[tuple[int, int], pycolmap.TwoViewGeometry]
+Pairs = Mapping[tuple[int, int], "pycolmap.TwoViewGeometry"]
 _NEIGHBOURS = 5  # each image is compared with this many successors
 _MIN_MATCHES = 15
 _SEED = 0

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyceres
-import pycolmap
-from pycolmap import cost_functions
 
+from hfnet_core.extras import later
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.mapping.solving.odometry import Link
+
+if TYPE_CHECKING:
+    import pyceres
+    import pycolmap
+    from pycolmap import cost_functions
+else:
+    pyceres = later("pyceres")
+    pycolmap = later("pycolmap")
+    cost_functions = later("pycolmap.cost_functions")
 
 __all__ = ["Anchor", "adjust", "adjustable"]
 

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
+from hfnet_core.extras import later
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.solving.adjustment import Anchor, adjust, adjustable
 from hfnet_core.mapping.solving.odometry import Odometry
 from hfnet_core.mapping.solving.tracks import Tracks
 from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.types import Camera
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = ["KnownPoints", "Matches", "Scene", "View", "make_scene", "observations", "polish", "refine", "triangulate"]
 

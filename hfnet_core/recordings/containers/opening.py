@@ -12,14 +12,16 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.recordings.containers.decompression import bound_rosbags
 from hfnet_core.recordings.containers.mcap_scan import McapScan, profile_of
 from hfnet_core.recordings.containers.rosbag1_plain import PlainRosbag1
 from hfnet_core.recordings.containers.sqlite_rescue import is_unfinished, rescued_copy
 
-__all__ = ["Container", "open_container", "scanned"]
+__all__ = ["Container", "open_container", "ros1_to_cdr", "scanned"]
 
 _DEFAULT_TYPES = get_typestore(Stores.ROS2_JAZZY)
 _log = logging.getLogger(__name__)
+bound_rosbags()
 
 
 class Container:
@@ -58,6 +60,11 @@ def open_container(path: Path) -> Container:
     if whole is not None and path.is_dir():
         _log.warning("%s: %s; its files are read without metadata.yaml", path, _in_a_line(whole))
     return _from_files(files, whole)
+
+
+def ros1_to_cdr(raw: bytes, msgtype: str) -> bytes:
+    """A message of ROS 1 as ROS 2 writes it."""
+    return bytes(_DEFAULT_TYPES.ros1_to_cdr(raw, msgtype))
 
 
 def scanned(path: Path) -> Container | None:

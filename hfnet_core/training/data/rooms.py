@@ -6,21 +6,26 @@ Homographies of one photo know neither; pairs of real photos do, but not how muc
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import pycolmap
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.evaluation.depth_sequence import DepthFrame, mutual_overlap
+from hfnet_core.extras import later
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.synthetic.rendering import Quad, Renderer
 from hfnet_core.training.data.augmentation import photometric
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.types import Camera
+
+if TYPE_CHECKING:
+    import pycolmap
+else:
+    pycolmap = later("pycolmap")
 
 __all__ = ["RoomViews", "render_room"]
 

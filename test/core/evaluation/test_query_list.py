@@ -40,7 +40,7 @@ def test_cameras_come_in_our_pixels(tmp_path: Path) -> None:
         ("a.jpg PINHOLE 640 480 500 500 x 240", "is not NAME MODEL"),
         ("a.jpg PINHOLE 640 nan 500 500 320 240", "is not NAME MODEL"),
         ("a.jpg TAPE 640 480 500", "'TAPE' is no camera model"), ("a.jpg PINHOLE 640 480 500 320 240", "3 parameters"),
-        ("a.jpg FOV 640 480 500 500 320 240 0.5", "FOV"),
+        ("a.jpg EQUIRECTANGULAR 640 480 640 480", "EQUIRECTANGULAR"),
         ("a.jpg PINHOLE 640 480 -500 500 320 240", "focal"),
         ("a PINHOLE -1 480 1 1 1 1", "-1 is no side"), ("a PINHOLE 640.5 480 1 1 1 1", "640.5 is no side"),
         ("a PINHOLE 18446744073709551616 480 500 500 320 240", "18446744073709551616 is no side"),

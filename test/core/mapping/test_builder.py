@@ -58,6 +58,12 @@ def test_a_wrong_calibration_is_corrected_and_queries_get_the_correction() -> No
     assert found.calibration_for(other) is other
 
 
+def test_a_calibration_that_the_images_correct_by_much_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    given = Camera("PINHOLE", 640, 480, (560.0, 560.0, 320.0, 240.0))
+    build(drive(views=16, noise_px=0.3, given=given), pose_prior_sigma_m=0.01, pose_prior_sigma_deg=0.1)
+    assert "the calibration of 640x480 says 560" in caplog.text
+
+
 def test_queries_of_another_shape_keep_their_calibration() -> None:
     wide = Camera("SIMPLE_RADIAL", 640, 480, (485.0, 320.0, 240.0, 0.0))
     found = build(drive(views=6, given=wide))

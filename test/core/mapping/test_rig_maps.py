@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from helpers import tiny_model
 from wall import CAMERA, RIG_SHIFTS, base_from_camera, map_from_base, view, wall_image
 
 from hfnet_core.cli.main import main
+from hfnet_core.cli.option_sets import BagArguments
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.features.backends.opening import open_backend
@@ -86,6 +88,52 @@ def test_keyframes_of_all_cameras_are_in_one_map(tmp_path: Path, model: Path) ->
             built.landmark_offsets[landmark] : built.landmark_offsets[landmark + 1]]}) == 2
     ]  # fmt: skip
     assert len(seen_by_both) > 50  # the cameras are matched with each other too
+
+
+def camchain(path: Path) -> Path:
+    """Kalibr's file of both cameras, which says where the right one sits."""
+    fx, fy, cx, cy = CAMERA.params
+    right_from_left = base_from_camera(RIG_SHIFTS[1]).inverse() @ base_from_camera(RIG_SHIFTS[0])
+    common = {"camera_model": "pinhole", "distortion_model": "none", "distortion_coeffs": [],
+              "intrinsics": [fx, fy, cx, cy], "resolution": [CAMERA.width, CAMERA.height]}  # fmt: skip
+    left = {**common, "rostopic": TOPICS[0]}
+    right = {**common, "rostopic": TOPICS[1], "T_cn_cnm1": right_from_left.matrix().tolist()}
+    path.write_text(json.dumps({"cam0": left, "cam1": right}))
+    return path
+
+
+def test_a_camchain_says_where_the_cameras_of_a_rig_sit(tmp_path: Path, model: Path) -> None:
+    def pose_of_left(writer: BagWriter, stamp: int, shift: int) -> None:
+        writer.pose(stamp, map_from_base(shift) @ base_from_camera(RIG_SHIFTS[0]))
+
+    bag = rig_bag(tmp_path / "drive", pose_of_left, mounts=False)
+    chain = camchain(tmp_path / "camchain.yaml")
+    arguments = BagArguments(image_topic=TOPICS, calibration=[chain], pose_frame="left")
+    backend = open_backend(model, threads=1)
+    built = build_map([bag], Extractor(backend, ExtractorConfig(max_keypoints=300)),
+                      MapBuildConfig(refine_poses=False, keyframe_distance_m=0.05), arguments.options())  # fmt: skip
+    backend.close()
+    expected = [map_from_base(shift) @ base_from_camera(own) for own in RIG_SHIFTS for shift in WAY]
+    assert built.keyframes == len(expected)
+    for keyframe, pose in enumerate(expected):
+        assert pose_error(built.map_from_camera(keyframe), pose)[0] < 1e-5
+    for camera in open_cameras([bag], arguments.options()):
+        assert camera.camera_source == "calibration file camchain.yaml"
+        mount = camera.mount("left")
+        assert mount is not None
+        own = base_from_camera(RIG_SHIFTS[NAMES.index(camera.camera_frame)])
+        assert pose_error(mount, base_from_camera(RIG_SHIFTS[0]).inverse() @ own)[0] < 1e-9
+
+
+def test_transforms_of_the_recording_count_more_than_those_of_a_camchain(tmp_path: Path) -> None:
+    bag = rig_bag(tmp_path / "drive", pose_of_base)
+    chain = json.loads(camchain(tmp_path / "camchain.yaml").read_text())
+    chain["cam1"]["T_cn_cnm1"][0][3] = 7.0
+    (tmp_path / "camchain.yaml").write_text(json.dumps(chain))
+    arguments = BagArguments(image_topic=TOPICS, calibration=[tmp_path / "camchain.yaml"], pose_frame="base")
+    right = [bag.mount("left") for bag in open_cameras([bag], arguments.options())][1]
+    assert right is not None
+    assert pose_error(right, base_from_camera(RIG_SHIFTS[0]).inverse() @ base_from_camera(RIG_SHIFTS[1]))[0] < 1e-9
 
 
 def test_cameras_of_one_drive_share_its_odometry() -> None:

@@ -118,3 +118,44 @@ def test_frames_with_a_slash_are_named_as_tf_names_them(calibration):
     assert calibration.frame_id == "camera"
     image = ImageMessage(image_msg(np.zeros((2, 2), np.uint8), 5, frame_id="/camera"), False, 5, 0.0)
     assert image.frame_id == "camera"
+
+
+def test_a_calibration_that_cannot_be_true_is_refused_unless_trusted(ros, calibration):
+    double = info_msg()
+    double.k = [2 * value for value in double.k[:8]] + [1.0]
+    calibration.receive(double)
+    with pytest.raises(CalibrationError, match=r"under_test: .*cannot be true.*trust_calibration"):
+        calibration.camera_for(320, 240)
+    config = NodeConfig(camera_info_topic="trusted_under_test", trust_calibration=True)
+    trusted = Calibration(ros.node, config, "")
+    trusted.receive(double)
+    assert trusted.camera_for(320, 240).params[0] == double.k[0]
+    assert trusted.doubt == ""
+    trusted.close()
+
+
+def test_what_is_unlikely_in_a_calibration_is_told_until_it_changes(calibration):
+    calibration.receive(info_msg())
+    assert calibration.doubt == ""
+    low = info_msg()
+    low.k[5] = 0.4 * 240
+    calibration.receive(low)
+    assert calibration.camera_for(320, 240).params[3] == 96.0
+    assert (
+        "/calibration_under_test: the principal point is at 50 % of the width and 40 % of the height"
+        in calibration.doubt
+    )
+    calibration.receive(info_msg())
+    assert calibration.doubt == ""
+
+
+def test_images_that_are_rectified_by_their_name_want_the_parameter(ros):
+    distorted = info_msg()
+    distorted.d = array("d", [0.1, 0.0, 0.0, 0.0, 0.0])
+    for topic, told in (("/named/image_rect_color", True), ("/named/image_raw", False)):
+        own = Calibration(ros.node, NodeConfig(image_topic=topic, camera_info_topic="named_under_test"), "")
+        own.receive(distorted)
+        assert ("image_rect_color is rectified by its name" in own.doubt) is told
+        own.receive(info_msg())
+        assert own.doubt == ""
+        own.close()

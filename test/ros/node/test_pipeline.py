@@ -15,7 +15,7 @@ from wall import CAMERA, map_from_camera, view
 from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.images.preparation import Preparation
-from hfnet_core.types import Localized, Mode, NotLocalized, Reason
+from hfnet_core.types import Camera, Localized, Mode, NotLocalized, Reason
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.pipeline import Outcome, Pipeline
 from hfnet_ros.parameters import Configs
@@ -34,9 +34,11 @@ def pipeline(wall_world) -> Iterator[Pipeline]:
     pipeline.close()
 
 
-def shown(*pictures: np.ndarray, mounting: Pose | None = None, stamp_ns: int = 10**9) -> FrameSet:
+def shown(
+    *pictures: np.ndarray, mounting: Pose | None = None, stamp_ns: int = 10**9, camera: Camera = CAMERA
+) -> FrameSet:
     frames = tuple(
-        CameraFrame(picture, CAMERA, mounting or Pose(), f"camera{number}", "camera", stamp_ns)
+        CameraFrame(picture, camera, mounting or Pose(), f"camera{number}", "camera", stamp_ns)
         for number, picture in enumerate(pictures)
     )
     return FrameSet(frames, stamp_ns, "camera", stamp_ns, time.perf_counter(), 0)
@@ -129,3 +131,38 @@ def test_a_frame_that_the_network_cannot_take_leaves_the_others(pipeline):
     alone = localize(pipeline, shown(tiny))
     assert isinstance(alone.result, NotLocalized)
     assert alone.result.reason is Reason.BAD_IMAGE
+
+
+def scaled(factor: float, centre: float | None = None) -> Camera:
+    """The camera with all of K times a factor, or its principal point by another one."""
+    fx, fy, cx, cy = CAMERA.params
+    far = factor if centre is None else centre
+    return Camera("PINHOLE", CAMERA.width, CAMERA.height, (factor * fx, factor * fy, far * cx, far * cy))
+
+
+def test_the_calibration_of_another_resolution_gives_no_pose_but_the_reason(pipeline):
+    outcome = localize(pipeline, shown(view(SHIFT), camera=scaled(0.667)))
+    assert isinstance(outcome.result, NotLocalized)
+    assert "K is that of the map's camera of 320x240 times 0.667" in outcome.result.detail
+    assert pipeline.calibration_warnings == {"camera0": outcome.result.detail}
+    assert isinstance(localize(pipeline, shown(view(SHIFT))).result, Localized)
+    assert pipeline.calibration_warnings == {"camera0": None}
+
+
+def test_a_camera_unlike_the_maps_is_a_warning(pipeline):
+    localize(pipeline, shown(view(SHIFT), camera=scaled(0.8, 1.03)))
+    said = pipeline.calibration_warnings["camera0"]
+    assert said is not None
+    assert "unlike that of the map's camera of the same 320x240" in said
+
+
+def test_a_trusted_calibration_is_used(wall_world):
+    model, map_file = wall_world
+    config = NodeConfig(map_file=str(map_file), model_file=str(model), threads=1, trust_calibration=True)
+    pipeline = Pipeline(Configs(config, EngineConfig(), ExtractorConfig(), LocalizerConfig()))
+    try:
+        outcome = localize(pipeline, shown(view(SHIFT), camera=scaled(0.667)))
+        assert outcome.failures == (None,)
+        assert pipeline.calibration_warnings == {"camera0": None}
+    finally:
+        pipeline.close()

@@ -18,6 +18,12 @@ MODELS = [
     Camera("FULL_OPENCV", 640, 480, (500.0, 500.0, 320.0, 240.0, -0.1, 0.02, 0.0, 0.0, 0.01, 0.0, 0.0, 0.0)),
     Camera("OPENCV_FISHEYE", 640, 480, (300.0, 300.0, 320.0, 240.0, 0.01, -0.01, 0.0, 0.0)),
     Camera("SIMPLE_RADIAL", 640, 480, (500.0, 320.0, 240.0, -0.05)),
+    Camera("RADIAL_FISHEYE", 640, 480, (300.0, 320.0, 240.0, 0.01, -0.01)),
+    Camera("THIN_PRISM_FISHEYE", 640, 480, (300, 300, 320, 240, 0.01, -0.01, 1e-3, -1e-3, 0, 0, 2e-3, 1e-3)),
+    Camera(
+        "RAD_TAN_THIN_PRISM_FISHEYE", 640, 480, (300, 300, 320, 240, 0.01, -0.01, *[0] * 4, 1e-3, 0, 2e-3, 0, 1e-3, 0)
+    ),
+    Camera("DIVISION", 640, 480, (500.0, 500.0, 320.0, 240.0, -0.1)),
 ]
 POSES = [
     Pose(Rotation.from_rotvec(turn).as_matrix(), np.array([x, 0.1 * x**2, 0.2 * x]))
@@ -58,7 +64,7 @@ def errors(scene: Scene) -> np.ndarray:
 @pytest.mark.parametrize("camera", MODELS, ids=lambda camera: camera.model)
 def test_returns_to_the_truth(camera: Camera) -> None:
     params = list(camera.params)
-    focals = 1 if camera.model == "SIMPLE_RADIAL" else 2
+    focals = len(camera.focal_parameters)
     params[:focals] = [value * 1.03 for value in params[:focals]]
     scene = scene_of(camera, start=Camera(camera.model, 640, 480, tuple(params)), noise=0.02)
     adjust(scene.reconstruction, anchors(), [], pixel_px=1.0, refine_intrinsics=True)

@@ -1,0 +1,161 @@
+"""Correspondences of a camera, or of several on one body, as errors in pixels that are nearly linear in the pose.
+
+The error of a pixel is taken to first order around its own ray f, where the camera's model has the derivative J: a
+point at Y in the camera's frame is off by J Y / (f . Y) pixels, which is about 1 % from the truth at 6 of 600 pixels.
+That is the same for every camera model, to the edge of a fisheye, and for every camera of a rig; numerator and
+denominator are linear in the entries of the pose, so that a product of matrices scores hundreds of poses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core import projection
+from hfnet_core.geometry import Array, Pose
+from hfnet_core.types import Camera
+
+__all__ = ["Linear", "Problem", "Seen"]
+
+_NEAREST = 1e-9  # metres; a depth below it makes an error that is out of every bound
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one camera sees: pixels [N, 2] of points_map [N, 3], and where it sits in the rig."""
+
+    pixels: Array
+    points_map: Array
+    camera: Camera
+    rig_from_camera: Pose = field(default_factory=Pose)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Correspondences of all cameras, one after another, without those whose pixel has no ray.
+
+    A pose is twelve numbers, rig_from_map: the entries of its rotation, row by row, and its translation. Errors are
+    shares of the largest that an inlier has.
+
+    rows: [3, 3, N], by which to multiply points in the rig's frame to have J Y / max_error_px (two) and f . Y; offsets:
+    [3, N], what these are of the rig's origin. points: [3, N] in the map, seen from `origin`. rays: [3, N] in the frame
+    of each one's camera. mounts: rig_from_camera of each camera; starts: [C + 1] where its correspondences begin.
+    usable: [M] which of the correspondences given these are.
+    """
+
+    rows: Array
+    offsets: Array | None
+    points: Array
+    rays: Array
+    mounts: tuple[Pose, ...]
+    starts: NDArray[np.int64]
+    origin: Array
+    usable: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, seen: Sequence[Seen], max_error_px: float) -> Problem:
+        parts = [_rows_of(one, max_error_px) for one in seen]
+        starts = np.cumsum([0, *(part[1].shape[1] for part in parts)])
+        mounts = tuple(one.rig_from_camera for one in seen)
+        rows, points, usable = parts[0] if len(parts) == 1 else [
+            np.concatenate(columns, axis=-1) for columns in zip(*parts, strict=True)]  # fmt: skip
+        origin = points.mean(axis=1) if points.shape[1] else np.zeros(3)
+        single = cls(rows, None, points - origin[:, None], rows[2], mounts, starts, origin, usable)
+        return single if single.is_single else single._mounted()
+
+    @property
+    def count(self) -> int:
+        return int(self.points.shape[1])
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """[C] how many correspondences each camera has."""
+        return self.starts[1:] - self.starts[:-1]
+
+    @cached_property
+    def is_single(self) -> bool:
+        """Whether there is one camera, at the origin of the rig."""
+        mount = self.mounts[0]
+        return len(self.mounts) == 1 and not mount.translation.any() and np.array_equal(mount.rotation, np.eye(3))
+
+    def _mounted(self) -> Problem:
+        """With the rows of each camera's frame turned into the rig's."""
+        rows, offsets = np.empty_like(self.rows), np.empty_like(self.rows[:, 0])
+        for index, mount in enumerate(self.mounts):
+            own = slice(self.starts[index], self.starts[index + 1])
+            rows[..., own] = np.einsum("kjn,ij->kin", self.rows[..., own], mount.rotation)
+            offsets[:, own] = -np.einsum("kin,i->kn", rows[..., own], mount.translation)
+        return replace(self, rows=rows, offsets=offsets)
+
+    @cached_property
+    def _coefficients(self) -> NDArray[np.float32]:
+        """[12, 3 N]: what each number of a pose adds to the rows' products with the points."""
+        out = np.empty((12, 3, self.count), np.float32)
+        by_axis = self.rows.swapaxes(0, 1)
+        np.multiply(by_axis[:, None], self.points[:, None], out=out[:9].reshape(3, 3, 3, -1), casting="same_kind")
+        out[9:] = by_axis
+        return out.reshape(12, -1)
+
+    def costs(self, poses: Array) -> NDArray[np.float32]:
+        """[H, N] squared errors of poses [H, 12], at most 1."""
+        sums = poses.astype(np.float32) @ self._coefficients
+        if self.offsets is not None:
+            sums += self.offsets.reshape(-1).astype(np.float32)
+        sums = sums.reshape(len(poses), 3, -1)
+        across, down, along = sums[:, 0], sums[:, 1], sums[:, 2]
+        np.maximum(along, _NEAREST, out=along)
+        across *= across
+        down *= down
+        across += down
+        along *= along
+        across /= along
+        np.minimum(across, 1.0, out=across)
+        return across
+
+    def linearised(self, pose: Array) -> Linear:
+        """The errors of a pose [12]."""
+        turned = pose[:9].reshape(3, 3) @ self.points
+        sums = (self.rows * (turned + pose[9:, None])).sum(axis=1)
+        if self.offsets is not None:
+            sums += self.offsets
+        depths = np.where(sums[2] > _NEAREST, sums[2], np.nan)
+        return Linear(sums[:2] / depths, turned, depths)
+
+    def derivatives(self, linear: Linear) -> Array:
+        """[6, 2, N] of errors; NaN where these are.
+
+        By a shift, metres, of the points in the rig's frame and by a turn about its axes of them around the rig.
+        """
+        out = np.empty((6, *linear.errors.shape))
+        np.divide(self.rows[:2] - linear.errors[:, None] * self.rows[2], linear.depths, out=out[:3].swapaxes(0, 1))
+        (x, y, z), (by_x, by_y, by_z) = linear.turned, out[:3]
+        out[3], out[4], out[5] = y * by_z - z * by_y, z * by_x - x * by_z, x * by_y - y * by_x
+        return out
+
+
+class Linear(NamedTuple):
+    """Around a pose: errors [2, N], NaN behind the camera; points [3, N] in the rig's axes, from where the map is seen;
+    depths [N] along the rays."""
+
+    errors: Array
+    turned: Array
+    depths: Array
+
+
+def _rows_of(seen: Seen, max_error_px: float) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """rows in the camera's own frame, points, and usable, as Problem has them, of one camera."""
+    pixels = np.asarray(seen.pixels, np.float64)
+    rays, met, by_ray = projection.rays_near(seen.camera, pixels)
+    rows = np.empty((3, 3, len(rays)))
+    rows[2] = rays.T
+    # the ray meets the image within a pixel of the keypoint, not in it: what is missing is part of the error
+    rows[:2] = by_ray.transpose(1, 2, 0) + (met - pixels).T[:, None] * rays.T
+    rows[:2] /= max_error_px * projection.pixel_scale(seen.camera)
+    points = np.asarray(seen.points_map, np.float64).T
+    usable = np.isfinite(rows[:2].sum(axis=(0, 1))) & np.isfinite(points.sum(axis=0))
+    return (rows, points, usable) if usable.all() else (rows[:, :, usable], points[:, usable], usable)

@@ -1,0 +1,1 @@
+"""Calibration files of the tools that people calibrate with."""
