@@ -330,6 +330,17 @@ class NodeConfig(_Checked):
                                     unit="s", minimum=0.0, maximum=5.0)  # fmt: skip
     base_from_camera: str = setting("", "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; of several "
                                     "cameras all, with ; between them; empty takes it from TF")  # fmt: skip
+    image_rotation: str = setting(
+        "0",
+        "images are upright after this clockwise turn: 0, 90, 180, 270, or auto by the camera's mounting on "
+        "base_frame_id; of several cameras all, with ; between them",
+        unit="deg",
+    )
+    mask_file: str = setting(
+        "",
+        "what of the image counts: a picture whose black parts hide, or JSON/YAML with polygons; of several cameras "
+        "all, with ; between them",
+    )
     tf_broadcast: bool = setting(True, "broadcast the transform from global_frame_id")
     transform_tolerance: float = setting(
         0.5, "map->odom is post-dated by this time to bridge to the next image", unit="s", minimum=0.0, maximum=10.0

@@ -44,6 +44,7 @@ __all__ = [
     "poses_from_text",
     "stamp_from_ns",
     "stamp_to_ns",
+    "texts_per_camera",
     "topic_of",
 ]
 
@@ -104,6 +105,16 @@ def poses_from_text(text: str, count: int, name: str) -> list[Pose | None]:
             f"{name}: has {len(parts)} poses for {count} cameras; write one for each, with ; between them"
         )
     return [pose_from_text(part, name) for part in parts]
+
+
+def texts_per_camera(text: str, count: int, name: str) -> list[str]:
+    """`count` texts with ; between them, or one for all. Raises ConfigError naming the parameter."""
+    parts = [part.strip() for part in text.split(";")]
+    if len(parts) not in (1, count):
+        raise ConfigError(
+            f"{name}: has {len(parts)} values for {count} cameras; write one for each, with ; between them"
+        )
+    return parts * count if len(parts) == 1 else parts
 
 
 def topic_of(camera: str, topic: str) -> str:

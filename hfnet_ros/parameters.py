@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -27,7 +28,8 @@ from hfnet_core.config import (
     settings_of,
 )
 from hfnet_core.errors import ConfigError, first_line
-from hfnet_ros.conversions import poses_from_text, topic_of
+from hfnet_core.images.preparation import AUTO, ROTATIONS
+from hfnet_ros.conversions import poses_from_text, texts_per_camera, topic_of
 
 __all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_yaml", "parameter_names"]
 
@@ -204,6 +206,15 @@ def _check_cameras(config: NodeConfig) -> None:
     if len(names) > 1 and not config.base_frame_id:
         raise ConfigError("cameras: several need base_frame_id, the frame that they have in common")
     poses_from_text(config.base_from_camera, len(names), "base_from_camera")
+    rotations = texts_per_camera(config.image_rotation, len(names), "image_rotation")
+    for rotation in rotations:
+        if rotation not in (*map(str, ROTATIONS), AUTO):
+            raise ConfigError(f"image_rotation: {rotation!r} is not one of 0, 90, 180, 270 and auto")
+    if AUTO in rotations and not config.base_frame_id:
+        raise ConfigError("image_rotation: auto needs base_frame_id, the frame that the camera is mounted on")
+    for path in texts_per_camera(config.mask_file, len(names), "mask_file"):
+        if path and not Path(path).expanduser().is_file():
+            raise ConfigError(f"mask_file: {path}: no such file")
 
 
 def example_yaml() -> str:

@@ -75,7 +75,9 @@ def map_images(
         for frame in recording.frames():
             keyframe = wanted.get(frame.stamp_ns)
             if keyframe is not None:
-                found[keyframe] = _with_landmarks(landmark_map, keyframe, extractor.extract(frame.image))
+                found[keyframe] = _with_landmarks(
+                    landmark_map, keyframe, frame.preparation.extract(extractor, frame.image)
+                )
     if len(found) < landmark_map.keyframes:
         raise DatasetError(f"{bag}: {landmark_map.keyframes - len(found)} of the map's keyframes are not in it: give "
                            "the recording that the map was made of")  # fmt: skip

@@ -77,7 +77,7 @@ def read_queries(bag: Path, extractor: FeatureSource, options: BagOptions | None
         recording.require_poses()
         for frame in recording.frames():
             start = time.perf_counter()
-            features = extractor.extract(frame.image)
+            features = frame.preparation.extract(extractor, frame.image)
             seconds = time.perf_counter() - start
             queries.append(Query(frame.stamp_ns, features, frame.camera, frame.map_from_camera, seconds))
     return queries
@@ -142,7 +142,9 @@ def sustained_rate(
     images, started = 0, 0.0
     with Bag(bag, options) as recording:
         for frame in recording.frames():
-            tracker.process([View(extractor.extract(frame.image), frame.camera)], frame.stamp_ns * 1e-9)
+            tracker.process(
+                [View(frame.preparation.extract(extractor, frame.image), frame.camera)], frame.stamp_ns * 1e-9
+            )
             started = started or time.perf_counter()
             images += 1
     return Rate(images - 1, time.perf_counter() - started)

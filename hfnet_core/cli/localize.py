@@ -60,10 +60,7 @@ def localize(
         if output is not None:
             write_results(output, [(names[answer.name], pose) for answer, pose in poses])
         return
-    if is_bag(source):
-        answers = offline.bag(source, options)
-    else:
-        answers = offline.images(source, calibration, trust=options.trust_calibration)
+    answers = offline.bag(source, options) if is_bag(source) else offline.images(source, calibration, options)
     poses = _report(answers)
     if output is not None:
         write_tum(output, [(answer.stamp_ns, pose) for answer, pose in poses])

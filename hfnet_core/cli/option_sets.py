@@ -39,6 +39,12 @@ class BagArguments:
         bool, typer.Option("--trust-calibration", help="Take a calibration that looks impossible all the same.")
     ] = False
     camera_frame: Annotated[list[str] | None, typer.Option(help="Frame of the images [default: as they say]")] = None
+    image_rotation: Annotated[
+        list[str] | None, typer.Option(help="Images are upright after turning clockwise: 0, 90, 180, 270 or auto.")
+    ] = None
+    mask: Annotated[
+        list[Path] | None, typer.Option(help="What of the image counts: black parts of an image or polygons do not.")
+    ] = None
     base_from_camera: Annotated[list[str] | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None
     pose_topic: Annotated[str | None, typer.Option(help="Topic of poses or odometry, or /tf; only it is read.")] = None
     poses: Annotated[Path | None, typer.Option(help="Poses from a TUM file instead of a topic.")] = None
@@ -59,6 +65,8 @@ class BagArguments:
             camera_info_topic=self.camera_info_topic or (),
             calibration=self._calibrations(),
             camera_frame=self.camera_frame or (),
+            image_rotation=self.image_rotation or (),
+            mask=self.mask or (),
             base_from_camera=[parse_pose(text) for text in self.base_from_camera or ()],
         )
 

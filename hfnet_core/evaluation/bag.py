@@ -7,20 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.metrics import Sample
-from hfnet_core.evaluation.offline import OfflineLocalizer
+from hfnet_core.evaluation.offline import FilmLocalizer, OfflineLocalizer
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
-from hfnet_core.localization.correspondences import View
-from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.progress import Progress, silent
-from hfnet_core.recordings.bags import Bag, BagFrame
+from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
-from hfnet_core.types import Localization, NotLocalized, Reason
+from hfnet_core.types import Localization, NotLocalized
 
 __all__ = ["evaluate_bag", "map_from_bag"]
 
@@ -47,14 +44,14 @@ def evaluate_bag(
     Latency is the time of extraction and localization. progress: called with (images done, all images). Raises
     DatasetError when the bag holds no poses.
     """
-    tracker = Tracker(localizer.localizer)
     samples = []
     with Bag(path, options) as bag:
         bag.require_poses()
         bag.compare_cameras(localizer.map.known_cameras(bag.camera_frame))
+        film = FilmLocalizer(localizer, bag.rotation)
         for frame in bag.frames():
             started_s = time.perf_counter()
-            result = _localize(localizer, tracker, frame)
+            result = film.localize(frame)
             samples.append(_sample(frame.stamp_ns, frame.map_from_camera, result, time.perf_counter() - started_s))
             progress(len(samples), len(bag))
         if bag.broken:
@@ -63,14 +60,6 @@ def evaluate_bag(
             samples += [Sample(item.stamp_ns, item.map_from_camera, reason="damaged image") for item in damaged]
             samples.sort(key=lambda sample: sample.stamp_ns)
     return samples
-
-
-def _localize(localizer: OfflineLocalizer, tracker: Tracker, frame: BagFrame) -> Localization:
-    try:
-        features = localizer.extractor.extract(frame.image)
-    except DatasetError as error:
-        return NotLocalized(Reason.BAD_IMAGE, str(error))
-    return tracker.process([View(features, frame.camera)], frame.stamp_ns * 1e-9)
 
 
 def _sample(stamp_ns: int, truth: Pose | None, result: Localization, latency_s: float) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,21 +16,24 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
+from hfnet_core.images.preparation import AUTO, ROTATIONS, Preparation, read_mask
 from hfnet_core.images.reading import _image_files, read_image, significant_bits_of
 from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.storage import load_map
-from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.bags import Bag, BagFrame
 from hfnet_core.recordings.calibration import camera_from_file
 from hfnet_core.recordings.calibration.plausibility import check_against_map, check_possible
 from hfnet_core.recordings.options import BagOptions
-from hfnet_core.types import Camera, Localization, NotLocalized, Reason
+from hfnet_core.types import Camera, Localization, Localized, NotLocalized, Reason
 
 __all__ = [
     "Answer",
+    "FilmLocalizer",
     "OfflineLocalizer",
+    "UprightSearch",
     "is_bag",
 ]
 
@@ -69,20 +72,23 @@ class OfflineLocalizer:
         self._judged: set[Camera] = set()
         self._warned = False
 
-    def images(self, source: Path, calibration: Path | None = None, *, trust: bool = False) -> Iterator[Answer]:
+    def images(
+        self, source: Path, calibration: Path | None = None, options: BagOptions | None = None
+    ) -> Iterator[Answer]:
         """Localize an image, or every image of a folder, each on its own.
 
         calibration: of these images; without it the map's camera of the same size is taken, of the image upright rather
-        than as it is stored. trust: also one that cannot be true. Raises DatasetError for unreadable images and when no
-        camera fits.
+        than as it is stored. options: of which the image rotation, the mask, and the trust in the calibration count.
+        Raises DatasetError for unreadable images and when no camera fits.
         """
-        files, given = _image_files(source), None
+        asked, files, given = options or BagOptions(), _image_files(source), None
         if calibration is not None:
-            given = camera_from_file(calibration, trust=trust)
-            self._judge(given, trust)
+            given = camera_from_file(calibration, trust=asked.trust_calibration)
+            self._judge(given, asked.trust_calibration)
         bits = significant_bits_of(files)
+        upright = UprightSearch(None if asked.image_rotation == AUTO else int(asked.image_rotation))
         for index, path in enumerate(files):
-            yield self._image(index, path, given, bits)
+            yield self._image(index, path, given, bits, _Taken(upright, asked.mask))
 
     def listed(self, folder: Path, queries: Sequence[tuple[str, Camera]], *, trust: bool = False) -> Iterator[Answer]:
         """Localize images of a folder, by name and camera, each on its own; one that cannot be used has no pose.
@@ -102,7 +108,7 @@ class OfflineLocalizer:
             if not trust:
                 _check(camera)
             self._judge(camera, trust)
-            return self._image(index, path, camera, bits)
+            return self._image(index, path, camera, bits, _Taken(UprightSearch(0)))
         except DatasetError as error:
             return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
 
@@ -116,27 +122,27 @@ class OfflineLocalizer:
             _log.warning("%s", said)
             self._warned = True
 
-    def _image(self, index: int, path: Path, given: Camera | None, bits: int) -> Answer:
+    def _image(self, index: int, path: Path, given: Camera | None, bits: int, taken: _Taken) -> Answer:
         image = at_full_range(self._read(path, given), bits)
         camera = given or self._camera_of(path, image)
         height, width = image.shape[:2]
         if (camera.width, camera.height) != (width, height):
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
-        features = self.extractor.extract(image)
-        return Answer(str(path), index * 10**9, self.localizer.localize([View(features, camera)]))
+        hidden = None if taken.mask is None else read_mask(taken.mask, (width, height))
+
+        def localize(rotation: int) -> Localization:
+            features = Preparation(rotation, hidden).extract(self.extractor, image)
+            return self.localizer.localize([View(features, camera)])
+
+        return Answer(str(path), index * 10**9, taken.upright.first_success(localize))
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
-        tracker = Tracker(self.localizer)
         with Bag(path, options) as bag:
             bag.compare_cameras(self.map.known_cameras(bag.camera_frame))
+            film = FilmLocalizer(self, bag.rotation)
             for frame in bag.frames():
-                try:
-                    features = self.extractor.extract(frame.image)
-                except DatasetError as error:
-                    result: Localization = NotLocalized(Reason.BAD_IMAGE, str(error))
-                else:
-                    result = tracker.process([View(features, frame.camera)], frame.stamp_ns * 1e-9)
+                result = film.localize(frame)
                 yield Answer(f"{path.name}#{frame.index}", frame.stamp_ns, result, frame.map_from_camera)
 
     def _read(self, path: Path, given: Camera | None) -> NDArray[Any]:
@@ -154,6 +160,66 @@ class OfflineLocalizer:
                 return camera
         sizes = ", ".join(f"{camera.width}x{camera.height}" for camera in self.map.cameras)
         raise DatasetError(f"{path}: {width}x{height}, but the map's cameras are {sizes}: give --calibration")
+
+
+class UprightSearch:
+    """By how much images are to be turned; where nothing tells, what worked before is tried first, then the others."""
+
+    def __init__(self, known: int | None) -> None:
+        self.known = known
+        self._last = 0
+
+    def first_success(self, localize: Callable[[int], Localization]) -> Localization:
+        """The first pose of these rotations, or why there is none without turning further."""
+        if self.known is not None:
+            return localize(self.known)
+        results = {}
+        for rotation in sorted(ROTATIONS, key=lambda rotation: rotation != self._last):
+            results[rotation] = localize(rotation)
+            if isinstance(results[rotation], Localized):
+                self._last = rotation
+                return results[rotation]
+        return results[self._last]
+
+    def settle(self) -> None:
+        """Keep to what worked, as a camera that is mounted does."""
+        self.known = self._last
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """How the images of a folder were taken. mask: a file."""
+
+    upright: UprightSearch
+    mask: Path | None = None
+
+
+class FilmLocalizer:
+    """Localizes the images of one recording in order, tracking from one to the next if the settings say so.
+
+    rotation: by which they are turned to be upright; None to find out with the first image that can be localized.
+    """
+
+    def __init__(self, offline: OfflineLocalizer, rotation: int | None) -> None:
+        self._offline, self._tracker = offline, Tracker(offline.localizer)
+        self._upright = UprightSearch(rotation)
+
+    def localize(self, frame: BagFrame) -> Localization:
+        """A pose, or why there is none; an image that cannot be used is no error."""
+        mask = frame.preparation.mask
+
+        def view(rotation: int) -> list[View]:
+            return [View(Preparation(rotation, mask).extract(self._offline.extractor, frame.image), frame.camera)]
+
+        try:
+            if self._upright.known is None:
+                found = self._upright.first_success(lambda rotation: self._offline.localizer.localize(view(rotation)))
+                if not isinstance(found, Localized):
+                    return found
+                self._upright.settle()
+            return self._tracker.process(view(self._upright.known or 0), frame.stamp_ns * 1e-9)
+        except DatasetError as error:
+            return NotLocalized(Reason.BAD_IMAGE, str(error))
 
 
 def is_bag(path: Path) -> bool:

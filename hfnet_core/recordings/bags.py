@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.messages import bytes_of
+from hfnet_core.images.preparation import AUTO, Preparation, read_mask, rotation_by_up
 from hfnet_core.images.sixteen_bit import FULL_BITS, sample_of, significant_bits
 from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
 from hfnet_core.recordings.calibration import guess_camera
 from hfnet_core.recordings.calibration.plausibility import check_against_map
 from hfnet_core.recordings.calibration.recorded import BagCameras, ImageTopic, mounts_of_rig, read_cameras
 from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, choose_image_topic, choose_info_topic, image_name
-from hfnet_core.recordings.gravity import UpReader, read_up
+from hfnet_core.recordings.gravity import UpReader, common_rotation, read_up, up_by_frames
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.recordings.pictures import Picture, image_messages, pictures
 from hfnet_core.recordings.pose_sources import NoPoses, PoseFinder, PoseSource
@@ -39,6 +40,8 @@ __all__ = [
     "open_cameras",
 ]
 
+_ASKED = 50  # images that are asked which way is up
+
 
 @dataclass(frozen=True, eq=False)
 class BagFrame:
@@ -46,7 +49,7 @@ class BagFrame:
 
     index: its position among the images of the topic, from 0. image: [H, W] or [H, W, 3] RGB, uint8 or uint16.
     map_from_camera: the recording's own pose, interpolated at the stamp, None where it has none. camera_guessed: nobody
-    has calibrated the camera.
+    has calibrated the camera. preparation: how features are taken of it.
     """
 
     index: int
@@ -55,6 +58,7 @@ class BagFrame:
     camera: Camera
     map_from_camera: Pose | None
     camera_guessed: bool = False
+    preparation: Preparation = field(default_factory=Preparation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +91,9 @@ class Bag:
             self._cameras = self._read_cameras((first.shape[1], first.shape[0]))
             self._trees = self._open_trees()
             self._poses, self.no_poses = self._find_poses()
+            self._mask = (
+                None if self.options.mask is None else read_mask(self.options.mask, (first.shape[1], first.shape[0]))
+            )
         except BaseException:
             self._reader.close()
             raise
@@ -193,6 +200,28 @@ class Bag:
         """What tells which way is up, for people; "" for nothing."""
         return "" if self._up is None else self._up[1]
 
+    @cached_property
+    def rotation(self) -> int | None:
+        """By which images are turned to be upright, None where that is asked for and nothing tells."""
+        if self.options.image_rotation != AUTO:
+            return int(self.options.image_rotation)
+        level = up_by_frames(self._trees, self.camera_frame)
+        if level is not None and (found := rotation_by_up(level)) is not None:
+            return found
+        stamps = [item.stamp_ns for item in self.timeline()]
+        some = stamps[:: max(1, len(stamps) // _ASKED)]
+        found = common_rotation(self.up_at(stamp) for stamp in some)
+        if found is None and self._poses is not None and self.options.poses.poses is None:  # topics are z up (REP-103)
+            poses = (self._poses.at(stamp) for stamp in some)
+            found = common_rotation(None if pose is None else pose.rotation[2] for pose in poses)
+        return found
+
+    @cached_property
+    def _preparation(self) -> Preparation:
+        if self.rotation is None:
+            _log.warning("%s: nothing tells which way is up: images are taken as they are", self.path)
+        return Preparation(self.rotation or 0, self._mask)
+
     @property
     def pose_source(self) -> str:
         """Where poses come from, for people."""
@@ -267,7 +296,7 @@ class Bag:
                 self.broken.append(f"image {index}: is {image.shape[1]}x{image.shape[0]}, not as calibrated")
                 continue
             pose = self._poses.at(stamp_ns) if self._poses is not None else None
-            yield BagFrame(index, stamp_ns, image, camera, pose, camera_guessed=self.camera_unknown)
+            yield BagFrame(index, stamp_ns, image, camera, pose, self.camera_unknown, self._preparation)
 
     def timeline(self) -> list[BagStamp]:
         """Every image of `frames` in the same order, without decoding any."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.images.preparation import ROTATIONS, rotation_by_up
 from hfnet_core.recordings.bag_reader import BagReader, stamp_of
 from hfnet_core.recordings.transforms import TransformError
 from hfnet_core.recordings.trees import SeveralTreesError, Trees
 
-__all__ = ["UpReader", "level", "mean_up", "read_up"]
+__all__ = ["UpReader", "common_rotation", "level", "mean_up", "read_up", "up_by_frames"]
 
 UpReader = Callable[[int], Array | None]
 """Unit vector [3] away from gravity in the camera frame at a stamp in nanoseconds, None where nothing tells."""
@@ -23,6 +24,8 @@ _IMU = "sensor_msgs/Imu"
 _WINDOW_S = 0.5  # of accelerations averaged on each side: longer than a step or a brake, shorter than a tilt
 _G, _G_TOLERANCE = 9.81, 1.5  # m/s^2: an average further off is of a robot that accelerates, or not in these units
 _MIN_SAMPLES = 5
+_LEVEL_FRAMES = ("base_footprint", "base_link", "base", "base_stabilized")
+_AGREEING = 0.8  # of the images of a camera that is mounted
 _FALLEN_DEG = 30.0  # from the direction most agree with: an outlier
 
 
@@ -77,6 +80,27 @@ def _mean_acceleration(stamps_ns: NDArray[np.int64], values: Array, stamp_ns: in
     mean = values[first:last].mean(axis=0)
     length = float(np.linalg.norm(mean))
     return np.asarray(mean / length) if abs(length - _G) < _G_TOLERANCE else None
+
+
+def up_by_frames(trees: Trees, camera_frame: str) -> Array | None:
+    """Up [3] in the camera frame by a frame of the robot that is level by convention (REP-103), None without one."""
+    try:
+        transforms = trees.of(camera_frame).transforms
+        for frame in _LEVEL_FRAMES:
+            if transforms.is_static(frame, camera_frame):
+                return np.asarray(transforms.lookup(frame, camera_frame, 0).rotation[2])
+    except (SeveralTreesError, TransformError):
+        return None
+    return None
+
+
+def common_rotation(ups: Iterable[Array | None]) -> int | None:
+    """By how much most images of a mounted camera are to be turned, None where they disagree. ups: in each of them."""
+    votes = [rotation for up in ups if up is not None and (rotation := rotation_by_up(up)) is not None]
+    if not votes:
+        return None
+    best = max(ROTATIONS, key=votes.count)
+    return best if votes.count(best) >= _AGREEING * len(votes) else None
 
 
 def mean_up(poses: Sequence[Pose | None], ups: Sequence[Array | None]) -> tuple[Array, float] | None:

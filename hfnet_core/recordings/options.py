@@ -10,6 +10,7 @@ from typing import Any
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
+from hfnet_core.images.preparation import AUTO, ROTATIONS
 
 __all__ = ["BagOptions", "PoseOptions", "options_per_camera"]
 
@@ -37,7 +38,8 @@ class BagOptions:
 
     calibration: a file that replaces camera_info. camera_frame: replaces the frame that images name. poses: see
     PoseOptions. poses_wanted: without, no poses are looked for. max_pose_gap_s: poses further apart are not
-    interpolated between. camera_optional: a recording without calibration is read with guessed cameras.
+    interpolated between. camera_optional: a recording without calibration is read with guessed cameras. image_rotation:
+    by which images are turned clockwise to be upright, 0, 90, 180, 270, or auto. mask: see `read_mask`.
     trust_calibration: one whose numbers cannot be true is taken all the same.
     """
 
@@ -50,6 +52,12 @@ class BagOptions:
     max_pose_gap_s: float = MapBuildConfig.max_pose_gap_s
     camera_optional: bool = False
     trust_calibration: bool = False
+    image_rotation: str = "0"
+    mask: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_rotation not in (*map(str, ROTATIONS), AUTO):
+            raise ConfigError(f"image_rotation: {self.image_rotation!r} is not one of 0, 90, 180, 270 and auto")
 
 
 def options_per_camera(common: BagOptions, **given: Sequence[Any]) -> tuple[BagOptions, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from rclpy.node import Node
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
+from hfnet_core.images.preparation import AUTO, Preparation, read_mask, rotation_by_up
 from hfnet_core.images.sixteen_bit import RunningBits
-from hfnet_ros.conversions import poses_from_text
+from hfnet_ros.conversions import poses_from_text, texts_per_camera
 from hfnet_ros.node.diagnostics import Level, Rate, Reporter
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.frames import Frames, TransformError, wait_for
@@ -54,8 +56,19 @@ class _Input:
             self._rate.tick()
             receive(number, image)
 
+        self._rotation = texts_per_camera(config.image_rotation, len(config.cameras), "image_rotation")[number]
+        self._mask_file = texts_per_camera(config.mask_file, len(config.cameras), "mask_file")[number]
+        self._preparation: Preparation | None = None
         self.calibration = Calibration(node, config, self.name)
         self.images = ImageSubscription(node, config, self.name, heard)
+
+    def preparation(self, size: tuple[int, int], rig_from_camera: Pose) -> Preparation:
+        """What is done to images of this (width, height). Raises DatasetError for a mask that does not fit."""
+        if self._preparation is None:
+            level = rotation_by_up(rig_from_camera.rotation[2]) if self._rotation == AUTO else int(self._rotation)
+            mask = read_mask(Path(self._mask_file).expanduser(), size) if self._mask_file else None
+            self._preparation = Preparation(level or 0, mask)
+        return self._preparation
 
     def hear(self) -> None:
         """It is alive now."""
@@ -210,10 +223,14 @@ class Cameras:
         except TransformError as error:
             text = f"no transform from the camera to the base, its images are not used: {error}"
             raise _UnusableError("base", own.named(text)) from error
+        try:
+            preparation = own.preparation((camera.width, camera.height), mounting)
+        except HFNetError as error:
+            raise _UnusableError("image", own.named(str(error))) from error
         for kind in _PROBLEMS:
             self._reporter.health.clear(own.tag(kind))
         self._reporter.note(own.tag("calibration doubt"), own.calibration.doubt or None)
-        return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns)
+        return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns, preparation)
 
     def _mounting(self, own: _Input, stamp_ns: int) -> Pose:
         """rig_from_camera. Raises TransformError."""

@@ -6,12 +6,13 @@ frame elsewhere. One camera is a rig of one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hfnet_core.geometry import Pose
+from hfnet_core.images.preparation import Preparation
 from hfnet_core.types import Camera
 
 __all__ = ["CameraFrame", "FrameSet"]
@@ -22,7 +23,8 @@ class CameraFrame:
     """One image that can be localized.
 
     pixels: gray [H, W] or RGB [H, W, 3]. camera: its calibration. rig_from_camera: its mounting. name: of the camera,
-    empty for the only one. frame_id: its optical frame. stamp_ns: when it was taken.
+    empty for the only one. frame_id: its optical frame. stamp_ns: when it was taken. preparation: what is done to the
+    pixels before the network.
     """
 
     pixels: NDArray[Any]
@@ -31,6 +33,7 @@ class CameraFrame:
     name: str
     frame_id: str
     stamp_ns: int
+    preparation: Preparation = field(default_factory=Preparation)
 
 
 @dataclass(frozen=True, eq=False)

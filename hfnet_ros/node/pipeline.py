@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
@@ -136,7 +135,7 @@ class Pipeline:
     def extract(self, frames: FrameSet) -> list[Features | NotLocalized]:
         """What each frame shows, or why it shows nothing."""
         self.settle(frames.stamp_ns * 1e-9)
-        return [self._refusal(frame) or self._extract(frame.pixels) for frame in frames.frames]
+        return [self._refusal(frame) or self._extract(frame) for frame in frames.frames]
 
     def localize(
         self, frames: FrameSet, extracted: list[Features | NotLocalized], odom_from_rig: Pose | None
@@ -162,9 +161,9 @@ class Pipeline:
             judged = self._judged[frame.name] = _Judgement.of(frame, landmark_map, self._trust)
         return NotLocalized(Reason.BAD_IMAGE, judged.text) if judged.refused else None
 
-    def _extract(self, image: NDArray[Any]) -> Features | NotLocalized:
+    def _extract(self, frame: CameraFrame) -> Features | NotLocalized:
         try:
-            return self._extractor.extract(image)
+            return frame.preparation.extract(self._extractor, frame.pixels)
         except DatasetError as error:
             return NotLocalized(Reason.BAD_IMAGE, str(error))
         except BackendError as error:

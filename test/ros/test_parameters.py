@@ -77,7 +77,8 @@ def test_amcl_names():
      ("set_initial_pose", True), ("localizer.ratio", float("nan")), ("autostart", True),
      ("cameras", ["left", "right"]), ("cameras", ["left", "left"]), ("cameras", ["left", ""]), ("cameras", ["my eye"]),
      ("cameras", list("abcde")), ("camera_mode", "both"), ("rig_tolerance_s", -0.1),
-     ("two_d_mode", True), ("correction_timeout_s", -2.0)],
+     ("two_d_mode", True), ("correction_timeout_s", -2.0),
+     ("image_rotation", "45"), ("image_rotation", "auto"), ("image_rotation", "0; 90"), ("mask_file", "/none.png")],
 )  # fmt: skip
 def test_refused_with_the_name_and_nothing_applied(owner, name, value):
     before = owner.node.get_parameter(name).value

@@ -140,7 +140,7 @@ def test_map_to_odom_is_current_at_any_speed(start, rate):
     ahead_s = watch.look(3.0)
     assert max(ahead_s) < TOLERANCE_S + 0.2
     # By the computer's time it would be seconds old on a fast clock; one that is busy may be late now and then.
-    assert np.median(ahead_s) > 0.0, sorted(ahead_s)
+    assert np.median(ahead_s) > -TOLERANCE_S, sorted(ahead_s)
     assert_at(pose_from_transform(watch.all()[-1].transform) @ ODOM_FROM_CAMERA, SHIFT)
     simulation.shows = False
     left_s = simulation.now_s

@@ -133,8 +133,9 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     mount = bag.mount(plan.rig_frame) if plan.from_images and plan.rig_frame else None
     keyframes: list[Keyframe] = []
     digest = hashlib.sha256()
-    frames = ((frame, frame.image) for frame in bag.frames(chosen))
-    for frame, key, features in described(frames, tools.extractor, tools.workspace):
+    frames = ((frame, frame.preparation.before(frame.image)) for frame in bag.frames(chosen))
+    for frame, key, turned in described(frames, tools.extractor, tools.workspace):
+        features = frame.preparation.after(turned)
         digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
         own = frame.map_from_camera
         keyframes.append(
@@ -167,6 +168,10 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
         "first_stamp_ns": keyframes[0].stamp_ns,
         "last_stamp_ns": keyframes[-1].stamp_ns,
     }
+    if bag.options.mask is not None:
+        summary["mask"] = bag.options.mask.name
+    if bag.rotation:
+        summary["image_rotation"] = bag.rotation
     if posed is not None:
         summary["images_with_pose"] = posed
     if not has_checksums(bag.path):

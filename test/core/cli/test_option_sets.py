@@ -51,24 +51,27 @@ def test_the_fields_of_a_set_arrive_as_one_value() -> None:
     assert seen == [(Path("a"), BagArguments(image_topic=["/l", "/r"], map_frame="site"), 2)]
 
 
-def test_values_for_each_camera_and_for_all() -> None:
+def test_values_for_each_camera_and_for_all(tmp_path: Path) -> None:
     mount = "1 2 3 0 0 0 1"
+    calibrations = [tmp_path / "l.json", tmp_path / "r.json"]
+    for path in calibrations:
+        path.write_text('{"model": "PINHOLE", "width": 160, "height": 120, "fx": 100, "fy": 100, "cx": 80, "cy": 60}')
     left, right = BagArguments(
         image_topic=["/l", "/r"],
-        calibration=[Path("l.yaml"), Path("r.yaml")],
+        calibration=calibrations,
         base_from_camera=[mount, mount],
         pose_topic="/odom",
         tf_topic=["/robot/tf"],
     ).options()
-    assert (left.image_topic, left.calibration) == ("/l", Path("l.yaml"))
-    assert (right.image_topic, right.calibration) == ("/r", Path("r.yaml"))
+    assert (left.image_topic, left.calibration) == ("/l", calibrations[0])
+    assert (right.image_topic, right.calibration) == ("/r", calibrations[1])
     for own in (left, right):
         assert own.poses.pose_topic == "/odom"
         assert own.poses.tf_topics == ("/robot/tf",)
         assert own.poses.base_from_camera is not None
         assert own.poses.base_from_camera.translation.tolist() == [1, 2, 3]
     with pytest.raises(ConfigError, match="--calibration: 1 given for 2 cameras"):
-        BagArguments(image_topic=["/l", "/r"], calibration=[Path("l.yaml")]).options()
+        BagArguments(image_topic=["/l", "/r"], calibration=calibrations[:1]).options()
     with pytest.raises(ConfigError, match="--image-topic: given for several cameras"):
         BagArguments(image_topic=["/l", "/r"]).of_one_camera()
     with pytest.raises(DatasetError, match="x y z qx qy qz qw"):

@@ -14,6 +14,7 @@ from wall import CAMERA, map_from_camera, view
 
 from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.images.preparation import Preparation
 from hfnet_core.types import Camera, Localized, Mode, NotLocalized, Reason
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.pipeline import Outcome, Pipeline
@@ -100,6 +101,24 @@ def test_one_camera_gives_the_pose_of_the_rig_it_is_mounted_on(pipeline):
     metres, degrees = pose_error(outcome.result.map_from_camera, HERE @ mounting.inverse())
     assert metres < 0.01
     assert degrees < 0.3
+
+
+def test_what_is_to_be_turned_or_hidden_is_so_before_the_network(pipeline):
+    mask = np.ones((CAMERA.height, CAMERA.width), bool)
+    mask[160:] = False
+    prepared = CameraFrame(
+        np.ascontiguousarray(np.rot90(view(SHIFT), 2)),
+        CAMERA,
+        Pose(),
+        "",
+        "camera",
+        10**9,
+        Preparation(180, mask[::-1]),
+    )
+    found = localize(pipeline, FrameSet((prepared,), 10**9, "camera", 10**9, time.perf_counter(), 0)).result
+    assert isinstance(found, Localized)
+    assert pose_error(found.map_from_camera, HERE @ Pose(np.diag([-1.0, -1.0, 1.0])))[0] < 0.01
+    assert found.keypoints_px[:, 1].min() > CAMERA.height - 161
 
 
 def test_a_frame_that_the_network_cannot_take_leaves_the_others(pipeline):

@@ -1,0 +1,116 @@
+"""Whatever a recording brings, a build ends with right poses or with one line that names what is wrong.
+
+`HFNET_FUZZ_CASES=2000 python -m pytest test/fuzz` is the long run; without it a short slice of the same cases runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bag_cases import DEFECTS, SOURCES, Case, cases, tum_file, write
+from helpers import tiny_model
+from hypothesis import HealthCheck, given, settings
+from wall import map_from_camera
+
+from hfnet_core.config import ExtractorConfig, MapBuildConfig
+from hfnet_core.errors import HFNetError
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.geometry import pose_error
+from hfnet_core.mapping.builder import build_map
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.recordings.bag_writer import STORAGES
+from hfnet_core.recordings.options import BagOptions, PoseOptions
+
+CASES = int(os.environ.get("HFNET_FUZZ_CASES", "25"))
+RIGHT_M, RIGHT_DEG = 0.02, 0.5
+NAMED = ("drive", "/", "--")  # the recording, a topic, or an option
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Extractor]]:
+    folder = tmp_path_factory.mktemp("fuzz")
+    backend = open_backend(tiny_model(folder), threads=1)
+    yield folder, Extractor(backend, ExtractorConfig(max_keypoints=200))
+    backend.close()
+
+
+class Warnings(logging.Handler):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.mark.timeout(0)
+@settings(
+    max_examples=CASES, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+@given(case=cases)
+def test_a_build_ends_with_right_poses_or_a_line_that_names_what_is_wrong(
+    place: tuple[Path, Extractor], case: Case
+) -> None:
+    folder, extractor = place
+    work = folder / "case"
+    work.mkdir()
+    try:
+        check(case, work, extractor)
+    finally:
+        shutil.rmtree(work)
+
+
+def test_every_defect_alone_and_every_source_is_survived(place: tuple[Path, Extractor]) -> None:
+    """The corners of what is drawn, so that the short slice leaves none out."""
+    folder, extractor = place
+    alone = [Case(STORAGES[number % 3], SOURCES[number % len(SOURCES)], (defect,), number % 2 == 0, number)
+             for number, defect in enumerate(DEFECTS)]  # fmt: skip
+    plain = [Case("mcap", source, (), False, 0) for source in SOURCES]
+    for case in (*plain, *alone):
+        work = folder / "alone"
+        work.mkdir()
+        try:
+            check(case, work, extractor)
+        finally:
+            shutil.rmtree(work)
+
+
+def check(case: Case, work: Path, extractor: Extractor) -> None:
+    path = write(case, work)
+    options = BagOptions(poses=PoseOptions(poses=tum_file(work) if case.source == "tum" else None))
+    heard = Warnings()
+    logging.getLogger("hfnet_core").addHandler(heard)
+    try:
+        built = build_map([path], extractor, MapBuildConfig(refine_poses=False, match_ratio=0.95), options)
+    except HFNetError as error:
+        message = str(error)
+        assert message
+        assert "\n" not in message
+        assert any(word in message for word in NAMED), message
+        assert len(message) < 1500
+        return
+    finally:
+        logging.getLogger("hfnet_core").removeHandler(heard)
+    assert all("\n" not in line for line in heard.lines)
+    wrong = wrong_poses(built)
+    assert not wrong or heard.lines, (case, wrong)
+
+
+def wrong_poses(built: LandmarkMap) -> list[str]:
+    """Keyframes that are not where the camera was; their names end with the number of their image."""
+    out = []
+    for index, name in enumerate(built.keyframe_names):
+        number = int(name.split("/")[1])
+        metres, degrees = pose_error(built.map_from_camera(index), map_from_camera(32 * number))
+        if metres > RIGHT_M or degrees > RIGHT_DEG:
+            out.append(f"{name}: {metres:.2f} m, {degrees:.1f} deg")
+    return out

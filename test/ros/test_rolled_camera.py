@@ -1,0 +1,44 @@
+"""A camera that hangs upside down from the robot."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+
+from robot import Robot, assert_at, image_msg, info_msg, until
+from wall import view
+
+from hfnet_core.geometry import Pose
+from hfnet_ros.conversions import pose_from_msg
+
+SHIFT = 64
+OVERHEAD = Pose(np.diag([-1.0, -1.0, 1.0]))  # upright_from_taken
+FORWARD = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.1, 0.0, 0.5]))
+
+
+@pytest.mark.parametrize("rotation", ["180", "auto"])
+def test_its_images_are_turned_and_its_pose_is_its_own(ros, wall_world, rotation):
+    model, map_file = wall_world
+    mount = FORWARD @ OVERHEAD
+    numbers = " ".join(str(value) for value in (*mount.translation, *mount.quat_xyzw()))
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True, "base_frame_id": "base",
+                        "base_from_camera": numbers, "image_rotation": rotation})  # fmt: skip
+    try:
+        robot.wait_active()
+        upside_down = np.ascontiguousarray(np.rot90(view(SHIFT), 2))
+
+        def send():
+            robot.infos.publish(info_msg())
+            robot.images.publish(image_msg(upside_down, robot.stamp()))
+            time.sleep(0.2)
+            return robot.poses
+
+        until(send, 20, "a pose of the base")
+        camera = pose_from_msg(robot.poses[-1].pose) @ mount
+        assert_at(camera @ OVERHEAD.inverse(), SHIFT)
+    finally:
+        robot.close()
