@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export AMENT_PREFIX_PATH := $(abspath $(VENV))
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-.PHONY: demo test test-train lint docs clean
+.PHONY: demo test test-train lint fuzz docs clean
 
 demo: $(VENV)/.run  ## render a place, map it, localize in it through ROS, show the result
 	$(BIN)/python -m hfnet_ros.demo --output $(OUTPUT)
@@ -27,6 +27,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --exclude hfnet_core/training
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --recursive hfnet_core hfnet_ros --skip B101,B404,B603  # asserts narrow types; no shell runs
+	$(BIN)/python test/audit.py
+
+fuzz: $(VENV)/.dev  ## damaged files for every reader, 10,000 of each format
+	$(BIN)/python test/fuzz/run.py --count 10000 --keep corpus
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +54,4 @@ $(VENV)/.docs: $(VENV)/.run
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OUTPUT) site build install log *.egg-info
+	rm -rf $(VENV) $(OUTPUT) site .cache build install log *.egg-info

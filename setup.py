@@ -1,6 +1,7 @@
 """Packaging for colcon (ament_python) and pip alike."""
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -45,6 +46,17 @@ def files(pattern):
     return sorted(str(path.relative_to(HERE)) for path in HERE.glob(pattern))
 
 
+# `ros2 run` and `ros2 launch` look into lib/NAME. colcon has setuptools make scripts there (setup.cfg), which start
+# with the interpreter that ran colcon: that of the workspace's virtual environment. pip would make them in bin/, so
+# its wheels bring files for lib/NAME, which start with whatever python3 is first in PATH.
+UNDER_COLCON = not {"install", "develop"}.isdisjoint(sys.argv)
+EXECUTABLES = [
+    "build_map = hfnet_ros.build_map:main",
+    "evaluate = hfnet_ros.evaluate:main",
+    "localization_node = hfnet_ros.entry:localization_node",
+    "player = hfnet_ros.player:main",
+]
+
 setup(
     name=NAME,
     version=VERSION,
@@ -64,7 +76,7 @@ setup(
         (f"share/{NAME}/launch", files("launch/*.launch.py")),
         (f"share/{NAME}/config", files("config/*.*")),
         (f"share/{NAME}/maps", files("maps/*.md")),
-        (f"lib/{NAME}", files("hfnet_ros/executables/*")),  # found by `ros2 run`, whoever installed us
+        *([] if UNDER_COLCON else [(f"lib/{NAME}", files("hfnet_ros/executables/*"))]),
     ],
     python_requires=">=3.10",
     install_requires=RUN_TIME,
@@ -80,7 +92,7 @@ setup(
         "tensorrt": ["pycuda>=2024.1", "onnx>=1.15"],  # TensorRT itself comes with JetPack or as tensorrt-cu12
         "train": TRAINING,
         "import": ["onnx>=1.15", "google-crc32c>=1.5"],
-        "docs": [*EVALUATION, "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "mkdocs-jupyter>=0.25"],
+        "docs": [*EVALUATION, "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "mkdocs-jupyter>=0.26.3"],
         "dev": [
             "pytest>=8",
             "pytest-xdist",
@@ -93,10 +105,12 @@ setup(
             "ruff",
             "mypy",
             "import-linter>=2.6",
+            "bandit",
+            "pip-audit",
         ],
     },
     entry_points={
-        "console_scripts": ["hfnet = hfnet_core.cli.main:main"],
+        "console_scripts": ["hfnet = hfnet_core.cli.main:main", *(EXECUTABLES if UNDER_COLCON else [])],
     },
     zip_safe=False,
 )

@@ -153,6 +153,14 @@ class EngineConfig(_Checked):
         minimum=0,
     )
     cuda_graph: bool = setting(False, "replay each image's kernels as one CUDA graph")
+    tune_after_s: float = setting(
+        60.0,
+        "with backend auto, a node measures the installed runtimes this long after its start, once per machine, and "
+        "takes the fastest from the next start on; 0 never measures",
+        unit="s",
+        minimum=0.0,
+        maximum=86400.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -266,7 +274,8 @@ class NodeConfig(_Checked):
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
         "auto",
-        "what runs the network; auto is tensorrt where a GPU works, else onnxruntime",
+        "what runs the network; auto is tensorrt where a GPU works, else what was measured to be fastest here, else "
+        "onnxruntime",
         choices=BACKENDS,
     )
     threads: int = setting(0, "CPU threads of the network; 0 for one per core", minimum=0, maximum=256)

@@ -106,7 +106,7 @@ def _render_both(folder: Path, show: Callable[[str, int, int], None]) -> list[in
 
 def _build(folder: Path, model: Path | None, show: Callable[[str, int, int], None]) -> Path:
     config = MapBuildConfig(keyframe_distance_m=_KEYFRAME_DISTANCE_M)
-    extractor = Extractor(open_backend(model), config.extraction)
+    extractor = Extractor(open_backend(model, "onnxruntime"), config.extraction)
     built = build_map([folder / "map_pass"], extractor, config, progress=show)
     path = folder / "courtyard.hfmap"
     save_map(built, path)

@@ -286,10 +286,11 @@ class LocalizationNode(GuardedNode):
         session = self._session
         if session is not None:
             session.watch()
-        else:
-            self._reporter.ready(())
         self._reporter.news()
-        if self._reporter.is_due(self._config.diagnostics_period_s - 0.5 * _TICK_S):
+        is_due = self._reporter.is_due(self._config.diagnostics_period_s - 0.5 * _TICK_S)
+        if is_due or session is None or not self._reporter.is_ready:  # who publishes what is costly to ask
+            self._reporter.ready(session.unheard if session is not None else ())
+        if is_due:
             self._reporter.note("node name", self._namesake())
             self._reporter.publish()
             if session is not None:

@@ -61,7 +61,8 @@ def image_msg(pixels: np.ndarray, stamp_ns: int, encoding: str = "mono8", frame_
 def info_msg(
     width: int = CAMERA.width, height: int = CAMERA.height, calibrated: bool = True, frame_id: str = "camera"
 ) -> CameraInfo:
-    fx, fy, cx, cy = CAMERA.params
+    """Of the camera, its images resized."""
+    fx, fy, cx, cy = CAMERA.scaled(width, height).params
     message = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
     message.header.frame_id = frame_id
     if calibrated:

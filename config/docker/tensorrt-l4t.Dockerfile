@@ -1,6 +1,6 @@
 # HF-Net with TensorRT on Jetson, JetPack 6 (L4T r36, Ubuntu 22.04, Python 3.10). UNTESTED: written without a Jetson at hand.
 #   docker build -f config/docker/tensorrt-l4t.Dockerfile -t hfnet:l4t .
-#   docker run --rm --runtime nvidia --network host -v hfnet-engines:/home/hfnet/.cache hfnet:l4t engine info
+#   docker run --rm --runtime nvidia --network host -v hfnet-engines:/home/hfnet/.cache hfnet:l4t
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0
 
 RUN apt-get update && apt-get install -y --no-install-recommends \
@@ -19,8 +19,11 @@ ENV PATH=/home/hfnet/venv/bin:/usr/local/cuda/bin:$PATH
 # JetPack's TensorRT bindings and ROS are packages of the system's Python.
 RUN python3 -m venv --system-site-packages venv && pip install --no-cache-dir 'pycuda>=2024.1'
 
-COPY --chown=hfnet . /home/hfnet/hfnet_ros
-RUN pip install --no-cache-dir '/home/hfnet/hfnet_ros[tensorrt]' && mkdir -p -m 700 /home/hfnet/.cache
+# A workspace as in docs/robot.md: requirements by pip, the package by colcon with this environment's interpreter.
+COPY --chown=hfnet . /home/hfnet/ws/src/hfnet_ros
+RUN pip install --no-cache-dir '/home/hfnet/ws/src/hfnet_ros[tensorrt,bags]' && pip uninstall -y hfnet_ros \
+    && pip install --no-cache-dir colcon-common-extensions && mkdir -p -m 700 /home/hfnet/.cache \
+    && cd ws && . /opt/ros/humble/setup.sh && python -m colcon build --packages-select hfnet_ros
 VOLUME /home/hfnet/.cache
-ENTRYPOINT ["/bin/bash", "-c", "source /opt/ros/humble/setup.bash && exec hfnet \"$@\"", "--"]
-CMD ["engine", "info"]
+ENTRYPOINT ["/bin/bash", "-c", "source /home/hfnet/ws/install/setup.bash && exec \"$@\"", "--"]
+CMD ["ros2", "run", "hfnet_ros", "hfnet", "engine", "info"]

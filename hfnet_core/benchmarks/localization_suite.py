@@ -61,7 +61,8 @@ def run(
 ) -> Suite:
     """Build the map with a front end and localize the queries in every way."""
     mapping_config = MapBuildConfig().extraction
-    mapping = front_end(name, Extractor(open_backend(options.model), mapping_config), mapping_config, options.aliked)
+    backend = open_backend(options.model, "onnxruntime")
+    mapping = front_end(name, Extractor(backend, mapping_config), mapping_config, options.aliked)
     query_config = ExtractorConfig(max_keypoints=options.keypoints)
     source = front_end(name, Extractor(open_backend(options.model), query_config), query_config, options.aliked)
     progress(f"{name}: map")

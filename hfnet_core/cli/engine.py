@@ -1,4 +1,4 @@
-"""`hfnet engine build|info|bench|quantize`: TensorRT engines, built before they are needed."""
+"""`hfnet engine build|info|bench|tune|quantize`: what runs the network, before it is needed."""
 
 from __future__ import annotations
 
@@ -103,6 +103,35 @@ def bench(
                 table.add_row(*row.cells)
         finally:
             console.print(table)
+
+
+@app.command()
+def tune(
+    model: _Model = DEFAULT_MODEL,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Image size to measure at.")] = "640x480",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.", min=0)] = 0,
+    precision: Annotated[str, typer.Option(help="fp32 allows nothing coarser.")] = _DEFAULTS.precision,
+    cache_dir: _Folder = _DEFAULTS.cache_dir,
+) -> None:
+    """Measure the runtimes of this processor; backend auto takes the fastest whose features are as good."""
+    from hfnet_core.features.backends.tuning import BOUNDS, measure, sample_images
+    from hfnet_core.features.backends.verdicts import keep
+
+    config = from_mapping(EngineConfig, {"cache_dir": cache_dir, "precision": precision})
+    rows = measure(model, sample_images(*_parsed(size)), config, threads)
+    best = keep(rows, model, config, threads)
+    table = Table("runtime", "ms", "ratio", "keypoints shared", "local cosine", "global cosine", "", title=size)
+    for row in rows:
+        if row.likeness is None:
+            table.add_row(row.description, "", "", "", "", "", row.problem)
+            continue
+        ratio, like = row.milliseconds / rows[0].milliseconds, row.likeness
+        verdict = "taken" if row is best else "" if row.is_good else "too different"
+        likeness = (f"{like.keypoints:.3f}", f"{like.local_cosine:.4f}", f"{like.global_cosine:.4f}")
+        table.add_row(row.description, f"{row.milliseconds:.1f}", f"{ratio:.2f}", *likeness, verdict)
+    SafeConsole().print(table)
+    bounds = f"{BOUNDS.keypoints:.2f}, {BOUNDS.local_cosine:.3f}, {BOUNDS.global_cosine:.2f}"
+    typer.echo(f"kept for backend auto: {best.description} (bounds: {bounds})")
 
 
 @app.command()

@@ -73,6 +73,9 @@ def main() -> None:
     except HFNetError as error:
         print(f"hfnet: {error}", file=sys.stderr)
         sys.exit(2)
+    except MemoryError:
+        print("hfnet: out of memory; close other programs, or use smaller images or maps", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("hfnet: interrupted", file=sys.stderr)
         sys.exit(130)

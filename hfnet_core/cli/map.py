@@ -146,7 +146,7 @@ def _tools(
     model: Path | None, config: MapBuildConfig, computing: WorkerArguments, output: Path
 ) -> Iterator[BuildTools]:
     """What a build of a map at `output` works with."""
-    backend = open_backend(model, "onnxruntime" if computing.shared else "auto")
+    backend = open_backend(model, "onnxruntime")  # whatever is fastest here: maps are the same byte by byte everywhere
     extractor = Extractor(backend, config.extraction)
     with (
         progress_bars() as show,

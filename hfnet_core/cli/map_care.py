@@ -55,7 +55,7 @@ def extend(
     """Add recordings of another day or in other light to a map; its frame stays."""
     check_output(output)
     config, options = MapBuildConfig(), recording.options()
-    extractor = Extractor(open_backend(model), config.extraction)
+    extractor = Extractor(open_backend(model, "onnxruntime"), config.extraction)
     landmark_map = load_map(path, extractor.info.model_hash, verify=True)
     with progress_bars() as show, open_workspace(output) as workspace:
         extended = extend_map(landmark_map, bags, BuildTools(extractor, config, show, workspace), options)

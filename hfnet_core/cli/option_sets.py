@@ -73,8 +73,9 @@ class BagArguments:
     def _calibrations(self) -> list[Path]:
         """A file for each camera; one file that holds several cameras is for all of them."""
         files, cameras = list(self.calibration or ()), len(self.image_topic or ())
-        shared = len(files) == 1 < cameras and len(cameras_in_file(files[0])) > 1
-        return files * cameras if shared else files
+        if len(files) == 1 < cameras and files[0].is_file() and len(cameras_in_file(files[0])) > 1:
+            return files * cameras
+        return files
 
     def of_one_camera(self) -> BagOptions:
         """Raises ConfigError for several."""

@@ -47,7 +47,7 @@ def evaluate_bag(
     samples = []
     with Bag(path, options) as bag:
         bag.require_poses()
-        bag.compare_cameras(localizer.map.known_cameras)
+        bag.compare_cameras(localizer.map.known_cameras(bag.camera_frame))
         film = FilmLocalizer(localizer, bag.rotation)
         for frame in bag.frames():
             started_s = time.perf_counter()

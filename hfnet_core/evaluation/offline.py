@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
@@ -18,8 +17,8 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.images.preparation import AUTO, ROTATIONS, Preparation, read_mask
-from hfnet_core.images.reading import _image_files, read_image
-from hfnet_core.images.sixteen_bit import FULL_BITS, at_full_range, sample_of, significant_bits
+from hfnet_core.images.reading import _image_files, read_image, significant_bits_of
+from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.tracker import Tracker
@@ -86,7 +85,7 @@ class OfflineLocalizer:
         if calibration is not None:
             given = camera_from_file(calibration, trust=asked.trust_calibration)
             self._judge(given, asked.trust_calibration)
-        bits = self._significant_bits(files, given)
+        bits = significant_bits_of(files)
         upright = UprightSearch(None if asked.image_rotation == AUTO else int(asked.image_rotation))
         for index, path in enumerate(files):
             yield self._image(index, path, given, bits, _Taken(upright, asked.mask))
@@ -100,7 +99,7 @@ class OfflineLocalizer:
         if missing:
             raise DatasetError(f"{folder}: {len(missing)} of {len(queries)} images of the list are not there, first "
                                f"{missing[0]}")  # fmt: skip
-        bits = self._significant_bits([folder / name for name, _ in queries], queries[0][1]) if queries else FULL_BITS
+        bits = significant_bits_of([folder / name for name, _ in queries])
         for index, (name, camera) in enumerate(queries):
             yield self._image_or_reason(index, folder / name, camera, bits, trust)
 
@@ -117,24 +116,11 @@ class OfflineLocalizer:
         """Log the first camera unlike the map's. Raises DatasetError for one that is theirs of another resolution."""
         if trust or camera in self._judged:
             return
-        said = check_against_map(camera, self.map.known_cameras)
+        said = check_against_map(camera, self.map.known_cameras())
         self._judged.add(camera)
         if said and not self._warned:
             _log.warning("%s", said)
             self._warned = True
-
-    def _significant_bits(self, files: Sequence[Path], given: Camera | None) -> int:
-        """What 16-bit images of one kind hold, by some of them; 8-bit ones are not looked through."""
-        samples = []
-        for path in (files[index] for index in sample_of(len(files))):
-            try:
-                image = self._read(path, given)
-            except DatasetError:
-                continue  # told when its turn comes
-            if image.dtype != np.uint16:
-                return FULL_BITS
-            samples.append(image)
-        return significant_bits(samples)
 
     def _image(self, index: int, path: Path, given: Camera | None, bits: int, taken: _Taken) -> Answer:
         image = at_full_range(self._read(path, given), bits)
@@ -153,7 +139,7 @@ class OfflineLocalizer:
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
         with Bag(path, options) as bag:
-            bag.compare_cameras(self.map.known_cameras)
+            bag.compare_cameras(self.map.known_cameras(bag.camera_frame))
             film = FilmLocalizer(self, bag.rotation)
             for frame in bag.frames():
                 result = film.localize(frame)

@@ -19,21 +19,45 @@ __all__ = ["KNOWN", "Layout", "demosaiced", "layout_of", "planar_size", "planar_
 Image = NDArray[Any]
 
 _PLAIN: dict[str, tuple[type[np.uint8] | type[np.uint16], int]] = {
-    "mono8": (np.uint8, 1), "8uc1": (np.uint8, 1), "mono16": (np.uint16, 1), "16uc1": (np.uint16, 1),
-    "rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3), "8uc3": (np.uint8, 3), "rgb16": (np.uint16, 3),
-    "bgr16": (np.uint16, 3), "16uc3": (np.uint16, 3), "rgba8": (np.uint8, 4), "bgra8": (np.uint8, 4),
-    "8uc4": (np.uint8, 4), "rgba16": (np.uint16, 4), "bgra16": (np.uint16, 4), "16uc4": (np.uint16, 4),
-}  # fmt: skip
+    "mono8": (np.uint8, 1),
+    "8uc1": (np.uint8, 1),
+    "mono16": (np.uint16, 1),
+    "16uc1": (np.uint16, 1),
+    "rgb8": (np.uint8, 3),
+    "bgr8": (np.uint8, 3),
+    "8uc3": (np.uint8, 3),
+    "rgb16": (np.uint16, 3),
+    "bgr16": (np.uint16, 3),
+    "16uc3": (np.uint16, 3),
+    "rgba8": (np.uint8, 4),
+    "bgra8": (np.uint8, 4),
+    "8uc4": (np.uint8, 4),
+    "rgba16": (np.uint16, 4),
+    "bgra16": (np.uint16, 4),
+    "16uc4": (np.uint16, 4),
+}
 # OpenCV names a Bayer pattern by its second row, second and third column; ROS by its first two pixels.
 _BAYER = {
-    "bayer_rggb": cv2.COLOR_BayerBG2RGB, "bayer_bggr": cv2.COLOR_BayerRG2RGB,
-    "bayer_gbrg": cv2.COLOR_BayerGR2RGB, "bayer_grbg": cv2.COLOR_BayerGB2RGB,
-}  # fmt: skip
-_INTERLEAVED = {"yuv422": cv2.COLOR_YUV2RGB_UYVY, "uyvy": cv2.COLOR_YUV2RGB_UYVY,
-                "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2, "yuyv": cv2.COLOR_YUV2RGB_YUY2}  # fmt: skip
-_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21, "nv24": cv2.COLOR_YUV2RGB_NV12,
-           "i420": cv2.COLOR_YUV2RGB_I420, "yuv420p": cv2.COLOR_YUV2RGB_I420, "yuv420": cv2.COLOR_YUV2RGB_I420,
-           "yv12": cv2.COLOR_YUV2RGB_YV12}  # fmt: skip
+    "bayer_rggb": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg": cv2.COLOR_BayerGB2RGB,
+}
+_INTERLEAVED = {
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+}
+_PLANAR = {
+    "nv12": cv2.COLOR_YUV2RGB_NV12,
+    "nv21": cv2.COLOR_YUV2RGB_NV21,
+    "nv24": cv2.COLOR_YUV2RGB_NV12,
+    "i420": cv2.COLOR_YUV2RGB_I420,
+    "yuv420p": cv2.COLOR_YUV2RGB_I420,
+    "yuv420": cv2.COLOR_YUV2RGB_I420,
+    "yv12": cv2.COLOR_YUV2RGB_YV12,
+}
 _DEEP = re.compile(r"(mono|bayer_(?:rggb|bggr|gbrg|grbg))(8|10|12|14|16)")
 
 KNOWN = (*_PLAIN, "mono10", "mono12", "mono14", *(f"{name}8|10|12|14|16" for name in _BAYER), *_INTERLEAVED, *_PLANAR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from hfnet_core.errors import DatasetError
 from hfnet_core.files import read_file
 from hfnet_core.images.orientation import decode_photo
+from hfnet_core.images.sixteen_bit import FULL_BITS, sample_of, significant_bits
 from hfnet_core.limits import IMAGE_FILE
 
-__all__ = ["read_image"]
+__all__ = ["read_image", "significant_bits_of"]
 
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
@@ -40,6 +42,20 @@ def read_image(path: Path, calibrated: tuple[int, int] | None = None) -> NDArray
         image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     )
     return ordered
+
+
+def significant_bits_of(files: Sequence[Path]) -> int:
+    """What 16-bit images of one camera hold, by some of them; damaged ones are passed over."""
+    samples = []
+    for path in (files[index] for index in sample_of(len(files))):
+        try:
+            image = read_image(path)
+        except DatasetError:
+            continue  # told when its turn comes
+        if image.dtype != np.uint16:
+            return FULL_BITS
+        samples.append(image)
+    return significant_bits(samples)
 
 
 def _image_files(source: Path) -> list[Path]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError, MapError
-from hfnet_core.images.reading import read_image
+from hfnet_core.images.reading import read_image, significant_bits_of
+from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.maintenance.joint import Cameras, Member, join, to_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, described
 from hfnet_core.maps.assembly import covisibility
@@ -58,7 +59,8 @@ def import_colmap_model(folder: Path, images: Path, tools: BuildTools, *, frame_
     cameras = Cameras()
     members: list[Member] = []
     views = [(image, camera_of(model.cameras[image.camera_id])) for image in present]
-    pixels = ((view, _read(images / view[0].name, view[1])) for view in views)
+    bits = significant_bits_of([images / image.name for image in present])
+    pixels = ((view, at_full_range(_read(images / view[0].name, view[1]), bits)) for view in views)
     for (image, camera), _, features in described(pixels, tools.extractor, tools.workspace):
         pose = image.camera_from_world.inverse()
         place = cameras.index(camera, camera)

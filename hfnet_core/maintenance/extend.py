@@ -60,7 +60,7 @@ def extend_map(
         )
     readings = []
     for number, bag in enumerate(open_cameras(bags, options), start=next_recording(landmark_map.keyframe_names)):
-        bag.compare_cameras(landmark_map.known_cameras)
+        bag.compare_cameras(landmark_map.known_cameras(bag.camera_frame))
         reading = read_keyframes(bag, ReadingPlan(number, from_images=not bag.has_poses), tools)
         if bag.has_poses:
             told = [replace(item, odometry_from_camera=item.map_from_camera) for item in reading.keyframes]

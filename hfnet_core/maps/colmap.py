@@ -65,10 +65,9 @@ def export_colmap(landmark_map: LandmarkMap, folder: Path, *, text: bool = False
         _write_sidecar(landmark_map, building / _SIDECAR)
         building.chmod(0o755)
         building.rename(folder)
-    except OSError as error:
-        raise DatasetError(
-            f"{folder}: cannot be written ({error.strerror}); make room or choose another disk"
-        ) from error
+    except (OSError, MapError) as error:
+        reason = getattr(error, "strerror", None) or "no room for all of it"
+        raise DatasetError(f"{folder}: cannot be written ({reason}); make room or choose another disk") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

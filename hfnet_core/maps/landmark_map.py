@@ -245,10 +245,26 @@ class LandmarkMap:
         """The pose of a keyframe's camera."""
         return Pose.from_matrix(self.keyframe_poses[keyframe])
 
-    @property
-    def known_cameras(self) -> tuple[Camera, ...]:
-        """Its cameras as they were given and as they are refined."""
-        return (*self.given_cameras, *self.cameras)
+    def known_cameras(self, frame: str = "") -> tuple[Camera, ...]:
+        """Its cameras as they were given and as they are refined, to compare others with.
+
+        frame: of the camera they are compared with; where the map was made with cameras in this frame, only they count.
+        """
+        chosen = self._cameras_in(frame) or range(len(self.cameras))
+        given = [self.given_cameras[index] for index in chosen] if self.given_cameras else []
+        return (*given, *(self.cameras[index] for index in chosen))
+
+    def _cameras_in(self, frame: str) -> list[int]:
+        """Cameras of the recordings whose images name a frame; none where the map does not tell."""
+        recordings = self.provenance.get("recordings", [])
+        frames = [item.get("camera_frame", "") if isinstance(item, Mapping) else "" for item in recordings]
+        # Keyframes are called RECORDING/IMAGE; after pruning and merging, numbers may no longer count recordings.
+        texts = [name.partition("/")[0] for name in self.keyframe_names]
+        numbers = [int(text) if text.isascii() and text.isdigit() and len(text) < 9 else -1 for text in texts]
+        if not frame or frame not in frames or min(numbers, default=-1) < 0 or max(numbers) + 1 != len(frames):
+            return []
+        pairs = zip(numbers, self.keyframe_cameras.tolist(), strict=True)
+        return sorted({camera for number, camera in pairs if frames[number] == frame})
 
     def calibration_for(self, camera: Camera) -> Camera:
         """What the map knows better of a camera: its refined calibration if it was built with this very one.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BagReader", "Topic", "stamp_of"]
 
 _log = logging.getLogger(__name__)
+_MOST_MESSAGES = 2**40
 
 
 def _opening() -> ModuleType:
@@ -74,7 +75,13 @@ class BagReader:
         self.topics = tuple(self._summarize())
 
     def _summarize(self) -> Iterator[Topic]:
-        for name, info in sorted(self._reader.topics.items()):
+        with self._readable():
+            topics = sorted(self._reader.topics.items())  # counts those of metadata.yaml together, whatever they are
+        for name, info in topics:
+            if not isinstance(name, str) or type(info.msgcount) is not int or not 0 <= info.msgcount < _MOST_MESSAGES:
+                raise DatasetError(
+                    f"{self.path}: says of topic {name!r} that it has {info.msgcount!r} messages: damaged"
+                )
             if info.msgtype is None:
                 _log.warning("%s: topic %s has messages of several types and is left out", self.path, name)
                 continue
@@ -188,7 +195,7 @@ class BagReader:
 
     def _scanned(self) -> Container | None:
         found: Container | None = None
-        with suppress(DatasetError):  # nothing is left: what went wrong first says more
+        with suppress(DatasetError), self._readable():  # nothing is left: what went wrong first says more
             found = _opening().scanned(self.path)
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -151,7 +152,7 @@ def open_writer(
         if output.exists():
             output.rename(building / "replaced")
         unfinished.rename(output)
-    except (OSError, apsw.Error) as error:
+    except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DatasetError(f"{output}: cannot be written ({reason}); make room or choose another disk") from error
     finally:

@@ -15,6 +15,7 @@ from hfnet_ros.rclpy_typed import now_ns
 __all__ = ["Correction", "Corrections"]
 
 _LIVE_NS = 10**9  # an image that comes so soon after its stamp was taken by this clock; later, it is of a recording
+_BACK_NS = 10 * 10**9  # further back than any image lags behind
 _OLD_S: float = NodeConfig().correction_timeout_s  # who repeats for ever hears of it when others would stop
 
 
@@ -93,5 +94,8 @@ class Corrections:
 
     def _send(self, correction: Correction, at_ns: int, config: NodeConfig) -> None:
         """With the lock held: nothing may be doubted or corrected while this is decided and sent."""
-        self._sent_ns = max(at_ns + int(1e9 * config.transform_tolerance), self._sent_ns + 1)
+        stamp_ns = at_ns + int(1e9 * config.transform_tolerance)
+        if self._sent_ns - stamp_ns > _BACK_NS:  # time went back, and an image of the old one was late
+            self._sent_ns = 0
+        self._sent_ns = max(stamp_ns, self._sent_ns + 1)
         self._frames.broadcast(correction.map_frame, correction.odom_frame, correction.map_from_odom, self._sent_ns)

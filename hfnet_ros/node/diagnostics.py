@@ -269,6 +269,11 @@ class Reporter:
             self._news = news
             self.publish()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether readiness was told last."""
+        return self._readiness == ("active", "")
+
     def ready(self, unheard: Sequence[str]) -> None:
         """Tell the state, and which topics of an active node have no publisher that it knows of; when that changed."""
         readiness = self.health.lifecycle_state, " ".join(unheard)

@@ -12,7 +12,8 @@ import numpy as np
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import BackendError, ConfigError, DatasetError
-from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
+from hfnet_core.features.backends.tuning_process import BackgroundTuning
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
@@ -53,12 +54,13 @@ class _Judgement:
     refused: bool = False
 
     @classmethod
-    def of(cls, camera: Camera, landmark_map: LandmarkMap, trust: bool) -> _Judgement:
+    def of(cls, frame: CameraFrame, landmark_map: LandmarkMap, trust: bool) -> _Judgement:
         try:
-            text = "" if trust else check_against_map(camera, landmark_map.known_cameras)
+            known = () if trust else landmark_map.known_cameras(frame.frame_id)
+            text = check_against_map(frame.camera, known)
         except DatasetError as error:
-            return cls(camera, landmark_map, str(error), refused=True)
-        return cls(camera, landmark_map, text)
+            return cls(frame.camera, landmark_map, str(error), refused=True)
+        return cls(frame.camera, landmark_map, text)
 
 
 class Pipeline:
@@ -75,13 +77,18 @@ class Pipeline:
             raise ConfigError("map_file: is empty; give the file that `hfnet map build` wrote")
         self._settings, self._memory_mib = configs.localizer, config.map_memory_mib
         model = Path(config.model_file).expanduser() if config.model_file else None
-        self.backend = open_backend(model, config.backend, config.threads, configs.engine)
+        self.backend = open_backend(model, config.backend, config.threads, configs.engine, configs.extractor)
         try:
             self._extractor = Extractor(self.backend, configs.extractor)
             self.map = self._load(config.map_file)
         except BaseException:
             self.backend.close()
             raise
+        self._tuning = (
+            BackgroundTuning(model or DEFAULT_MODEL, configs.engine, config.threads)
+            if config.backend == "auto"
+            else None
+        )
         self._tracker = Tracker(Localizer(self.map.landmark_map, self._settings))
         self._focal: dict[str, FocalCheck] = {}
         self._trust = config.trust_calibration
@@ -152,7 +159,7 @@ class Pipeline:
         """Why the map shows that a frame's calibration cannot be true, None where it does not."""
         judged, landmark_map = self._judged.get(frame.name), self.map.landmark_map
         if judged is None or judged.camera != frame.camera or judged.landmark_map is not landmark_map:
-            judged = self._judged[frame.name] = _Judgement.of(frame.camera, landmark_map, self._trust)
+            judged = self._judged[frame.name] = _Judgement.of(frame, landmark_map, self._trust)
         return NotLocalized(Reason.BAD_IMAGE, judged.text) if judged.refused else None
 
     def _extract(self, frame: CameraFrame) -> Features | NotLocalized:
@@ -205,4 +212,6 @@ class Pipeline:
             self._commands.popleft()(stamp_s)
 
     def close(self) -> None:
+        if self._tuning is not None:
+            self._tuning.stop()
         self.backend.close()

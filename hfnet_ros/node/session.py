@@ -89,7 +89,7 @@ class Session:
         self._odometry = Odometry(node, settings, self._frames, reporter)
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
         self._cameras = Cameras(node, settings, self._frames, reporter, self._receive)
-        self._bridge = node.create_timer(_BRIDGE_S, self._keep_correction)
+        self._bridge = node.create_timer(_BRIDGE_S, self._keep_correction) if self._config.odom_frame_id else None
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: self._clock_jumped())
         self._worker.start()
@@ -106,7 +106,8 @@ class Session:
     def close(self) -> None:
         """Stop listening and let the image at hand finish; it is not published any more."""
         self._jumps.unregister()
-        self._node.destroy_timer(self._bridge)
+        if self._bridge is not None:
+            self._node.destroy_timer(self._bridge)
         self._cameras.close()
         if not self._worker.stop(_STOP_S):
             self._reporter.log.warning(f"the image at hand takes longer than {_STOP_S} s")
@@ -135,7 +136,6 @@ class Session:
 
     def watch(self) -> None:
         """Notice it; call this now and then."""
-        self._reporter.ready(self._cameras.unheard)
         self._reporter.note("clock", self._clock_trouble())
         self._keep_correction()
         self._reporter.note("map file", self._pipeline.map.change())
@@ -143,6 +143,11 @@ class Session:
         self._reporter.note("backend", self._pipeline.degraded_reason)
         if self._cameras.watch(self.paused):
             self._reporter.health.forget_result()
+
+    @property
+    def unheard(self) -> list[str]:
+        """Image and calibration topics that have no publisher as far as this node knows."""
+        return self._cameras.unheard
 
     def _keep_correction(self) -> None:
         stale = self._outputs.corrections.bridge(self._config)

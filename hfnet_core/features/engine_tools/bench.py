@@ -20,6 +20,7 @@ from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 from hfnet_core.features.backends.tensorrt.building.graphs import parse_model
 from hfnet_core.features.engine_tools.roofline import chip_of, cost_of
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.features.network.model_file import read_model_file
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.types import Float32
 
@@ -89,7 +90,7 @@ def gpu_rows(
     model: Path, height: int, width: int, config: EngineConfig, repeats: int, graphs: bool = True
 ) -> Iterator[Row]:
     """TensorRT with keypoints chosen on the GPU, then on the host, then, if `graphs`, as one CUDA graph."""
-    proto = parse_model(model.read_bytes(), str(model))
+    proto = parse_model(read_model_file(model), str(model))
     for cuda_graph in (False, True) if graphs else (False,):
         gpu = TensorRTBackend(model, replace(config, cuda_graph=cuda_graph))
         try:

@@ -13,6 +13,7 @@ from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.backends.tensorrt.building.graphs import parse_model
 from hfnet_core.features.engine_tools.quantization import activation_ranges, quantize
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.features.network.model_file import read_model_file
 from hfnet_core.features.network.onnx_graph import save_onnx
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
@@ -49,7 +50,7 @@ def quantized_by_bag(
     bag, ModelError for an unusable model.
     """
     original = OnnxRuntimeBackend(model)
-    proto = parse_model(model.read_bytes(), str(model))
+    proto = parse_model(read_model_file(model), str(model))
     images = list(_images(Extractor(original), bag, count, image_topic))
     tested = images[_TEST_EVERY - 1 :: _TEST_EVERY]
     calibrating = [image for index, image in enumerate(images) if index % _TEST_EVERY != _TEST_EVERY - 1]

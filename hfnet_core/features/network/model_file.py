@@ -52,11 +52,12 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """An operator and the names of its values."""
+    """An operator, the names of its values, and those of its attributes that are whole numbers."""
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    numbers: Mapping[str, Sequence[int]]
 
 
 Shape = tuple[int | str, ...]
@@ -173,6 +174,7 @@ def _graph(content: memoryview, metadata: Mapping[str, str], wiring: list[bytes]
 
 def _node(content: bytes | memoryview) -> Node:
     inputs, outputs = [], []
+    numbers: dict[str, Sequence[int]] = {}
     operator = domain = ""
     for number, _, value in fields(content):
         if number == 1:
@@ -183,11 +185,25 @@ def _node(content: bytes | memoryview) -> Node:
             operator = _text(value)
         elif number == 7:
             domain = _text(value)
-        elif number == 5 and any(field in (6, 11) for field, _, _ in fields(value)):
-            raise ValueError(f"operator {operator or '?'} with a graph inside")
+        elif number == 5:
+            name, values = _attribute(value)
+            numbers[name] = values
     if operator not in OPERATORS or domain not in _DOMAINS:
         raise ValueError(f"operator {(domain + '.' if domain else '') + operator!r}, which our graphs do not use")
-    return Node(operator, tuple(inputs), tuple(outputs))
+    return Node(operator, tuple(inputs), tuple(outputs), numbers)
+
+
+def _attribute(content: bytes | memoryview) -> tuple[str, Sequence[int]]:
+    """Name and whole numbers of an attribute; [] for one of another kind."""
+    name, numbers = "", []
+    for number, value, chunk in fields(content):
+        if number in (6, 11):
+            raise ValueError("an operator with a graph inside")
+        if number == 1:
+            name = _text(chunk)
+        elif number in (3, 8):
+            numbers += [value] if not len(chunk) else _packed(chunk)
+    return name, [value - 2**64 if value >= 2**63 else value for value in numbers]
 
 
 def _end(content: bytes | memoryview) -> tuple[str, Shape]:

@@ -9,7 +9,7 @@ from hfnet_core.features.network.model_info import ModelInfo
 
 __all__ = ["MAX_COUNT", "Selection"]
 
-MAX_COUNT = 3840  # TensorRT's TopK takes no more
+MAX_COUNT = 3839  # TensorRT's TopK takes no more
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Selection:
     """The choice in an image [height, width].
 
     count: keypoints wanted, at most MAX_COUNT. radius: of non-maximum suppression, in pixels. subpixel: refine below
-    the pixel. whole: the input is uint8 instead of float32.
+    the pixel.
     """
 
     height: int
@@ -25,7 +25,6 @@ class Selection:
     count: int
     radius: int
     subpixel: bool
-    whole: bool = False
 
     @classmethod
     def of(cls, config: ExtractorConfig, info: ModelInfo, height: int, width: int) -> Selection:
@@ -53,5 +52,6 @@ class Selection:
 
     @property
     def kept(self) -> int:
-        """Keypoints that come out: `count`, or what a small image has room for."""
-        return min(self.count, self.height * self.width // self.block**2)
+        """Keypoints that come out: `count`, or what a small image has room for, equal ones aside."""
+        apart = self.radius + 1
+        return min(self.count, -(-self.height // apart) * -(-self.width // apart))

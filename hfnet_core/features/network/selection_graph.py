@@ -227,15 +227,6 @@ def _joined(model: onnx.ModelProto, selector: _Selector) -> onnx.ModelProto:
         graph.input[0].type.tensor_type.shape.dim, (1, 1, selection.height, selection.width), strict=True
     ):
         dimension.dim_value = side
-    if selection.whole:
-        graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
-        for node in graph.node:
-            for place, name in enumerate(node.input):
-                if name == "image":
-                    node.input[place] = "image/float"
-        graph.node.insert(
-            0, helper.make_node("Cast", ["image"], ["image/float"], name="image/float", to=TensorProto.FLOAT)
-        )
     graph.node.extend(selector.nodes)
     graph.initializer.extend(selector.constants)
     shapes = {

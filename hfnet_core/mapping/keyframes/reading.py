@@ -162,6 +162,7 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
         "damaged_images": len(broken),
         "keyframes": len(keyframes),
         "image_topic": bag.image_topic.name,
+        "camera_frame": bag.camera_frame,
         "camera": bag.camera_source,
         "poses": bag.pose_source,
         "first_stamp_ns": keyframes[0].stamp_ns,

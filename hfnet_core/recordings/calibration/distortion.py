@@ -22,18 +22,37 @@ __all__ = ["BROWN", "EQUIDISTANT", "FOV", "INVERSE_BROWN", "NONE", "distorted_ca
 BROWN, EQUIDISTANT, FOV, INVERSE_BROWN, NONE = "Brown", "equidistant", "FOV", "inverse Brown", "none"
 _NAMES = {
     BROWN: (
-        "plumb_bob", "brown", "brown_conrady", "rational_polynomial", "rational", "radtan", "radial_tangential",
-        "opencv", "full_opencv", "polynomial", "thin_prism", "rational_polynomial_thin_prism", "simple_radial",
-        "radial", "modified_brown_conrady",
+        "plumb_bob",
+        "brown",
+        "brown_conrady",
+        "rational_polynomial",
+        "rational",
+        "radtan",
+        "radial_tangential",
+        "opencv",
+        "full_opencv",
+        "polynomial",
+        "thin_prism",
+        "rational_polynomial_thin_prism",
+        "simple_radial",
+        "radial",
+        "modified_brown_conrady",
     ),
     EQUIDISTANT: (
-        "equidistant", "equi", "fisheye", "kannala_brandt", "kannala_brandt4", "kannala_brandt8", "kb4", "kb8",
+        "equidistant",
+        "equi",
+        "fisheye",
+        "kannala_brandt",
+        "kannala_brandt4",
+        "kannala_brandt8",
+        "kb4",
+        "kb8",
         "opencv_fisheye",
     ),
     FOV: ("fov", "atan"),
     INVERSE_BROWN: ("inverse_brown_conrady",),
     NONE: ("", "none", "pinhole", "simple_pinhole", "perspective", "rectified", "no_distortion", "nodistortion"),
-}  # fmt: skip
+}
 _FAMILY = {re.sub("[^a-z0-9]", "", name): family for family, names in _NAMES.items() for name in names}
 _FISHEYE_COEFFICIENTS = 4
 

@@ -31,7 +31,7 @@ _OTHER_SCALE = 0.12  # relative change of K against the map's that means another
 _CORRECTED = 0.03  # relative change of the focal length by images that is more than what calibrations are off by
 _FOLLOWS = 0.025  # ... if the principal point follows it to this share of the image
 _SAME_PX = 1.5  # a principal point this close to the map's, and not to the image's middle, is of the same camera
-_SAME_FOCAL, _SAME_CENTRE = 0.05, 0.05  # two calibrations of one camera: relative, share of the image
+_SAME_FOCAL, _SAME_CENTRE = 0.03, 0.05  # two calibrations of one camera: relative, share of the image
 
 
 def check_possible(camera: Camera, *, binned: bool = False) -> None:
@@ -43,9 +43,10 @@ def check_possible(camera: Camera, *, binned: bool = False) -> None:
     if reason is None:
         return
     hint = (
-        "with binning K must be that of the full resolution" if binned
+        "with binning K must be that of the full resolution"
+        if binned
         else "is it of another resolution? Calibrate this one, or pass --calibration"
-    )  # fmt: skip
+    )
     raise DatasetError(f"calibration cannot be true: {reason}; {hint}. If it is right, pass {TRUST}")
 
 
@@ -177,8 +178,14 @@ def _distortion_of(camera: Camera) -> tuple[float, float]:
         return 1.0, 1.0
     azimuth = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
     theta = np.radians(np.linspace(0.0, _WIDEST_DEG, _STEPS))
-    rays = np.stack([np.outer(np.cos(azimuth), np.sin(theta)), np.outer(np.sin(azimuth), np.sin(theta)),
-                     np.broadcast_to(np.cos(theta), (_DIRECTIONS, _STEPS))], axis=-1)  # fmt: skip
+    rays = np.stack(
+        [
+            np.outer(np.cos(azimuth), np.sin(theta)),
+            np.outer(np.sin(azimuth), np.sin(theta)),
+            np.broadcast_to(np.cos(theta), (_DIRECTIONS, _STEPS)),
+        ],
+        axis=-1,
+    )
     with np.errstate(all="ignore"):
         pixels = project_in_camera(camera, rays.reshape(-1, 3)).reshape(_DIRECTIONS, _STEPS, 2)
         focal = float(np.mean(_paraxial(camera)))

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.files import read_file
+from hfnet_core.images.encoded import decode
+from hfnet_core.limits import IMAGE_FILE
 
 __all__ = ["Photo", "Pool", "read_gray", "select_keypoints"]
 
@@ -80,7 +83,7 @@ def _rows(path: Path, needed: set[str]) -> list[dict[str, str]]:
 @lru_cache(maxsize=4096)
 def read_gray(path: Path) -> NDArray[np.uint8]:
     """Gray image [H, W], 0..255; decoded once per process (a VGA photo takes 0.3 MB)."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    image = decode(np.frombuffer(read_file(path, IMAGE_FILE), np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise DatasetError(f"{path} is not a readable image: replace it or take it out of the manifest")
     return np.asarray(image, dtype=np.uint8)

@@ -1,7 +1,9 @@
 """Reads MATLAB files of version 5 to 7, as far as networks of MatConvNet need: numbers, texts, cells and structs.
 
 Layout after MathWorks' "MAT-File Format" (level 5). Our own, because scipy's reader may crash the process on a damaged
-file. Every size is checked before it is used, no class of the file is instantiated.
+file; a process of its own for that reader would need limits, a way to send nested values back without pickles, and a
+message for each way to die, which reads no simpler. Every size is checked before it is used, no class of the file is
+instantiated.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.errors import ModelError
+from hfnet_core.files import read_file
+from hfnet_core.limits import MODEL
 
 __all__ = ["MatlabObject", "read_matlab"]
 
@@ -46,10 +50,7 @@ def read_matlab(path: Path, name: str) -> Any:
     order, structs dictionaries (arrays of them lists); the rest a MatlabObject. Raises ModelError when the file is
     missing, damaged, of another version, or has no such variable.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    data = read_file(path, MODEL, ModelError)
     try:
         return _find(memoryview(data), name)
     except (ValueError, zlib.error) as error:

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import tiny_model
+from helpers import textured_image, tiny_model
 
-from hfnet_core.config import EngineConfig
+from hfnet_core.config import EngineConfig, ExtractorConfig
 from hfnet_core.errors import BackendError
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.backends.protocol import DenseOutputs, SelectedOutputs
 from hfnet_core.features.backends.tensorrt import fallback as module
 from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 from hfnet_core.features.backends.tensorrt.fallback import FallbackBackend
+from hfnet_core.features.extractor import Extractor
 from hfnet_core.features.network.architecture import NetworkSpec
 
 SPEC = NetworkSpec(local_dim=16, global_dim=256, clusters=8, corner_aligned=False)
@@ -86,6 +88,33 @@ def test_an_engine_in_the_cache_is_used_from_the_first_image(gpu: Any, model: Pa
     backend = opened(model)
     assert used_gpu(gpu, lambda: backend.infer(gray()))
     assert backend.degraded_reason is None
+    assert gpu.trt.builds == 1
+
+
+def test_keypoints_come_from_the_gpu_and_after_a_failure_from_the_cpu(gpu: Any, model: Path) -> None:
+    with_engine(model)
+    backend, config, image = opened(model), ExtractorConfig(), textured_image(64, 48)
+    assert isinstance(backend.detect(gray(), config), SelectedOutputs)
+    extractor = Extractor(backend, config)
+    first = extractor.extract(image)
+    gpu.driver.faults["memcpy_dtod_async"] = gpu.driver.LaunchError("illegal memory access")
+    second = extractor.extract(image)
+    assert "illegal memory access" in (backend.degraded_reason or "")
+    assert isinstance(backend.detect(gray(), config), DenseOutputs)
+    gpu.driver.faults.clear()
+    np.testing.assert_allclose(first.scores, second.scores, atol=1e-5)
+    assert first.dense is not None and second.dense is not None
+    places = np.array([[3.0, 4.0], [50.0, 30.5]], np.float32)
+    np.testing.assert_allclose(first.dense.sample(places), second.dense.sample(places), atol=1e-4)
+
+
+def test_engines_are_built_for_the_limits_of_the_node(gpu: Any, model: Path) -> None:
+    wanted = ExtractorConfig(max_keypoints=77, nms_radius_px=3)
+    TensorRTBackend(model, EngineConfig(precision="fp32"), wanted).build(48, 64)
+    backend = open_backend(model, "auto", engine=EngineConfig(precision="fp32"), extraction=wanted)
+    found = backend.detect(gray(), wanted)
+    assert isinstance(found, SelectedOutputs)
+    assert len(found.keypoints) <= 77
     assert gpu.trt.builds == 1
 
 
@@ -225,7 +254,8 @@ def test_a_gpu_that_fails_hands_over_to_the_cpu(
         np.testing.assert_allclose(backend.infer(gray()).scores, expected, atol=1e-5)
     assert reason in str(backend.degraded_reason)
     assert "\n" not in str(backend.degraded_reason)
-    assert backend.description.startswith("ONNX Runtime on the CPU: ")
+    assert backend.description.startswith("ONNX Runtime ") and " on the CPU, " in backend.description
+    assert reason in backend.description
     assert caplog.text.count("the GPU is given up") == 1
     assert not used_gpu(gpu, lambda: backend.infer(gray()))
     assert gpu.driver.contexts_here() == 0, "pycuda would abort when this thread ends"

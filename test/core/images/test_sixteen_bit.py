@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
 from hfnet_core.images.pixels import to_gray
+from hfnet_core.images.reading import significant_bits_of
 from hfnet_core.images.sixteen_bit import RunningBits, at_full_range, sample_of, significant_bits
 
 GRAY = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint16)
@@ -63,3 +67,14 @@ def test_samples_spread_over_a_recording() -> None:
     assert sample_of(3) == (0, 1, 2)
     assert sample_of(1000) == (0, 142, 285, 428, 570, 713, 856, 999)
     assert sample_of(0) == ()
+
+
+def test_files_of_one_camera_tell_their_bits_together(tmp_path: Path) -> None:
+    files = [tmp_path / f"{index}.png" for index in range(4)]
+    (tmp_path / "0.png").write_bytes(b"damaged")
+    cv2.imwrite(str(files[1]), of_bits(10, GRAY // 4))
+    cv2.imwrite(str(files[2]), of_bits(12))
+    assert significant_bits_of(files[:2]) == 8
+    assert significant_bits_of(files) == 12  # the last one is missing
+    cv2.imwrite(str(files[3]), GRAY.astype(np.uint8))
+    assert significant_bits_of(files[3:]) == significant_bits_of([]) == 16

@@ -111,6 +111,15 @@ def test_after_a_jump_back_the_stamps_are_of_the_new_time(world):
     assert world.sent_ns[-1] == stamp_ns + TOLERANCE_NS
 
 
+def test_an_image_of_the_old_time_that_is_late_does_no_harm(world):
+    """Its correction comes after everything was forgotten, stamped in what is the future now."""
+    world.corrections.forget()
+    world.corrections.correct(Correction(Pose(), "map", "odom", world.now_ns, world.now_ns), CONFIG)
+    world.now_ns -= 500 * S
+    stamp_ns = world.correct()
+    assert world.sent_ns[-1] == stamp_ns + TOLERANCE_NS
+
+
 def test_a_contradicted_correction_is_frozen_until_the_next_pose(world):
     world.correct()
     world.corrections.doubt()

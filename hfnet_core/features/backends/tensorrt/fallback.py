@@ -110,7 +110,7 @@ class FallbackBackend:
     @property
     def description(self) -> str:
         reason = self.degraded_reason
-        return f"ONNX Runtime on the CPU: {reason}" if self._failure is not None else self._gpu.description
+        return f"{self._cpu.description}: {reason}" if self._failure is not None else self._gpu.description
 
     def infer(self, gray: Float32) -> DenseOutputs:
         return self._run(gray, self._gpu.infer)

@@ -22,20 +22,48 @@ _HEIGHT = ("height", "image_height", "h", "img_height", "rows")
 _SIZE = ("resolution", "image_size", "img_size")
 _MATRIX = ("camera_matrix", "k", "intrinsic_matrix", "intrinsics", "intrinsic", "mtx", "cam_matrix")
 _DISTORTION = (
-    "distortion_coefficients", "d", "distortion", "distortion_coeffs", "dist_coeffs", "dist_coeff", "dist_coefs",
-    "dist_coef", "dist", "distcoeffs", "distortion_coefficient", "distortion_coeff", "distortion_coefs",
-    "distortion_parameters", "distortion_params", "coeffs",
-)  # fmt: skip
+    "distortion_coefficients",
+    "d",
+    "distortion",
+    "distortion_coeffs",
+    "dist_coeffs",
+    "dist_coeff",
+    "dist_coefs",
+    "dist_coef",
+    "dist",
+    "distcoeffs",
+    "distortion_coefficient",
+    "distortion_coeff",
+    "distortion_coefs",
+    "distortion_parameters",
+    "distortion_params",
+    "coeffs",
+)
 _OF_DISTORTION = ("distortion_model", "distortion_type")  # keys that name the distortion ...
 _OF_CAMERA = ("camera_model", "model", "camera_type", "type", "projection_model")  # ... or the camera as a whole
 _BROWN_NAMES = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "s1", "s2", "s3", "s4", "tau_x", "tau_y")
 _FISHEYE_NAMES = ("k1", "k2", "k3", "k4")
 _OMEGA = ("omega",)
 _BESIDE = (
-    "r", "rectification_matrix", "p", "projection_matrix", "fov", "fov_deg", "hfov", "vfov", "setup", "color_order",
-    "aspect_ratio", "fix_aspect_ratio", "zero_tangent_dist", "fix_principal_point", "nr_of_frames", "grid_points",
-    "extrinsic_parameters", "distortion_coefficients_cols",
-)  # fmt: skip
+    "r",
+    "rectification_matrix",
+    "p",
+    "projection_matrix",
+    "fov",
+    "fov_deg",
+    "hfov",
+    "vfov",
+    "setup",
+    "color_order",
+    "aspect_ratio",
+    "fix_aspect_ratio",
+    "zero_tangent_dist",
+    "fix_principal_point",
+    "nr_of_frames",
+    "grid_points",
+    "extrinsic_parameters",
+    "distortion_coefficients_cols",
+)
 
 
 def read_fields(fields: Fields, name: str = "", *, rectified: bool = False, beside: Collection[str] = ()) -> FileCamera:
@@ -90,11 +118,14 @@ def _pinhole(fields: Fields) -> tuple[float, float, float, float]:
         return pinhole_of(values)
     skew = fields.take("skew", "sk", default=0)
     both = fields.take("f", "focal_length")
-    fx, fy = (fields.require(*names) if both is None else both
-              for names in (("fx", "fl_x", "focal_length_x"), ("fy", "fl_y", "focal_length_y")))  # fmt: skip
+    fx, fy = (
+        fields.require(*names) if both is None else both
+        for names in (("fx", "fl_x", "focal_length_x"), ("fy", "fl_y", "focal_length_y"))
+    )
     cx, cy = fields.require("cx", "ppx", "principal_point_x"), fields.require("cy", "ppy", "principal_point_y")
-    return pinhole_of([number(fx, "fx"), number(skew, "skew"), number(cx, "cx"), 0, number(fy, "fy"),
-                       number(cy, "cy"), 0, 0, 1])  # fmt: skip
+    return pinhole_of(
+        [number(fx, "fx"), number(skew, "skew"), number(cx, "cx"), 0, number(fy, "fy"), number(cy, "cy"), 0, 0, 1]
+    )
 
 
 def _is_scalar_k(fields: Fields) -> bool:
@@ -122,6 +153,8 @@ def _distortion(fields: Fields) -> tuple[str, list[float]]:
     if family is None and "k4" in by_name and not {"p1", "p2", "k5", "k6"} & set(by_name):
         raise DatasetError("k1 to k4 without p1 and p2 may be plumb_bob or equidistant: name the distortion_model")
     family = family or BROWN
+    if family == FOV and not by_name:
+        raise DatasetError("a calibration of the FOV model lacks 'omega'")
     order = {EQUIDISTANT: _FISHEYE_NAMES, FOV: _OMEGA}.get(family, _BROWN_NAMES)
     strange = [name for name, value in by_name.items() if value and name not in order]
     if strange:

@@ -32,8 +32,10 @@ def read_ini(text: str, *, rectified: bool = False) -> list[FileCamera]:
     for name, values in sections.items():
         if name.lower() == _IMAGE or name.lower() in _BESIDE_SECTIONS:
             continue
-        renamed = {{"projection": "projection_matrix", "rectification": "rectification_matrix"}.get(key, key): value
-                   for key, value in values.items()}  # fmt: skip
+        renamed = {
+            {"projection": "projection_matrix", "rectification": "rectification_matrix"}.get(key, key): value
+            for key, value in values.items()
+        }
         out.append(read_fields(Fields({**image, **renamed}, f"section [{name}]"), name, rectified=rectified))
     if not out:
         raise DatasetError("has no section of a camera")

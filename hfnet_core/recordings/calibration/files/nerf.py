@@ -22,12 +22,34 @@ _OPTICS = frozenset(
     ("camera_model", "fl_x", "fl_y", "cx", "cy", "w", "h", "k1", "k2", "k3", "k4", "p1", "p2", "camera_angle_x")
 )
 _BESIDE = (
-    "frames", "aabb", "aabb_scale", "scale", "offset", "up", "from_na", "n_extra_learnable_dims", "applied_transform",
-    "applied_scale", "orientation_override", "auto_scale_poses_override", "ply_file_path", "camera_angle_y",
-    "camera_angle_x", "depth_unit_scale_factor", "integer_depth_scale", "sharpness", "white_transparent",
-    "black_transparent", "train_filenames", "val_filenames", "test_filenames", "enable_depth_loading",
-    "enable_ray_loading", "normal_mts_args", "global_move_scale",
-)  # fmt: skip
+    "frames",
+    "aabb",
+    "aabb_scale",
+    "scale",
+    "offset",
+    "up",
+    "from_na",
+    "n_extra_learnable_dims",
+    "applied_transform",
+    "applied_scale",
+    "orientation_override",
+    "auto_scale_poses_override",
+    "ply_file_path",
+    "camera_angle_y",
+    "camera_angle_x",
+    "depth_unit_scale_factor",
+    "integer_depth_scale",
+    "sharpness",
+    "white_transparent",
+    "black_transparent",
+    "train_filenames",
+    "val_filenames",
+    "test_filenames",
+    "enable_depth_loading",
+    "enable_ray_loading",
+    "normal_mts_args",
+    "global_move_scale",
+)
 
 
 def is_transforms(content: Mapping[Any, Any]) -> bool:

@@ -114,8 +114,9 @@ def _choose(
         of_size = [item for item in cameras if (item.camera.width, item.camera.height) == size]
         fitting = of_topic or of_size or fitting
     if len(fitting) != 1:
-        listed = ", ".join(f"{item.name} {item.camera.width}x{item.camera.height} {item.topic}".strip()
-                           for item in cameras)  # fmt: skip
+        listed = ", ".join(
+            f"{item.name} {item.camera.width}x{item.camera.height} {item.topic}".strip() for item in cameras
+        )
         what = f"has no camera {name!r}" if name else "holds several cameras"
         raise DatasetError(f"{path}: {what}; name one of them as {path.name}{_NAMED}{cameras[0].name}: {listed}")
     return fitting[0]

@@ -19,11 +19,42 @@ from hfnet_core.recordings.calibration.files.kalibr import pose_of
 __all__ = ["is_slam", "read_slam"]
 
 _DOTTED = re.compile(r"(Camera\d?)\.(.+)")
-_OTHER_PARTS = ("file", "orbextractor", "viewer", "system", "imu", "stereo", "tracking", "mapping", "loopclosing",
-                "depthmapfactor", "thdepth", "rgbd", "tbc", "tlr", "left", "right", "initializer")  # fmt: skip
+_OTHER_PARTS = (
+    "file",
+    "orbextractor",
+    "viewer",
+    "system",
+    "imu",
+    "stereo",
+    "tracking",
+    "mapping",
+    "loopclosing",
+    "depthmapfactor",
+    "thdepth",
+    "rgbd",
+    "tbc",
+    "tlr",
+    "left",
+    "right",
+    "initializer",
+)
 # What ORB-SLAM does with the images, and the stereo baseline.
-_BESIDE = ("bf", "rgb", "bfishe_eye", "bfisheye", "new_width", "new_height", "overlapping_begin", "overlapping_end",
-           "baseline", "depth_threshold", "focal_x_baseline", "img_depth", "dp", "undistort")  # fmt: skip
+_BESIDE = (
+    "bf",
+    "rgb",
+    "bfishe_eye",
+    "bfisheye",
+    "new_width",
+    "new_height",
+    "overlapping_begin",
+    "overlapping_end",
+    "baseline",
+    "depth_threshold",
+    "focal_x_baseline",
+    "img_depth",
+    "dp",
+    "undistort",
+)
 
 
 def is_slam(content: Mapping[Any, Any]) -> bool:

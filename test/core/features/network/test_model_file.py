@@ -142,7 +142,7 @@ def many_nodes(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (loop, "operator Loop with a graph inside"), (graph_inside, "with a graph inside"),
+        (loop, "an operator with a graph inside"), (graph_inside, "with a graph inside"),
         (elsewhere, "is not stored as plain bytes in this file"), (wild_shape, "of shape"),
         (negative_shape, "of shape"), (twice, "two tensors of the name"), (functions, "functions or training"),
         (sparse, "sparse tensors"), (other_domain, r"operator 'com\.microsoft\.Sub'"),

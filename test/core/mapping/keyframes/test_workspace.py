@@ -107,6 +107,25 @@ def test_the_folder_goes_away_and_belongs_to_one_build(tmp_path: Path) -> None:
         pass
 
 
+def test_a_planted_folder_or_lock_is_not_used(tmp_path: Path) -> None:
+    """Names known beforehand, in a folder where others may write: links there lead nowhere."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".a.hfmap.work").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(ConfigError, match="is a link or belongs to somebody else"),
+        open_workspace(tmp_path / "a.hfmap"),
+    ):
+        pass
+    assert (tmp_path / "elsewhere").is_dir()
+    (tmp_path / ".b.hfmap.work").mkdir()
+    (tmp_path / ".b.hfmap.work" / "lock").symlink_to(precious)
+    with pytest.raises(ConfigError, match="cannot be created"), open_workspace(tmp_path / "b.hfmap"):
+        pass
+    assert precious.read_text() == "mine"
+
+
 def command(bag: Path, output: Path) -> list[str]:
     return [sys.executable, "-m", "hfnet_core", "map", "build", str(bag), "-o", str(output)]
 

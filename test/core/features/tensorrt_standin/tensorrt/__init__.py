@@ -157,7 +157,7 @@ class OnnxParser:
             if node.op_type in _REFUSED:
                 return f"No importer registered for op: {node.op_type}"
             if node.op_type == "TopK" and not _is_small_and_known(proto, node.input[1]):
-                return f"{node.name}: K must be a constant of at most 3840"
+                return f"{node.name}: K must be a constant below 3840"
             if any(attribute.name == "auto_pad" for attribute in node.attribute):
                 return f"{node.name}: padding is not spelled out"
         if any(dim.dim_value <= 0 for dim in proto.graph.input[0].type.tensor_type.shape.dim):
@@ -170,7 +170,7 @@ class OnnxParser:
 
 
 def _is_small_and_known(proto: onnx.ModelProto, name: str) -> bool:
-    return any(c.name == name and int(numpy_helper.to_array(c)[0]) <= 3840 for c in proto.graph.initializer)
+    return any(c.name == name and int(numpy_helper.to_array(c)[0]) < 3840 for c in proto.graph.initializer)
 
 
 def _layers(proto: onnx.ModelProto) -> list[ILayer]:

@@ -184,6 +184,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "key in two spellings": (json.dumps({**PLAIN, "image_width": 640}), "has both 'width' and 'image_width'"),
     "distortion twice": (json.dumps({**PLAIN, "D": D, "k1": 0.1}), "distortion is there twice"),
     "k1 to k4": (json.dumps({**PLAIN, "k1": 0.1, "k2": 0, "k3": 0, "k4": 0.1}), "name the distortion_model"),
+    "FOV without its angle": (json.dumps({**PLAIN, "model": "fov", "fov": 0.9}), "lacks 'omega'"),
     "two models": (json.dumps({**PLAIN, "model": "fisheye", "distortion_model": "plumb_bob"}), "two kinds"),
     "tangential fisheye": (json.dumps({**PLAIN, "model": "fisheye", **NAMED}), "equidistant distortion has no p1, p2"),
     "distortion of none": (json.dumps({**PLAIN, "distortion_model": "none", "D": D}), "without a distortion model"),
