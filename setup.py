@@ -69,7 +69,9 @@ setup(
     maintainer=MAINTAINER,
     maintainer_email=EMAIL,
     packages=find_packages(include=["hfnet_core", "hfnet_core.*", "hfnet_ros", "hfnet_ros.*"]),
-    package_data={"hfnet_core": ["py.typed", "maintenance/viewer.html", "models/*.onnx", "models/*.md"]},
+    package_data={
+        "hfnet_core": ["py.typed", "maintenance/viewer.html", "models/*.onnx", "models/*.json", "models/*.md"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

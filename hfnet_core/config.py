@@ -176,9 +176,15 @@ class LocalizerConfig(_Checked):
     reprojection_error_px: float = setting(6.0, "largest reprojection error of an inlier at 640 px width, scaled with "
                                            "the image", unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
     ransac_iterations: int = setting(5000, "most RANSAC iterations", minimum=10, maximum=1000000)
-    min_inliers: int = setting(20, "fewest inliers of an accepted pose", minimum=6, maximum=10000)
-    min_inlier_ratio: float = setting(0.2, "lowest share of inliers of an accepted pose", minimum=0.0, maximum=1.0)
-    min_coverage: float = setting(0.12, "lowest share of 8x6 image cells with an inlier", minimum=0.0, maximum=1.0)
+    min_confidence: float = setting(
+        0.98, "lowest probability of being right of an accepted pose", minimum=0.5, maximum=0.999999
+    )
+    search_budget_ms: float = setting(
+        40.0, "no further look at the map after so much processor time", unit="ms", minimum=1.0, maximum=1e6
+    )
+    min_inliers: int = setting(12, "expert: fewest inliers of an accepted pose", minimum=6, maximum=10000)
+    min_inlier_ratio: float = setting(0.0, "expert: lowest share of inliers", minimum=0.0, maximum=1.0)
+    min_coverage: float = setting(0.0, "expert: lowest share of 8x6 image cells with one", minimum=0.0, maximum=1.0)
     ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
                                      minimum=0.1, maximum=1.0)  # fmt: skip
     tracking: bool = setting(True, "use the last pose as a prior for the next image")
@@ -198,6 +204,18 @@ class LocalizerConfig(_Checked):
                                         maximum=100.0)  # fmt: skip
     odom_sigma_deg_per_s: float = setting(0.1, "drift of its orientation with time", unit="deg/s", minimum=0.0,
                                           maximum=360.0)  # fmt: skip
+    max_speed_m_per_s: float = setting(
+        25.0, "without odometry: the fastest motion from one image to the next", unit="m/s", minimum=0.1, maximum=200.0
+    )
+    max_turn_deg_per_s: float = setting(
+        180.0, "without odometry: the fastest turn", unit="deg/s", minimum=1.0, maximum=3600.0
+    )
+    acceleration_m_per_s2: float = setting(
+        4.0, "without odometry: how quickly a known velocity changes", unit="m/s^2", minimum=0.0, maximum=200.0
+    )
+    acceleration_rad_per_s2: float = setting(
+        20.0, "without odometry: how quickly a known turn rate changes", unit="rad/s^2", minimum=0.0, maximum=1000.0
+    )
     guided_landmarks: int = setting(600, "most landmarks matched around a known pose", minimum=50, maximum=100000)
     global_check_every: int = setting(30, "tracked frames between two global checks; 0 for never", minimum=0)
 

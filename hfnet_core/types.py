@@ -214,8 +214,9 @@ class Localized:
     that took part. coverage: share of an 8x6 grid of image cells with one of these keypoints, 0..1.
     reprojection_px: root mean square over them, at 640 px width. timings_s: stage name -> seconds. views: [N] the view
     of each correspondence, counted from 0. unused_px: [M, 2] keypoints that were matched and disagree, unused_views:
-    [M] theirs. focal: of each view, None where it does not tell. Of a rig, map_from_camera is the rig's pose, and the
-    cells of all images count.
+    [M] theirs. focal: of each view, None where it does not tell. confidence: probability of being right, 0..1.
+    guided: keypoints explained when every place is looked at equally deeply, to compare look-alike places by.
+    Of a rig, map_from_camera is the rig's pose, and the cells of all images count.
     """
 
     map_from_camera: Pose
@@ -233,6 +234,8 @@ class Localized:
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     focal: tuple[FocalFit | None, ...] = ()
+    confidence: float = float("nan")
+    guided: int = 0
 
     @property
     def inlier_ratio(self) -> float:
@@ -244,6 +247,8 @@ class NotLocalized:
     """No pose, and why. There is deliberately no pose field.
 
     unused_px: [M, 2] keypoints that were matched, as far as it came to that; unused_views: [M] whose they are.
+    confidence: probability that the best pose found is right. places: where the images are AMBIGUOUS, each pose that
+    explains them. focal: what each view said of its focal length, as far as it came to that.
     """
 
     reason: Reason
@@ -254,6 +259,9 @@ class NotLocalized:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     unused_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     unused_views: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    confidence: float = float("nan")
+    places: tuple[Localized, ...] = ()
+    focal: tuple[FocalFit | None, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value

@@ -86,24 +86,25 @@ class Scene:
             global_descriptors=[features.global_descriptor for features, _ in views], poses=poses, points=self.points,
         )  # fmt: skip
 
-    def build_double_map(self, poses: list[Pose]) -> LandmarkMap:
-        """The same room twice, 100 m apart and not covisible."""
+    def build_double_map(self, poses: list[Pose], other: Scene | None = None) -> LandmarkMap:
+        """Two rooms of the same shape, the second one 100 m apart and not covisible: this one again, or another."""
         shift = np.array([100.0, 0.0, 0.0])
-        views = [self.view(pose, seed=1000 + index) for index, pose in enumerate(poses)]
+        rooms = (self, other or self)
+        views = [room.view(pose, seed=1000 + index) for room in rooms for index, pose in enumerate(poses)]
         rows = sorted(
-            (int(point) + room * len(self.points), index + room * len(poses), row)
-            for room in (0, 1)
+            (int(point) + (index // len(poses)) * len(self.points), index, row)
             for index, (_, points) in enumerate(views)
             for row, point in enumerate(points)
             if point >= 0
         )
         return assemble_map(
-            rows, views_px=[features.keypoints_px for features, _ in views] * 2,
-            views_descriptors=[features.descriptors for features, _ in views] * 2,
-            global_descriptors=[features.global_descriptor for features, _ in views] * 2,
+            rows,
+            views_px=[features.keypoints_px for features, _ in views],
+            views_descriptors=[features.descriptors for features, _ in views],
+            global_descriptors=[features.global_descriptor for features, _ in views],
             poses=[*poses, *(Pose(pose.rotation, pose.translation + shift) for pose in poses)],
             points=np.vstack([self.points, self.points + shift]),
-        )  # fmt: skip
+        )
 
 
 TRUTH = looking(0.5, -0.2, 30.0)

@@ -23,7 +23,7 @@ from hfnet_core.features.baselines import FeatureSource
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.matching import match_all
 from hfnet_core.localization.retrieval import Retriever
-from hfnet_core.localization.uncertainty import cell_share
+from hfnet_core.localization.uncertainty.covariance import cell_share
 from hfnet_core.maps.colmap_cameras import colmap_camera
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap

@@ -18,9 +18,8 @@ from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
-from hfnet_core.localization.focal import FocalCheck
+from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.maps.storage import MAP_SUFFIX
-from hfnet_core.types import Localized
 
 __all__ = ["eval_bag"]
 
@@ -59,7 +58,7 @@ def eval_bag(
     title = f"{bag.name} in {map_file.name}"
     focal = FocalCheck()
     for sample in samples:
-        if isinstance(sample.result, Localized):
+        if sample.result is not None:
             focal.add(sample.result)
     print_score(result, title, config)
     if focal.warning:

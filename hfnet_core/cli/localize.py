@@ -15,7 +15,7 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.offline import Answer, OfflineLocalizer, is_bag
 from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.geometry import Pose
-from hfnet_core.localization.focal import FocalCheck
+from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.recordings.tum import write_tum
 from hfnet_core.terminal import SafeConsole, styled
 from hfnet_core.types import Localized
@@ -73,11 +73,11 @@ def _report(answers: Iterable[Answer], one_camera: bool = True) -> list[tuple[An
     for answer in answers:
         asked += 1
         result = answer.result
+        focal.add(result)
         if not isinstance(result, Localized):
             console.print(styled(f"{answer.name}: ", ("not localized", "yellow"), f": {result}"))
             continue
         poses.append((answer, result.map_from_camera))
-        focal.add(result)
         x, y, z = result.map_from_camera.translation
         sigma_m = float(result.covariance.diagonal()[:3].max() ** 0.5)
         console.print(

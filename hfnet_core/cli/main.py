@@ -32,6 +32,7 @@ _COMMANDS: dict[str, tuple[str, ...] | None] = {
     "engine": None,
     "evaluate": ("eval_bag",),
     "train": ("train", "export"),
+    "calibrate": ("calibrate",),
 }
 
 

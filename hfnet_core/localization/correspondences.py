@@ -50,6 +50,12 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._started = time.perf_counter()
+        self._computing_s = time.thread_time()
+
+    @property
+    def computed_s(self) -> float:
+        """Processor time of this thread since the beginning: what others do on the machine does not count."""
+        return time.thread_time() - self._computing_s
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()

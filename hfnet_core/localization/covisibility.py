@@ -14,6 +14,9 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 __all__ = ["cluster", "grow", "landmarks_seen_by", "nearby_keyframes", "seen_most"]
 
 _ASKED = 8  # times the keyframes wanted: how many of the nearest are looked at first
+# Keyframes of another room are near only where a map has too few of this one: beyond so many times the cost of the
+# close ones and so many metres they see something else.
+_CLOSE, _FAR, _REACH = 4, 4.0, 2.0
 _DAMAGED = "the map points to landmarks that it does not have: it is damaged, `hfnet map check` tells where"
 
 
@@ -62,7 +65,8 @@ def nearby_keyframes(landmark_map: LandmarkMap, map_from_camera: Pose, count: in
         cost = distance_m + 2.0 * (1.0 - cosine)
         best = np.argsort(cost, kind="stable")[:count]
         if asked == landmark_map.keyframes or (len(best) and cost[best[-1]] < np.max(reached_m)):
-            return tuple(int(found[k]) for k in best if cosine[k] > 0.0)
+            within = _FAR * cost[best[min(_CLOSE, len(best)) - 1]] + _REACH if len(best) else 0.0
+            return tuple(int(found[k]) for k in best if cosine[k] > 0.0 and cost[k] <= within)
         asked = min(2 * asked, landmark_map.keyframes)
     return ()
 

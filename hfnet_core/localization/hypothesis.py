@@ -14,18 +14,23 @@ from hfnet_core.localization import pose
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
 from hfnet_core.types import Mode
 
-__all__ = ["Hypothesis", "Look", "hypothesis_of"]
+__all__ = ["Hypothesis", "Look", "Trial", "hypothesis_of"]
 
 SAME_PLACE_M, SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
+_HEARD = 0.2  # of a view's matches must agree with a pose for the view to count
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What a view has in common with a few keyframes."""
+    """What a view has in common with a few keyframes.
+
+    asked: landmarks that should be seen if an expected pose is right, 0 without one.
+    """
 
     view: int
     keyframes: tuple[int, ...]
     found: Correspondences
+    asked: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,9 @@ class Hypothesis:
     """A solved pose. found, agreeing: correspondences and which of them [N] the pose explains; they may have been
     guided by it.
 
-    evidence: correspondences that agree with it and were found without knowing it, of `matches` such ones.
+    evidence: correspondences that agree with it and were found without knowing it, of `matches` such ones. guided: how
+    many keypoints it explained in the guided pass, which looks equally deep at every place, of `asked` landmarks that
+    should be seen. near: it was found near an expected pose.
     """
 
     mode: Mode
@@ -43,6 +50,9 @@ class Hypothesis:
     keyframes: tuple[int, ...]
     evidence: Correspondences
     matches: int
+    guided: int = 0
+    asked: int = 0
+    near: bool = False
 
     @property
     def inliers(self) -> int:
@@ -50,7 +60,8 @@ class Hypothesis:
 
     @property
     def explained(self) -> int:
-        return int(self.agreeing.sum())
+        """Keypoints that the pose explains."""
+        return self.found.where(self.agreeing).count
 
     def elsewhere(self, other: Hypothesis) -> bool:
         """Whether the two are different answers."""
@@ -62,6 +73,19 @@ class Hypothesis:
         if solution is None:
             return self
         return replace(self, map_from_rig=solution.map_from_rig, agreeing=solution.inliers, found=found)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What came of a look: a hypothesis or none, of how many matches.
+
+    has_double: another place is as likely a one. rough: only says where to look closer.
+    """
+
+    hypothesis: Hypothesis | None
+    matches: int
+    has_double: bool = False
+    rough: bool = False
 
 
 def hypothesis_of(
@@ -88,7 +112,18 @@ def hypothesis_of(
     unguided = found.unguided
     evidence = found.where(solution.inliers & unguided)
     matches = found.where(unguided).count
-    return Hypothesis(mode, solution.map_from_rig, found, solution.inliers, tuple(keyframes), evidence, matches)
+    asked = sum(heard.asked for heard in (look, *others))
+    return Hypothesis(
+        mode,
+        solution.map_from_rig,
+        found,
+        solution.inliers,
+        tuple(keyframes),
+        evidence,
+        matches,
+        asked=asked,
+        near=asked > 0,
+    )
 
 
 def _heard(query: Query, map_from_rig: Pose, looks: Sequence[Look], config: LocalizerConfig) -> list[Look]:
@@ -96,6 +131,6 @@ def _heard(query: Query, map_from_rig: Pose, looks: Sequence[Look], config: Loca
     for look in looks:
         unguided = look.found.where(look.found.unguided)
         agree = int(pose.agreeing(unguided, query, map_from_rig, config).sum())
-        if agree >= max(config.min_inlier_ratio * len(unguided), 1):
+        if agree >= max(_HEARD * len(unguided), 1):
             out.append(look)
     return out

@@ -2,102 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array
-from hfnet_core.localization import focal, uncertainty
+from hfnet_core.localization.confidence import Evidence
 from hfnet_core.localization.correspondences import Query
 from hfnet_core.localization.hypothesis import Hypothesis
+from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.types import FocalFit, Localization, Localized, NotLocalized, Reason
+from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["judge", "overwhelming", "refused", "weakness"]
+__all__ = ["Candidate", "judge", "weakness"]
 
-_OVERWHELMING = 2.0  # times what acceptance needs
+_NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
+_PLAUSIBLE = 0.0  # log odds from which another place is a rival
 
 
-def judge(query: Query, hypothesis: Hypothesis, landmark_map: LandmarkMap, config: LocalizerConfig) -> Localization:
-    """The answer: the pose with its covariance, or why it is not believed."""
-    lacks = weakness(query, hypothesis, config)
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A refined hypothesis, what speaks for it, and the logarithm of the odds that it is right."""
+
+    hypothesis: Hypothesis
+    evidence: Evidence
+    log_odds: float
+    uncertainty: Uncertainty
+
+    @property
+    def confidence(self) -> float:
+        """Probability of being right, 0..1."""
+        return float(1.0 / (1.0 + np.exp(-np.clip(self.log_odds, -50.0, 50.0))))
+
+
+def judge(
+    query: Query, candidates: Sequence[Candidate], landmark_map: LandmarkMap, config: LocalizerConfig
+) -> Localization:
+    """The answer: the likeliest pose with its covariance, or why none is believed. There is at least one candidate.
+
+    Where another place explains the images about as well, both are told and none is believed.
+    """
+    best, *others = sorted(candidates, key=lambda candidate: -candidate.log_odds)
+    lacks = weakness(best, config)
     if lacks is not None:
-        return refused(query, Reason.WEAK_EVIDENCE, lacks, hypothesis)
+        return _refused(query, Reason.WEAK_EVIDENCE, lacks, best)
+    answer = _answer(query, best, landmark_map)
+    rivals = _rivals(best, others, config)
+    if not rivals or isinstance(answer, NotLocalized):
+        return answer
+    told = [_answer(query, rival, landmark_map) for rival in rivals]
+    explained = " and ".join(str(one.hypothesis.guided) for one in (best, *rivals))
+    places = (answer, *(one for one in told if isinstance(one, Localized)))
+    return _refused(query, Reason.AMBIGUOUS, f"{explained} keypoints explained", best, places)
+
+
+def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
+    """What is missing for acceptance, or None."""
+    evidence = candidate.evidence
+    ratio = evidence.inliers / max(evidence.matches, 1)
+    if candidate.confidence < config.min_confidence:
+        told = f"confidence {candidate.confidence:.4f}, need {config.min_confidence:g}: {evidence.inliers} inliers"
+        return told + ("" if evidence.focal < _NOTABLE_FOCAL else ", and another focal length would fit better")
+    if evidence.inliers < config.min_inliers:
+        return f"{evidence.inliers} inliers, need {config.min_inliers}"
+    if ratio < config.min_inlier_ratio:
+        return f"inlier ratio {ratio:.2f}, need {config.min_inlier_ratio:.2f}"
+    if evidence.coverage < config.min_coverage:
+        return f"inliers cover {evidence.coverage:.2f} of the image, need {config.min_coverage:.2f}"
+    return None
+
+
+def _rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> list[Candidate]:
+    """The best one at each other place that explains nearly as much, compared after the guided pass."""
+    found: list[Candidate] = []
+    enough = config.ambiguity_ratio * best.hypothesis.guided
+    for other in others:
+        as_good = other.hypothesis.guided >= enough and other.log_odds >= _PLAUSIBLE
+        if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
+            found.append(other)
+    return found
+
+
+def _answer(query: Query, candidate: Candidate, landmark_map: LandmarkMap) -> Localization:
+    hypothesis, evidence, known = candidate.hypothesis, candidate.evidence, candidate.uncertainty
+    if not np.isfinite(known.covariance).all():
+        return _refused(query, Reason.WEAK_EVIDENCE, "the inliers do not determine the pose", candidate)
     support = hypothesis.found.where(hypothesis.agreeing)
-    linear = uncertainty.linearised(support, query, hypothesis.map_from_rig)
-    covariance, rms_px = uncertainty.covariance_of(linear)
-    if not np.isfinite(covariance).all():
-        return refused(query, Reason.WEAK_EVIDENCE, "the inliers do not determine the pose", hypothesis)
-    fits, of_focal = _focal_lengths(query, linear)
-    query.clock.lap("covariance")
     unused = hypothesis.found.where(~hypothesis.agreeing)
     return Localized(
         map_from_camera=hypothesis.map_from_rig,
-        covariance=_with_frame(covariance + of_focal, landmark_map),
+        covariance=_with_frame(known.covariance, landmark_map),
         mode=hypothesis.mode,
-        inliers=hypothesis.inliers,
-        matches=hypothesis.matches,
+        inliers=evidence.inliers,
+        matches=evidence.matches,
         keypoints_px=query.image_px(support),
         landmarks=support.landmarks,
         keyframes=hypothesis.keyframes,
-        coverage=uncertainty.coverage(support, query),
-        reprojection_px=rms_px,
+        coverage=evidence.support,
+        reprojection_px=known.rms_px,
         timings_s=query.clock.seconds,
         views=support.views,
         unused_px=query.image_px(unused),
         unused_views=unused.views,
-        focal=fits,
+        focal=known.fits,
+        confidence=candidate.confidence,
+        guided=hypothesis.guided,
     )
 
 
-def weakness(query: Query, hypothesis: Hypothesis, config: LocalizerConfig, factor: float = 1.0) -> str | None:
-    """What is missing for acceptance (with a factor above 1: for overwhelming evidence), or None."""
-    inliers, ratio = hypothesis.inliers, hypothesis.inliers / max(hypothesis.matches, 1)
-    covered = uncertainty.coverage(hypothesis.evidence, query)
-    if inliers < factor * config.min_inliers:
-        return f"{inliers} inliers, need {config.min_inliers}"
-    if ratio < min(factor * config.min_inlier_ratio, 0.9):
-        return f"inlier ratio {ratio:.2f}, need {config.min_inlier_ratio:.2f}"
-    if covered < min(factor * config.min_coverage, 0.9):
-        return f"inliers cover {covered:.2f} of the image, need {config.min_coverage:.2f}"
-    return None
-
-
-def overwhelming(query: Query, hypothesis: Hypothesis, config: LocalizerConfig) -> bool:
-    """Whether it is not worth while to look for another."""
-    return weakness(query, hypothesis, config, _OVERWHELMING) is None
-
-
-def refused(query: Query, reason: Reason, detail: str, best: Hypothesis) -> NotLocalized:
+def _refused(
+    query: Query, reason: Reason, detail: str, best: Candidate, places: tuple[Localized, ...] = ()
+) -> NotLocalized:
     """No pose, and what came nearest to one."""
+    found = best.hypothesis.found
     return NotLocalized(
         reason,
         detail,
-        best.matches,
-        best.inliers,
-        best.keyframes,
+        best.evidence.matches,
+        best.evidence.inliers,
+        best.hypothesis.keyframes,
         query.clock.seconds,
-        unused_px=query.image_px(best.found),
-        unused_views=best.found.views,
+        unused_px=query.image_px(found),
+        unused_views=found.views,
+        confidence=best.confidence,
+        places=places,
+        focal=best.uncertainty.fits,
     )
 
 
-def _focal_lengths(query: Query, linear: uncertainty.Linearised) -> tuple[tuple[FocalFit | None, ...], Array]:
-    """What each view says of its focal length, and the covariance [6, 6] of what that leaves open.
-
-    A wrong focal length moves the pose without a trace in the residuals.
-    """
-    fits: list[FocalFit | None] = []
-    covariance = np.zeros((6, 6))
-    for view, camera in enumerate(query.cameras):
-        found = focal.focal_fit(linear, camera, view)
-        fits.append(None if found is None else found[0])
-        if found is not None:
-            moved = focal.off_by(found[0]) * found[1]
-            covariance = covariance + np.outer(moved, moved)
-    return tuple(fits), covariance
-
-
-def _with_frame(covariance: Array, landmark_map: LandmarkMap) -> Array:
+def _with_frame(spread: Array, landmark_map: LandmarkMap) -> Array:
     """Covariance of a pose among the landmarks plus what these cannot show: errors of the map's frame."""
     floor = np.repeat([landmark_map.pose_sigma_m**2, landmark_map.pose_sigma_rad**2], 3)
-    return covariance + np.diag(floor)
+    return spread + np.diag(floor)

@@ -1,4 +1,5 @@
-"""Hierarchical localization: retrieval, covisibility, matching, pose, refinement, judgement.
+"""Hierarchical localization: retrieval, covisibility, matching, pose, refinement, verification,
+judgement.
 
 Source: Sarlin et al., CVPR 2019, section 3 and its supplementary material; refinement by a second, guided matching pass
 and the judgement of a pose are ours.
@@ -6,19 +7,26 @@ and the judgement of a pose are ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
+from hfnet_core.localization import judgement
+from hfnet_core.localization.confidence import evidence_of, log_odds
 from hfnet_core.localization.correspondences import Query, View
-from hfnet_core.localization.judgement import judge
+from hfnet_core.localization.hypothesis import Hypothesis, Trial
+from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.nearby import NearSearch
 from hfnet_core.localization.search import MapSearch
+from hfnet_core.localization.uncertainty.focal import uncertainty_of
+from hfnet_core.localization.verification import verify
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, NotLocalized, Reason
 
 __all__ = ["Localizer", "View"]
+
+_LEAST_INLIERS = 6  # of a hypothesis that is worth a closer look
 
 
 class Localizer:
@@ -33,23 +41,74 @@ class Localizer:
         self._search = MapSearch(landmark_map, self.config)
         self._near = NearSearch(landmark_map, self.config)
 
-    def localize(self, views: Sequence[View], prior: Pose | None = None) -> Localization:
+    def localize(self, views: Sequence[View], prior: Pose | None = None, trust: float = 0.0) -> Localization:
         """The pose of the rig (of one camera: the camera's), or the reason why there is none.
 
         views: what each camera shows; one without an image is left out, one that sees nothing of the map costs time
         and nothing else. prior: expected map_from_rig; with it only landmarks near their expected place are matched
-        and no other place is considered. Without it the whole map is searched. Raises ConfigError if something is not
+        and no other place is considered. Without it the whole map is searched. trust: natural logarithm of the odds by
+        which knowing the prior speaks for a pose near it, 0 for a mere guess. Raises ConfigError if something is not
         finite, MapError if the descriptors are of another model.
         """
         query = Query.of(views, self.map)
         refusal = self._refuse(query, prior)
         if refusal is not None:
             return refusal
-        found = self._search(query) if prior is None else self._near(query, prior)
-        if isinstance(found, NotLocalized):
-            return found
-        refined = self._near.refine(query, found)
-        return judge(query, refined, self.map, self.config)
+        trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
+        candidates, matches = self._examine(query, trials, trust)
+        if not candidates:
+            return self._nothing(query, matches, prior)
+        best = max(candidates, key=lambda candidate: candidate.log_odds)
+        if prior is None and judgement.weakness(best, self.config) is None:
+            candidates += self._examine(query, self._search.elsewhere(query, best.hypothesis))[0]
+        return judgement.judge(query, candidates, self.map, self.config)
+
+    def candidates(self, views: Sequence[View], prior: Pose | None = None) -> list[Candidate]:
+        """Everything that localize() would consider if nothing convinced it; for calibrating the judgement."""
+        query = Query.of(views, self.map)
+        if self._refuse(query, prior) is not None:
+            return []
+        trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
+        found = (self._hypothesis(query, trial) for trial in trials)
+        return [self._candidate(query, one) for one in found if one is not None]
+
+    def _examine(self, query: Query, trials: Iterable[Trial], trust: float = 0.0) -> tuple[list[Candidate], int]:
+        """Refine and verify what is found, until something is beyond doubt or time is up; and the most matches seen."""
+        candidates: list[Candidate] = []
+        matches = 0
+        for number, trial in enumerate(trials):
+            matches = max(matches, trial.matches)
+            hypothesis = self._hypothesis(query, trial)
+            if hypothesis is not None:
+                candidates.append(self._candidate(query, hypothesis, trust))
+                if not trial.has_double and judgement.weakness(candidates[-1], self.config) is None:
+                    break
+            every_view_looked = number + 1 >= len(query.views)
+            if every_view_looked and query.clock.computed_s > 1e-3 * self.config.search_budget_ms:
+                break
+        return candidates, matches
+
+    def _hypothesis(self, query: Query, trial: Trial) -> Hypothesis | None:
+        """What a trial found, if that is worth a closer look; of a rough one what is found around it."""
+        found = trial.hypothesis
+        if found is not None and trial.rough:
+            found = self._near.trial(query, found.map_from_rig, found.mode).hypothesis
+        return found if found is not None and found.inliers >= _LEAST_INLIERS else None
+
+    def _candidate(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> Candidate:
+        refined = self._near.refine(query, hypothesis)
+        witness = verify(query, refined, self.map, self.config.cluster_size)
+        query.clock.lap("verification")
+        support = refined.found.where(refined.agreeing)
+        known = uncertainty_of(support, query, refined.map_from_rig)
+        query.clock.lap("covariance")
+        evidence = evidence_of(query, refined, witness, known.fits, known.rms_px)
+        return Candidate(refined, evidence, log_odds(evidence, self.map.model_hash) + trust, known)
+
+    def _nothing(self, query: Query, matches: int, prior: Pose | None) -> NotLocalized:
+        reason = Reason.TOO_FEW_MATCHES if matches < self.config.min_inliers else Reason.NO_CONSENSUS
+        where = "" if prior is None else " near the prior"
+        return NotLocalized(reason, f"{matches} matches{where}", matches, timings_s=query.clock.seconds)
 
     def _refuse(self, query: Query, prior: Pose | None) -> NotLocalized | None:
         if prior is not None and not prior.is_finite():

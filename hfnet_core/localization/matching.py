@@ -5,7 +5,7 @@ Descriptors are unit vectors: squared distance = 2 - 2 * cosine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Matches:
     """One-to-one correspondences.
 
     keypoints, landmarks: [N] indices. similarity: [N] cosine. unguided: [N], whether the pair would have been found
-    without a pose, because nothing else in the image resembles the landmark more.
+    without a pose, because nothing else in the image resembles the landmark as much.
     """
 
     keypoints: NDArray[np.int64]
@@ -36,6 +36,10 @@ class Matches:
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    def naming(self, owners: Int32) -> Matches:
+        """The same where rows were matched: owners [R] are the landmarks of the rows."""
+        return replace(self, landmarks=owners[self.landmarks])
 
 
 def match_all(
@@ -104,7 +108,8 @@ def match_guided(
     mean = everywhere.mean(axis=1)
     variance = np.einsum("ij,ij->i", everywhere, everywhere) / len(descriptors) - mean**2
     distinct = first[kept] >= mean + _DISTINCT * np.sqrt(np.maximum(variance, 0.0))
-    unguided = everywhere.max(axis=1) <= first[kept] + _ROUNDING
+    everywhere[np.arange(len(kept)), chosen] = -2.0
+    unguided = _passes(first[kept], np.maximum(everywhere.max(axis=1), -1.0), _CLAIM_RATIO)
     kept, chosen, unguided = kept[distinct], chosen[distinct], unguided[distinct]
     _, unique = np.unique(chosen, return_index=True)
     return Matches(chosen[unique].astype(np.int64), landmarks[kept[unique]], first[kept[unique]], unguided[unique])

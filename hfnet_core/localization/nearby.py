@@ -11,11 +11,11 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose
 from hfnet_core.localization import covisibility, matching, pose
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
-from hfnet_core.localization.hypothesis import Hypothesis, Look, hypothesis_of
+from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
-from hfnet_core.types import Mode, NotLocalized, Reason
+from hfnet_core.types import Mode
 
 __all__ = ["NearSearch"]
 
@@ -30,26 +30,26 @@ class NearSearch:
         self._map, self._config = landmark_map, config
         self._descriptors = landmark_map.landmark_descriptors
 
-    def __call__(self, query: Query, map_from_rig: Pose) -> Hypothesis | NotLocalized:
-        """A pose near the expected one.
+    def trial(self, query: Query, map_from_rig: Pose, mode: Mode = Mode.TRACKING) -> Trial:
+        """A pose near the expected one that lies well within the search windows.
 
-        Where it explains the image only at the edge of the search windows, these may have cut off what contradicts it:
-        then once more around the pose found, until both agree.
+        Where it explains the image only at their edge, they may have cut off what contradicts it: then once more
+        around the pose found.
         """
-        expected, count, radius_px = map_from_rig, 0, self._config.tracking_radius_px
+        expected, radius_px = map_from_rig, self._config.tracking_radius_px
+        matches = 0
         for _ in range(_ROUNDS):
             looks = self._looks(query, expected, radius_px)
-            count = sum(len(look.found) for look in looks)
+            matches = sum(len(look.found) for look in looks)
             query.clock.lap("matching")
-            found = [hypothesis_of(query, look, looks, Mode.TRACKING, self._config) for look in looks]
+            found = [hypothesis_of(query, look, looks, mode, self._config) for look in looks]
             best = max((one for one in found if one is not None), key=lambda one: one.inliers, default=None)
             if best is None:
                 break
             if _moved_px(query, best, expected) <= _WELL_WITHIN * radius_px:
-                return best
+                return Trial(best, matches)
             expected = best.map_from_rig
-        reason = Reason.TOO_FEW_MATCHES if count < self._config.min_inliers else Reason.NO_CONSENSUS
-        return NotLocalized(reason, f"{count} matches near the prior", count, timings_s=query.clock.seconds)
+        return Trial(None, matches)
 
     def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.
@@ -57,16 +57,19 @@ class NearSearch:
         A pose found near a prior was matched that way already, and is only polished. Evidence must hold both ways: the
         first pass asked for the landmarks that keypoints resemble most, this one for the keypoints that landmarks do.
         """
-        if first.mode is Mode.TRACKING:
-            return self._polish(query, first, first.found)
+        if first.near:
+            polished = self._polish(query, first, first.found)
+            return replace(polished, guided=polished.explained)
         looks = self._looks(query, first.map_from_rig, _GUIDED_RADIUS_PX, first.keyframes)
         refined = self._polish(query, first, joined([look.found for look in looks]))
         if refined.explained < first.explained:
-            return self._polish(query, first, first.found)
+            asked = sum(look.asked for look in looks)
+            return replace(self._polish(query, first, first.found), guided=refined.explained, asked=asked)
         mutual = refined.found.where(refined.agreeing & refined.found.unguided)
         evidence = mutual if len(mutual) < first.inliers else first.evidence
         keyframes = tuple(dict.fromkeys(keyframe for look in looks for keyframe in look.keyframes))
-        return replace(refined, keyframes=keyframes, evidence=evidence)
+        asked = sum(look.asked for look in looks)
+        return replace(refined, keyframes=keyframes, evidence=evidence, guided=refined.explained, asked=asked)
 
     def _polish(self, query: Query, first: Hypothesis, found: Correspondences) -> Hypothesis:
         """The hypothesis at the minimum of the reprojection errors, or as it was where there is none."""
@@ -81,13 +84,12 @@ class NearSearch:
             map_from_camera = map_from_rig @ view.rig_from_camera
             near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
             keyframes = tuple(dict.fromkeys(known + near))
-            found = self._match(query, number, map_from_camera, keyframes, radius_px)
-            out.append(Look(number, keyframes, found))
+            out.append(Look(number, keyframes, *self._match(query, number, map_from_camera, keyframes, radius_px)))
         return out
 
     def _match(
         self, query: Query, view: int, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float
-    ) -> Correspondences:
+    ) -> tuple[Correspondences, int]:
         landmarks = covisibility.landmarks_seen_by(self._map, keyframes)
         projections, visible = project(self._map.landmarks_xyz[landmarks], map_from_camera, query.cameras[view])
         often = covisibility.seen_most(self._map, landmarks[visible], self._config.guided_landmarks)
@@ -96,7 +98,7 @@ class NearSearch:
         matches = matching.match_guided(
             keypoints, descriptors, projections, unit(self._descriptors[landmarks]), landmarks, radius_px, _GUIDED_RATIO
         )
-        return query.located(view, matches, self._map)
+        return query.located(view, matches, self._map), len(landmarks)
 
 
 def _moved_px(query: Query, hypothesis: Hypothesis, expected: Pose) -> float:

@@ -1,24 +1,28 @@
-"""Searching the whole map: places that look like the query, one look after another, until the evidence suffices."""
+"""Searching the whole map: places that look like the query, one look after another, for as long as somebody asks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.localization import covisibility, judgement, matching
-from hfnet_core.localization.correspondences import Correspondences, Query
-from hfnet_core.localization.hypothesis import Hypothesis, Look, hypothesis_of
+from hfnet_core.localization import covisibility, matching
+from hfnet_core.localization.correspondences import Correspondences, Query, joined
+from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of
 from hfnet_core.localization.retrieval import Retriever
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.types import Mode, NotLocalized, Reason
+from hfnet_core.types import Int32, Mode
 
 __all__ = ["MapSearch"]
 
 _FIRST_LOOK, _FIRST_LANDMARKS = 4, 600  # keyframes of a place, and landmarks of them, looked at before all of it
+_PLAIN_KEYFRAMES = 6  # matched one by one in the second look
+_RANKED = 64  # most similar keyframes among which another place is looked for
+_AS_SIMILAR = 0.9  # times the similarity of the place found, that another must have to be looked at
 
 
 @dataclass(frozen=True)
@@ -37,24 +41,52 @@ class MapSearch:
         self._retriever = Retriever(landmark_map.place_descriptors)
         self._descriptors = landmark_map.landmark_descriptors
 
-    def __call__(self, query: Query) -> Hypothesis | NotLocalized:
-        """The place of the map with the most evidence, if no other place has nearly as much.
+    def trials(self, query: Query) -> Iterator[Trial]:
+        """One look after another: all views at their likeliest place at once, then at the next ones.
 
-        All views look at their likeliest place at once, then at the next ones.
+        At last a second look in another way: each retrieved keyframe by itself, every keypoint with its most similar
+        observation (after hloc, Sarlin et al.), which finds what the ratio test between landmarks threw away.
         """
         places = {view: self._places(query, view) for view in range(len(query.views)) if len(query.keypoints[view])}
         looks: list[Look] = []
-        hypotheses: list[Hypothesis] = []
         while round_ := self._look(query, places):
             looks += [look for look, _ in round_]
-            found = [hypothesis_of(query, look, looks, Mode.GLOBAL, self._config) for look, _ in round_]
-            hypotheses += [hypothesis for hypothesis in found if hypothesis is not None]
             has_double = any(double for _, double in round_)
-            if not has_double and any(judgement.overwhelming(query, one, self._config) for one in found if one):
-                break
-        if not hypotheses:
-            return self._nothing(query, looks)
-        return self._best(query, hypotheses)
+            yield from (self._trial(query, look, looks, has_double) for look, _ in round_)
+        plain = [self._plain(query, view) for view in places]
+        yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
+
+    def elsewhere(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
+        """What the place that resembles the views most among all others says: perhaps it is a double of the one found.
+
+        A map with two rooms of one plan may fill all retrieved images with views of one.
+        """
+        here = self._around(found.keyframes)
+        for view in range(len(query.views)):
+            place = self._alike(query, view, here)
+            if place:
+                look = Look(view, place, self._match(query, view, place))
+                query.clock.lap("matching")
+                yield self._trial(query, look, [look], has_double=False)
+
+    def _trial(self, query: Query, look: Look, looks: Sequence[Look], has_double: bool) -> Trial:
+        return Trial(hypothesis_of(query, look, looks, Mode.GLOBAL, self._config), len(look.found), has_double)
+
+    def _around(self, keyframes: Sequence[int] | NDArray[np.integer]) -> Int32:
+        """Keyframes and all that share landmarks with them."""
+        near = [np.asarray(keyframes, np.int32), *(self._map.covisible_with(keyframe)[0] for keyframe in keyframes)]
+        return np.concatenate(near).astype(np.int32)
+
+    def _alike(self, query: Query, view: int, here: Int32) -> tuple[int, ...]:
+        """The few most similar keyframes of the most similar other place, none where it is not similar enough."""
+        found, similarity = self._retriever.query(query.views[view].features.global_descriptor, _RANKED)
+        ours = np.isin(found, here)
+        query.clock.lap("retrieval")
+        if not ours.any() or ours.all() or similarity[~ours][0] < _AS_SIMILAR * similarity[ours][0]:
+            return ()
+        others = found[~ours]
+        own = np.isin(others, self._around(others[:1]))
+        return tuple(int(keyframe) for keyframe in others[own][:_FIRST_LOOK])
 
     def _look(self, query: Query, places: dict[int, Iterator[_Place]]) -> list[tuple[Look, bool]]:
         """Match every view in its next place; those that have no other give nothing."""
@@ -91,15 +123,17 @@ class MapSearch:
         matches = matching.match_all(own, descriptors, landmarks, self._config.ratio, mutual=False)
         return query.located(view, matches, self._map)
 
-    def _nothing(self, query: Query, looks: Sequence[Look]) -> NotLocalized:
-        most = max((len(look.found) for look in looks), default=0)
-        reason = Reason.NO_CONSENSUS if most >= self._config.min_inliers else Reason.TOO_FEW_MATCHES
-        return NotLocalized(reason, f"{most} matches", most, timings_s=query.clock.seconds)
+    def _plain(self, query: Query, view: int) -> Look:
+        """Every keypoint with the most similar observation of each of the retrieved keyframes."""
+        features = query.views[view].features
+        keyframes = self._retriever.query(features.global_descriptor, _PLAIN_KEYFRAMES)[0]
+        found = joined([self._match_keyframe(query, view, int(keyframe)) for keyframe in keyframes])
+        query.clock.lap("matching")
+        return Look(view, tuple(int(keyframe) for keyframe in keyframes), found)
 
-    def _best(self, query: Query, hypotheses: Sequence[Hypothesis]) -> Hypothesis | NotLocalized:
-        best, *others = sorted(hypotheses, key=lambda hypothesis: -hypothesis.inliers)
-        enough = self._config.ambiguity_ratio * best.inliers
-        rival = next((other for other in others if other.elsewhere(best) and other.inliers >= enough), None)
-        if rival is not None and judgement.weakness(query, best, self._config) is None:
-            return judgement.refused(query, Reason.AMBIGUOUS, f"{best.inliers} and {rival.inliers} inliers", best)
-        return best
+    def _match_keyframe(self, query: Query, view: int, keyframe: int) -> Correspondences:
+        rows, landmarks = self._map.observations_of(keyframe), self._map.landmarks_of(keyframe)
+        descriptors, everyone = unit(self._map.observation_descriptors[rows]), np.arange(len(rows), dtype=np.int32)
+        own = query.views[view].features.descriptors
+        matches = matching.match_all(own, descriptors, everyone, ratio=np.inf)
+        return query.located(view, matches.naming(landmarks), self._map)

@@ -189,6 +189,7 @@ class Health:
             "inliers": str(result.inliers),
             "matches": str(result.matches),
             "inlier ratio": f"{ratio:.3f}",
+            "confidence": f"{result.confidence:.4f}",
         }
         if not isinstance(result, Localized):
             return {"localized": "false", "reason": str(result), "reason code": result.reason.name, **values}

@@ -17,13 +17,13 @@ from hfnet_core.features.backends.tuning_process import BackgroundTuning
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
-from hfnet_core.localization.focal import FocalCheck
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration.plausibility import check_against_map
-from hfnet_core.types import Camera, Features, Localization, Localized, NotLocalized, Reason
+from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
 from hfnet_ros.parameters import Configs
@@ -150,9 +150,8 @@ class Pipeline:
             return Outcome(why, features, failures, self._tracker.consistency)
         views = [View(found, frame.camera, frame.rig_from_camera) for frame, found in seen]
         result = self._tracker.process(views, frames.stamp_ns * 1e-9, odom_from_rig)
-        if isinstance(result, Localized):
-            for view, (frame, _) in enumerate(seen):
-                self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
+        for view, (frame, _) in enumerate(seen):
+            self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
         return Outcome(result, features, failures, self._tracker.consistency)
 
     def _refusal(self, frame: CameraFrame) -> NotLocalized | None:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.geometry import Array, Pose, pose_error, rotation_of
+from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization.localizer import Localizer, View
 from hfnet_core.localization.tracking.consistency import (
     UNKNOWN_PRIOR,
@@ -18,8 +17,10 @@ from hfnet_core.localization.tracking.consistency import (
     Consistency,
     Odometer,
     Sighting,
+    Velocity,
     distance2,
 )
+from hfnet_core.localization.tracking.rivals import Rivals
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
 __all__ = ["Tracker"]
@@ -28,6 +29,7 @@ _HISTORY = 30  # accepted images over which the usual number of inliers is kept
 _SURPRISE = 0.4  # fewer than this share of the usual inliers asks for a global search
 _ELSEWHERE_M, _ELSEWHERE_DEG = 0.5, 20.0  # further apart than this two poses of one image are different answers
 _OUT_OF_ORDER_S = 0.1  # images of several cameras may come in another order than they were taken
+_TRUST = 3.0  # log odds of being near where the last images and the motion since say: one in twenty times it is not
 _CLEAR_WIN = 1.5  # a global pose elsewhere needs this many times the inliers of the tracked one
 
 
@@ -37,7 +39,8 @@ class Tracker:
     The last pose, moved on by odometry (or by constant velocity), is the prior of the next image. Whenever it does not
     hold, and every `global_check_every` images, the whole map is searched with the same features. A pose beyond the
     gate around its prediction (see consistency.py) is held back until `gate_images` images agree on it: a wrong one
-    rarely comes twice, a robot that was carried away keeps seeing where it is. Not thread-safe: one tracker per camera.
+    rarely comes twice, a robot that was carried away keeps seeing where it is. Of look-alike places all are followed
+    until one remains (see rivals.py). Not thread-safe: one tracker per camera.
     """
 
     def __init__(self, localizer: Localizer) -> None:
@@ -47,11 +50,11 @@ class Tracker:
     def reset(self) -> None:
         """Forget everything about the past: the next image is searched for in the whole map."""
         self._last: Sighting | None = None
-        self._before: Sighting | None = None
         self._pending: Sighting | None = None
         self._usual: deque[int] = deque(maxlen=_HISTORY)
         self._since_check = 0
         self._odometer = Odometer()
+        self._rivals = Rivals()
         self.consistency = Consistency()
 
     def set_prior(self, map_from_camera: Pose, stamp_s: float, covariance: Array = UNKNOWN_PRIOR) -> None:
@@ -74,7 +77,8 @@ class Tracker:
         predicted = self._predict(stamp_s, odom_from_rig)
         result: Localization | None = None
         if predicted is not None and self.localizer.config.tracking:
-            result = self.localizer.localize(views, predicted)
+            trust = _TRUST if self._usual else 0.0  # a pose that somebody gave is a hint
+            result = self.localizer.localize(views, predicted, trust)
             if self._wants_global(result):
                 found = self.localizer.localize(views)
                 self._since_check = 0
@@ -82,12 +86,18 @@ class Tracker:
         else:
             result = self.localizer.localize(views)
             self._since_check = 0
+        if isinstance(result, NotLocalized) and result.places:
+            places = [(self._sighting(place, stamp_s, odom_from_rig), place) for place in result.places]
+            result = self._rivals.follow(places, self.localizer.config) or result
         if isinstance(result, NotLocalized):
             self.miss()
             return result
-        seen = Sighting(stamp_s, result.map_from_camera, result.covariance, odom_from_rig, self._odometer.way_m,
-                        self._odometer.turned_rad)  # fmt: skip
-        return self._accept(result, predicted, seen)
+        self._rivals.clear()
+        return self._accept(result, predicted, self._sighting(result, stamp_s, odom_from_rig))
+
+    def _sighting(self, found: Localized, stamp_s: float, odom_from_rig: Pose | None) -> Sighting:
+        way_m, turned_rad = self._odometer.way_m, self._odometer.turned_rad
+        return Sighting(stamp_s, found.map_from_camera, found.covariance, odom_from_rig, way_m, turned_rad)
 
     def miss(self) -> None:
         """Note that an image gave no pose; `process` does so by itself, this is for images that have no features."""
@@ -104,10 +114,7 @@ class Tracker:
         gap_s = stamp_s - last.stamp_s
         if not -_OUT_OF_ORDER_S <= gap_s <= self.localizer.config.tracking_max_gap_s:
             return None
-        before = self._before
-        if before is None or not 0.0 < last.stamp_s - before.stamp_s <= self.localizer.config.tracking_max_gap_s:
-            return last.map_from_camera
-        return _extrapolate(before, last, gap_s)
+        return last.expected(stamp_s, None)
 
     def _wants_global(self, tracked: Localization) -> bool:
         config = self.localizer.config
@@ -129,19 +136,24 @@ class Tracker:
                     self.consistency = Consistency(Belief.DOUBTING, distance, agreeing)
                     return _doubted(result, pose_error(predicted, seen.map_from_camera), distance, config)
         self.consistency = Consistency(Belief.TRACKING, distance)
-        moved_freely = bool(self._usual) and self._pending is None and not agreeing
-        self._before = last if moved_freely else None  # neither a jump nor a pose somebody gave tells a velocity
+        before = self._pending if agreeing > 1 else last  # after a jump only the images that agreed tell a velocity
+        known = bool(self._usual) and before is not None  # a pose that somebody gave tells none
         self._pending = None
-        self._last = seen
+        self._last = replace(seen, velocity=self._velocity(before, seen)) if known else seen
         self._usual.append(result.inliers)
         return result
+
+    def _velocity(self, before: Sighting | None, seen: Sighting) -> Velocity | None:
+        if before is None or seen.stamp_s - before.stamp_s > self.localizer.config.tracking_max_gap_s:
+            return None
+        return Velocity.between(before, seen)
 
     def _agrees(self, seen: Sighting) -> bool:
         """Whether the pose held back and this one fit together, given the motion in between."""
         held, config = self._pending, self.localizer.config
         if held is None:
             return False
-        expected = held.moved_to(seen.odom_from_rig) or held.map_from_camera
+        expected = held.expected(seen.stamp_s, seen.odom_from_rig)
         return distance2(held, expected, seen, config) <= config.gate_chi2
 
 
@@ -175,14 +187,6 @@ def _better(tracked: Localization, found: Localization) -> Localization:
         chosen = found
     other = found if chosen is tracked else tracked
     return _with_timings(chosen, dict(other.timings_s))
-
-
-def _extrapolate(before: Sighting, last: Sighting, gap_s: float) -> Pose:
-    """Constant velocity in the camera's frame."""
-    before_from_last = before.map_from_camera.inverse() @ last.map_from_camera
-    share = gap_s / (last.stamp_s - before.stamp_s)
-    rotation = Rotation.from_rotvec(rotation_of(before_from_last.rotation).as_rotvec() * share)
-    return last.map_from_camera @ Pose(rotation.as_matrix(), before_from_last.translation * share)
 
 
 def _with_timings(result: Localization, extra_s: Mapping[str, float]) -> Localization:

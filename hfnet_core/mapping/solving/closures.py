@@ -13,7 +13,7 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization import pose as camera_pose
 from hfnet_core.localization.correspondences import between
-from hfnet_core.localization.uncertainty import covariance_of, linearised
+from hfnet_core.localization.uncertainty.covariance import covariance_of, linearised
 from hfnet_core.mapping.solving.odometry import Link, Odometry
 from hfnet_core.mapping.solving.pose_graph import optimise
 from hfnet_core.types import Camera

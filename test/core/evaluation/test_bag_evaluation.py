@@ -137,7 +137,7 @@ def test_command_prints_a_table_and_writes_numbers(world, tmp_path, capsys):
 
 def test_command_says_in_every_output_that_the_focal_length_is_wrong(world, tmp_path, capsys, monkeypatch):
     from hfnet_core.cli.main import app
-    from hfnet_core.localization.focal import FocalCheck
+    from hfnet_core.localization.uncertainty.focal import FocalCheck
 
     said = "a focal length about 5 % longer"  # what makes it say so: test_focal
     monkeypatch.setattr(FocalCheck, "warning", said)

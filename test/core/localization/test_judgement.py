@@ -62,7 +62,7 @@ def test_the_same_part_repeated_over_the_image_is_refused(room: tuple[Scene, Loc
     assert isinstance(room[1].localize([View(tiled, CAMERA)]), NotLocalized)
 
 
-@pytest.mark.parametrize("hidden", [0.5, 0.9, 0.98])
+@pytest.mark.parametrize("hidden", [0.3, 0.6, 0.98])
 def test_what_stands_in_front_does_not_mislead(room: tuple[Scene, Localizer], hidden: float) -> None:
     features = room[0].view(TRUTH, outliers=0.0)[0]
     other = Scene.make(seed=99).view(TRUTH, seed=1)[0]
@@ -70,7 +70,7 @@ def test_what_stands_in_front_does_not_mislead(room: tuple[Scene, Localizer], hi
     descriptors = np.where(covered[:, None], other.descriptors[: len(features)], features.descriptors)
     result = room[1].localize([View(dataclasses.replace(features, descriptors=descriptors), CAMERA)])
     assert not wrong(result)
-    assert isinstance(result, Localized) == (hidden < 0.95)
+    assert isinstance(result, Localized) == (hidden < 0.9)
 
 
 def test_a_wall_that_repeats_is_localized_rightly_or_not_at_all() -> None:

@@ -11,7 +11,7 @@ import pytest
 import wall
 from scene import CAMERA, GLOBAL_DIM, LOCAL_DIM, Scene, looking, walk
 
-from hfnet_core.config import ExtractorConfig
+from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import ConfigError, DatasetError, HFNetError, MapError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import MAX_PIXELS, Extractor
@@ -164,7 +164,7 @@ def test_a_prior_that_is_no_pose_is_named_and_odometry_that_is_none_ignored(room
         assert isinstance(tracker.process([View(features, CAMERA)], stamp_s, NAN_POSE), Localized)
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, 19])
+@pytest.mark.parametrize("count", [0, 1, 3, LocalizerConfig().min_inliers - 1])
 def test_few_keypoints_give_no_pose(room: tuple[Scene, Localizer], count: int) -> None:
     features = room[0].view(QUERY, outliers=0.0)[0]
     few = dataclasses.replace(features, keypoints_px=features.keypoints_px[:count], scores=features.scores[:count],

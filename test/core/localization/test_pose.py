@@ -10,7 +10,8 @@ from hfnet_core import projection
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import pose_error
-from hfnet_core.localization import pose, uncertainty
+from hfnet_core.localization import pose
+from hfnet_core.localization.uncertainty import covariance as uncertainty
 from hfnet_core.types import Camera
 
 

@@ -95,7 +95,7 @@ def test_cameras_that_are_too_weak_alone_suffice_together(scene: Scene, room: La
     result = Localizer(room, LocalizerConfig(min_inliers=20)).localize(images)
     assert_at(result, HERE, 0.05, 0.5)
     assert 20 <= result.inliers <= 36
-    alone = Localizer(room).localize([images[0]])
+    alone = Localizer(room, LocalizerConfig(min_inliers=20)).localize([images[0]])
     assert isinstance(alone, NotLocalized)
     assert alone.reason is Reason.TOO_FEW_KEYPOINTS
 

@@ -38,7 +38,7 @@ class Traveller:
     def __init__(self) -> None:
         self.way_m = 0.0
 
-    def localize(self, views: Sequence[View], prior: Pose | None = None) -> Localized:
+    def localize(self, views: Sequence[View], prior: Pose | None = None, trust: float = 0.0) -> Localized:
         self.way_m += 1.0
         none = np.zeros(0, np.int32)
         return Localized(looking(self.way_m, 0, 0), np.eye(6), Mode.GLOBAL, 50, 60, np.zeros((0, 2), np.float32), none,

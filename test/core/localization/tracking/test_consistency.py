@@ -82,7 +82,7 @@ class Scripted:
     def __init__(self, config: LocalizerConfig) -> None:
         self.config, self.pose = config, Pose()
 
-    def localize(self, views: object, prior: Pose | None = None) -> Localization:
+    def localize(self, views: object, prior: Pose | None = None, trust: float = 0.0) -> Localization:
         if not self.pose.is_finite():
             return NotLocalized(Reason.NO_CONSENSUS)
         if prior is not None and pose_error(prior, self.pose)[0] > 0.5:
@@ -177,3 +177,20 @@ def test_a_prior_gates_as_wide_as_its_covariance() -> None:
         ride = Ride(False)
         ride.tracker.set_prior(at(0.0), 0.0, np.diag([sigma_m**2] * 3 + [1.0] * 3))
         assert isinstance(ride.see(at(6.0)), Localized) == believed
+
+
+@pytest.mark.parametrize("speed_m_s", [1.0, 12.0, 20.0])
+def test_a_fast_camera_without_odometry_is_followed(speed_m_s: float) -> None:
+    """At 10 Hz: the first two images tell the velocity, under a prior as wide as a car is fast."""
+    ride = Ride(False)
+    answers = [ride.see(at(speed_m_s * 0.1 * step)) for step in range(10)]
+    assert all(isinstance(answer, Localized) for answer in answers)
+    assert answers[-1].mode is Mode.TRACKING  # the velocity predicts where to look
+
+
+def test_a_known_velocity_narrows_the_gate() -> None:
+    ride = Ride(False)
+    for step in range(4):
+        assert isinstance(ride.see(at(1.2 * step)), Localized)
+    assert isinstance(ride.see(at(3.6)), NotLocalized)  # from 12 m/s to a stop within a tenth of a second
+    assert isinstance(ride.see(at(6.0)), Localized)

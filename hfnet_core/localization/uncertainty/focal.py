@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
 from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.pose import CAUCHY_PX
-from hfnet_core.localization.uncertainty import Linearised
-from hfnet_core.types import Camera, FocalFit, Localized
+from hfnet_core.localization.uncertainty.covariance import Linearised, covariance_of, linearised
+from hfnet_core.types import Camera, FocalFit, Localization, Localized
 
-__all__ = ["FocalCheck", "focal_fit", "off_by"]
+__all__ = ["FocalCheck", "Uncertainty", "focal_fit", "off_by", "uncertainty_of"]
 
 _ROUNDS = 3  # of weights against outliers
 _USUAL = 0.01  # relative error of a calibration before an image is seen
 _MOVED_M, _TURNED_DEG = 0.2, 10.0  # between images that count: a robot at rest errs in the same way all the time
 _SHARP = 0.01  # standard deviation up to which an image counts
 _LEAST, _MOST = 10, 60  # images that decide
+_INLIERS = 30  # fewer tell nothing of an image that was refused
 _NOTABLE = 0.02  # median change that is worth a warning ...
 _AGREEING = 0.8  # ... if so many of them have its sign
 
@@ -60,6 +63,34 @@ def focal_fit(linear: Linearised, camera: Camera, view: int = 0) -> tuple[FocalF
     return FocalFit(change, sigma), -pose_by_focal
 
 
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """Of a pose, from what made it.
+
+    covariance: [6, 6] with what focal lengths leave open, infinite where the pose is not determined. rms_px: of the
+    reprojection errors, at the reference width. fits: what each view says of its focal length.
+    """
+
+    covariance: Array
+    rms_px: float
+    fits: tuple[FocalFit | None, ...]
+
+
+def uncertainty_of(support: Correspondences, query: Query, map_from_rig: Pose) -> Uncertainty:
+    """support: the correspondences that made the pose. A wrong focal length moves it without a trace in the
+    residuals."""
+    linear = linearised(support, query, map_from_rig)
+    covariance, rms_px = covariance_of(linear)
+    fits: list[FocalFit | None] = []
+    for view, camera in enumerate(query.cameras):
+        found = focal_fit(linear, camera, view) if np.isfinite(covariance).all() else None
+        fits.append(None if found is None else found[0])
+        if found is not None:
+            moved = off_by(found[0]) * found[1]
+            covariance = covariance + np.outer(moved, moved)
+    return Uncertainty(covariance, rms_px, tuple(fits))
+
+
 def off_by(fit: FocalFit) -> float:
     """The change an image makes believable, given how good calibrations usually are (mean of the posterior)."""
     return fit.change * _USUAL**2 / (_USUAL**2 + fit.sigma**2)
@@ -74,21 +105,23 @@ class FocalCheck:
 
     def _start_over(self) -> None:
         self._changes: deque[float] = deque(maxlen=_MOST)
-        self._last: Pose | None = None
+        self._last: Pose | tuple[int, ...] | None = None
 
-    def add(self, found: Localized, camera: Camera | None = None, view: int = 0) -> None:
-        """Take an image into account; another camera than the last one's starts over. view: which of a rig's it is."""
+    def add(self, found: Localization, camera: Camera | None = None, view: int = 0) -> None:
+        """Take an image into account; another camera than the last one's starts over. view: which of a rig's it is.
+
+        Images that were refused count as well: perhaps they were for their focal length.
+        """
         if camera != self._camera:
             self._start_over()
             self._camera = camera
         fit = found.focal[view] if view < len(found.focal) else None
-        if fit is None or not fit.sigma <= _SHARP:
+        if fit is None or not fit.sigma <= _SHARP or found.inliers < _INLIERS:
             return
-        if self._last is not None:
-            metres, degrees = pose_error(self._last, found.map_from_camera)
-            if metres < _MOVED_M and degrees < _TURNED_DEG:
-                return
-        self._last = found.map_from_camera
+        where = _where(found)
+        if _same(where, self._last):
+            return
+        self._last = where
         self._changes.append(fit.change)
 
     @property
@@ -104,6 +137,18 @@ class FocalCheck:
         return (f"the images fit the map with a focal length about {100 * abs(math.expm1(median)):.0f} % "
                 f"{'longer' if median > 0 else 'shorter'} than given, poses are off: calibrate the camera, or use the "
                 "calibration that the map was built with")  # fmt: skip
+
+
+def _where(found: Localization) -> Pose | tuple[int, ...]:
+    """Where an image was taken; of one that was refused, what it was compared with."""
+    return found.map_from_camera if isinstance(found, Localized) else found.keyframes[:1]
+
+
+def _same(one: Pose | tuple[int, ...], other: Pose | tuple[int, ...] | None) -> bool:
+    if not (isinstance(one, Pose) and isinstance(other, Pose)):
+        return one == other
+    metres, degrees = pose_error(one, other)
+    return metres < _MOVED_M and degrees < _TURNED_DEG
 
 
 def _cauchy(errors: Array) -> Array:

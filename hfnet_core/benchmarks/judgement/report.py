@@ -1,0 +1,53 @@
+"""What a calibration says, for files and for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hfnet_core.benchmarks.judgement.collection import Hypotheses
+from hfnet_core.benchmarks.judgement.fitting import calibrated_only, fit, held_out, reliability
+from hfnet_core.errors import DatasetError
+from hfnet_core.localization.confidence import DENSE, SPARSE, Calibration
+
+__all__ = ["calibrated", "table"]
+
+_UNKNOWN = 1.0  # log odds that a network which nobody calibrated is doubted by
+
+
+def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
+    """The text of a judgement file: that of this model anew, those of other models as they are in `former`.
+
+    Raises DatasetError where `former` is another kind of file.
+    """
+    stored: dict[str, Any] = {}
+    if former.exists():
+        try:
+            stored = dict(json.loads(former.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DatasetError(f"{former}: is no judgement file ({error}); give another --output") from error
+    sparse = _stored(fit(found, SPARSE))
+    stored[model_hash] = {"dense": _stored(fit(found, DENSE)), "sparse": sparse}
+    stored.setdefault("generic", {"sparse": {**sparse, "bias": round(sparse["bias"] - _UNKNOWN, 4)}})
+    return json.dumps(stored, indent=1) + "\n"
+
+
+def table(found: Hypotheses, min_confidence: float) -> str:
+    """Each source by a calibration on the others, and how well the probabilities hold over all."""
+    lines = ["held out          right accepted   wrong accepted   images answered of those reachable"]
+    several = len(set(found.source.tolist())) > 1
+    lines += [
+        f"{held.source:<18}{100 * held.accepted:6.1f} %       {held.wrong:5d} of {held.wrong_asked:<6d} "
+        f"{100 * held.answered:6.1f} of {100 * held.reachable:.1f} %"
+        for held in (held_out(found, DENSE, min_confidence) if several else ())
+    ]
+    lines.append("probability told  share that is right   hypotheses")
+    lines += [f"{told:16.4f}  {right:19.4f}   {count:10d}" for told, right, count in
+              reliability(calibrated_only(found), fit(found, DENSE), DENSE)]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _stored(calibration: Calibration) -> dict[str, Any]:
+    weights = {name: round(value, 4) for name, value in calibration.weights.items() if value}
+    return {"bias": round(calibration.bias, 4), "weights": weights}

@@ -1,0 +1,76 @@
+"""`hfnet calibrate MAP=BAG ...`: how sure a pose is to be right, for one network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from hfnet_core.cli.progress import progress_bars
+from hfnet_core.errors import ConfigError
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="MAP=BAG...", help="A map, and a recording of the same place that it was not made of."),
+    ],
+    foreign: Annotated[Path, typer.Option(help="Folder of photos of other places (jpg or png).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The judgement of this network (JSON).")],
+    work: Annotated[Path, typer.Option(help="Folder that keeps what was collected, one file for each source.")],
+    every: Annotated[int, typer.Option(min=1, help="Take each n-th image of a recording.")] = 5,
+    most_foreign: Annotated[int, typer.Option(min=1, help="Most foreign photos for each source.")] = 100,
+    model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
+    min_confidence: Annotated[float, typer.Option(help="For the table of sources that are held out.")] = 0.98,
+) -> None:
+    """Calibrate the judgement on right and wrong poses: every image as it is, darker, blurred, covered, mirrored,
+    composed of two, with another focal length; photos of elsewhere; priors that are right and wrong."""
+    from hfnet_core.benchmarks.judgement.collection import Hypotheses, collect, read_frames, read_hypotheses
+    from hfnet_core.benchmarks.judgement.report import calibrated, table
+    from hfnet_core.config import ExtractorConfig
+    from hfnet_core.features.backends.opening import open_backend
+    from hfnet_core.features.extractor import Extractor
+    from hfnet_core.files import written_whole
+    from hfnet_core.maps.storage import load_map
+
+    pairs = [_pair(source) for source in sources]
+    backend = open_backend(model, "onnxruntime")
+    extractor = Extractor(backend, ExtractorConfig())
+    photos = _photos(foreign)
+    work.mkdir(parents=True, exist_ok=True)
+    parts: list[Hypotheses] = []
+    for number, (map_file, bag) in enumerate(pairs):
+        kept = work / f"{bag.stem}.npz"
+        if not kept.exists():
+            own = photos[number :: len(pairs)][:most_foreign]
+            landmark_map = load_map(map_file, backend.info.model_hash)
+            with progress_bars() as progress:
+                collect(landmark_map, read_frames(bag, every), own, extractor, bag.stem, progress).save(kept)
+        parts.append(read_hypotheses(kept))
+    found = Hypotheses.joined(parts)
+    written_whole(output, calibrated(found, backend.info.model_hash, output))
+    typer.echo(table(found, min_confidence))
+    typer.echo(f"{output}: calibrated on {len(found)} hypotheses of {len(parts)} recordings")
+
+
+def _pair(source: str) -> tuple[Path, Path]:
+    map_file, equals, bag = source.partition("=")
+    if not equals or not Path(map_file).is_file() or not Path(bag).exists():
+        raise ConfigError(f"{source}: write MAP=BAG, a map file and a recording that exist")
+    return Path(map_file), Path(bag)
+
+
+def _photos(folder: Path) -> Sequence[NDArray[np.uint8]]:
+    from hfnet_core.images.pixels import to_gray
+    from hfnet_core.images.reading import read_image
+
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if not paths:
+        raise ConfigError(f"{folder}: no jpg or png photo in it")
+    return [np.asarray(to_gray(read_image(path)), np.uint8) for path in paths]

@@ -1,0 +1,119 @@
+"""How likely a pose is right: a logistic regression on what matching and verification say of it.
+
+Calibrated over many right and wrong hypotheses by `hfnet calibrate`; the result lies beside the weights, one for each
+model (see models/judgement.json). A model that nobody calibrated is judged by the numbers of matches alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from hfnet_core.geometry import Array
+from hfnet_core.localization.correspondences import Query
+from hfnet_core.localization.hypothesis import Hypothesis
+from hfnet_core.localization.uncertainty.covariance import coverage
+from hfnet_core.localization.verification import Witness
+from hfnet_core.types import FocalFit
+
+__all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
+
+SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near")
+DENSE = (*SPARSE, "hits", "surprise", "contrast")
+_GENERIC = "generic"
+_USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a pose.
+
+    inliers of matches: correspondences found without knowing it, coverage: share of image cells with one. explained:
+    keypoints of the guided pass that agree, of `asked` landmarks that should be seen; support: their share of cells,
+    rms_px: their error. focal: by how many standard deviations, and beyond what is usual, another focal length would
+    fit better. near: it was looked for near an expected pose. witness: of what the pose was not fitted to, None
+    without dense descriptors.
+    """
+
+    inliers: int
+    matches: int
+    coverage: float
+    explained: int
+    asked: int
+    support: float
+    rms_px: float
+    focal: float
+    near: bool
+    witness: Witness | None
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """By the names of DENSE. Shares are drawn towards chance where little was counted."""
+        witness = self.witness or Witness()
+        return {
+            "inliers": float(np.log1p(self.inliers)),
+            "ratio": float(np.log((self.inliers + 1.0) / (self.matches + 5.0))),
+            "coverage": float(np.log(self.coverage + 0.02)),
+            "support": float(np.log(self.support + 0.02)),
+            "explained": float(np.log1p(self.explained)),
+            "expected": float(np.log((self.explained + 1.0) / (self.asked + 20.0))),
+            "rms": min(self.rms_px, 6.0),
+            "focal": min(max(self.focal - 1.0, 0.0), 10.0),
+            "near": float(self.near),
+            "hits": float(np.log((witness.hits + 1.0) / (witness.asked + 9.0))),
+            "surprise": float(np.log1p(max(witness.surprise, 0.0))),
+            "contrast": float(np.log1p(max(witness.contrast, 0.0))),
+        }
+
+
+def evidence_of(
+    query: Query, refined: Hypothesis, witness: Witness | None, fits: Sequence[FocalFit | None], rms_px: float
+) -> Evidence:
+    """Of a refined hypothesis. fits: what each view says of its focal length."""
+    off = [abs(fit.change) / (_USUAL_FOCAL + fit.sigma) for fit in fits if fit is not None]
+    return Evidence(
+        min(refined.inliers, refined.guided),  # evidence holds both ways
+        refined.matches,
+        coverage(refined.evidence, query),
+        refined.guided,
+        refined.asked,
+        coverage(refined.found.where(refined.agreeing), query),
+        rms_px,
+        max(off, default=0.0),
+        refined.near,
+        witness,
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """bias + sum of weight times number are the log odds of being right."""
+
+    bias: float
+    weights: Mapping[str, float]
+
+    def log_odds(self, evidence: Evidence) -> float:
+        numbers = evidence.numbers
+        return self.bias + sum(weight * numbers[name] for name, weight in self.weights.items())
+
+    def of_rows(self, names: Sequence[str], rows: Array) -> Array:
+        """[N] log odds of evidence as rows [N, len(names)]."""
+        return np.asarray(rows @ np.array([self.weights.get(name, 0.0) for name in names]) + self.bias)
+
+
+@lru_cache(maxsize=8)
+def calibration_of(model_hash: str, dense: bool) -> Calibration:
+    """What was stored for a model; for others what holds for features in general, which asks for more."""
+    stored = json.loads((files("hfnet_core") / "models" / "judgement.json").read_text(encoding="utf-8"))
+    found = stored.get(model_hash, {}).get("dense" if dense else "sparse") or stored[_GENERIC]["sparse"]
+    return Calibration(float(found["bias"]), {str(name): float(value) for name, value in found["weights"].items()})
+
+
+def log_odds(evidence: Evidence, model_hash: str) -> float:
+    """Natural logarithm of the odds that a pose with this evidence is right."""
+    return calibration_of(model_hash, evidence.witness is not None).log_odds(evidence)

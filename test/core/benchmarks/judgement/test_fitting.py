@@ -1,0 +1,84 @@
+"""The calibration of the judgement: what separates right from wrong, and how sure it may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hfnet_core.benchmarks.judgement.collection import Hypotheses, read_hypotheses
+from hfnet_core.benchmarks.judgement.fitting import fit, held_out, reliability
+from hfnet_core.benchmarks.judgement.report import calibrated, table
+from hfnet_core.errors import DatasetError
+from hfnet_core.localization.confidence import DENSE, SPARSE
+
+
+def hypotheses(count: int = 400, seed: int = 0, source: str = "hall") -> Hypotheses:
+    """Half of them right. The ratio tells most, the hits something, the rest nothing."""
+    rng = np.random.default_rng(seed)
+    right = np.arange(count) % 2 == 0
+    numbers = rng.normal(size=(count, len(DENSE)))
+    numbers[:, DENSE.index("focal")] = 0.0
+    numbers[:, DENSE.index("near")] = 0.0
+    numbers[:, DENSE.index("ratio")] += 3.0 * right
+    numbers[:, DENSE.index("hits")] += 1.0 * right
+    family = np.where(np.arange(count) % 4 < 2, "as it is", "blurred")
+    error = np.where(right[:, None], 0.01, 5.0) * np.ones(2)
+    return Hypotheses(numbers, right, np.arange(count) // 2, family, np.full(count, source), error)
+
+
+def test_what_tells_right_from_wrong_is_found() -> None:
+    calibration = fit(hypotheses(), DENSE)
+    weights = calibration.weights
+    assert weights["ratio"] > 2.0 * weights["hits"] > 0.0
+    assert all(weights[name] >= 0.0 for name in DENSE if name not in ("focal", "near"))
+    assert weights["focal"] < 0.0  # by construction: no image here has a wrong focal length
+
+
+def test_probabilities_told_are_about_those_that_hold() -> None:
+    fresh, calibration = hypotheses(4000, seed=1), fit(hypotheses(4000), DENSE)
+    for told, right, count in reliability(fresh, calibration, DENSE):
+        if told > 0.99:
+            assert right > 0.97
+            assert count > 100
+
+
+def test_a_source_is_judged_by_the_others() -> None:
+    found = Hypotheses.joined([hypotheses(source="hall"), hypotheses(seed=2, source="yard")])
+    assert len(np.unique(found.image)) == 400  # images of two sources are not the same
+    for held in held_out(found, SPARSE, 0.9):
+        assert held.source in ("hall", "yard")
+        assert held.accepted > 0.5
+        assert held.wrong < 0.1 * held.wrong_asked
+        assert 0.0 < held.answered <= held.reachable <= 1.0
+    assert "hall" in table(found, 0.999)
+
+
+def test_too_few_are_refused() -> None:
+    with pytest.raises(DatasetError, match="too few to calibrate"):
+        fit(hypotheses(20), DENSE)
+
+
+def test_a_judgement_file_keeps_what_it_knows_of_other_networks(tmp_path: Path) -> None:
+    path = tmp_path / "judgement.json"
+    path.write_text(json.dumps({"other": {"sparse": {"bias": 1.0, "weights": {}}}}))
+    stored = json.loads(calibrated(hypotheses(), "mine", path))
+    assert set(stored) == {"other", "mine", "generic"}
+    assert stored["generic"]["sparse"]["bias"] < stored["mine"]["sparse"]["bias"]  # an unknown network is doubted
+    path.write_text("[1")
+    with pytest.raises(DatasetError, match=r"judgement\.json: is no judgement file"):
+        calibrated(hypotheses(), "mine", path)
+
+
+def test_hypotheses_come_back_from_their_file(tmp_path: Path) -> None:
+    found, path = hypotheses(), tmp_path / "hall.npz"
+    found.save(path)
+    read = read_hypotheses(path)
+    for item in dataclasses.fields(found):
+        assert np.array_equal(getattr(read, item.name), getattr(found, item.name))
+    path.write_bytes(b"torn")
+    with pytest.raises(DatasetError, match=r"hall\.npz: no hypotheses"):
+        read_hypotheses(path)
