@@ -173,8 +173,13 @@ class LocalizerConfig(_Checked):
         12, "map images per cluster after growing it along covisibility", minimum=1, maximum=1000
     )
     ratio: float = setting(0.9, "ratio test between different landmarks (distance)", minimum=0.1, maximum=1.0)
-    reprojection_error_px: float = setting(6.0, "largest reprojection error of an inlier at 640 px width, scaled with "
-                                           "the image", unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
+    reprojection_error_px: float = setting(
+        6.0,
+        "largest reprojection error of an inlier at 640 px width, scaled with the image",
+        unit="px",
+        minimum=0.5,
+        maximum=50.0,
+    )
     ransac_iterations: int = setting(5000, "most RANSAC iterations", minimum=10, maximum=1000000)
     min_confidence: float = setting(
         0.98, "lowest probability of being right of an accepted pose", minimum=0.5, maximum=0.999999
@@ -185,25 +190,35 @@ class LocalizerConfig(_Checked):
     min_inliers: int = setting(12, "expert: fewest inliers of an accepted pose", minimum=6, maximum=10000)
     min_inlier_ratio: float = setting(0.0, "expert: lowest share of inliers", minimum=0.0, maximum=1.0)
     min_coverage: float = setting(0.0, "expert: lowest share of 8x6 image cells with one", minimum=0.0, maximum=1.0)
-    ambiguity_ratio: float = setting(0.7, "refuse when another place has this share of the best one's inliers",
-                                     minimum=0.1, maximum=1.0)  # fmt: skip
+    ambiguity_ratio: float = setting(
+        0.7, "refuse when another place has this share of the best one's inliers", minimum=0.1, maximum=1.0
+    )
     tracking: bool = setting(True, "use the last pose as a prior for the next image")
-    tracking_radius_px: float = setting(24.0, "search radius around a projected landmark at 640 px width", unit="px",
-                                        minimum=2.0, maximum=400.0)  # fmt: skip
-    tracking_max_gap_s: float = setting(1.0, "longest time a prior stays useful without odometry", unit="s",
-                                        minimum=0.0, maximum=60.0)  # fmt: skip
-    gate_chi2: float = setting(22.5, "largest squared Mahalanobis distance of a pose from its prediction; one true "
-                               "pose in 1,000 lies beyond 22.5", minimum=1.0, maximum=1e6)  # fmt: skip
-    gate_images: int = setting(2, "images that must agree on a pose beyond that before it is believed; 1 for no gate",
-                               minimum=1, maximum=100)  # fmt: skip
-    odom_sigma: float = setting(0.05, "drift of odometry (standard deviation): share of the way and of the angle",
-                                minimum=0.0, maximum=10.0)  # fmt: skip
-    odom_sigma_deg_per_m: float = setting(1.0, "drift of its heading with the way", unit="deg/m", minimum=0.0,
-                                          maximum=360.0)  # fmt: skip
-    odom_sigma_m_per_s: float = setting(0.01, "drift of its position with time", unit="m/s", minimum=0.0,
-                                        maximum=100.0)  # fmt: skip
-    odom_sigma_deg_per_s: float = setting(0.1, "drift of its orientation with time", unit="deg/s", minimum=0.0,
-                                          maximum=360.0)  # fmt: skip
+    tracking_radius_px: float = setting(
+        24.0, "search radius around a projected landmark at 640 px width", unit="px", minimum=2.0, maximum=400.0
+    )
+    tracking_max_gap_s: float = setting(
+        1.0, "longest time a prior stays useful without odometry", unit="s", minimum=0.0, maximum=60.0
+    )
+    gate_chi2: float = setting(
+        22.5,
+        "largest squared Mahalanobis distance of a pose from its prediction; one true pose in 1,000 lies beyond 22.5",
+        minimum=1.0,
+        maximum=1e6,
+    )
+    gate_images: int = setting(
+        2, "images that must agree on a pose beyond that before it is believed; 1 for no gate", minimum=1, maximum=100
+    )
+    odom_sigma: float = setting(
+        0.05, "drift of odometry (standard deviation): share of the way and of the angle", minimum=0.0, maximum=10.0
+    )
+    odom_sigma_deg_per_m: float = setting(
+        1.0, "drift of its heading with the way", unit="deg/m", minimum=0.0, maximum=360.0
+    )
+    odom_sigma_m_per_s: float = setting(0.01, "drift of its position with time", unit="m/s", minimum=0.0, maximum=100.0)
+    odom_sigma_deg_per_s: float = setting(
+        0.1, "drift of its orientation with time", unit="deg/s", minimum=0.0, maximum=360.0
+    )
     max_speed_m_per_s: float = setting(
         25.0, "without odometry: the fastest motion from one image to the next", unit="m/s", minimum=0.1, maximum=200.0
     )
@@ -226,43 +241,65 @@ class MapBuildConfig(_Checked):
 
     keyframe_distance_m: float = setting(0.1, "a new keyframe after this motion", unit="m", minimum=0.0, maximum=100.0)
     keyframe_angle_deg: float = setting(7.0, "or after this rotation", unit="deg", minimum=0.0, maximum=180.0)
-    keyframe_motion: float = setting(0.1, "without poses, a new keyframe after the image moved by this share of its "
-                                     "width", minimum=0.005, maximum=1.0)  # fmt: skip
+    keyframe_motion: float = setting(
+        0.1,
+        "without poses, a new keyframe after the image moved by this share of its width",
+        minimum=0.005,
+        maximum=1.0,
+    )
     pose_mode: str = setting(
-        "auto", "where poses come from: given, odometry that drifts, or images alone; auto takes the best there is",
+        "auto",
+        "where poses come from: given, odometry that drifts, or images alone; auto takes the best there is",
         choices=("auto", "given", "drifting", "images"),
-    )  # fmt: skip
-    known_distance: str = setting("", "images alone: distance between the cameras of two images, `A B METRES`; A and B "
-                                  "are image numbers, from 0, or RECORDING/NUMBER")  # fmt: skip
+    )
+    known_distance: str = setting(
+        "",
+        "images alone: distance between the cameras of two images, `A B METRES`; A and B "
+        "are image numbers, from 0, or RECORDING/NUMBER",
+    )
     scale_free: bool = setting(False, "images alone: accept a map whose metres are arbitrary")
     unknown_cameras: str = setting(
-        "auto", "without a calibration: one camera took all images of a recording, or each has its own; auto says each "
-        "where image sizes differ, upright or on their side", choices=("auto", "shared", "each"),
-    )  # fmt: skip
+        "auto",
+        "without a calibration: one camera took all images of a recording, or each has its own; auto says each "
+        "where image sizes differ, upright or on their side",
+        choices=("auto", "shared", "each"),
+    )
     max_keypoints: int = setting(2000, "strongest keypoints kept per keyframe", minimum=50, maximum=20000)
-    max_side_px: int = setting(ExtractorConfig.max_side_px, "images with a longer side are reduced to it for features; "
-                               "0 keeps the size", unit="px", minimum=0)  # fmt: skip
+    max_side_px: int = setting(
+        ExtractorConfig.max_side_px,
+        "images with a longer side are reduced to it for features; 0 keeps the size",
+        unit="px",
+        minimum=0,
+    )
     pairs_per_keyframe: int = setting(20, "most keyframes each one is matched with", minimum=1, maximum=1000)
-    match_ratio: float = setting(0.9, "ratio test between keyframes (distance), after the mutual check",
-                                 minimum=0.1, maximum=1.0)  # fmt: skip
-    epipolar_error_px: float = setting(4.0, "largest distance to the epipolar line at 640 px width", unit="px",
-                                       minimum=0.5, maximum=50.0)  # fmt: skip
-    min_triangulation_angle_deg: float = setting(1.5, "smallest angle between two rays of a landmark", unit="deg",
-                                                 minimum=0.1, maximum=30.0)  # fmt: skip
-    max_reprojection_error_px: float = setting(4.0, "largest reprojection error of an observation at 640 px width",
-                                               unit="px", minimum=0.5, maximum=50.0)  # fmt: skip
+    match_ratio: float = setting(
+        0.9, "ratio test between keyframes (distance), after the mutual check", minimum=0.1, maximum=1.0
+    )
+    epipolar_error_px: float = setting(
+        4.0, "largest distance to the epipolar line at 640 px width", unit="px", minimum=0.5, maximum=50.0
+    )
+    min_triangulation_angle_deg: float = setting(
+        1.5, "smallest angle between two rays of a landmark", unit="deg", minimum=0.1, maximum=30.0
+    )
+    max_reprojection_error_px: float = setting(
+        4.0, "largest reprojection error of an observation at 640 px width", unit="px", minimum=0.5, maximum=50.0
+    )
     refine_poses: bool = setting(True, "refine poses by bundle adjustment with the given poses as priors")
     refine_intrinsics: bool = setting(True, "and with them focal length and radial distortion, near the calibration")
     pose_prior_sigma_m: float = setting(0.05, "trust in given positions (standard deviation)", unit="m", minimum=1e-4)
-    pose_prior_sigma_deg: float = setting(1.0, "trust in given orientations (standard deviation)", unit="deg",
-                                          minimum=1e-3, maximum=180.0)  # fmt: skip
+    pose_prior_sigma_deg: float = setting(
+        1.0, "trust in given orientations (standard deviation)", unit="deg", minimum=1e-3, maximum=180.0
+    )
     descriptor_dtype: str = setting("int8", "how local descriptors are stored", choices=("int8", "float16"))
-    odometry_sigma_ratio: float = setting(0.03, "drift of odometry by the distance driven (standard deviation)",
-                                          minimum=1e-4, maximum=1.0)  # fmt: skip
-    odometry_sigma_deg_per_m: float = setting(1.0, "turn of odometry by the distance driven (standard deviation)",
-                                              unit="deg/m", minimum=1e-3, maximum=90.0)  # fmt: skip
-    max_pose_gap_s: float = setting(0.25, "poses further apart than this are not interpolated between", unit="s",
-                                    minimum=0.0, maximum=60.0)  # fmt: skip
+    odometry_sigma_ratio: float = setting(
+        0.03, "drift of odometry by the distance driven (standard deviation)", minimum=1e-4, maximum=1.0
+    )
+    odometry_sigma_deg_per_m: float = setting(
+        1.0, "turn of odometry by the distance driven (standard deviation)", unit="deg/m", minimum=1e-3, maximum=90.0
+    )
+    max_pose_gap_s: float = setting(
+        0.25, "poses further apart than this are not interpolated between", unit="s", minimum=0.0, maximum=60.0
+    )
 
     @property
     def extraction(self) -> ExtractorConfig:
@@ -274,10 +311,12 @@ class MapBuildConfig(_Checked):
 class MapCareConfig(_Checked):
     """Aligning and pruning maps."""
 
-    align_error_m: float = setting(0.1, "a known position further off than this is taken for wrong", unit="m",
-                                   minimum=1e-3, maximum=1000.0)  # fmt: skip
-    floor_error_m: float = setting(0.03, "landmarks this close to the floor lie on it", unit="m", minimum=1e-3,
-                                   maximum=10.0)  # fmt: skip
+    align_error_m: float = setting(
+        0.1, "a known position further off than this is taken for wrong", unit="m", minimum=1e-3, maximum=1000.0
+    )
+    floor_error_m: float = setting(
+        0.03, "landmarks this close to the floor lie on it", unit="m", minimum=1e-3, maximum=10.0
+    )
     min_per_keyframe: int = setting(100, "landmarks that pruning leaves to each keyframe", minimum=20, maximum=10000)
 
 
@@ -286,9 +325,14 @@ class NodeConfig(_Checked):
     """The ROS node: what it loads, listens to and publishes. Names that nav2_amcl has mean the same here."""
 
     map_file: str = setting("", "map made by `hfnet map build`")
-    map_memory_mib: int = setting(512, "maps up to this size are read into memory; larger ones stay mapped from "
-                                  "their file, which must not be overwritten in place then", unit="MiB",
-                                  minimum=0, maximum=1048576)  # fmt: skip
+    map_memory_mib: int = setting(
+        512,
+        "maps up to this size are read into memory; larger ones stay mapped from "
+        "their file, which must not be overwritten in place then",
+        unit="MiB",
+        minimum=0,
+        maximum=1048576,
+    )
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
         "auto",
@@ -298,8 +342,13 @@ class NodeConfig(_Checked):
     )
     threads: int = setting(0, "CPU threads of the network; 0 for one per core", minimum=0, maximum=256)
     autostart: bool = setting(False, "configure and activate at start, without a lifecycle manager")
-    bond_heartbeat_period: float = setting(0.1, "time between two signs of life for nav2_lifecycle_manager; 0 for none",
-                                           unit="s", minimum=0.0, maximum=10.0)  # fmt: skip
+    bond_heartbeat_period: float = setting(
+        0.1,
+        "time between two signs of life for nav2_lifecycle_manager; 0 for none",
+        unit="s",
+        minimum=0.0,
+        maximum=10.0,
+    )
     image_topic: str = setting("image", "image topic; with compressed transport `/compressed` is appended")
     image_transport: str = setting("raw", "sensor_msgs/Image or CompressedImage", choices=("raw", "compressed"))
     image_reliability: str = setting(
@@ -309,27 +358,41 @@ class NodeConfig(_Checked):
     )
     camera_info_topic: str = setting("", "calibration topic; empty for `camera_info` beside the image topic")
     cameras: tuple[str, ...] = setting(("",), "names of one to four cameras; NAME/ comes before the topics of each")
-    camera_mode: str = setting("rig", "several cameras: images of one time solved together, or each image alone",
-                               choices=("rig", "independent"))  # fmt: skip
-    rig_tolerance_s: float = setting(0.01, "images whose stamps differ by no more are of one time", unit="s",
-                                     minimum=0.0, maximum=1.0)  # fmt: skip
-    rig_timeout_s: float = setting(0.05, "after this time a rig goes on without the images that are missing", unit="s",
-                                   minimum=0.005, maximum=10.0)  # fmt: skip
+    camera_mode: str = setting(
+        "rig",
+        "several cameras: images of one time solved together, or each image alone",
+        choices=("rig", "independent"),
+    )
+    rig_tolerance_s: float = setting(
+        0.01, "images whose stamps differ by no more are of one time", unit="s", minimum=0.0, maximum=1.0
+    )
+    rig_timeout_s: float = setting(
+        0.05, "after this time a rig goes on without the images that are missing", unit="s", minimum=0.005, maximum=10.0
+    )
     image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
     trust_calibration: bool = setting(False, "take calibrations whose numbers cannot be true all the same")
     image_timeout_s: float = setting(
         1.0, "diagnostics report a silent camera after this time", unit="s", minimum=0.1, maximum=3600.0
     )
-    max_image_lead_s: float = setting(1.0, "images stamped further ahead of the node's clock are refused", unit="s",
-                                      minimum=0.0, maximum=3600.0)  # fmt: skip
+    max_image_lead_s: float = setting(
+        1.0, "images stamped further ahead of the node's clock are refused", unit="s", minimum=0.0, maximum=3600.0
+    )
     global_frame_id: str = setting("", "frame of the poses; empty for the frame named in the map")
     base_frame_id: str = setting("", "robot frame whose pose is published; empty publishes the camera's optical frame")
     odom_frame_id: str = setting("", "odometry frame; when set, TF is map->odom and odometry bridges between images")
     odom_topic: str = setting("", "nav_msgs/Odometry topic from odom_frame_id to base_frame_id; empty takes it from TF")
-    odom_timeout_s: float = setting(0.1, "longest wait for odometry at an image's stamp, beyond the time of extraction",
-                                    unit="s", minimum=0.0, maximum=5.0)  # fmt: skip
-    base_from_camera: str = setting("", "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; of several "
-                                    "cameras all, with ; between them; empty takes it from TF")  # fmt: skip
+    odom_timeout_s: float = setting(
+        0.1,
+        "longest wait for odometry at an image's stamp, beyond the time of extraction",
+        unit="s",
+        minimum=0.0,
+        maximum=5.0,
+    )
+    base_from_camera: str = setting(
+        "",
+        "camera's optical frame in base_frame_id as `x y z qx qy qz qw`; of several "
+        "cameras all, with ; between them; empty takes it from TF",
+    )
     image_rotation: str = setting(
         "0",
         "images are upright after this clockwise turn: 0, 90, 180, 270, or auto by the camera's mounting on "
@@ -360,8 +423,9 @@ class NodeConfig(_Checked):
     initial_pose_yaw: float = setting(0.0, "initial heading of base_frame_id", unit="rad")
     publish_map_cloud: bool = setting(True, "publish the map's landmarks and keyframes for rviz, latched")
     path_length: int = setting(1000, "poses kept in the published path; 0 for no path", minimum=0, maximum=100000)
-    diagnostics_period_s: float = setting(1.0, "time between two diagnostics without news", unit="s", minimum=0.1,
-                                          maximum=60.0)  # fmt: skip
+    diagnostics_period_s: float = setting(
+        1.0, "time between two diagnostics without news", unit="s", minimum=0.1, maximum=60.0
+    )
 
 
 @dataclass(frozen=True)
@@ -375,9 +439,11 @@ class TrainConfig(_Checked):
     )
     local_minutes: float = setting(45.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
     polish_minutes: float = setting(
-        60.0, "training time of the same with overlapping photos and learned weights of the losses", unit="min",
+        60.0,
+        "training time of the same with overlapping photos and learned weights of the losses",
+        unit="min",
         minimum=0.01,
-    )  # fmt: skip
+    )
     finish_minutes: float = setting(
         80.0, "training time of the same once more, from a lower rate", unit="min", minimum=0.01
     )
@@ -424,12 +490,17 @@ class TrainConfig(_Checked):
 class EvaluationConfig(_Checked):
     """How poses are judged against ground truth."""
 
-    recall_levels: str = setting("near", "bounds of recall: near for 5, 10, 25 cm within 5 degrees; far for 25 cm/2, "
-                                 "50 cm/5, 5 m/10 degrees", choices=("near", "far"))  # fmt: skip
+    recall_levels: str = setting(
+        "near",
+        "bounds of recall: near for 5, 10, 25 cm within 5 degrees; far for 25 cm/2, 50 cm/5, 5 m/10 degrees",
+        choices=("near", "far"),
+    )
     wrong_distance_m: float = setting(0.5, "a published pose further off than this is wrong", unit="m", minimum=0.0)
     wrong_angle_deg: float = setting(10.0, "or turned by more than this", unit="deg", minimum=0.0, maximum=180.0)
-    max_stamp_gap_s: float = setting(0.001, "an estimate belongs to the image whose stamp is this close", unit="s",
-                                     minimum=0.0, maximum=1.0)  # fmt: skip
-    start_timeout_s: float = setting(30.0, "longest wait for the node to become active", unit="s", minimum=1.0,
-                                     maximum=3600.0)  # fmt: skip
+    max_stamp_gap_s: float = setting(
+        0.001, "an estimate belongs to the image whose stamp is this close", unit="s", minimum=0.0, maximum=1.0
+    )
+    start_timeout_s: float = setting(
+        30.0, "longest wait for the node to become active", unit="s", minimum=1.0, maximum=3600.0
+    )
     settle_s: float = setting(2.0, "wait for late poses after the last image", unit="s", minimum=0.0, maximum=60.0)

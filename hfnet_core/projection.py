@@ -29,8 +29,12 @@ REFERENCE_WIDTH = 640.0  # settings in pixels hold for this image width and scal
 NEAREST_M = 1e-3  # points closer to the camera's plane are not seen
 _SMALLEST = float(np.finfo(np.float64).eps)  # depths below it are on the plane
 _ROUGH_STEPS, _ROUGH_PX = 2, 1.0
-_UNDISTORTED = {"PINHOLE": "OPENCV", "SIMPLE_PINHOLE": "OPENCV", "FISHEYE": "OPENCV_FISHEYE",
-                "SIMPLE_FISHEYE": "OPENCV_FISHEYE"}  # fmt: skip
+_UNDISTORTED = {
+    "PINHOLE": "OPENCV",
+    "SIMPLE_PINHOLE": "OPENCV",
+    "FISHEYE": "OPENCV_FISHEYE",
+    "SIMPLE_FISHEYE": "OPENCV_FISHEYE",
+}
 
 
 def pixel_scale(camera: Camera) -> float:

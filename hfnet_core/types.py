@@ -55,8 +55,15 @@ CAMERA_PARAMETERS: Mapping[str, int] = {
     "DIVISION": 5,  # fx fy cx cy k
     "EUCM": 6,  # fx fy cx cy alpha beta
 }
-_ONE_FOCAL_LENGTH = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_FISHEYE", "SIMPLE_RADIAL_FISHEYE",
-                     "RADIAL_FISHEYE", "SIMPLE_DIVISION")  # fmt: skip
+_ONE_FOCAL_LENGTH = (
+    "SIMPLE_PINHOLE",
+    "SIMPLE_RADIAL",
+    "RADIAL",
+    "SIMPLE_FISHEYE",
+    "SIMPLE_RADIAL_FISHEYE",
+    "RADIAL_FISHEYE",
+    "SIMPLE_DIVISION",
+)
 
 
 _LARGEST_PARAMETER = 1e9  # of focal lengths in pixels and coefficients of distortion alike

@@ -71,9 +71,7 @@ class BorrowedRetrieval:
         return replace(features, global_descriptor=self._retrieval.extract(image).global_descriptor)
 
 
-def front_end(
-    name: str, network: FeatureSource, config: ExtractorConfig, aliked: Path | None = None
-) -> FeatureSource:  # fmt: skip
+def front_end(name: str, network: FeatureSource, config: ExtractorConfig, aliked: Path | None = None) -> FeatureSource:
     """The source of that name; all but our own network borrow its global descriptor to retrieve with.
 
     aliked: its weights. Raises ConfigError for a name that is not in NAMES, or ALIKED without weights.

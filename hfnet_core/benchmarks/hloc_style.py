@@ -79,20 +79,26 @@ def map_images(
                     landmark_map, keyframe, frame.preparation.extract(extractor, frame.image)
                 )
     if len(found) < landmark_map.keyframes:
-        raise DatasetError(f"{bag}: {landmark_map.keyframes - len(found)} of the map's keyframes are not in it: give "
-                           "the recording that the map was made of")  # fmt: skip
+        raise DatasetError(
+            f"{bag}: {landmark_map.keyframes - len(found)} of the map's keyframes are not in it: give "
+            "the recording that the map was made of"
+        )
     met = sum(int((image.landmarks >= 0).sum()) for image in found.values())
     if met < _MET * landmark_map.observations:  # a baseline that lost its landmarks would be an unfair one
-        raise DatasetError(f"{bag}: only {met} of the map's {landmark_map.observations} observations are keypoints of "
-                           "this front end: the map was made with another")  # fmt: skip
+        raise DatasetError(
+            f"{bag}: only {met} of the map's {landmark_map.observations} observations are keypoints of "
+            "this front end: the map was made with another"
+        )
     return [found[keyframe] for keyframe in range(landmark_map.keyframes)]
 
 
 def _with_landmarks(landmark_map: LandmarkMap, keyframe: int, features: Features) -> MapImage:
     """Keypoints are where the map saw its landmarks, to the last bit."""
     rows, owners = landmark_map.observations_of(keyframe), landmark_map.landmarks_of(keyframe)
-    places = {tuple(pixel): int(owner) for pixel, owner in
-              zip(landmark_map.observation_px[rows].tolist(), owners, strict=True)}  # fmt: skip
+    places = {
+        tuple(pixel): int(owner)
+        for pixel, owner in zip(landmark_map.observation_px[rows].tolist(), owners, strict=True)
+    }
     landmarks = [places.get(tuple(pixel), -1) for pixel in features.keypoints_px.tolist()]
     return MapImage(features.descriptors, np.array(landmarks, np.int64))
 
@@ -120,19 +126,26 @@ class HlocStyle:
         options.ransac.max_error = _MAX_ERROR_PX * projection.pixel_scale(camera)
         options.ransac.random_seed = 0
         answer = pycolmap.estimate_and_refine_absolute_pose(
-            keypoints.astype(np.float64), self._map.landmarks_xyz[landmarks].astype(np.float64),
-            colmap_camera(camera), options,
-        )  # fmt: skip
+            keypoints.astype(np.float64),
+            self._map.landmarks_xyz[landmarks].astype(np.float64),
+            colmap_camera(camera),
+            options,
+        )
         if answer is None:
             return NotLocalized(Reason.NO_CONSENSUS, matches=len(keypoints))
         inliers = np.asarray(answer["inlier_mask"], bool)
         return Localized(
             map_from_camera=Pose.from_matrix(answer["cam_from_world"].matrix()).inverse(),
-            covariance=np.full((6, 6), np.nan), mode=Mode.GLOBAL, inliers=int(inliers.sum()), matches=len(keypoints),
-            keypoints_px=keypoints[inliers], landmarks=landmarks[inliers].astype(np.int32),
-            keyframes=tuple(map(int, retrieved)), coverage=cell_share(keypoints[inliers], camera),
+            covariance=np.full((6, 6), np.nan),
+            mode=Mode.GLOBAL,
+            inliers=int(inliers.sum()),
+            matches=len(keypoints),
+            keypoints_px=keypoints[inliers],
+            landmarks=landmarks[inliers].astype(np.int32),
+            keyframes=tuple(map(int, retrieved)),
+            coverage=cell_share(keypoints[inliers], camera),
             reprojection_px=float("nan"),
-        )  # fmt: skip
+        )
 
     def _matches(self, features: Features, image: MapImage) -> list[tuple[int, int]]:
         """Pairs of keypoint and landmark: mutual nearest neighbours."""

@@ -117,8 +117,9 @@ def show(suite: Suite, console: Console) -> None:
     console.print(table)
     console.print(f"images, features and tracking one after the other: {suite.rate.per_s:.1f} images/s")
     cut = suite.kidnapping
-    console.print(f"cut into pieces: right within two images of {cut.recovered} of {cut.cuts} cuts, {cut.wrong} wrong "
-                  "poses")  # fmt: skip
+    console.print(
+        f"cut into pieces: right within two images of {cut.recovered} of {cut.cuts} cuts, {cut.wrong} wrong poses"
+    )
     if suite.foreign is not None:
         refusals = ", ".join(f"{count}: {reason}" for reason, count in suite.foreign.refusals.items())
         console.print(f"images from elsewhere: {suite.foreign.accepted} of {suite.foreign.images} accepted; {refusals}")

@@ -104,8 +104,10 @@ def _planar_table(scores: list[feature_bench.FrontEndScores]) -> Table:
     for column in ("front end", "sequence", "MMA@1", "MMA@3", "MMA@5", "repeat.", "error px", "homography"):
         table.add_column(column, justify="left" if column in ("front end", "sequence") else "right")
     for score in scores:
-        rows = [(name, [*h.accuracy, h.repeatability, h.localization_error_px, h.homography_accuracy])
-                for name, h in score.homographies.items()]  # fmt: skip
+        rows = [
+            (name, [*h.accuracy, h.repeatability, h.localization_error_px, h.homography_accuracy])
+            for name, h in score.homographies.items()
+        ]
         mean = [sum(values[i] for _, values in rows) / len(rows) for i in range(6)]
         for name, values in [*rows, ("mean", mean)]:
             table.add_row(score.name, name, *(f"{value:.3f}" for value in values), end_section=name == "mean")
@@ -152,7 +154,11 @@ def _retrieval_table(found: dict[str, RetrievalScores], reading: str) -> Table:
         table.add_column(column, justify="left" if column in ("front end", "descriptors") else "right")
     for name, scores in found.items():
         for kind, recalls in (("as they are", scores.plain), ("adapted", scores.adapted)):
-            shares = [f"{share:.1%}" for recall in (recalls.alone, recalls.among) if recall
-                      for share in (recall.at_1, recall.at_5)]  # fmt: skip
+            shares = [
+                f"{share:.1%}"
+                for recall in (recalls.alone, recalls.among)
+                if recall
+                for share in (recall.at_1, recall.at_5)
+            ]
             table.add_row(name, kind, *shares, end_section=kind == "adapted")
     return table

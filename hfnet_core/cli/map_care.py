@@ -109,9 +109,11 @@ def align(
     if positions is not None:
         fit = fit_positions(landmark_map, read_positions(positions), max_error_m, scaled=scale)
         new_from_old = fit.new_from_old
-        turned = "" if fit.turned_deg is None else (
-            f", orientations {'' if fit.oriented else 'not '}used (they differ by {fit.turned_deg:.1f} deg)"
-        )  # fmt: skip
+        turned = (
+            ""
+            if fit.turned_deg is None
+            else (f", orientations {'' if fit.oriented else 'not '}used (they differ by {fit.turned_deg:.1f} deg)")
+        )
         typer.echo(f"{fit.inliers} of {fit.used} positions agree, {fit.rmse_m:.3f} m RMSE{turned}")
     elif transform is not None:
         new_from_old = Similarity(factor, parse_pose(transform))

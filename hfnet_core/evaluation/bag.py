@@ -36,9 +36,11 @@ def map_from_bag(
 
 
 def evaluate_bag(
-    localizer: OfflineLocalizer, path: Path, options: BagOptions | None = None,
+    localizer: OfflineLocalizer,
+    path: Path,
+    options: BagOptions | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> list[Sample]:  # fmt: skip
+) -> list[Sample]:
     """One sample per image of a bag with ground truth, in order; damaged images have no pose and no latency.
 
     Latency is the time of extraction and localization. progress: called with (images done, all images). Raises

@@ -27,8 +27,18 @@ if TYPE_CHECKING:
 else:
     pycolmap = later("pycolmap")
 
-__all__ = ["DepthFrame", "DepthSequence", "Overlap", "Overlaps", "lift", "load_depth_sequence", "mutual_overlap",
-           "overlaps", "render_courtyard", "turned"]  # fmt: skip
+__all__ = [
+    "DepthFrame",
+    "DepthSequence",
+    "Overlap",
+    "Overlaps",
+    "lift",
+    "load_depth_sequence",
+    "mutual_overlap",
+    "overlaps",
+    "render_courtyard",
+    "turned",
+]
 
 _AGREEMENT = 0.1  # relative difference of depths up to which two views see the same surface
 _GRID_PX = 16

@@ -53,10 +53,9 @@ def worst_frames(
     """The images of a bag that went worst, in this order: wrong poses, silent ones (one per reason, then others), and
     the largest errors; with what the localizer saw drawn in, where that is known."""
     return [
-        item if item.sample.result is None
-        else replace(item, image=draw_matches(item.image, None, item.sample.result))
+        item if item.sample.result is None else replace(item, image=draw_matches(item.image, None, item.sample.result))
         for item in pictures_of(path, samples, _worst(samples, config), options)
-    ]  # fmt: skip
+    ]
 
 
 def _worst(samples: Sequence[Sample], config: EvaluationConfig) -> list[Sample]:
@@ -73,10 +72,15 @@ def _distance(sample: Sample) -> float:
 
 
 def write_html(
-    path: Path, samples: Sequence[Sample], config: EvaluationConfig | None = None,
-    landmark_map: LandmarkMap | None = None, frames: Sequence[Thumbnail] = (), title: str = "Localization",
-    notes: Sequence[tuple[str, str]] = (), evo: Mapping[str, Mapping[str, float]] | None = None,
-) -> None:  # fmt: skip
+    path: Path,
+    samples: Sequence[Sample],
+    config: EvaluationConfig | None = None,
+    landmark_map: LandmarkMap | None = None,
+    frames: Sequence[Thumbnail] = (),
+    title: str = "Localization",
+    notes: Sequence[tuple[str, str]] = (),
+    evo: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
     """Write the report. notes: further lines of its table; evo: as `evo_statistics` gives them.
 
     Raises ConfigError without matplotlib, DatasetError when no sample has ground truth or the file cannot be written.
@@ -178,8 +182,10 @@ def _states(figure: Any, samples: Sequence[Sample], config: EvaluationConfig) ->
     for lane, name in enumerate(lanes):
         own = [item for item, word in zip(samples, said, strict=True) if word == name]
         times = [(item.stamp_ns - start_ns) * 1e-9 for item in own]
-        colors = [COLORS["wrong"] if judge(item, config) == "wrong" else _MODE_COLORS.get(name, COLORS["silent"])
-                  for item in own]  # fmt: skip
+        colors = [
+            COLORS["wrong"] if judge(item, config) == "wrong" else _MODE_COLORS.get(name, COLORS["silent"])
+            for item in own
+        ]
         axes.scatter(times, [lane] * len(own), c=colors, marker="|", s=120)
     axes.set_yticks(range(len(lanes)), [f"{name} ({said.count(name)})" for name in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)

@@ -97,8 +97,9 @@ class OfflineLocalizer:
         """
         missing = [name for name, _ in queries if not (folder / name).is_file()]
         if missing:
-            raise DatasetError(f"{folder}: {len(missing)} of {len(queries)} images of the list are not there, first "
-                               f"{missing[0]}")  # fmt: skip
+            raise DatasetError(
+                f"{folder}: {len(missing)} of {len(queries)} images of the list are not there, first {missing[0]}"
+            )
         bits = significant_bits_of([folder / name for name, _ in queries])
         for index, (name, camera) in enumerate(queries):
             yield self._image_or_reason(index, folder / name, camera, bits, trust)

@@ -68,8 +68,16 @@ def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
 def dressed() -> Iterator[Any]:
     """The class of figures, in the colours of all our pictures. Raises MissingExtraError without matplotlib."""
     matplotlib, figures = needed("matplotlib"), needed("matplotlib.figure")
-    colors = {"text.color": INK, "axes.labelcolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT,
-              "axes.edgecolor": PANEL, "axes.facecolor": PANEL, "figure.facecolor": PAPER, "font.size": 10}  # fmt: skip
+    colors = {
+        "text.color": INK,
+        "axes.labelcolor": FAINT,
+        "xtick.color": FAINT,
+        "ytick.color": FAINT,
+        "axes.edgecolor": PANEL,
+        "axes.facecolor": PANEL,
+        "figure.facecolor": PAPER,
+        "font.size": 10,
+    }
     with matplotlib.rc_context(colors):
         yield figures.Figure
 
@@ -92,10 +100,14 @@ def _choose(samples: Sequence[Sample], config: EvaluationConfig) -> list[int]:
 
 
 def draw(
-    path: Path, samples: Sequence[Sample], config: EvaluationConfig | None = None,
-    landmark_map: LandmarkMap | None = None, pictures: Sequence[Thumbnail] = (), title: str = "Localization",
+    path: Path,
+    samples: Sequence[Sample],
+    config: EvaluationConfig | None = None,
+    landmark_map: LandmarkMap | None = None,
+    pictures: Sequence[Thumbnail] = (),
+    title: str = "Localization",
     notes: Sequence[tuple[str, str]] = (),
-) -> None:  # fmt: skip
+) -> None:
     """Write a PNG. notes: further lines beside the score's.
 
     Raises ConfigError without matplotlib, DatasetError when there is nothing to draw or it cannot be written.
@@ -105,9 +117,17 @@ def draw(
     with dressed() as Figure:
         figure = Figure(figsize=(16, 10))
         grid = figure.add_gridspec(
-            5, 4, width_ratios=(1, 1, 0.56, 0.56), height_ratios=(1, 1, 1, 0.5, 0.5), left=0.035, right=0.985, top=0.93,
-            bottom=0.055, hspace=0.28, wspace=0.09,
-        )  # fmt: skip
+            5,
+            4,
+            width_ratios=(1, 1, 0.56, 0.56),
+            height_ratios=(1, 1, 1, 0.5, 0.5),
+            left=0.035,
+            right=0.985,
+            top=0.93,
+            bottom=0.055,
+            hspace=0.28,
+            wspace=0.09,
+        )
         figure.text(0.035, 0.955, title, fontsize=19, weight="bold")
         draw_plan(figure.add_subplot(grid[:4, :2]), samples, config, landmark_map)
         for index in range(_THUMBNAILS):
@@ -151,8 +171,15 @@ def draw_plan(axes: Any, samples: Sequence[Sample], config: EvaluationConfig, la
         shade = np.clip((height - low) / max(high - low, 1e-6), 0.0, 1.0)
         axes.scatter(*flat.T, s=1.2, c=shade, cmap="bone", vmin=-0.6, vmax=1, alpha=0.55, linewidths=0, zorder=1)
         keyframes = landmark_map.keyframe_poses[:, :, 3] @ plane.T
-        axes.plot(*keyframes.T, "o", color="#4aa3df", markersize=2.6, alpha=0.8, zorder=2,
-                  label=f"{landmark_map.keyframes} keyframes, {landmark_map.landmarks} landmarks")  # fmt: skip
+        axes.plot(
+            *keyframes.T,
+            "o",
+            color="#4aa3df",
+            markersize=2.6,
+            alpha=0.8,
+            zorder=2,
+            label=f"{landmark_map.keyframes} keyframes, {landmark_map.landmarks} landmarks",
+        )
         around = np.vstack([around, keyframes, np.percentile(flat, (2, 98), axis=0)])
     truth = (
         np.array([sample.truth.translation for sample in samples if sample.truth is not None]).reshape(-1, 3) @ plane.T
@@ -160,15 +187,33 @@ def draw_plan(axes: Any, samples: Sequence[Sample], config: EvaluationConfig, la
     axes.plot(*truth.T, "-", color="white", linewidth=1.0, alpha=0.9, zorder=3, label="true path")
     silent = [item.truth.translation for item in samples if item.truth is not None and item.estimate is None]
     if silent:
-        axes.plot(*(np.array(silent) @ plane.T).T, "x", color=COLORS["silent"], markersize=3, alpha=0.7, zorder=4,
-                  label=f"{len(silent)} images without a pose")  # fmt: skip
-    found = [(item.estimate.translation, 100 * item.error[0], judge(item, config)) for item in samples
-             if item.estimate is not None and item.error is not None]  # fmt: skip
+        axes.plot(
+            *(np.array(silent) @ plane.T).T,
+            "x",
+            color=COLORS["silent"],
+            markersize=3,
+            alpha=0.7,
+            zorder=4,
+            label=f"{len(silent)} images without a pose",
+        )
+    found = [
+        (item.estimate.translation, 100 * item.error[0], judge(item, config))
+        for item in samples
+        if item.estimate is not None and item.error is not None
+    ]
     if found:
         at = np.array([place for place, _, _ in found]) @ plane.T
         errors_cm = np.clip([error for _, error, _ in found], *_ERROR_RANGE_CM)
-        drawn = axes.scatter(*at.T, c=errors_cm, s=26, zorder=5, cmap="turbo", norm=LogNorm(*_ERROR_RANGE_CM),
-                             linewidths=0, label="published poses")  # fmt: skip
+        drawn = axes.scatter(
+            *at.T,
+            c=errors_cm,
+            s=26,
+            zorder=5,
+            cmap="turbo",
+            norm=LogNorm(*_ERROR_RANGE_CM),
+            linewidths=0,
+            label="published poses",
+        )
         bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.5, pad=0.01, ticks=[0.5, 1, 2, 5, 10, 25, 50])
         bar.ax.set_yticklabels(["0.5", "1", "2", "5", "10", "25", "50 cm"])
         bar.outline.set_visible(False)
@@ -213,8 +258,11 @@ def draw_errors(axes: Any, samples: Sequence[Sample], config: EvaluationConfig) 
         if sample.truth is not None and sample.estimate is None:
             color = COLORS["blind"] if sample.blind else COLORS["silent"]
             axes.axvspan(time_s - step / 2, time_s + step / 2, color=color, alpha=0.35, linewidth=0)
-    found = [(time_s, 100 * max(item.error[0], 1e-4)) for time_s, item in zip(times, samples, strict=True)
-             if item.error is not None]  # fmt: skip
+    found = [
+        (time_s, 100 * max(item.error[0], 1e-4))
+        for time_s, item in zip(times, samples, strict=True)
+        if item.error is not None
+    ]
     if found:
         axes.plot(*np.array(found).T, ".", color=COLORS["right"], markersize=4)
     axes.axhline(100 * config.wrong_distance_m, color=COLORS["wrong"], linewidth=1, linestyle="--")

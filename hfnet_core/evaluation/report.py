@@ -55,9 +55,12 @@ def _pair(spread: Spread, factor: float, unit: str) -> str:
 
 
 def print_score(
-    score: Score, title: str, config: EvaluationConfig | None = None, notes: Sequence[tuple[str, str]] = (),
+    score: Score,
+    title: str,
+    config: EvaluationConfig | None = None,
+    notes: Sequence[tuple[str, str]] = (),
     console: Console | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Print the table. notes: further lines."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column()

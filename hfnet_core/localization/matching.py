@@ -115,9 +115,7 @@ def match_guided(
     return Matches(chosen[unique].astype(np.int64), landmarks[kept[unique]], first[kept[unique]], unguided[unique])
 
 
-def _clear_claims(
-    keypoints: NDArray[np.int64], landmarks: NDArray[np.int64], similarity: Float32
-) -> NDArray[np.int64]:  # fmt: skip
+def _clear_claims(keypoints: NDArray[np.int64], landmarks: NDArray[np.int64], similarity: Float32) -> NDArray[np.int64]:
     """Of several keypoints that claim one landmark the most similar, unless another resembles it about as much.
 
     keypoints: rows of landmarks [K] and similarity [K]. Images of repeated structure are full of such doubles.

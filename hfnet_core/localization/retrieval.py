@@ -41,8 +41,10 @@ class Retriever:
         """
         images, size = self._descriptors.shape
         if descriptor.shape != (size,):
-            raise MapError(f"the query's global descriptor has {descriptor.shape} values, the map's {size}: "
-                           "use the model that made the map")  # fmt: skip
+            raise MapError(
+                f"the query's global descriptor has {descriptor.shape} values, the map's {size}: "
+                "use the model that made the map"
+            )
         count = min(count, images)
         if count == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -67,8 +69,10 @@ def _rounded(descriptors: NDArray[np.float32]) -> Any:
     try:
         import faiss
     except ImportError:
-        _log.warning("faiss is not installed: retrieval among %d map images takes several times longer; pip install "
-                     "faiss-cpu", len(descriptors))  # fmt: skip
+        _log.warning(
+            "faiss is not installed: retrieval among %d map images takes several times longer; pip install faiss-cpu",
+            len(descriptors),
+        )
         return None
     starts = range(0, len(descriptors), _CHUNK)
     largest = max(float(np.abs(descriptors[start : start + _CHUNK]).max()) for start in starts)

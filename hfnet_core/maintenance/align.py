@@ -204,8 +204,9 @@ def _with_orientations(
     """The transform from positions and orientations, and how far these are apart after it, in degrees, the median."""
     pairs = [
         (Pose(pose.rotation, scale * pose.translation), Pose(item.rotation, item.position))
-        for pose, item in inliers if item.rotation is not None
-    ]  # fmt: skip
+        for pose, item in inliers
+        if item.rotation is not None
+    ]
     if len(pairs) < _MIN_POSITIONS:
         return None, None
     found = rigid_from_poses([old for old, _ in pairs], [new for _, new in pairs], 3 * max_error_m)

@@ -61,9 +61,10 @@ class MapCheck:
 
 
 def check_map(
-    landmark_map: LandmarkMap, progress: Callable[[int, int], None] = lambda done, total: None,
+    landmark_map: LandmarkMap,
+    progress: Callable[[int, int], None] = lambda done, total: None,
     queries: LandmarkMap | None = None,
-) -> MapCheck:  # fmt: skip
+) -> MapCheck:
     """Localize every keyframe in the map without it and its fold.
 
     The query is what the map stores of the keyframe: keypoints that became landmarks. A new image also has keypoints

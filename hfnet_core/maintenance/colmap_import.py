@@ -72,15 +72,28 @@ def import_colmap_model(folder: Path, images: Path, tools: BuildTools, *, frame_
         raise MapError(f"{folder}: no landmark could be triangulated from {len(present)} images and {len(pairs)} pairs")
     info = tools.extractor.info
     provenance = {
-        "recordings": [{"source": "COLMAP model", "images": len(registered), "missing_images": len(missing),
-                        "points": len(model.point_ids), "scale": "of the model"}],
+        "recordings": [
+            {
+                "source": "COLMAP model",
+                "images": len(registered),
+                "missing_images": len(missing),
+                "points": len(model.point_ids),
+                "scale": "of the model",
+            }
+        ],
         "history": [{"step": "import", "pairs": len(pairs)}],
         "model": {"name": info.name, "version": info.version},
-    }  # fmt: skip
+    }
     landmark_map = to_map(
-        members, joined, cameras.given, pose_sigma=(0.0, 0.0), model_hash=info.model_hash, frame_id=frame_id,
-        provenance=provenance, descriptor_dtype=config.descriptor_dtype,
-    )  # fmt: skip
+        members,
+        joined,
+        cameras.given,
+        pose_sigma=(0.0, 0.0),
+        model_hash=info.model_hash,
+        frame_id=frame_id,
+        provenance=provenance,
+        descriptor_dtype=config.descriptor_dtype,
+    )
     return Imported(landmark_map, missing)
 
 

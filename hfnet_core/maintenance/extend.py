@@ -97,9 +97,16 @@ def extend_with_keyframes(
                 keyframe.camera, refinable(keyframe.camera) if config.refine_intrinsics else keyframe.camera
             )
             members.append(
-                Member(keyframe.name, keyframe.stamp_ns, index, item.map_from_camera, keyframe.features,
-                       looseness(item, config), 1 + len(members))
-            )  # fmt: skip
+                Member(
+                    keyframe.name,
+                    keyframe.stamp_ns,
+                    index,
+                    item.map_from_camera,
+                    keyframe.features,
+                    looseness(item, config),
+                    1 + len(members),
+                )
+            )
     pairs += cross_pairs(members, cameras.current, typical_depth(landmark_map), config)
     joined = join(members, cameras.current, pairs, config, known_points(landmark_map), progress)
     provenance = {
@@ -108,15 +115,23 @@ def extend_with_keyframes(
         "history": [*landmark_map.provenance.get("history", []), *(_step(placing) for placing in placings)],
     }
     extended = to_map(
-        members, joined, cameras.given, pose_sigma=(landmark_map.pose_sigma_m, landmark_map.pose_sigma_rad),
-        model_hash=landmark_map.model_hash, frame_id=landmark_map.frame_id, provenance=provenance,
+        members,
+        joined,
+        cameras.given,
+        pose_sigma=(landmark_map.pose_sigma_m, landmark_map.pose_sigma_rad),
+        model_hash=landmark_map.model_hash,
+        frame_id=landmark_map.frame_id,
+        provenance=provenance,
         descriptor_dtype=landmark_map.observation_descriptors.dtype.name,
-    )  # fmt: skip
+    )
     return Extended(extended, tuple(placings))
 
 
 def _step(placing: Placing) -> dict[str, Any]:
     return {
-        "step": "extend", "keyframes": len(placing.placed), "localized": placing.localized,
-        "contradicted": placing.contradicted, "left_out": placing.left_out,
-    }  # fmt: skip
+        "step": "extend",
+        "keyframes": len(placing.placed),
+        "localized": placing.localized,
+        "contradicted": placing.contradicted,
+        "left_out": placing.left_out,
+    }

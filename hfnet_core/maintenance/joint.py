@@ -113,10 +113,17 @@ def members_of(landmark_map: LandmarkMap, cameras: Cameras, group: int = 0, loos
     """The keyframes of a map; their cameras are added to `cameras`."""
     places = cameras.add(landmark_map)
     return [
-        Member(name, int(landmark_map.keyframe_stamps_ns[index]), places[landmark_map.keyframe_cameras[index]],
-               landmark_map.map_from_camera(index), features_of(landmark_map, index), looseness, group)
+        Member(
+            name,
+            int(landmark_map.keyframe_stamps_ns[index]),
+            places[landmark_map.keyframe_cameras[index]],
+            landmark_map.map_from_camera(index),
+            features_of(landmark_map, index),
+            looseness,
+            group,
+        )
         for index, name in enumerate(landmark_map.keyframe_names)
-    ]  # fmt: skip
+    ]
 
 
 def known_points(landmark_map: LandmarkMap, first_member: int = 0) -> KnownPoints:
@@ -125,9 +132,9 @@ def known_points(landmark_map: LandmarkMap, first_member: int = 0) -> KnownPoint
     starts = landmark_map.keyframe_offsets
     owners = np.repeat(np.arange(landmark_map.keyframes), np.diff(starts))
     place[landmark_map.keyframe_observations] = np.arange(landmark_map.observations) - starts[owners]
-    rows = np.stack([
-        landmark_map.observation_landmarks, landmark_map.observation_keyframes + np.int64(first_member), place
-    ], axis=1)  # fmt: skip
+    rows = np.stack(
+        [landmark_map.observation_landmarks, landmark_map.observation_keyframes + np.int64(first_member), place], axis=1
+    )
     return KnownPoints(np.asarray(landmark_map.landmarks_xyz, dtype=np.float64), rows.astype(np.int64))
 
 
@@ -156,19 +163,32 @@ def cross_pairs(
     groups = np.array([member.group for member in members])
     near = cKDTree(centres).query_ball_point(centres, 2 * depth_m, return_sorted=True)
     used = [index for index, others in enumerate(near) if (groups[others] != groups[index]).any()]
-    found = select_pairs(
-        [members[index].map_from_camera for index in used], [cameras[members[index].camera] for index in used],
-        np.array([members[index].features.global_descriptor for index in used]).reshape(len(used), -1),
-        per_keyframe=config.pairs_per_keyframe, depth_m=depth_m,
-    ) if used else []  # fmt: skip
+    found = (
+        select_pairs(
+            [members[index].map_from_camera for index in used],
+            [cameras[members[index].camera] for index in used],
+            np.array([members[index].features.global_descriptor for index in used]).reshape(len(used), -1),
+            per_keyframe=config.pairs_per_keyframe,
+            depth_m=depth_m,
+        )
+        if used
+        else []
+    )
     pairs = ((used[first], used[second]) for first, second in found)
     return [(first, second) for first, second in pairs if groups[first] != groups[second]]
 
 
 def join(
-    members: Sequence[Member], cameras: Sequence[Camera], pairs: Pairs, config: MapBuildConfig,
-    known: KnownPoints | None = None, progress: Progress = silent, *, refine_poses: bool = True, first: float = 1.0,
-) -> Joined:  # fmt: skip
+    members: Sequence[Member],
+    cameras: Sequence[Camera],
+    pairs: Pairs,
+    config: MapBuildConfig,
+    known: KnownPoints | None = None,
+    progress: Progress = silent,
+    *,
+    refine_poses: bool = True,
+    first: float = 1.0,
+) -> Joined:
     """Match the pairs, then triangulate and adjust all members together with the points already known.
 
     Poses are priors, each as loose as its member says. first: factor on all thresholds in the first round, where the
@@ -196,18 +216,34 @@ def join(
 
 
 def to_map(
-    members: Sequence[Member], joined: Joined, given: Sequence[Camera], *, pose_sigma: tuple[float, float],
-    model_hash: str, frame_id: str, provenance: Mapping[str, Any], descriptor_dtype: str,
-) -> LandmarkMap:  # fmt: skip
+    members: Sequence[Member],
+    joined: Joined,
+    given: Sequence[Camera],
+    *,
+    pose_sigma: tuple[float, float],
+    model_hash: str,
+    frame_id: str,
+    provenance: Mapping[str, Any],
+    descriptor_dtype: str,
+) -> LandmarkMap:
     """The joint map, with its statistics in the provenance."""
     found = {
         **statistics.counts(len(members), len(joined.points), len(joined.rows)),
         **statistics.reprojection(joined.errors),
     }
     return assemble_map(
-        names=[member.name for member in members], stamps_ns=[member.stamp_ns for member in members],
-        view_cameras=[member.camera for member in members], poses=joined.poses, cameras=joined.cameras,
-        given_cameras=given, features=[member.features for member in members], points=joined.points, rows=joined.rows,
-        pose_sigma=pose_sigma, model_hash=model_hash, frame_id=frame_id,
-        provenance={**provenance, "statistics": found}, descriptor_dtype=descriptor_dtype,
-    )  # fmt: skip
+        names=[member.name for member in members],
+        stamps_ns=[member.stamp_ns for member in members],
+        view_cameras=[member.camera for member in members],
+        poses=joined.poses,
+        cameras=joined.cameras,
+        given_cameras=given,
+        features=[member.features for member in members],
+        points=joined.points,
+        rows=joined.rows,
+        pose_sigma=pose_sigma,
+        model_hash=model_hash,
+        frame_id=frame_id,
+        provenance={**provenance, "statistics": found},
+        descriptor_dtype=descriptor_dtype,
+    )

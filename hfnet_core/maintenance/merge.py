@@ -95,10 +95,15 @@ def find_overlap(
             f"a metre of the second map is {scale:.3f} m in the first: if the second is not metric, pass --scale"
         )
     transform = _transform(second, found, scale if scaled else 1.0)
-    agreeing = [] if transform is None else [
-        index for index, item in found.items()
-        if _agrees(transform, second.map_from_camera(index), item.map_from_camera)
-    ]  # fmt: skip
+    agreeing = (
+        []
+        if transform is None
+        else [
+            index
+            for index, item in found.items()
+            if _agrees(transform, second.map_from_camera(index), item.map_from_camera)
+        ]
+    )
     if transform is None or len(agreeing) < max(_MIN_AGREEING, _MIN_SHARE * len(found)):
         raise MapError(
             f"the maps do not overlap enough: {len(found)} of {second.keyframes} keyframes of the second were found in "
@@ -110,9 +115,13 @@ def find_overlap(
 
 
 def merge_maps(
-    first: LandmarkMap, second: LandmarkMap, config: MapBuildConfig | None = None, *, scaled: bool = False,
+    first: LandmarkMap,
+    second: LandmarkMap,
+    config: MapBuildConfig | None = None,
+    *,
+    scaled: bool = False,
     progress: Progress = silent,
-) -> Merged:  # fmt: skip
+) -> Merged:
     """Join two maps made by the same model; the frame, and the calibration of a camera in both, are the first's.
 
     Landmarks that both see are matched and fused, then everything is adjusted together, the first map's poses held
@@ -134,20 +143,36 @@ def merge_maps(
     fused = _fused(joined.rows, start)
     history = [
         *first.provenance.get("history", []),
-        {"step": "merge", "keyframes": second.keyframes, "localized": overlap.localized, "agreeing": overlap.agreeing,
-         "scale": overlap.first_from_second.scale, "fused_landmarks": fused,
-         "history": second.provenance.get("history", [])},
-    ]  # fmt: skip
+        {
+            "step": "merge",
+            "keyframes": second.keyframes,
+            "localized": overlap.localized,
+            "agreeing": overlap.agreeing,
+            "scale": overlap.first_from_second.scale,
+            "fused_landmarks": fused,
+            "history": second.provenance.get("history", []),
+        },
+    ]
     provenance: dict[str, Any] = {
-        **first.provenance, "history": history,
+        **first.provenance,
+        "history": history,
         "recordings": [*first.provenance.get("recordings", []), *second.provenance.get("recordings", [])],
-    }  # fmt: skip
+    }
     sigma = max(first.pose_sigma_m, second.pose_sigma_m), max(first.pose_sigma_rad, second.pose_sigma_rad)
     return Merged(
-        to_map(members, joined, cameras.given, pose_sigma=sigma, model_hash=first.model_hash, frame_id=first.frame_id,
-               provenance=provenance, descriptor_dtype=first.observation_descriptors.dtype.name),
-        overlap, fused,
-    )  # fmt: skip
+        to_map(
+            members,
+            joined,
+            cameras.given,
+            pose_sigma=sigma,
+            model_hash=first.model_hash,
+            frame_id=first.frame_id,
+            provenance=provenance,
+            descriptor_dtype=first.observation_descriptors.dtype.name,
+        ),
+        overlap,
+        fused,
+    )
 
 
 def _relative_scale(first: LandmarkMap, second: LandmarkMap, found: Mapping[int, Localized]) -> float:
@@ -155,8 +180,10 @@ def _relative_scale(first: LandmarkMap, second: LandmarkMap, found: Mapping[int,
     logs = []
     for keyframe, item in found.items():
         rows = second.observations_of(keyframe)
-        owner = {tuple(pixel): second.observation_landmarks[row]
-                 for pixel, row in zip(second.observation_px[rows].tolist(), rows, strict=True)}  # fmt: skip
+        owner = {
+            tuple(pixel): second.observation_landmarks[row]
+            for pixel, row in zip(second.observation_px[rows].tolist(), rows, strict=True)
+        }
         own = second.landmarks_xyz[[owner[tuple(pixel)] for pixel in item.keypoints_px.tolist()]]
         far = np.linalg.norm(first.landmarks_xyz[item.landmarks] - item.map_from_camera.translation, axis=1)
         near = np.linalg.norm(own - second.map_from_camera(keyframe).translation, axis=1)

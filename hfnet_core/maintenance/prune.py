@@ -52,10 +52,16 @@ class _Sizes:
         name = max((len(name) for name in landmark_map.keyframe_names), default=0) + 4
         neighbours = len(landmark_map.covisible_keyframes) / max(landmark_map.keyframes, 1)
         return cls(
-            keyframe=4 + 8 + 96 + 16 + name + 2 * 4 * landmark_map.global_descriptors.shape[1]
+            keyframe=4
+            + 8
+            + 96
+            + 16
+            + name
+            + 2 * 4 * landmark_map.global_descriptors.shape[1]
             + round(_EDGE_BYTES * neighbours),
-            landmark=12 + 8 + descriptor, observation=4 + 8 + 8 + 4 + descriptor,
-        )  # fmt: skip
+            landmark=12 + 8 + descriptor,
+            observation=4 + 8 + 8 + 4 + descriptor,
+        )
 
     def total(self, keyframes: int, landmarks: int, observations: int) -> int:
         sum_ = keyframes * self.keyframe + landmarks * self.landmark + observations * self.observation
@@ -84,9 +90,11 @@ def prune_map(landmark_map: LandmarkMap, hits: NDArray[np.int64], budget: Budget
         wanted = _choose(smaller, hits[found], budget)
         smaller = keep_keyframes(smaller, np.ones(smaller.keyframes, dtype=bool), wanted)
     step = {
-        "step": "prune", "keyframes_before": landmark_map.keyframes, "landmarks_before": landmark_map.landmarks,
+        "step": "prune",
+        "keyframes_before": landmark_map.keyframes,
+        "landmarks_before": landmark_map.landmarks,
         "observations_before": landmark_map.observations,
-    }  # fmt: skip
+    }
     statistics = {
         **landmark_map.provenance.get("statistics", {}),
         **counts(smaller.keyframes, smaller.landmarks, smaller.observations),

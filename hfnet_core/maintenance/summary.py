@@ -35,7 +35,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
         ("descriptors", f"local {local.shape[1]} ({local.dtype}), global {landmark_map.global_descriptors.shape[1]}"),
         ("frame", landmark_map.frame_id),
         ("extent of landmarks", _extent(landmark_map)),
-    ]  # fmt: skip
+    ]
     for index, camera in enumerate(landmark_map.cameras):
         values = " ".join(f"{value:.5g}" for value in camera.params)
         rows.append((f"camera {index}", f"{camera.model} {camera.width}x{camera.height}: {values}"))
@@ -131,6 +131,9 @@ def _coverage_rows(landmark_map: LandmarkMap) -> list[tuple[str, str]]:
     directions = covered.directions
     return [
         ("area gone through", f"{covered.area_m2:.1f} m2 (cells of {covered.cell_m:g} m with a keyframe)"),
-        ("directions seen from there", f"{directions.mean():.1f} of {SECTORS} on average; only one from "
-                                       f"{(directions == 1).mean():.0%} of it: a robot that looks elsewhere is lost"),
-    ]  # fmt: skip
+        (
+            "directions seen from there",
+            f"{directions.mean():.1f} of {SECTORS} on average; only one from "
+            f"{(directions == 1).mean():.0%} of it: a robot that looks elsewhere is lost",
+        ),
+    ]

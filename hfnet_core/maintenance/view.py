@@ -56,15 +56,18 @@ def _page(landmark_map: LandmarkMap, check: MapCheck, title: str) -> str:
     extent = max(float(np.linalg.norm(high - low)), 1.0)
     weak = {item.keyframe: item for item in check.weak}
     content = {
-        "title": title, "facts": _facts(landmark_map, check),
-        "points": _base64(points), "shades": _base64(np.clip(np.log2(np.maximum(lengths[chosen], 1)) / 4, 0, 1)),
+        "title": title,
+        "facts": _facts(landmark_map, check),
+        "points": _base64(points),
+        "shades": _base64(np.clip(np.log2(np.maximum(lengths[chosen], 1)) / 4, 0, 1)),
         "poses": _base64(np.concatenate([centres[:, None], axes], axis=1)),
         "weak": [int(index in weak) for index in range(landmark_map.keyframes)],
         "names": list(landmark_map.keyframe_names),
         "remarks": [item.reason or f"{item.inliers} inliers, {item.error_m:.3f} m" for item in check.held_back],
-        "centre": np.round((low + high) / 2, 3).tolist(), "extent": round(extent, 3),
+        "centre": np.round((low + high) / 2, 3).tolist(),
+        "extent": round(extent, 3),
         "keyframe_size": round(min(extent / 40, 0.3), 3),
-    }  # fmt: skip
+    }
     # A name with "</script>" in it must not end the script.
     text = json.dumps(content).replace("<", "\\u003c")
     return (files("hfnet_core.maintenance") / "viewer.html").read_text(encoding="utf-8").replace(_PLACEHOLDER, text, 1)
@@ -144,8 +147,15 @@ def _draw_keyframes(axes: Any, landmark_map: LandmarkMap, check: MapCheck, plan:
     for rows, color, label in ((~weak, "#59d98c", "keyframes"), (weak, _WEAK, "weak keyframes")):
         if rows.any():
             axes.quiver(
-                *centres[rows].T, *ahead[rows].T, color=color, label=label, angles="xy", scale_units="xy", scale=4,
-                width=0.002, zorder=3,
-            )  # fmt: skip
+                *centres[rows].T,
+                *ahead[rows].T,
+                color=color,
+                label=label,
+                angles="xy",
+                scale_units="xy",
+                scale=4,
+                width=0.002,
+                zorder=3,
+            )
     for group in group_places(landmark_map, np.flatnonzero(weak).tolist()):
         axes.scatter(*centres[group].mean(axis=0), s=300, facecolors="none", edgecolors=_WEAK, zorder=4)

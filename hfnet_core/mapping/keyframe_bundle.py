@@ -138,8 +138,9 @@ class KeyframeBundle(Bundle):
         pairs = list(zip(self.poses, self.priors, strict=True))
         if self.odometry is not None:
             links = self.odometry.links(range(len(self.views)))
-            pairs = [(self.poses[link.first].inverse() @ self.poses[link.second], link.first_from_second)
-                     for link in links] or pairs  # fmt: skip
+            pairs = [
+                (self.poses[link.first].inverse() @ self.poses[link.second], link.first_from_second) for link in links
+            ] or pairs
         moved = np.array([pose_error(a, b) for a, b in pairs])
         metres, degrees = np.sqrt(np.mean(moved**2, axis=0) / 3)
         return float(metres), float(np.radians(degrees))

@@ -56,19 +56,29 @@ def assemble_map(
         descriptors[mine] = compact(features[index].descriptors[keypoints[mine]], dtype)
     covisible = covisibility(landmarks, keyframes, total, count)
     return LandmarkMap(
-        cameras=tuple(cameras), keyframe_names=tuple(names),
+        cameras=tuple(cameras),
+        keyframe_names=tuple(names),
         keyframe_cameras=np.array(view_cameras, dtype=np.int32).reshape(count),
         keyframe_stamps_ns=np.array(stamps_ns, dtype=np.int64).reshape(count),
         keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(count, 3, 4),
         global_descriptors=np.array([item.global_descriptor for item in features], dtype=np.float32),
         landmarks_xyz=points.astype(np.float32).reshape(total, 3),
         landmark_offsets=np.concatenate([[0], np.cumsum(np.bincount(landmarks, minlength=total))]).astype(np.int64),
-        observation_keyframes=keyframes.astype(np.int32), observation_px=pixels, observation_descriptors=descriptors,
-        keyframe_offsets=offsets, keyframe_observations=order, covisible_offsets=covisible[0],
-        covisible_keyframes=covisible[1], covisible_weights=covisible[2], model_hash=model_hash, frame_id=frame_id,
-        provenance=provenance, pose_sigma_m=pose_sigma[0], pose_sigma_rad=pose_sigma[1],
+        observation_keyframes=keyframes.astype(np.int32),
+        observation_px=pixels,
+        observation_descriptors=descriptors,
+        keyframe_offsets=offsets,
+        keyframe_observations=order,
+        covisible_offsets=covisible[0],
+        covisible_keyframes=covisible[1],
+        covisible_weights=covisible[2],
+        model_hash=model_hash,
+        frame_id=frame_id,
+        provenance=provenance,
+        pose_sigma_m=pose_sigma[0],
+        pose_sigma_rad=pose_sigma[1],
         given_cameras=tuple(given_cameras),
-    )  # fmt: skip
+    )
 
 
 def group_by(owners: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

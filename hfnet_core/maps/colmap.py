@@ -112,9 +112,11 @@ def _to_reconstruction(landmark_map: LandmarkMap) -> pycolmap.Reconstruction:
         rows = landmark_map.observations_of(index)
         position[rows] = np.arange(len(rows))
         image = pycolmap.Image(
-            name=name, keypoints=landmark_map.observation_px[rows].astype(np.float64) + _HALF_PIXEL,
-            camera_id=int(landmark_map.keyframe_cameras[index]) + 1, image_id=index + 1,
-        )  # fmt: skip
+            name=name,
+            keypoints=landmark_map.observation_px[rows].astype(np.float64) + _HALF_PIXEL,
+            camera_id=int(landmark_map.keyframe_cameras[index]) + 1,
+            image_id=index + 1,
+        )
         camera_from_map = landmark_map.map_from_camera(index).inverse().matrix()[:3]
         out.add_image_with_trivial_frame(image, pycolmap.Rigid3d(camera_from_map))
     for landmark in range(landmark_map.landmarks):
@@ -140,11 +142,13 @@ def _write_sidecar(landmark_map: LandmarkMap, path: Path) -> None:
         "stamps_ns": np.asarray(landmark_map.keyframe_stamps_ns),
     }
     description = {
-        "names": list(landmark_map.keyframe_names), "model_hash": landmark_map.model_hash,
-        "frame_id": landmark_map.frame_id, "provenance": landmark_map.provenance,
+        "names": list(landmark_map.keyframe_names),
+        "model_hash": landmark_map.model_hash,
+        "frame_id": landmark_map.frame_id,
+        "provenance": landmark_map.provenance,
         "given_cameras": [asdict(camera) for camera in landmark_map.given_cameras],
         "pose_sigma": [landmark_map.pose_sigma_m, landmark_map.pose_sigma_rad],
-    }  # fmt: skip
+    }
     text = json.dumps(description, sort_keys=True, default=float)
     write_tensors(path, arrays, {"format": "hfmap-colmap", "description": text})
 
@@ -175,9 +179,15 @@ def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -
     try:
         content = parse_json(stored.metadata["description"])
         names, sigma = content["names"], content["pose_sigma"]
-        known = checked_description({
-            **content, "cameras": [], "keyframe_names": names, "pose_sigma_m": sigma[0], "pose_sigma_rad": sigma[1],
-        })  # fmt: skip
+        known = checked_description(
+            {
+                **content,
+                "cameras": [],
+                "keyframe_names": names,
+                "pose_sigma_m": sigma[0],
+                "pose_sigma_rad": sigma[1],
+            }
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise MapError(f"{folder / _SIDECAR}: its description is damaged; export the map again") from error
     except MapError as error:
@@ -198,11 +208,14 @@ def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -
         camera = model.cameras[image.camera_id]
         features.append(
             Features(
-                pixels.astype(np.float32), np.ones(len(pixels), np.float32),
+                pixels.astype(np.float32),
+                np.ones(len(pixels), np.float32),
                 unit(stored.arrays["keypoint_descriptors"][rows]),
-                stored.arrays["global_descriptors"][original], camera.width, camera.height,
+                stored.arrays["global_descriptors"][original],
+                camera.width,
+                camera.height,
             )
-        )  # fmt: skip
+        )
         index_of[image.image_id] = position
     table = model.tracks.copy()
     table[:, 1] = [index_of[image_id] for image_id in model.tracks[:, 1].tolist()]
@@ -212,10 +225,16 @@ def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -
         view_cameras=[camera_ids.index(image.camera_id) for image in images],
         poses=[image.camera_from_world.inverse() for image in images],
         cameras=[camera_of(model.cameras[camera_id]) for camera_id in camera_ids],
-        given_cameras=known.given_cameras, features=features, points=model.points_xyz, rows=table,
-        pose_sigma=(known.pose_sigma_m, known.pose_sigma_rad), model_hash=known.model_hash, frame_id=known.frame_id,
-        provenance=known.provenance, descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
-    )  # fmt: skip
+        given_cameras=known.given_cameras,
+        features=features,
+        points=model.points_xyz,
+        rows=table,
+        pose_sigma=(known.pose_sigma_m, known.pose_sigma_rad),
+        model_hash=known.model_hash,
+        frame_id=known.frame_id,
+        provenance=known.provenance,
+        descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
+    )
 
 
 def _check_sidecar(stored: TensorFile, folder: Path) -> None:

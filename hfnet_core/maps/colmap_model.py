@@ -32,11 +32,30 @@ __all__ = [
 ]
 
 # Numbers of COLMAP's camera models in binary files, and how many parameters each has, also of the one that we lack.
-CAMERA_NUMBERS: Mapping[int, str] = dict(enumerate((
-    "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV", "FOV",
-    "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE", "SIMPLE_DIVISION",
-    "DIVISION", "SIMPLE_FISHEYE", "FISHEYE", "EUCM", "EQUIRECTANGULAR",
-)))  # fmt: skip
+CAMERA_NUMBERS: Mapping[int, str] = dict(
+    enumerate(
+        (
+            "SIMPLE_PINHOLE",
+            "PINHOLE",
+            "SIMPLE_RADIAL",
+            "RADIAL",
+            "OPENCV",
+            "OPENCV_FISHEYE",
+            "FULL_OPENCV",
+            "FOV",
+            "SIMPLE_RADIAL_FISHEYE",
+            "RADIAL_FISHEYE",
+            "THIN_PRISM_FISHEYE",
+            "RAD_TAN_THIN_PRISM_FISHEYE",
+            "SIMPLE_DIVISION",
+            "DIVISION",
+            "SIMPLE_FISHEYE",
+            "FISHEYE",
+            "EUCM",
+            "EQUIRECTANGULAR",
+        )
+    )
+)
 MODEL_PARAMETERS: Mapping[str, int] = {**CAMERA_PARAMETERS, "EQUIRECTANGULAR": 2}
 LARGEST = 1e9  # coordinates, in whatever unit: beyond it float32 has no centimetres left, and squares overflow
 _SAME_POSE = 1e-4  # of two records of one pose: text files may round

@@ -124,8 +124,10 @@ class LandmarkMap:
         for name in ("global_descriptors", "place_descriptors", "landmarks_xyz", "observation_px"):
             for piece in _pieces(getattr(self, name)):
                 if not (np.abs(piece) <= LARGEST).all():  # False for NaN
-                    raise MapError(f"map array {name} holds values that are no numbers or beyond {LARGEST:g}: the map "
-                                   "is damaged, rebuild it")  # fmt: skip
+                    raise MapError(
+                        f"map array {name} holds values that are no numbers or beyond {LARGEST:g}: the map "
+                        "is damaged, rebuild it"
+                    )
 
     def _check_poses(self) -> None:
         """Rotations must be rotations, and positions on this planet."""
@@ -137,8 +139,9 @@ class LandmarkMap:
         if len(poses) and (
             np.abs(squared - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(rotations).min() < 0  # a mirror
         ):
-            raise MapError("map array keyframe_poses holds matrices that are no rotations: the map is damaged, rebuild "
-                           "it")  # fmt: skip
+            raise MapError(
+                "map array keyframe_poses holds matrices that are no rotations: the map is damaged, rebuild it"
+            )
 
     def _check_order(self, name: str) -> None:
         offsets = getattr(self, name)

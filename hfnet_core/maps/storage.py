@@ -36,19 +36,32 @@ MAP_SUFFIX = ".hfmap"
 VERIFY_UP_TO_BYTES = 256_000_000
 
 _DTYPES: dict[str, tuple[str, ...]] = {
-    "keyframe_cameras": ("i4",), "keyframe_stamps_ns": ("i8",), "keyframe_poses": ("f8",),
-    "global_descriptors": ("f4",), "landmarks_xyz": ("f4",), "landmark_offsets": ("i8",),
-    "observation_keyframes": ("i4",), "observation_px": ("f4",), "observation_descriptors": ("i1", "f2"),
-    "keyframe_offsets": ("i8",), "keyframe_observations": ("i8",), "covisible_offsets": ("i8",),
-    "covisible_keyframes": ("i4",), "covisible_weights": ("i4",),
-}  # fmt: skip
+    "keyframe_cameras": ("i4",),
+    "keyframe_stamps_ns": ("i8",),
+    "keyframe_poses": ("f8",),
+    "global_descriptors": ("f4",),
+    "landmarks_xyz": ("f4",),
+    "landmark_offsets": ("i8",),
+    "observation_keyframes": ("i4",),
+    "observation_px": ("f4",),
+    "observation_descriptors": ("i1", "f2"),
+    "keyframe_offsets": ("i8",),
+    "keyframe_observations": ("i8",),
+    "covisible_offsets": ("i8",),
+    "covisible_keyframes": ("i4",),
+    "covisible_weights": ("i4",),
+}
 _DERIVED: dict[str, tuple[str, ...]] = {
-    "keyframe_landmarks": ("i4",), "landmark_descriptors": ("i1", "f2"), "place_descriptors": ("f4",),
-}  # fmt: skip
+    "keyframe_landmarks": ("i4",),
+    "landmark_descriptors": ("i1", "f2"),
+    "place_descriptors": ("f4",),
+}
 # What a version stores of it; version 1 also knows descriptors as float16 only.
 _STORED: dict[str, tuple[str, ...]] = {
-    "1": (), "2": ("keyframe_landmarks", "landmark_descriptors"), str(VERSION): tuple(_DERIVED),
-}  # fmt: skip
+    "1": (),
+    "2": ("keyframe_landmarks", "landmark_descriptors"),
+    str(VERSION): tuple(_DERIVED),
+}
 
 
 def check_output(path: Path) -> None:

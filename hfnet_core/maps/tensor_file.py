@@ -29,9 +29,14 @@ from hfnet_core.maps.description import parse_json
 __all__ = ["UNFINISHED", "Pieces", "TensorFile", "read_tensors", "write_tensors"]
 
 _DTYPES: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"), "I8": np.dtype("i1"), "U8": np.dtype("u1"),
-}  # fmt: skip
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_DIMENSIONS = 8  # of an array; ours have three
 _NO_HASH = "0" * 64
@@ -157,8 +162,11 @@ def read_tensors(
     arrays: dict[str, NDArray[Any]] = {}
     for name, entry in layout.items():
         count = (entry.end - entry.begin) // entry.dtype.itemsize
-        flat = np.frombuffer(mapped, dtype=entry.dtype, count=count, offset=start + entry.begin) if count else (
-            np.zeros(0, dtype=entry.dtype))  # fmt: skip
+        flat = (
+            np.frombuffer(mapped, dtype=entry.dtype, count=count, offset=start + entry.begin)
+            if count
+            else (np.zeros(0, dtype=entry.dtype))
+        )
         arrays[name] = flat.reshape(entry.shape)
     shown = {name: value for name, value in metadata.items() if name not in ("sha256", "header_sha256")}
     return TensorFile(arrays, shown)
@@ -222,8 +230,10 @@ def _layout(path: Path, content: Mapping[str, Any], available: int) -> dict[str,
             raise MapError(f"{path}: array {name} starts at byte {entry.begin}, expected {position}: damaged header")
         position = entry.end
     if position != available:
-        raise MapError(f"{path}: has {available} bytes of arrays, its header announces {position}: the file is cut off "
-                       "or damaged, copy or build it again")  # fmt: skip
+        raise MapError(
+            f"{path}: has {available} bytes of arrays, its header announces {position}: the file is cut off "
+            "or damaged, copy or build it again"
+        )
     return out
 
 

@@ -79,18 +79,28 @@ class BagWriter:
         encoding = "mono8" if image.ndim == 2 else "rgb8"
         data = np.ascontiguousarray(image).reshape(-1)
         self.write(
-            self.topics.image, "sensor_msgs/msg/Image", stamp_ns,
-            header=self.header(stamp_ns, self.topics.camera_frame), height=height, width=width, encoding=encoding,
-            is_bigendian=0, step=data.size // height, data=data,
-        )  # fmt: skip
+            self.topics.image,
+            "sensor_msgs/msg/Image",
+            stamp_ns,
+            header=self.header(stamp_ns, self.topics.camera_frame),
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=data.size // height,
+            data=data,
+        )
 
     def compressed(self, stamp_ns: int, data: bytes, image_format: str) -> None:
         """An encoded image, its bytes kept as they are. image_format: jpeg or png."""
         self.write(
-            self.topics.compressed, "sensor_msgs/msg/CompressedImage", stamp_ns,
-            header=self.header(stamp_ns, self.topics.camera_frame), format=image_format,
+            self.topics.compressed,
+            "sensor_msgs/msg/CompressedImage",
+            stamp_ns,
+            header=self.header(stamp_ns, self.topics.camera_frame),
+            format=image_format,
             data=np.frombuffer(data, dtype=np.uint8),
-        )  # fmt: skip
+        )
 
     def camera_info(self, stamp_ns: int, camera: Camera) -> None:
         """The calibration. Raises DatasetError for a camera that ROS cannot express."""
@@ -100,10 +110,18 @@ class BagWriter:
         arrays = {"d": d, "k": k, "r": np.eye(3).reshape(-1), "p": p}
         named = {name.upper() if self._ros1 else name: np.array(value) for name, value in arrays.items()}
         self.write(
-            self.topics.camera_info, "sensor_msgs/msg/CameraInfo", stamp_ns,
-            header=self.header(stamp_ns, self.topics.camera_frame), height=camera.height, width=camera.width,
-            distortion_model=model, binning_x=0, binning_y=0, roi=roi, **named,
-        )  # fmt: skip
+            self.topics.camera_info,
+            "sensor_msgs/msg/CameraInfo",
+            stamp_ns,
+            header=self.header(stamp_ns, self.topics.camera_frame),
+            height=camera.height,
+            width=camera.width,
+            distortion_model=model,
+            binning_x=0,
+            binning_y=0,
+            roi=roi,
+            **named,
+        )
 
     def pose(self, stamp_ns: int, map_from_camera: Pose) -> None:
         """The camera's pose as a PoseStamped."""

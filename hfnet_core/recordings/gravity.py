@@ -108,8 +108,9 @@ def mean_up(poses: Sequence[Pose | None], ups: Sequence[Array | None]) -> tuple[
 
     poses: frame_from_camera. ups: in each camera. Views without either are passed over; None where too few agree.
     """
-    found = np.array([pose.rotation @ up for pose, up in zip(poses, ups, strict=True)
-                      if pose is not None and up is not None]).reshape(-1, 3)  # fmt: skip
+    found = np.array(
+        [pose.rotation @ up for pose, up in zip(poses, ups, strict=True) if pose is not None and up is not None]
+    ).reshape(-1, 3)
     if not len(found):
         return None
     middle = np.median(found, axis=0)

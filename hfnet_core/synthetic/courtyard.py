@@ -57,29 +57,55 @@ class _Scene:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
     def add(
-        self, name: str, origin: ArrayLike, right: ArrayLike, down: ArrayLike, paint: Painter, *,
-        density: float = PIXELS_PER_M, glowing: bool = False, two_sided: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        origin: ArrayLike,
+        right: ArrayLike,
+        down: ArrayLike,
+        paint: Painter,
+        *,
+        density: float = PIXELS_PER_M,
+        glowing: bool = False,
+        two_sided: bool = False,
+    ) -> None:
         a, b = _vector(right), _vector(down)
         width, height = (max(round(float(np.linalg.norm(edge)) * density), 4) for edge in (a, b))
         texture = paint(height, width, self.rng(name))
         self.quads.append(Quad(_vector(origin), a, b, texture, glowing, two_sided))
 
-    def wall(self, name: str, left: tuple[float, float], right: tuple[float, float], low: float, high: float,
-             paint: Painter, density: float = PIXELS_PER_M) -> None:  # fmt: skip
+    def wall(
+        self,
+        name: str,
+        left: tuple[float, float],
+        right: tuple[float, float],
+        low: float,
+        high: float,
+        paint: Painter,
+        density: float = PIXELS_PER_M,
+    ) -> None:
         """An upright quad; left and right as seen from its front."""
         edge = (right[0] - left[0], right[1] - left[1], 0.0)
         self.add(name, (*left, high), edge, (0.0, 0.0, low - high), paint, density=density)
 
     def box(
-        self, name: str, centre: tuple[float, float], size: tuple[float, float], low: float, high: float,
-        paint: Painter, top: Painter | None = None, yaw_deg: float = 0.0, density: float = PIXELS_PER_M,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        centre: tuple[float, float],
+        size: tuple[float, float],
+        low: float,
+        high: float,
+        paint: Painter,
+        top: Painter | None = None,
+        yaw_deg: float = 0.0,
+        density: float = PIXELS_PER_M,
+    ) -> None:
         """Four sides and a lid, turned about its upright axis."""
         angle = np.deg2rad(yaw_deg)
         x_axis, y_axis = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-        ring = [np.array(centre) + 0.5 * a * size[0] * x_axis + 0.5 * b * size[1] * y_axis
-                for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]  # fmt: skip
+        ring = [
+            np.array(centre) + 0.5 * a * size[0] * x_axis + 0.5 * b * size[1] * y_axis
+            for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        ]
         for side in range(4):
             left, right = ring[side], ring[(side + 1) % 4]
             self.wall(f"{name}/{side}", (left[0], left[1]), (right[0], right[1]), low, high, paint, density)
@@ -105,9 +131,12 @@ def _old(color: Color, bricks: Color = (158, 88, 66)) -> Painter:
 
 
 def _put(
-    wall: Image, rng: np.random.Generator, place: tuple[float, float, float, float], paint: Callable[..., Image],
+    wall: Image,
+    rng: np.random.Generator,
+    place: tuple[float, float, float, float],
+    paint: Callable[..., Image],
     *args: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Paint a patch of its own size onto a wall. place: left, top, width, height from the wall's top left, metres."""
     left, top, width, height = (int(value * PIXELS_PER_M) for value in place)
     prints.paste(wall, paint(height, width, rng, *args), left, top)
@@ -116,8 +145,15 @@ def _put(
 def _sky(scene: _Scene) -> None:
     name = "sky/2" if scene.rearranged else "sky/1"
     zenith, cover = ((126, 150, 186), 0.62) if scene.rearranged else ((104, 158, 222), 0.5)
-    scene.add(name, (-400, -400, 90.0), (800, 0, 0), (0, 800, 0), density=2.0, glowing=True,
-              paint=lambda h, w, rng: textures.clouds(h, rng, zenith, (246, 244, 240), cover))  # fmt: skip
+    scene.add(
+        name,
+        (-400, -400, 90.0),
+        (800, 0, 0),
+        (0, 800, 0),
+        density=2.0,
+        glowing=True,
+        paint=lambda h, w, rng: textures.clouds(h, rng, zenith, (246, 244, 240), cover),
+    )
 
 
 def _ground(scene: _Scene) -> None:
@@ -126,8 +162,13 @@ def _ground(scene: _Scene) -> None:
 
     scene.add("ground", (_WEST, _NORTH, 0.0), (_EAST - _WEST, 0, 0), (0, _SOUTH - _NORTH, 0), paint)
     right, down = (_DOOR_EAST - _DOOR_WEST, 0, 0), (0, _PASSAGE_END - _SOUTH, 0)
-    scene.add("ground/passage", (_DOOR_WEST, _SOUTH, 0.0), right, down,
-              lambda h, w, rng: textures.paving(h, w, rng, PIXELS_PER_M, 0.19))  # fmt: skip
+    scene.add(
+        "ground/passage",
+        (_DOOR_WEST, _SOUTH, 0.0),
+        right,
+        down,
+        lambda h, w, rng: textures.paving(h, w, rng, PIXELS_PER_M, 0.19),
+    )
 
 
 def _north(scene: _Scene) -> None:
@@ -230,8 +271,13 @@ def _passage(scene: _Scene) -> None:
     scene.wall("passage/west", (west, end), (west, _SOUTH), 0.0, _CEILING, west_side)
     scene.wall("passage/east", (east, _SOUTH), (east, end), 0.0, _CEILING, east_side)
     scene.wall("passage/end", (east, end), (west, end), 0.0, _CEILING, whitewash)
-    scene.add("passage/ceiling", (west, end, _CEILING), (east - west, 0, 0), (0, _SOUTH - end, 0),
-              _planks((120, 84, 56), 0.16, upright=True))  # fmt: skip
+    scene.add(
+        "passage/ceiling",
+        (west, end, _CEILING),
+        (east - west, 0, 0),
+        (0, _SOUTH - end, 0),
+        _planks((120, 84, 56), 0.16, upright=True),
+    )
 
 
 def _arcade(scene: _Scene) -> None:
@@ -241,8 +287,13 @@ def _arcade(scene: _Scene) -> None:
         scene.box(f"arcade/pillar/{index}", (x, south + 0.2), (0.38, 0.38), 0.35, low, _stone())
     scene.wall("arcade/front", (_WEST, south), (_EAST, south), low, high, _planks((128, 84, 54), 0.17))
     scene.add("arcade/below", (_WEST, south, low), (_EAST, 0, 0), (0, _NORTH - south, 0), _planks((140, 104, 70), 0.15))
-    scene.add("arcade/roof", (_WEST, _NORTH, high + 0.5), (_EAST, 0, 0), (0, south - _NORTH, -0.5),
-              lambda h, w, rng: textures.roof(h, w, rng, PIXELS_PER_M))  # fmt: skip
+    scene.add(
+        "arcade/roof",
+        (_WEST, _NORTH, high + 0.5),
+        (_EAST, 0, 0),
+        (0, south - _NORTH, -0.5),
+        lambda h, w, rng: textures.roof(h, w, rng, PIXELS_PER_M),
+    )
 
 
 def _fountain(scene: _Scene) -> None:
@@ -278,8 +329,14 @@ def _market(scene: _Scene) -> None:
             scene.box(f"market/{index}/post/{post}", (foot[0], foot[1]), (0.07, 0.07), 0.0, 2.35, wood)
         start = np.array([x, y]) - 1.1 * along + 0.55 * across
         first, second = (((196, 52, 44), (240, 232, 212)), ((40, 92, 120), (244, 226, 180)))[index]
-        scene.add(f"market/{index}/awning", (*start, 2.45), (*(2.2 * along), 0.0), (*(-1.3 * across), -0.5),
-                  partial(textures.cloth, first=first, second=second, stripes=11), two_sided=True)  # fmt: skip
+        scene.add(
+            f"market/{index}/awning",
+            (*start, 2.45),
+            (*(2.2 * along), 0.0),
+            (*(-1.3 * across), -0.5),
+            partial(textures.cloth, first=first, second=second, stripes=11),
+            two_sided=True,
+        )
 
 
 def _clutter(scene: _Scene) -> None:

@@ -10,14 +10,44 @@ from hfnet_core.synthetic.textures import Color, Image, fractal, planks, to_imag
 __all__ = ["door", "market_goods", "mural", "paste", "poster", "shop_front", "sign", "window", "write"]
 
 _WORDS = (
-    "HARBOUR", "ROBOT", "MARKET", "THEATRE", "CONCERT", "SUNDAY", "LIBRARY", "GARDEN", "PLANET", "COFFEE", "BICYCLE",
-    "SUMMER", "VOYAGE", "ORCHARD", "LANTERN", "MUSEUM", "CINEMA", "RIVER", "MOUNTAIN", "FESTIVAL", "JAZZ", "CIRCUS",
-    "ATLAS", "COMET", "ISLAND", "WINTER", "TEMPO", "CERAMICS", "CHESS", "LIGHTHOUSE",
-)  # fmt: skip
+    "HARBOUR",
+    "ROBOT",
+    "MARKET",
+    "THEATRE",
+    "CONCERT",
+    "SUNDAY",
+    "LIBRARY",
+    "GARDEN",
+    "PLANET",
+    "COFFEE",
+    "BICYCLE",
+    "SUMMER",
+    "VOYAGE",
+    "ORCHARD",
+    "LANTERN",
+    "MUSEUM",
+    "CINEMA",
+    "RIVER",
+    "MOUNTAIN",
+    "FESTIVAL",
+    "JAZZ",
+    "CIRCUS",
+    "ATLAS",
+    "COMET",
+    "ISLAND",
+    "WINTER",
+    "TEMPO",
+    "CERAMICS",
+    "CHESS",
+    "LIGHTHOUSE",
+)
 _FONTS = (
-    cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_HERSHEY_SIMPLEX,
     cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
-)  # fmt: skip
+)
 _PALETTES = (
     ((244, 234, 210), (196, 52, 40), (30, 60, 90), (232, 170, 60)),
     ((26, 42, 64), (240, 196, 80), (226, 88, 60), (236, 236, 224)),
@@ -217,8 +247,10 @@ def market_goods(height: int, width: int, rng: np.random.Generator) -> Image:
             fruit = fruits[int(rng.integers(len(fruits)))]
             radius = max(int(rng.uniform(0.09, 0.16) * (y1 - y0)), 3)
             for _ in range(70):
-                at = (int(rng.integers(x0 + radius, max(x1 - radius, x0 + radius + 1))),
-                      int(rng.integers(y0 + radius, max(y1 - radius, y0 + radius + 1))))  # fmt: skip
+                at = (
+                    int(rng.integers(x0 + radius, max(x1 - radius, x0 + radius + 1))),
+                    int(rng.integers(y0 + radius, max(y1 - radius, y0 + radius + 1))),
+                )
                 cv2.circle(image, at, radius, _rgb(fruit, float(rng.uniform(0.6, 1.1))), -1, cv2.LINE_AA)
                 glint = (at[0] - radius // 3, at[1] - radius // 3)
                 cv2.circle(image, glint, max(radius // 4, 1), (250, 245, 235), -1, cv2.LINE_AA)
@@ -244,8 +276,13 @@ def shop_front(
             top = (x, max(base - item_h, y0 + 3))
             front = _rgb(colors[int(rng.integers(4))], 0.9)
             cv2.rectangle(image, top, (min(x + item_w, x1 - 4), base - 4), front, -1)
-            cv2.line(image, (x + 2, base - item_h // 2), (min(x + item_w, x1) - 2, base - item_h // 2),
-                     _rgb(colors[int(rng.integers(4))]), max(item_h // 8, 1))  # fmt: skip
+            cv2.line(
+                image,
+                (x + 2, base - item_h // 2),
+                (min(x + item_w, x1) - 2, base - item_h // 2),
+                _rgb(colors[int(rng.integers(4))]),
+                max(item_h // 8, 1),
+            )
             x += item_w + int(rng.integers(2, 12))
         cv2.line(image, (x0, base), (x1, base), (128, 96, 62), 5)
     for x in np.linspace(x0, x1, 4):

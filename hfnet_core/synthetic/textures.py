@@ -14,9 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Color", "FloatImage", "Image", "brick", "cloth", "clouds", "fractal", "old_wall", "paving", "planks", "plaster",
-    "roof", "stone", "to_image",
-]  # fmt: skip
+    "Color",
+    "FloatImage",
+    "Image",
+    "brick",
+    "cloth",
+    "clouds",
+    "fractal",
+    "old_wall",
+    "paving",
+    "planks",
+    "plaster",
+    "roof",
+    "stone",
+    "to_image",
+]
 
 Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
@@ -172,9 +184,14 @@ def stone(
 
 
 def planks(
-    height: int, width: int, rng: np.random.Generator, pixels_per_m: float, color: Color = (150, 106, 66),
-    board_m: float = 0.14, upright: bool = False,
-) -> Image:  # fmt: skip
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    pixels_per_m: float,
+    color: Color = (150, 106, 66),
+    board_m: float = 0.14,
+    upright: bool = False,
+) -> Image:
     """Boards with grain, knots, gaps and nails; across the picture, or upright."""
     if upright:
         return np.ascontiguousarray(planks(width, height, rng, pixels_per_m, color, board_m).transpose(1, 0, 2))

@@ -111,30 +111,80 @@ class Pass:
 MAP_PASS = Pass(
     name="map",
     path=Path(
-        ((5.3, -5.3, 90), (5.3, -2.2, 92), (5.2, 0.8, 112), (4.3, 2.2, 132), (3.4, 3.8, 108), (3.6, 5.2, 74),
-         (4.3, 6.4, 34), (5.8, 6.8, 6), (7.4, 6.6, -8), (8.9, 6.1, -42), (9.8, 4.9, -88), (9.2, 3.7, -142),
-         (7.9, 2.9, -166), (6.5, 2.2, -190), (5.5, 1.6, -226), (5.3, 1.2, -262)),
-        speed_m_s=1.1, turn_deg_s=42.0, height_m=1.62,
+        (
+            (5.3, -5.3, 90),
+            (5.3, -2.2, 92),
+            (5.2, 0.8, 112),
+            (4.3, 2.2, 132),
+            (3.4, 3.8, 108),
+            (3.6, 5.2, 74),
+            (4.3, 6.4, 34),
+            (5.8, 6.8, 6),
+            (7.4, 6.6, -8),
+            (8.9, 6.1, -42),
+            (9.8, 4.9, -88),
+            (9.2, 3.7, -142),
+            (7.9, 2.9, -166),
+            (6.5, 2.2, -190),
+            (5.5, 1.6, -226),
+            (5.3, 1.2, -262),
+        ),
+        speed_m_s=1.1,
+        turn_deg_s=42.0,
+        height_m=1.62,
     ),
-    lighting=Lighting((0.55, -0.6, 1.0), (1.9, 1.75, 1.5), (0.44, 0.48, 0.58),
-                      tuple(Lamp(place, (0.9, 0.7, 0.45)) for place in LAMPS[:2])),
+    lighting=Lighting(
+        (0.55, -0.6, 1.0),
+        (1.9, 1.75, 1.5),
+        (0.44, 0.48, 0.58),
+        tuple(Lamp(place, (0.9, 0.7, 0.45)) for place in LAMPS[:2]),
+    ),
     sensor=Sensor(0.008, 112.0, (1.0, 1.0, 1.0), 1.0, 1.2, 0.02),
-    rate_hz=10.0, start_s=1_700_000_000, rearranged=False,
-)  # fmt: skip
+    rate_hz=10.0,
+    start_s=1_700_000_000,
+    rearranged=False,
+)
 
 QUERY_PASS = Pass(
     name="query",
     path=Path(
-        ((5.3, -5.75, -90), (5.25, -5.5, 90), (5.05, -3.0, 98), (5.6, -0.6, 78), (5.7, 1.1, 112), (4.2, 2.1, 142),
-         (3.0, 3.9, 100), (3.8, 5.2, 58), (4.8, 6.0, 18), (6.2, 6.0, -4), (7.5, 6.3, -26), (9.0, 5.4, -62),
-         (9.5, 4.4, -104), (8.5, 3.6, -152), (7.3, 2.2, -184), (6.1, 1.4, -206)),
-        speed_m_s=1.25, turn_deg_s=85.0, height_m=1.46, pause_s=0.8, phase=1.3,
+        (
+            (5.3, -5.75, -90),
+            (5.25, -5.5, 90),
+            (5.05, -3.0, 98),
+            (5.6, -0.6, 78),
+            (5.7, 1.1, 112),
+            (4.2, 2.1, 142),
+            (3.0, 3.9, 100),
+            (3.8, 5.2, 58),
+            (4.8, 6.0, 18),
+            (6.2, 6.0, -4),
+            (7.5, 6.3, -26),
+            (9.0, 5.4, -62),
+            (9.5, 4.4, -104),
+            (8.5, 3.6, -152),
+            (7.3, 2.2, -184),
+            (6.1, 1.4, -206),
+        ),
+        speed_m_s=1.25,
+        turn_deg_s=85.0,
+        height_m=1.46,
+        pause_s=0.8,
+        phase=1.3,
     ),
-    lighting=Lighting((-0.8, -0.35, 0.7), (1.25, 0.84, 0.5), (0.34, 0.36, 0.45),
-                      tuple(Lamp(place, (1.7, 1.25, 0.7)) for place in LAMPS)),
+    lighting=Lighting(
+        (-0.8, -0.35, 0.7),
+        (1.25, 0.84, 0.5),
+        (0.34, 0.36, 0.45),
+        tuple(Lamp(place, (1.7, 1.25, 0.7)) for place in LAMPS),
+    ),
     sensor=Sensor(0.016, 92.0, (1.08, 0.99, 0.88), 1.12, 2.6, 0.06),
-    rate_hz=15.0, start_s=1_700_090_000, rearranged=True, covered_s=((11.0, 11.6),), seed=1,
-)  # fmt: skip
+    rate_hz=15.0,
+    start_s=1_700_090_000,
+    rearranged=True,
+    covered_s=((11.0, 11.6),),
+    seed=1,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,9 +218,14 @@ def _turn_rate(path: Path, time_s: float) -> Array:
 
 
 def record(
-    day: Pass, output: FilePath, *, camera: Camera = CAMERA, every: int = 1, storage: str = "mcap",
+    day: Pass,
+    output: FilePath,
+    *,
+    camera: Camera = CAMERA,
+    every: int = 1,
+    storage: str = "mcap",
     progress: Callable[[], object] = lambda: None,
-) -> list[int]:  # fmt: skip
+) -> list[int]:
     """Render a pass into a bag: compressed images, camera_info, and the exact pose of the camera at every frame.
 
     Returns the stamps (ns) of blind frames, on which a localizer should say nothing. progress: called per frame.

@@ -43,8 +43,10 @@ def table(found: Hypotheses, min_confidence: float) -> str:
         for held in (held_out(found, DENSE, min_confidence) if several else ())
     ]
     lines.append("probability told  share that is right   hypotheses")
-    lines += [f"{told:16.4f}  {right:19.4f}   {count:10d}" for told, right, count in
-              reliability(calibrated_only(found), fit(found, DENSE), DENSE)]  # fmt: skip
+    lines += [
+        f"{told:16.4f}  {right:19.4f}   {count:10d}"
+        for told, right, count in reliability(calibrated_only(found), fit(found, DENSE), DENSE)
+    ]
     return "\n".join(lines)
 
 

@@ -21,11 +21,31 @@ __all__ = ["DIGEST", "OPERATORS", "Constant", "ModelFile", "Node", "parse_file",
 DIGEST = "hfnet.graph_sha256"  # in the metadata: what `ModelFile.digest` was when the file was written
 
 # Everything that our graphs use: no control flow, nothing that makes large values of small ones, no code of others.
-OPERATORS = frozenset({
-    "Add", "Cast", "Clip", "Conv", "DepthToSpace", "Div", "Gemm", "MatMul", "Max", "Mul", "ReduceSum",
-    "ReduceSumSquare", "Reshape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Transpose",  # build_onnx
-    "DequantizeLinear", "QuantizeLinear",  # of quantized copies
-})  # fmt: skip
+OPERATORS = frozenset(
+    {
+        "Add",
+        "Cast",
+        "Clip",
+        "Conv",
+        "DepthToSpace",
+        "Div",
+        "Gemm",
+        "MatMul",
+        "Max",
+        "Mul",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Reshape",
+        "Slice",
+        "Softmax",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",  # build_onnx
+        "DequantizeLinear",
+        "QuantizeLinear",  # of quantized copies
+    }
+)
 _ITEM_BYTES = {
     1: 4,
     2: 1,

@@ -62,8 +62,9 @@ class Problem:
         parts = [_rows_of(one, max_error_px) for one in seen]
         starts = np.cumsum([0, *(part[1].shape[1] for part in parts)])
         mounts = tuple(one.rig_from_camera for one in seen)
-        rows, points, usable = parts[0] if len(parts) == 1 else [
-            np.concatenate(columns, axis=-1) for columns in zip(*parts, strict=True)]  # fmt: skip
+        rows, points, usable = (
+            parts[0] if len(parts) == 1 else [np.concatenate(columns, axis=-1) for columns in zip(*parts, strict=True)]
+        )
         origin = points.mean(axis=1) if points.shape[1] else np.zeros(3)
         single = cls(rows, None, points - origin[:, None], rows[2], mounts, starts, origin, usable)
         return single if single.is_single else single._mounted()

@@ -166,11 +166,13 @@ def _moved(pose: Array, step: Array) -> Array:
     """Less a step: a shift, metres, and a rotation vector on the left."""
     x, y, z = step[3:] * 0.5
     scale = 2.0 / (1.0 + x * x + y * y + z * z)  # Cayley's map: a rotation, and by this vector to second order
-    turn = np.array([
-        [1 - scale * (y * y + z * z), scale * (x * y + z), scale * (x * z - y)],
-        [scale * (x * y - z), 1 - scale * (x * x + z * z), scale * (y * z + x)],
-        [scale * (x * z + y), scale * (y * z - x), 1 - scale * (x * x + y * y)],
-    ])  # fmt: skip
+    turn = np.array(
+        [
+            [1 - scale * (y * y + z * z), scale * (x * y + z), scale * (x * z - y)],
+            [scale * (x * y - z), 1 - scale * (x * x + z * z), scale * (y * z + x)],
+            [scale * (x * z + y), scale * (y * z - x), 1 - scale * (x * x + y * y)],
+        ]
+    )
     return np.concatenate([(turn @ pose[:9].reshape(3, 3)).reshape(-1), pose[9:] - step[:3]])
 
 

@@ -158,8 +158,10 @@ class Tracker:
 
 
 def _doubted(result: Localized, off: tuple[float, float], distance: float, config: LocalizerConfig) -> NotLocalized:
-    detail = (f"{off[0]:.2f} m and {off[1]:.0f} deg off, Mahalanobis distance {distance:.1f} of "
-              f"{config.gate_chi2**0.5:.1f}: waiting for {config.gate_images} images to agree")  # fmt: skip
+    detail = (
+        f"{off[0]:.2f} m and {off[1]:.0f} deg off, Mahalanobis distance {distance:.1f} of "
+        f"{config.gate_chi2**0.5:.1f}: waiting for {config.gate_images} images to agree"
+    )
     return NotLocalized(
         Reason.INCONSISTENT,
         detail,

@@ -134,9 +134,11 @@ class FocalCheck:
         agreeing = float((np.sign(changes) == np.sign(median)).mean())
         if abs(median) < _NOTABLE or agreeing < _AGREEING:
             return None
-        return (f"the images fit the map with a focal length about {100 * abs(math.expm1(median)):.0f} % "
-                f"{'longer' if median > 0 else 'shorter'} than given, poses are off: calibrate the camera, or use the "
-                "calibration that the map was built with")  # fmt: skip
+        return (
+            f"the images fit the map with a focal length about {100 * abs(math.expm1(median)):.0f} % "
+            f"{'longer' if median > 0 else 'shorter'} than given, poses are off: calibrate the camera, or use the "
+            "calibration that the map was built with"
+        )
 
 
 def _where(found: Localization) -> Pose | tuple[int, ...]:

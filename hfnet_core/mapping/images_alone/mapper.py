@@ -79,8 +79,10 @@ def reconstruct(
     poses: list[Pose | None] = [None] * len(keyframes)
     for image_id in best.reg_image_ids():
         poses[image_id - 1] = Pose.from_matrix(best.image(image_id).cam_from_world().inverse().matrix())
-    found = [best.cameras[index + 1] if index + 1 in best.cameras else to_pycolmap(camera)
-             for index, camera in enumerate(cameras)]  # fmt: skip
+    found = [
+        best.cameras[index + 1] if index + 1 in best.cameras else to_pycolmap(camera)
+        for index, camera in enumerate(cameras)
+    ]
     refined = [_refined(keyframe.camera, found[owner]) for keyframe, owner in zip(keyframes, owners, strict=True)]
     parts = [model.num_reg_images() for model in models]
     return Structure(poses, refined, _median_depth(best), best.compute_mean_reprojection_error(), parts)

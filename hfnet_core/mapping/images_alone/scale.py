@@ -18,9 +18,15 @@ from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Array, Pose, Similarity
 from hfnet_core.mapping.keyframes.known_distance import KnownDistance, known_distance
 
-__all__ = [ "Scale", "align",
-    "require_scale_source", "scale_from_baselines", "scale_from_distance", "scale_from_odometry", "spread_of",
-]  # fmt: skip
+__all__ = [
+    "Scale",
+    "align",
+    "require_scale_source",
+    "scale_from_baselines",
+    "scale_from_distance",
+    "scale_from_odometry",
+    "spread_of",
+]
 
 _LONGEST_WINDOW_M = 20.0  # a heading that drifts by 1 degree per metre shortens such a chord by half a percent
 _WINDOWS = 3  # each half as long as the one before

@@ -52,9 +52,11 @@ class Found:
 
 
 def poses_from_images(
-    keyframes: Sequence[Keyframe], config: MapBuildConfig, progress: Progress = silent,
+    keyframes: Sequence[Keyframe],
+    config: MapBuildConfig,
+    progress: Progress = silent,
     workspace: Workspace | None = None,
-) -> Found:  # fmt: skip
+) -> Found:
     """Metric poses of keyframes that have none, in order of recording and time; `map_from_camera` is not looked at.
 
     Scale comes from the known distance, else from odometry, else from cameras a known distance apart. Raises
@@ -70,12 +72,16 @@ def poses_from_images(
     left_out = [keyframe.name for keyframe, pose in zip(keyframes, poses, strict=True) if pose is None]
     provenance: dict[str, Any] = {
         "structure": {
-            "images": len(keyframes), "registered": len(keyframes) - len(left_out), "parts": structure.parts,
-            "pairs_verified": len(pairs), "reprojection_px": round(structure.reprojection_px, 3),
-            "left_out": left_out[:_NAMED], "left_out_count": len(left_out),
+            "images": len(keyframes),
+            "registered": len(keyframes) - len(left_out),
+            "parts": structure.parts,
+            "pairs_verified": len(pairs),
+            "reprojection_px": round(structure.reprojection_px, 3),
+            "left_out": left_out[:_NAMED],
+            "left_out_count": len(left_out),
         },
         "scale": {"source": source, "spread": round(scale.spread, 4), "distances": scale.pairs},
-    }  # fmt: skip
+    }
     # Distances overlap, so they count as few; what remains is an error of the scale, felt far from the middle.
     error = scale.spread / np.sqrt(max(scale.pairs, 1) / 3)
     sigma_m = float(error * spread_of(np.array([pose.translation for pose in poses if pose is not None])))
@@ -93,8 +99,11 @@ def _scale(keyframes: Sequence[Keyframe], structure: Structure, config: MapBuild
     if any(pose is not None for pose in odometry):
         return scale_from_odometry(structure.poses, odometry, [k.recording for k in keyframes]), "odometry"
     poses = structure.poses
-    beside = [(one, other, metres) for first, second, metres in _baselines(keyframes)
-              if (one := poses[first]) is not None and (other := poses[second]) is not None]  # fmt: skip
+    beside = [
+        (one, other, metres)
+        for first, second, metres in _baselines(keyframes)
+        if (one := poses[first]) is not None and (other := poses[second]) is not None
+    ]
     if beside or not config.scale_free:
         return scale_from_baselines(beside), "baseline"
     return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), "arbitrary"
@@ -114,8 +123,11 @@ def _baselines(keyframes: Sequence[Keyframe]) -> list[tuple[int, int, float]]:
 
 def _aligned(keyframes: Sequence[Keyframe], structure: Structure, scale: Scale) -> tuple[Similarity, int | None]:
     """The way into the map's frame, and the recording that named it: each one's odometry has a frame of its own."""
-    both = [keyframe.recording for keyframe, pose in zip(keyframes, structure.poses, strict=True)
-            if pose is not None and keyframe.odometry_from_camera is not None]  # fmt: skip
+    both = [
+        keyframe.recording
+        for keyframe, pose in zip(keyframes, structure.poses, strict=True)
+        if pose is not None and keyframe.odometry_from_camera is not None
+    ]
     if not both:
         return Similarity(scale.factor, Pose()), None
     odometry = [keyframe.odometry_from_camera if keyframe.recording == both[0] else None for keyframe in keyframes]

@@ -72,11 +72,13 @@ class Workspace:
         self.store(
             f"features-{key}",
             {
-                "keypoints": features.keypoints_px, "scores": features.scores, "descriptors": features.descriptors,
+                "keypoints": features.keypoints_px,
+                "scores": features.scores,
+                "descriptors": features.descriptors,
                 "global": features.global_descriptor,
                 "size": np.array([features.width, features.height], dtype=np.int64),
             },
-        )  # fmt: skip
+        )
 
     def load_matches(self, key: str) -> list[NDArray[np.int32]] | None:
         found = self.load(f"matches-{key}")

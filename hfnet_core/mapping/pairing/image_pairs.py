@@ -49,9 +49,12 @@ def image_pairs(keyframes: Sequence[Keyframe], config: MapBuildConfig) -> list[t
 
 
 def verified_matches(
-    keyframes: Sequence[Keyframe], pairs: Sequence[tuple[int, int]], config: MapBuildConfig, progress: Progress,
+    keyframes: Sequence[Keyframe],
+    pairs: Sequence[tuple[int, int]],
+    config: MapBuildConfig,
+    progress: Progress,
     workspace: Workspace,
-) -> Pairs:  # fmt: skip
+) -> Pairs:
     """Two-view geometries (with the matches that agree with them) of the pairs that have one."""
     out = {}
     found = match_pairs(keyframes, pairs, config.match_ratio, workspace)

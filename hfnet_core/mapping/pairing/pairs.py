@@ -55,9 +55,13 @@ def sequence_pairs(recordings: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def select_pairs(
-    poses: Sequence[Pose], cameras: Sequence[Camera], global_descriptors: NDArray[np.float32], *, per_keyframe: int,
+    poses: Sequence[Pose],
+    cameras: Sequence[Camera],
+    global_descriptors: NDArray[np.float32],
+    *,
+    per_keyframe: int,
     depth_m: float,
-) -> list[tuple[int, int]]:  # fmt: skip
+) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, sorted, beside those of `sequence_pairs`.
 
     Each keyframe asks for the most overlapping views (thinned, so that they differ in where they look from), and for

@@ -51,9 +51,13 @@ def adjustable(reconstruction: pycolmap.Reconstruction) -> list[int]:
 
 
 def adjust(
-    reconstruction: pycolmap.Reconstruction, anchors: Sequence[Anchor], links: Sequence[Link], *, pixel_px: float,
+    reconstruction: pycolmap.Reconstruction,
+    anchors: Sequence[Anchor],
+    links: Sequence[Link],
+    *,
+    pixel_px: float,
     refine_intrinsics: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Move poses, points and intrinsics to the minimum of reprojection errors and deviations from anchors and links.
 
     Anchors and links of views that see nothing are passed over. pixel_px: standard deviation of a keypoint. One
@@ -65,8 +69,9 @@ def adjust(
     config = pycolmap.BundleAdjustmentConfig()
     for view in views:
         config.add_image(view + 1)
-    adjuster = pycolmap.create_default_ceres_bundle_adjuster(_options(pixel_px, refine_intrinsics), config,
-                                                             reconstruction)  # fmt: skip
+    adjuster = pycolmap.create_default_ceres_bundle_adjuster(
+        _options(pixel_px, refine_intrinsics), config, reconstruction
+    )
     problem = adjuster.problem
     poses = {view: reconstruction.image(view + 1).frame.rig_from_world.params for view in views}
     # Costs of priors are in standard deviations, those of reprojections in pixels: bring both to pixels.

@@ -72,9 +72,11 @@ def _same(number: NDArray[np.int64], index: int) -> NDArray[np.bool_]:
 
 
 def verify_closure(
-    matches: NDArray[np.int32], points: tuple[LocalPoints, LocalPoints],
-    keypoints_px: tuple[NDArray[np.float32], NDArray[np.float32]], cameras: tuple[Camera, Camera],
-) -> tuple[Pose, float, float] | None:  # fmt: skip
+    matches: NDArray[np.int32],
+    points: tuple[LocalPoints, LocalPoints],
+    keypoints_px: tuple[NDArray[np.float32], NDArray[np.float32]],
+    cameras: tuple[Camera, Camera],
+) -> tuple[Pose, float, float] | None:
     """(first_from_second, sigma_m, sigma_rad) of two keyframes, or None where nothing confirms that they see the same.
 
     Each camera is localized in the landmarks of the other by P3P and RANSAC; both answers must agree.

@@ -79,13 +79,16 @@ class Scene:
         starts = np.cumsum([0, *(len(pixels) for pixels in self.keypoints_px)])
         pixels = np.concatenate(self.keypoints_px) if self.count else np.zeros((0, 2))
         return Tracks(
-            rotations=poses[:, :, :3], translations=poses[:, :, 3],
+            rotations=poses[:, :, :3],
+            translations=poses[:, :, 3],
             view_cameras=np.array([image.camera_id - 1 for image in images], dtype=np.int64),
             cameras=tuple(self.cameras()),
             points=np.array([self.reconstruction.point3D(point_id).xyz for point_id in ids]).reshape(-1, 3),
-            views=views, tracks=tracks, keypoints=keypoints,
+            views=views,
+            tracks=tracks,
+            keypoints=keypoints,
             pixels=pixels[starts[views] + keypoints].astype(np.float64),
-        )  # fmt: skip
+        )
 
     def depths(self) -> NDArray[np.float64]:
         """Distance along the optical axis of every point in every view that sees it."""
@@ -105,9 +108,11 @@ def make_scene(views: Sequence[View], cameras: Sequence[Camera], matches: Matche
     graph = pycolmap.CorrespondenceGraph()
     for index, view in enumerate(views):
         image = pycolmap.Image(
-            name=view.name, keypoints=np.asarray(view.keypoints_px, dtype=np.float64), camera_id=view.camera + 1,
+            name=view.name,
+            keypoints=np.asarray(view.keypoints_px, dtype=np.float64),
+            camera_id=view.camera + 1,
             image_id=index + 1,
-        )  # fmt: skip
+        )
         camera_from_map = pycolmap.Rigid3d(view.map_from_camera.inverse().matrix()[:3])
         reconstruction.add_image_with_trivial_frame(image, camera_from_map)
         graph.add_image(index + 1, len(view.keypoints_px))
@@ -130,9 +135,13 @@ class KnownPoints:
 
 
 def triangulate(
-    views: Sequence[View], cameras: Sequence[Camera], matches: Matches, config: MapBuildConfig, max_error_px: float,
+    views: Sequence[View],
+    cameras: Sequence[Camera],
+    matches: Matches,
+    config: MapBuildConfig,
+    max_error_px: float,
     known: KnownPoints | None = None,
-) -> Scene:  # fmt: skip
+) -> Scene:
     """Points from the matches with the poses as they are. max_error_px: largest reprojection error, actual pixels.
 
     known: points to start with; matches with keypoints that see them add to their tracks.
@@ -171,9 +180,12 @@ def _triangulator(
 
 
 def _complete(
-    scene: Scene, triangulator: pycolmap.IncrementalTriangulator, options: pycolmap.IncrementalTriangulatorOptions,
-    config: MapBuildConfig, max_error_px: float,
-) -> None:  # fmt: skip
+    scene: Scene,
+    triangulator: pycolmap.IncrementalTriangulator,
+    options: pycolmap.IncrementalTriangulatorOptions,
+    config: MapBuildConfig,
+    max_error_px: float,
+) -> None:
     """Join tracks that the current poses allow to be joined, and drop what does not fit."""
     triangulator.complete_all_tracks(options)
     triangulator.merge_all_tracks(options)
@@ -184,9 +196,13 @@ def _complete(
 
 
 def refine(
-    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float,
-    looseness: NDArray[np.float64] | None = None, odometry: Odometry | None = None,
-) -> None:  # fmt: skip
+    scene: Scene,
+    priors: Sequence[Pose],
+    config: MapBuildConfig,
+    max_error_px: float,
+    looseness: NDArray[np.float64] | None = None,
+    odometry: Odometry | None = None,
+) -> None:
     """Adjust poses, points and intrinsics in place, with the given poses as priors; then join and filter again.
 
     looseness: [M] factor on the standard deviations of the priors, 1 where not given. odometry: says which of the
@@ -198,9 +214,12 @@ def refine(
 
 
 def polish(
-    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float,
+    scene: Scene,
+    priors: Sequence[Pose],
+    config: MapBuildConfig,
+    max_error_px: float,
     odometry: Odometry | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Leave out what lies outside the noise of the keypoints, and adjust once more, in place.
 
     The noise is estimated from the median error of the points that are seen at least three times, so it fits every
@@ -223,9 +242,13 @@ _LEAST_SHARE = 0.125  # of the largest error: exact keypoints must not make roun
 
 
 def _adjust(
-    scene: Scene, priors: Sequence[Pose], config: MapBuildConfig, max_error_px: float,
-    looseness: NDArray[np.float64] | None, odometry: Odometry | None,
-) -> None:  # fmt: skip
+    scene: Scene,
+    priors: Sequence[Pose],
+    config: MapBuildConfig,
+    max_error_px: float,
+    looseness: NDArray[np.float64] | None,
+    odometry: Odometry | None,
+) -> None:
     factor = np.ones(scene.count) if looseness is None else looseness
     drifting = odometry.drifting if odometry is not None else [False] * scene.count
     seeing = adjustable(scene.reconstruction)
@@ -233,12 +256,16 @@ def _adjust(
     radians = float(np.radians(config.pose_prior_sigma_deg))
     anchors = [
         Anchor(view, priors[view], config.pose_prior_sigma_m * factor[view], radians * factor[view])
-        for view in seeing if not drifting[view]
-    ] or [Anchor(view, before[view], config.pose_prior_sigma_m, radians) for view in seeing[:1]]  # fmt: skip
+        for view in seeing
+        if not drifting[view]
+    ] or [Anchor(view, before[view], config.pose_prior_sigma_m, radians) for view in seeing[:1]]
     adjust(
-        scene.reconstruction, anchors, odometry.links(seeing) if odometry is not None else [],
-        pixel_px=max_error_px / config.max_reprojection_error_px, refine_intrinsics=config.refine_intrinsics,
-    )  # fmt: skip
+        scene.reconstruction,
+        anchors,
+        odometry.links(seeing) if odometry is not None else [],
+        pixel_px=max_error_px / config.max_reprojection_error_px,
+        refine_intrinsics=config.refine_intrinsics,
+    )
     if odometry is not None and seeing:
         _take_along(scene, before, seeing, [view for view in range(scene.count) if drifting[view]])
 
