@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hfnet_core.errors import ConfigError, ModelError
 from hfnet_core.features.network.architecture import (
@@ -26,14 +25,13 @@ from hfnet_core.features.network.architecture import (
     LOCAL_LAYER,
     STEM_CHANNELS,
     WORD_TEMPERATURE,
-    Block,
     NetworkSpec,
     variable_shapes,
 )
+from hfnet_core.training.blocks import BATCH_NORM_MOMENTUM, ConvHead, ConvNorm, InvertedResidual
 
 __all__ = ["GlobalHead", "HFNet", "LocalMaps", "LocalVladHead", "l2_normalize", "sample_descriptors"]
 
-_BATCH_NORM_MOMENTUM = 0.03  # torch's sense: weight of the new batch; the release used 0.003, far longer training
 _SHARPNESS = 3.0  # gamma of the memberships at the start; 1 leaves assignments almost uniform over 32 clusters
 _NORM_FLOOR = 1e-12  # of the squared norm, as in tf.nn.l2_normalize
 
@@ -73,63 +71,6 @@ def sample_descriptors(descriptor_map: Tensor, image_index: Tensor, xy: Tensor) 
     return l2_normalize(upper * (1 - fy) + lower * fy, dim=1)
 
 
-def _same_padding(size: int, stride: int) -> tuple[int, int]:
-    total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
-    return total // 2, total - total // 2
-
-
-class _ConvNorm(nn.Module):
-    """3x3 or 1x1 convolution without bias (SAME padding), batch norm, optional ReLU6."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, depthwise: bool = False, relu: bool = True
-    ) -> None:
-        super().__init__()
-        self.stride, self.kernel, self.relu = stride, kernel, relu
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=inputs if depthwise else 1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPSILON, momentum=_BATCH_NORM_MOMENTUM)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out" if not depthwise else "fan_in", nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        padding = 0
-        if self.kernel == 3:
-            if self.stride == 1:
-                padding = 1
-            else:
-                height, width = x.shape[-2:]
-                x = functional.pad(x, (*_same_padding(width, self.stride), *_same_padding(height, self.stride)))
-        x = functional.conv2d(x, self.conv.weight, None, self.stride, padding, 1, self.conv.groups)
-        x = self.norm(x)
-        return functional.relu6(x) if self.relu else x
-
-
-class _InvertedResidual(nn.Module):
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        self.residual = block.is_residual
-        self.expand = _ConvNorm(block.inputs, block.expanded, 1) if block.has_expand else None
-        self.depthwise = _ConvNorm(block.expanded, block.expanded, 3, block.stride, depthwise=True)
-        self.project = _ConvNorm(block.expanded, block.outputs, 1, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x if self.expand is None else self.expand(x)
-        y = self.project(self.depthwise(y))
-        return x + y if self.residual else y
-
-
-class _ConvHead(nn.Module):
-    """3x3 convolution + batch norm + ReLU6, then a 1x1 convolution with bias."""
-
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
-        super().__init__()
-        self.hidden = _ConvNorm(inputs, hidden, 3)
-        self.output = nn.Conv2d(hidden, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.output(self.hidden(x))
-        return result
-
-
 class GlobalHead(nn.Module):
     """VLAD pooling of layer 18 [N, 240, h, w] and a learned projection: unit descriptors [N, global_dim].
 
@@ -142,7 +83,7 @@ class GlobalHead(nn.Module):
         channels, dim = LAYERS[-1].outputs, spec.vlad_dim
         self.projection = nn.Conv2d(channels, dim, 1) if spec.intermediate_dim else None
         self.memberships = nn.Conv2d(dim, spec.clusters, 1, bias=False)
-        self.norm = nn.BatchNorm2d(spec.clusters, eps=BATCH_NORM_EPSILON, momentum=_BATCH_NORM_MOMENTUM)
+        self.norm = nn.BatchNorm2d(spec.clusters, eps=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM)
         nn.init.constant_(self.norm.weight, _SHARPNESS)  # the released graph has no gamma: folded by `variables`
         self.clusters = nn.Parameter(torch.randn(spec.clusters, dim) * 0.1)
         self.reduction = nn.Linear(spec.clusters * dim, spec.global_dim)
@@ -205,13 +146,13 @@ class HFNet(nn.Module):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.stem = _ConvNorm(1, STEM_CHANNELS, 3, 2)
-        self.shallow = nn.ModuleList(_InvertedResidual(block) for block in LAYERS[:LOCAL_LAYER])
+        self.stem = ConvNorm(1, STEM_CHANNELS, 3, 2)
+        self.shallow = nn.ModuleList(InvertedResidual(block) for block in LAYERS[:LOCAL_LAYER])
         deep = () if spec.pool_local else LAYERS[LOCAL_LAYER:]
-        self.deep = nn.ModuleList(_InvertedResidual(block) for block in deep)
+        self.deep = nn.ModuleList(InvertedResidual(block) for block in deep)
         local_inputs = LAYERS[LOCAL_LAYER - 1].outputs
-        self.descriptor = _ConvHead(local_inputs, spec.local_dim, spec.local_dim)
-        self.detector = _ConvHead(local_inputs, DETECTOR_CHANNELS, DETECTOR_CLASSES)
+        self.descriptor = ConvHead(local_inputs, spec.local_dim, spec.local_dim)
+        self.detector = ConvHead(local_inputs, DETECTOR_CHANNELS, DETECTOR_CLASSES)
         self.global_head: GlobalHead | LocalVladHead = LocalVladHead(spec) if spec.pool_local else GlobalHead(spec)
 
     def layer_7(self, image: Tensor) -> Tensor:
@@ -314,7 +255,7 @@ def _norm_tensors(scope: str, norm: nn.BatchNorm2d, gamma: bool = True) -> Itera
     yield f"{scope}/BatchNorm/moving_variance", norm.running_var
 
 
-def _conv_norm_tensors(scope: str, module: _ConvNorm, leaf: str = "weights") -> Iterator[tuple[str, Tensor]]:
+def _conv_norm_tensors(scope: str, module: ConvNorm, leaf: str = "weights") -> Iterator[tuple[str, Tensor]]:
     yield f"{scope}/{leaf}", module.conv.weight
     yield from _norm_tensors(scope, module.norm)
 
@@ -323,7 +264,7 @@ def _named_tensors(network: HFNet) -> Iterator[tuple[str, Tensor]]:
     yield from _conv_norm_tensors("MobilenetV2/Conv", network.stem)
     # Without layers 8-18 there are fewer modules than rows of the table.
     for block, module in zip(LAYERS, [*network.shallow, *network.deep], strict=False):
-        assert isinstance(module, _InvertedResidual)
+        assert isinstance(module, InvertedResidual)
         if module.expand is not None:
             yield from _conv_norm_tensors(f"{block.scope}/expand", module.expand)
         yield from _conv_norm_tensors(f"{block.scope}/depthwise", module.depthwise, "depthwise_weights")

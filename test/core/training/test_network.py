@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from hfnet_core.errors import ModelError
 from hfnet_core.features.network.architecture import NetworkSpec, variable_shapes
-from hfnet_core.training.network import HFNet, _ConvNorm, sample_descriptors
+from hfnet_core.training.blocks import ConvNorm
+from hfnet_core.training.network import HFNet, sample_descriptors
 
 SHARED = Path(os.environ.get("HFNET_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 ORACLE = SHARED / "reference" / "hfnet_oracle"
@@ -48,7 +49,7 @@ def test_reproduces_the_released_graph(seed: int) -> None:
 
 @pytest.mark.parametrize("side", [7, 8, 9, 12])
 def test_stride_two_pads_like_tensorflow(side: int) -> None:
-    layer = _ConvNorm(1, 1, 3, 2, relu=False).eval()
+    layer = ConvNorm(1, 1, 3, 2, relu=False).eval()
     torch.nn.init.ones_(layer.conv.weight)
     image = torch.arange(side * side, dtype=torch.float32).reshape(1, 1, side, side)
 

@@ -1,0 +1,67 @@
+"""Settings of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfnet_core.config.settings import Checked, setting
+
+__all__ = ["TrainConfig"]
+
+
+@dataclass(frozen=True)
+class TrainConfig(Checked):
+    """From a pool of photos to weights; the defaults are how the shipped model was trained."""
+
+    global_head: str = setting(
+        "local",
+        "what the global descriptor pools: the local descriptors, fitted in minutes; or layer 18, trained as well",
+        choices=("local", "layer_18"),
+    )
+    local_minutes: float = setting(45.0, "training time of layers 1-7 and the local heads", unit="min", minimum=0.01)
+    polish_minutes: float = setting(
+        60.0,
+        "training time of the same with overlapping photos and learned weights of the losses",
+        unit="min",
+        minimum=0.01,
+    )
+    finish_minutes: float = setting(
+        80.0, "training time of the same once more, from a lower rate", unit="min", minimum=0.01
+    )
+    turn_minutes: float = setting(
+        65.0, "training time of the same with crops turned much further", unit="min", minimum=0.01
+    )
+    warmup_minutes: float = setting(
+        3.0, "layer_18: training time of layers 8-18 before the VLAD clusters are placed", unit="min", minimum=0.01
+    )
+    global_minutes: float = setting(
+        30.0, "layer_18: contrastive training time of layers 8-18 and the global head", unit="min", minimum=0.01
+    )
+    imitation_minutes: float = setting(
+        15.0, "layer_18: training time of the same to imitate a VLAD of the local descriptors", unit="min", minimum=0.01
+    )
+    local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
+    polish_learning_rate: float = setting(1.5e-3, "peak learning rate of the polish stage", minimum=1e-6, maximum=1.0)
+    finish_learning_rate: float = setting(1.2e-3, "peak learning rate of the finish stage", minimum=1e-6, maximum=1.0)
+    turn_learning_rate: float = setting(1.2e-3, "peak learning rate of the turn stage", minimum=1e-6, maximum=1.0)
+    global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
+    imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)
+    crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)
+    pairs: int = setting(8, "photos per batch of the local stage, two crops each", minimum=1, maximum=1024)
+    regression_batches: int = setting(
+        40, "batches the final layer is fitted to the imitated descriptors on, before training it", minimum=1
+    )
+    view_px: int = setting(336, "width of the global stage's views", unit="px", minimum=64, maximum=2048)
+    places: int = setting(10, "places per batch of the global stage", minimum=2, maximum=1024)
+    views: int = setting(4, "views per place, an even number", minimum=2, maximum=64)
+    local_dim: int = setting(128, "channels of the local descriptor", minimum=1)
+    global_dim: int = setting(1024, "size of the global descriptor", minimum=1)
+    words: int = setting(64, "local: VLAD words", minimum=1)
+    word_dim: int = setting(32, "local: channels of the descriptors' projection before VLAD", minimum=1)
+    clusters: int = setting(32, "layer_18: VLAD clusters", minimum=1)
+    rooms: int = setting(180, "rendered rooms whose views show what changes with the viewpoint", minimum=0)
+    intermediate_dim: int = setting(64, "layer_18: channels of the projection before VLAD; 0 for none", minimum=0)
+    seed: int = setting(0, "seed of weights, crops and noise", minimum=0)
+    threads: int = setting(0, "CPU threads of the trainer; 0 leaves it to torch", minimum=0, maximum=256)
+    workers: int = setting(1, "processes that prepare batches", minimum=0, maximum=64)
+    device: str = setting("cpu", "where to train", choices=("cpu", "cuda"))
