@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,8 +31,9 @@ from hfnet_ros.localization_node import LocalizationNode
 from hfnet_ros.node.map_component import shared_map
 
 
-def test_two_cameras_share_the_map(ros, wall_world):
-    model, map_file = wall_world
+def test_two_cameras_share_the_map(ros, wall_world, tmp_path):
+    model, shared = wall_world
+    map_file = shutil.copy(shared, tmp_path)  # other tests' nodes may still hold theirs
     given = {"map_file": str(map_file), "model_file": str(model), "threads": 1}
     overrides = [Parameter(name, value=value) for name, value in given.items()]
     namespace = f"t{uuid.uuid4().hex[:8]}"

@@ -24,6 +24,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 from wall import SHIFTS, map_from_camera, noise_image, view, wall_image
 
+from hfnet_core.config import LocalizerConfig
 from hfnet_core.maps.storage import load_map
 from hfnet_ros.conversions import pose_from_msg, pose_from_transform
 
@@ -115,7 +116,7 @@ def test_parameters_are_refused_with_a_reason_or_apply(robot):
     refused = robot.set("localizer.min_inliers", 3)
     assert not refused.successful
     assert "min_inliers" in refused.reason
-    assert robot.get("localizer.min_inliers") == 20
+    assert robot.get("localizer.min_inliers") == LocalizerConfig().min_inliers
     late = robot.set("map_file", "other.hfmap")
     assert not late.successful
     assert "unconfigured" in late.reason
@@ -124,7 +125,7 @@ def test_parameters_are_refused_with_a_reason_or_apply(robot):
     try:
         robot.until_says("not localized", again=lambda: robot.show(view(SHIFT)))
     finally:
-        assert robot.set("localizer.min_inliers", 20).successful
+        assert robot.set("localizer.min_inliers", LocalizerConfig().min_inliers).successful
     robot.pose_of(view(SHIFT))
 
 

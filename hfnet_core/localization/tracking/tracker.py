@@ -30,6 +30,7 @@ _SURPRISE = 0.4  # fewer than this share of the usual inliers asks for a global 
 _ELSEWHERE_M, _ELSEWHERE_DEG = 0.5, 20.0  # further apart than this two poses of one image are different answers
 _OUT_OF_ORDER_S = 0.1  # images of several cameras may come in another order than they were taken
 _TRUST = 3.0  # log odds of being near where the last images and the motion since say: one in twenty times it is not
+_HINT = 1.5  # log odds that a pose somebody gave is about right
 _CLEAR_WIN = 1.5  # a global pose elsewhere needs this many times the inliers of the tracked one
 
 
@@ -77,7 +78,7 @@ class Tracker:
         predicted = self._predict(stamp_s, odom_from_rig)
         result: Localization | None = None
         if predicted is not None and self.localizer.config.tracking:
-            trust = _TRUST if self._usual else 0.0  # a pose that somebody gave is a hint
+            trust = _TRUST if self._usual else _HINT
             result = self.localizer.localize(views, predicted, trust)
             if self._wants_global(result):
                 found = self.localizer.localize(views)
