@@ -86,6 +86,7 @@ def bag_of(folder: Path, camera: Camera | None, poses: Path | None = None) -> tu
 
 
 def test_a_folder_of_photos_becomes_a_bag_of_upright_images(tmp_path: Path) -> None:
+    pytest.importorskip("rosbags", reason="rosbags is not installed: pip install 'hfnet_ros[bags]'")
     (tmp_path / "1.jpg").write_bytes(photo(textured_image(160, 120)))
     poses = tmp_path / "poses.txt"
     poses.write_text("1.0 0 0 0 0 0 0 1 1\n")
