@@ -18,6 +18,7 @@ from hfnet_core.geometry import pose_error
 from hfnet_core.maintenance.extend import extend_map
 from hfnet_core.mapping.keyframes.reading import BuildTools
 from hfnet_core.recordings.bag_writer import open_writer
+from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Localized, NotLocalized
 
 FX, FY, CX, CY = CAMERA.params
@@ -61,7 +62,7 @@ def test_a_calibration_of_another_resolution_is_refused_unless_trusted(
     two_thirds = calibration(tmp_path, FX * 2 / 3, FY * 2 / 3, CX * 2 / 3, CY * 2 / 3)
     with pytest.raises(DatasetError, match=r"map's camera of 320x240 times 0.667 .*about 213x160"):
         list(localizer.images(image, two_thirds))
-    assert len(list(localizer.images(image, two_thirds, trust=True))) == 1
+    assert len(list(localizer.images(image, two_thirds, BagOptions(trust_calibration=True)))) == 1
 
 
 def test_a_calibration_unlike_the_maps_is_logged(
