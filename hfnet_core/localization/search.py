@@ -20,7 +20,7 @@ from hfnet_core.types import Int32, Mode
 __all__ = ["MapSearch"]
 
 _FIRST_LOOK, _FIRST_LANDMARKS = 4, 600  # keyframes of a place, and landmarks of them, looked at before all of it
-_PLAIN_KEYFRAMES = 6  # matched one by one in the second look
+_PLAIN_KEYFRAMES = 3  # matched one by one in the second look
 _RANKED = 64  # most similar keyframes among which another place is looked for
 _AS_SIMILAR = 0.9  # times the similarity of the place found, that another must have to be looked at
 
