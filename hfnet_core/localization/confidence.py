@@ -34,10 +34,9 @@ class Evidence:
     """What speaks for a pose.
 
     inliers of matches: correspondences found without knowing it, coverage: share of image cells with one. explained:
-    keypoints of the guided pass that agree, of `asked` landmarks that should be seen; support: their share of cells,
-    rms_px: their error. focal: by how many standard deviations, and beyond what is usual, another focal length would
-    fit better. near: it was looked for near an expected pose. witness: of what the pose was not fitted to, None
-    without dense descriptors.
+    keypoints of the guided pass that agree, of `asked` landmarks that should be seen; support: their share of cells.
+    focal: by how many standard deviations, and beyond what is usual, another focal length would fit better. near: it
+    was looked for near an expected pose. witness: of what the pose was not fitted to, None without dense descriptors.
     """
 
     inliers: int
@@ -46,7 +45,6 @@ class Evidence:
     explained: int
     asked: int
     support: float
-    rms_px: float
     focal: float
     near: bool
     witness: Witness | None
@@ -62,7 +60,6 @@ class Evidence:
             "support": float(np.log(self.support + 0.02)),
             "explained": float(np.log1p(self.explained)),
             "expected": float(np.log((self.explained + 1.0) / (self.asked + 20.0))),
-            "rms": min(self.rms_px, 6.0),
             "focal": min(max(self.focal - 1.0, 0.0), 10.0),
             "near": float(self.near),
             "hits": float(np.log((witness.hits + 1.0) / (witness.asked + 9.0))),
@@ -72,7 +69,7 @@ class Evidence:
 
 
 def evidence_of(
-    query: Query, refined: Hypothesis, witness: Witness | None, fits: Sequence[FocalFit | None], rms_px: float
+    query: Query, refined: Hypothesis, witness: Witness | None, fits: Sequence[FocalFit | None]
 ) -> Evidence:
     """Of a refined hypothesis. fits: what each view says of its focal length."""
     off = [abs(fit.change) / (_USUAL_FOCAL + fit.sigma) for fit in fits if fit is not None]
@@ -83,7 +80,6 @@ def evidence_of(
         refined.guided,
         refined.asked,
         coverage(refined.found.where(refined.agreeing), query),
-        rms_px,
         max(off, default=0.0),
         refined.near,
         witness,

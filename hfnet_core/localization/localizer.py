@@ -102,7 +102,7 @@ class Localizer:
         support = refined.found.where(refined.agreeing)
         known = uncertainty_of(support, query, refined.map_from_rig)
         query.clock.lap("covariance")
-        evidence = evidence_of(query, refined, witness, known.fits, known.rms_px)
+        evidence = evidence_of(query, refined, witness, known.fits)
         return Candidate(refined, evidence, log_odds(evidence, self.map.model_hash) + trust, known)
 
     def _nothing(self, query: Query, matches: int, prior: Pose | None) -> NotLocalized:

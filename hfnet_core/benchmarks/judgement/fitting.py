@@ -19,9 +19,8 @@ from hfnet_core.localization.confidence import DENSE, Calibration
 __all__ = ["Held", "calibrated_only", "fit", "held_out", "reliability"]
 
 _RIDGE = 1e-3  # on standardised weights
-# What speaks for a pose never speaks against it, and the other way round; a regression that says otherwise has seen
-# too little.
-_SIGNS = {"rms": -1.0, "near": 0.0}  # 0: either
+# All other numbers speak for a pose, never against it; a regression that says otherwise has seen too little.
+_EITHER_WAY = ("near",)
 _FOCAL = -3.0  # log odds for each unit by which another focal length would fit better
 _USUAL = 4.0  # right hypotheses for each wrong one, of a robot that is somewhere near its map for most of the time
 _LEAST = 40  # hypotheses of each kind
@@ -54,9 +53,8 @@ def fit(found: Hypotheses, names: Sequence[str]) -> Calibration:
             f"on; give more recordings or foreign images (at least {_LEAST} of each)"
         )
     plain = _regression(found, [name for name in names if name != "focal"])
-    weights = dict(plain.weights)
-    bias = plain.bias + float(np.log(_USUAL))
-    return Calibration(bias, {**weights, "focal": _FOCAL} if "focal" in names else weights)
+    fixed = {"focal": _FOCAL} if "focal" in names else {}
+    return Calibration(plain.bias + float(np.log(_USUAL)), {**plain.weights, **fixed})
 
 
 def _regression(found: Hypotheses, names: Sequence[str]) -> Calibration:
@@ -64,7 +62,6 @@ def _regression(found: Hypotheses, names: Sequence[str]) -> Calibration:
     rows, shares = found.numbers[:, columns], _shares(found)
     centre = shares @ rows
     spread = np.sqrt(np.maximum(shares @ (rows - centre) ** 2, 1e-9))
-    signs = np.array([_SIGNS.get(name, 1.0) for name in names])
     standard, target = (rows - centre) / spread, np.where(found.right, 1.0, -1.0)
 
     def loss(parameters: Array) -> tuple[float, Array]:
@@ -73,7 +70,7 @@ def _regression(found: Hypotheses, names: Sequence[str]) -> Calibration:
         slope = -shares * target / (1.0 + np.exp(np.clip(margin, -500, 500)))
         return float(value), np.r_[standard.T @ slope + _RIDGE * parameters[:-1], slope.sum()]
 
-    bounds = [(0.0 if sign > 0 else None, 0.0 if sign < 0 else None) for sign in signs] + [(None, None)]
+    bounds = [(None if name in _EITHER_WAY else 0.0, None) for name in names] + [(None, None)]
     solved = minimize(loss, np.zeros(len(names) + 1), jac=True, method="L-BFGS-B", bounds=bounds)
     weights = solved.x[:-1] / spread
     return Calibration(float(solved.x[-1] - weights @ centre), dict(zip(names, weights.tolist(), strict=True)))
