@@ -22,17 +22,16 @@ app = typer.Typer(
     help="Visual localization with HF-Net: build maps, localize images, evaluate, train.",
 )
 
-# module in hfnet_core.cli -> what it adds: a sub-application (None) or the names of commands
-_COMMANDS: dict[str, tuple[str, ...] | None] = {
-    "map": None,
-    "bag": None,
+# sub-application -> its module in hfnet_core.cli
+_APPS = {"map": "map.app", "bag": "bag", "bench": "measuring.bench", "engine": "engine"}
+
+# module in hfnet_core.cli -> its commands
+_COMMANDS = {
     "localize": ("localize",),
     "import_checkpoint": ("import_checkpoint",),
-    "bench": None,
-    "engine": None,
-    "evaluate": ("eval_bag",),
+    "measuring.eval_bag": ("eval_bag",),
     "train": ("train", "export"),
-    "calibrate": ("calibrate",),
+    "measuring.calibrate": ("calibrate",),
 }
 
 
@@ -50,13 +49,12 @@ def _root(
 
 
 def _mount() -> None:
-    for name, commands in _COMMANDS.items():
-        module = importlib.import_module(f"hfnet_core.cli.{name}")
-        if commands is None:
-            app.add_typer(module.app, name=name)
-            continue
+    for name, module in _APPS.items():
+        app.add_typer(importlib.import_module(f"hfnet_core.cli.{module}").app, name=name)
+    for module, commands in _COMMANDS.items():
+        functions = importlib.import_module(f"hfnet_core.cli.{module}")
         for command in commands:
-            app.command(name=command.replace("_", "-"))(getattr(module, command))
+            app.command(name=command.replace("_", "-"))(getattr(functions, command))
 
 
 _mount()

@@ -207,8 +207,8 @@ def test_the_command_prints_a_table_and_keeps_the_winner(model: Path, engine: En
 
 
 def test_maps_are_built_with_onnx_runtime_whatever_won(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from hfnet_core.cli import map as commands
-    from hfnet_core.cli import map_care
+    from hfnet_core.cli.map import app as commands
+    from hfnet_core.cli.map import care as map_care
 
     asked: list[Any] = []
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hfnet_core.cli.map_care import add_commands
+from hfnet_core.cli.map.care import add_commands
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, from_mapping
