@@ -15,7 +15,7 @@ _REFINE_RADIUS = 2
 
 
 def suppress(scores: Float32, radius: int) -> NDArray[np.bool_]:
-    """Where scores [H, W] survive non-maximum suppression in a square window of +-radius pixels.
+    """Where finite scores [H, W] survive non-maximum suppression in a square window of +-radius pixels.
 
     The approximate scheme of the released graph: window maxima, then twice the maxima of what the windows around
     those leave. Equal neighbours do not suppress each other; outside the image counts as lower than everything.
@@ -25,9 +25,9 @@ def suppress(scores: Float32, radius: int) -> NDArray[np.bool_]:
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), dtype=np.uint8)
     keep: NDArray[np.bool_] = scores == cv2.dilate(scores, kernel)
     for _ in range(_ROUNDS):
-        covered = cv2.dilate(keep.view(np.uint8), kernel).view(np.bool_)
-        rest = np.where(covered, np.float32(0), scores)
-        keep |= (rest == cv2.dilate(rest, kernel)) & ~covered
+        free = ~cv2.dilate(keep.view(np.uint8), kernel).view(np.bool_)
+        rest = scores * free
+        keep |= (rest == cv2.dilate(rest, kernel)) & free
     return keep
 
 
@@ -50,8 +50,8 @@ def detect(scores: Float32, radius: int, threshold: float, count: int) -> tuple[
     values = scores.reshape(-1)[found]
     if len(found) > count:
         lowest = np.partition(values, -count)[-count]
-        above = values > lowest
-        chosen = np.union1d(np.flatnonzero(above), np.flatnonzero(values == lowest)[: count - np.count_nonzero(above)])
+        chosen = values > lowest
+        chosen[np.flatnonzero(values == lowest)[: count - np.count_nonzero(chosen)]] = True
         found, values = found[chosen], values[chosen]
     order = np.argsort(-values, kind="stable")
     rows, columns = np.divmod(found[order], width)

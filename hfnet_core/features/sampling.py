@@ -13,6 +13,7 @@ from hfnet_core.types import Float32
 
 __all__ = ["DescriptorMap", "map_coordinates", "sample_descriptors"]
 
+_AT_ONCE = 256  # points, whose cells fit into a processor's cache
 _NORM_FLOOR = 1e-12  # of the squared norm, as in tf.nn.l2_normalize
 
 
@@ -35,16 +36,21 @@ def sample_descriptors(descriptor_map: Float32, pixels: Float32, corner_aligned:
     """Unit descriptors [K, D] of a map [h, w, D] at pixels [K, 2] of the network's input. Bilinear."""
     rows, columns, dim = descriptor_map.shape
     xy = map_coordinates(pixels, (rows, columns), corner_aligned)
-    first = np.floor(xy).astype(np.intp)
-    fx, fy = np.ascontiguousarray((xy - first).T.astype(np.float32))
+    first = np.floor(xy)
+    upper = xy - first
+    last = np.array([columns - 1, rows - 1], np.int32)
+    corners, weights = [], []
+    for offset, beside in ((0, 1 - upper), (1, upper)):
+        cell = first.astype(np.int32) + np.int32(offset)
+        corners.append(np.clip(cell, 0, last))
+        weights.append(beside * (corners[-1] == cell))  # cells outside the map count as zero
+    index = np.stack([y[:, 1] * columns + x[:, 0] for y in corners for x in corners], axis=1)
+    weight = np.stack([x[:, 0] * y[:, 1] for y in weights for x in weights], axis=1)
     flat = descriptor_map.reshape(-1, dim)
-    sampled = np.zeros((len(pixels), dim), dtype=np.float32)
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        x, y = first[:, 0] + dx, first[:, 1] + dy
-        inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)  # cells outside the map count as zero
-        weight = (fx if dx else 1 - fx) * (fy if dy else 1 - fy) * inside
-        index = np.clip(y, 0, rows - 1) * columns + np.clip(x, 0, columns - 1)
-        sampled += flat.take(index, axis=0) * weight[:, None]
+    sampled = np.empty((len(pixels), dim), dtype=np.float32)
+    for start in range(0, len(pixels), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        np.einsum("kcd,kc->kd", flat.take(index[part], axis=0), weight[part], out=sampled[part])
     squares = np.einsum("kd,kd->k", sampled, sampled)
     sampled *= (1 / np.sqrt(np.maximum(squares, np.float32(_NORM_FLOOR))))[:, None]
     return sampled

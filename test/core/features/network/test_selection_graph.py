@@ -151,6 +151,19 @@ def test_what_does_not_fit_is_refused(shipped: onnx.ModelProto) -> None:
             with_selection(shipped, info, selection)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (8, 640), (16, 24), (48, 64), (480, 640)])
+def test_no_more_are_wanted_than_an_image_has_room_for(tmp_path: Path, size: tuple[int, int]) -> None:
+    """TensorRT does not build otherwise."""
+    model = onnx.load(str(tiny_model(tmp_path)))
+    for radius in (0, 1, 2, 3, 4, 6, 7, 8, 12):
+        selection = Selection.of(ExtractorConfig(MAX_COUNT, nms_radius_px=radius), info_of(model), *size)
+        graph = fix_shape(with_selection(model, info_of(model), selection), *size).graph
+        top = next(node for node in graph.node if node.op_type == "TopK")
+        there = next(value for value in graph.value_info if value.name == top.input[0]).type.tensor_type.shape
+        wanted = next(numpy_helper.to_array(known) for known in graph.initializer if known.name == top.input[1])
+        assert 0 < wanted[0] == selection.kept <= there.dim[-1].dim_value
+
+
 def test_a_selection_serves_what_asks_for_less() -> None:
     info = OnnxRuntimeBackend(DEFAULT_MODEL, 1).info
     selection = Selection.of(ExtractorConfig(1000), info, 480, 640)

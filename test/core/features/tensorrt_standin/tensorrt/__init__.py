@@ -156,8 +156,8 @@ class OnnxParser:
         for node in proto.graph.node:
             if node.op_type in _REFUSED:
                 return f"No importer registered for op: {node.op_type}"
-            if node.op_type == "TopK" and not _is_small_and_known(proto, node.input[1]):
-                return f"{node.name}: K must be a constant below 3840"
+            if node.op_type == "TopK" and not _is_small_and_known(proto, node.input[1], node.input[0]):
+                return f"{node.name}: K must be a constant below 3840, and no more than there is"
             if any(attribute.name == "auto_pad" for attribute in node.attribute):
                 return f"{node.name}: padding is not spelled out"
         if any(dim.dim_value <= 0 for dim in proto.graph.input[0].type.tensor_type.shape.dim):
@@ -169,8 +169,11 @@ class OnnxParser:
         return None
 
 
-def _is_small_and_known(proto: onnx.ModelProto, name: str) -> bool:
-    return any(c.name == name and int(numpy_helper.to_array(c)[0]) < 3840 for c in proto.graph.initializer)
+def _is_small_and_known(proto: onnx.ModelProto, name: str, value: str) -> bool:
+    wanted = [int(numpy_helper.to_array(c)[0]) for c in proto.graph.initializer if c.name == name]
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph.value_info
+    there = [known.type.tensor_type.shape.dim[-1].dim_value for known in inferred if known.name == value]
+    return bool(wanted) and wanted[0] < 3840 and wanted <= there
 
 
 def _layers(proto: onnx.ModelProto) -> list[ILayer]:
