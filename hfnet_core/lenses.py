@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from hfnet_core.geometry import Array
 from hfnet_core.types import Camera
 
-__all__ = ["Bend", "Lens", "lens_of"]
+__all__ = ["Bend", "Lens", "Near", "lens_of"]
 
 Gain = Callable[[Array], tuple[Array, Array]]
 """Squared radii [N] to the factor [N] on the point, and its derivative [N] by the squared radius."""
@@ -29,6 +30,7 @@ Slopes = tuple[Array, Array, Array, Array]
 
 _SERIES_BELOW = 1e-3  # squared: (atan r) / r from its series, as the quotient's derivative loses digits there
 _NEWTON_STEPS = 50  # most pixels take four
+_ROUGH_STEPS = 2
 _NEWTON_REACH = 0.1  # longest step, absolute and relative to the radius
 _CONVERGED = 1e-9  # a step this short was the last that matters: the next is its square
 _SOLVED = 1e-9  # of the focal length: what may be left between a pixel and the projection of its ray
@@ -78,10 +80,9 @@ class Bend:
         yx = xy
         a, b = self.tangential
         if a or b:
-            both = 2 * (a * x + b * y)
-            cross = 2 * (a * y + b * x)
-            xx, yy = xx + both + 4 * a * x, yy + both + 4 * b * y
-            xy, yx = xy + cross, yx + cross
+            cross = (2 * a) * y + (2 * b) * x
+            xx, yy = xx + ((6 * a) * x + (2 * b) * y), yy + ((2 * a) * x + (6 * b) * y)
+            xy = yx = xy + cross
         if any(self.prism):
             s1, s2, s3, s4 = self.prism
             to_x, to_y = 2 * s1 + 4 * s2 * squared, 2 * s3 + 4 * s4 * squared
@@ -91,8 +92,8 @@ class Bend:
     def _shifted(self, x: Array, y: Array, squared: Array, bent_x: Array, bent_y: Array) -> tuple[Array, Array]:
         a, b = self.tangential
         if a or b:
-            both = 2 * (a * x + b * y)
-            bent_x, bent_y = bent_x + a * squared + both * x, bent_y + b * squared + both * y
+            both = (2 * a) * x + (2 * b) * y
+            bent_x, bent_y = bent_x + (a * squared + both * x), bent_y + (b * squared + both * y)
         if any(self.prism):
             s1, s2, s3, s4 = self.prism
             bent_x, bent_y = bent_x + (s1 + s2 * squared) * squared, bent_y + (s3 + s4 * squared) * squared
@@ -114,10 +115,15 @@ class Bend:
 
 def _polynomial(coefficients: tuple[float, ...], squared: Array) -> tuple[Array, Array]:
     """1 + k1 s + k2 s^2 + ... and its derivative, both [N]."""
-    value, slope = np.zeros_like(squared), np.zeros_like(squared)
-    for coefficient in reversed((1.0, *coefficients)):
-        slope = slope * squared + value
-        value = value * squared + coefficient
+    if not coefficients:
+        return np.ones_like(squared), np.zeros_like(squared)
+    value, slope = coefficients[-1] * squared, np.full_like(squared, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value += coefficient
+        slope *= squared
+        slope += value
+        value *= squared
+    value += 1.0
     return value, slope
 
 
@@ -163,18 +169,36 @@ class Lens:
         (fx, fy), (xu, xv, yu, yv) = self.focal, slopes
         return fx * u + self.centre[0], fy * v + self.centre[1], (fx * xu, fx * xv, fy * yu, fy * yv)
 
-    def inverse(self, columns: Array, rows: Array, steps: int | None = None) -> tuple[Array, Array]:
-        """Pixels to directions; NaN where none is seen there, beyond 90 degrees and past a fold of the model.
-
-        steps: end after so many of Newton's, wherever these have come to.
-        """
+    def inverse(self, columns: Array, rows: Array) -> tuple[Array, Array]:
+        """Pixels to directions; NaN where none is seen there, beyond 90 degrees and past a fold of the model."""
         x, y = (columns - self.centre[0]) / self.focal[0], (rows - self.centre[1]) / self.focal[1]
         if self.bends:
-            x, y = _unbent(self.bends, x, y) if steps is None else _nearly_unbent(self.bends, x, y, steps)
+            x, y = _unbent(self.bends, x, y)
         if self.opening is not None:
             gain = self.opening.closed(x * x + y * y)
             x, y = gain * x, gain * y
         return x, y
+
+    def nearly_inverse(self, columns: Array, rows: Array, near_px: float) -> Near:
+        """Directions of pixels, or of others so near, after as few of Newton's steps as that takes, at most two."""
+        (fx, fy), (cx, cy) = self.focal, self.centre
+        x, y = (columns - cx) / fx, (rows - cy) / fy
+        with np.errstate(all="ignore"):
+            u, v, bent_x, bent_y, slopes = _nearly_unbent(self.bends, x, y, near_px / max(fx, fy))
+            if self.opening is not None:
+                closed = self.opening.closed(u * u + v * v)
+                u, v = closed * u, closed * v
+                slopes = _chained(slopes, _radial_slopes(u, v, *self.opening.gain(u * u + v * v)))
+        xu, xv, yu, yv = slopes
+        return Near((u, v), (fx * (bent_x - x), fy * (bent_y - y)), (fx * xu, fx * xv, fy * yu, fy * yv))
+
+
+class Near(NamedTuple):
+    """directions (u, v); off: pixels from those asked for to theirs; slopes: of pixels by directions. All [N]."""
+
+    directions: tuple[Array, Array]
+    off: tuple[Array, Array]
+    slopes: Slopes
 
 
 def _through(bends: tuple[Bend, ...], x: Array, y: Array, slopes: Slopes | None = None) -> tuple[Array, Array, Slopes]:
@@ -194,21 +218,25 @@ def _chained(after: Slopes, before: Slopes) -> Slopes:
     return a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h
 
 
-def _newton_step(bends: tuple[Bend, ...], x: Array, y: Array, u: Array, v: Array) -> tuple[Array, Array]:
-    """What to take from (u, v) so that it is bent to (x, y), to first order."""
-    bent_x, bent_y, (xu, xv, yu, yv) = _through(bends, u, v)
-    off_x, off_y = bent_x - x, bent_y - y
+def _newton_step(slopes: Slopes, off_x: Array, off_y: Array) -> tuple[Array, Array]:
+    """What to take from (u, v) so that what it is bent to moves back by (off_x, off_y), to first order."""
+    xu, xv, yu, yv = slopes
     determinant = xu * yv - xv * yu
     return (yv * off_x - xv * off_y) / determinant, (xu * off_y - yu * off_x) / determinant
 
 
-def _nearly_unbent(bends: tuple[Bend, ...], x: Array, y: Array, steps: int) -> tuple[Array, Array]:
+def _nearly_unbent(bends: tuple[Bend, ...], x: Array, y: Array, near: float) -> tuple[Array, Array, Array, Array, Slopes]:
+    """(u, v), where these are bent to, and the slopes there; Newton's method until all are near (x, y), or two steps."""
     u, v = x, y
-    with np.errstate(all="ignore"):
-        for _ in range(steps):
-            step_u, step_v = _newton_step(bends, x, y, u, v)
-            u, v = u - step_u, v - step_v
-    return u, v
+    bent_x, bent_y, slopes = _through(bends, u, v)
+    for _ in range(_ROUGH_STEPS if bends else 0):
+        off_x, off_y = bent_x - x, bent_y - y
+        if (off_x * off_x + off_y * off_y).max(initial=0.0) < near * near:
+            break
+        step_u, step_v = _newton_step(slopes, off_x, off_y)
+        u, v = u - step_u, v - step_v
+        bent_x, bent_y, slopes = _through(bends, u, v)
+    return u, v, bent_x, bent_y, slopes
 
 
 def _unbent(bends: tuple[Bend, ...], x: Array, y: Array) -> tuple[Array, Array]:
@@ -218,7 +246,8 @@ def _unbent(bends: tuple[Bend, ...], x: Array, y: Array) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         for _ in range(_NEWTON_STEPS):
             at_u, at_v = u[open_], v[open_]
-            step_u, step_v = _newton_step(bends, x[open_], y[open_], at_u, at_v)
+            bent_x, bent_y, slopes = _through(bends, at_u, at_v)
+            step_u, step_v = _newton_step(slopes, bent_x - x[open_], bent_y - y[open_])
             length = np.hypot(step_u, step_v)
             shorten = np.minimum(1.0, _NEWTON_REACH * np.maximum(np.hypot(at_u, at_v), 1.0) / length)
             shorten = np.where(length > 0, shorten, 0.0)

@@ -94,17 +94,21 @@ class Problem:
         return replace(self, rows=rows, offsets=offsets)
 
     @cached_property
-    def _coefficients(self) -> NDArray[np.float32]:
+    def _coefficients(self) -> Array:
         """[12, 3 N]: what each number of a pose adds to the rows' products with the points."""
-        out = np.empty((12, 3, self.count), np.float32)
+        out = np.empty((12, 3, self.count))
         by_axis = self.rows.swapaxes(0, 1)
-        np.multiply(by_axis[:, None], self.points[:, None], out=out[:9].reshape(3, 3, 3, -1), casting="same_kind")
+        np.multiply(by_axis[:, None], self.points[:, None], out=out[:9].reshape(3, 3, 3, -1))
         out[9:] = by_axis
         return out.reshape(12, -1)
 
+    @cached_property
+    def _rough_coefficients(self) -> NDArray[np.float32]:
+        return self._coefficients.astype(np.float32)
+
     def costs(self, poses: Array) -> NDArray[np.float32]:
         """[H, N] squared errors of poses [H, 12], at most 1."""
-        sums = poses.astype(np.float32) @ self._coefficients
+        sums = poses.astype(np.float32) @ self._rough_coefficients
         if self.offsets is not None:
             sums += self.offsets.reshape(-1).astype(np.float32)
         sums = sums.reshape(len(poses), 3, -1)
@@ -120,42 +124,49 @@ class Problem:
 
     def linearised(self, pose: Array) -> Linear:
         """The errors of a pose [12]."""
-        turned = pose[:9].reshape(3, 3) @ self.points
-        sums = (self.rows * (turned + pose[9:, None])).sum(axis=1)
+        sums = (pose @ self._coefficients).reshape(3, -1)
         if self.offsets is not None:
             sums += self.offsets
-        depths = np.where(sums[2] > _NEAREST, sums[2], np.nan)
-        return Linear(sums[:2] / depths, turned, depths)
+        depths = np.maximum(sums[2], _NEAREST)
+        errors = sums[:2] / depths
+        inliers = errors[0] * errors[0] + errors[1] * errors[1] < 1.0
+        inliers &= sums[2] > _NEAREST
+        return Linear(pose, errors, depths, inliers)
 
     def derivatives(self, linear: Linear) -> Array:
-        """[6, 2, N] of errors; NaN where these are.
-
-        By a shift, metres, of the points in the rig's frame and by a turn about its axes of them around the rig.
-        """
-        out = np.empty((6, *linear.errors.shape))
-        np.divide(self.rows[:2] - linear.errors[:, None] * self.rows[2], linear.depths, out=out[:3].swapaxes(0, 1))
-        (x, y, z), (by_x, by_y, by_z) = linear.turned, out[:3]
-        out[3], out[4], out[5] = y * by_z - z * by_y, z * by_x - x * by_z, x * by_y - y * by_x
+        """[6, 2, N] of errors: by a shift, metres, of the points in the rig's frame and by a turn about its axes of them
+        around the rig."""
+        by_step = np.zeros((6, 12))
+        by_step[[0, 1, 2], [9, 10, 11]] = 1.0
+        first, second, third = linear.pose[:9].reshape(3, 3)
+        by_step[3, 3:6], by_step[3, 6:9] = -third, second
+        by_step[4, 6:9], by_step[4, :3] = -first, third
+        by_step[5, :3], by_step[5, 3:6] = -second, first
+        sums = (by_step @ self._coefficients).reshape(6, 3, -1)
+        out = sums[:, :2]
+        out -= linear.errors * sums[:, 2:]
+        out /= linear.depths
         return out
 
 
 class Linear(NamedTuple):
-    """Around a pose: errors [2, N], NaN behind the camera; points [3, N] in the rig's axes, from where the map is seen;
-    depths [N] along the rays."""
+    """Around a pose [12]: errors [2, N], depths [N] along the rays, and which of them [N] are inliers. Points behind the
+    camera have huge errors."""
 
+    pose: Array
     errors: Array
-    turned: Array
     depths: Array
+    inliers: NDArray[np.bool_]
 
 
 def _rows_of(seen: Seen, max_error_px: float) -> tuple[Array, Array, NDArray[np.bool_]]:
     """rows in the camera's own frame, points, and usable, as Problem has them, of one camera."""
     pixels = np.asarray(seen.pixels, np.float64)
-    rays, met, by_ray = projection.rays_near(seen.camera, pixels)
+    rays, off, by_ray = projection.rays_near(seen.camera, pixels)
     rows = np.empty((3, 3, len(rays)))
     rows[2] = rays.T
     # the ray meets the image within a pixel of the keypoint, not in it: what is missing is part of the error
-    rows[:2] = by_ray.transpose(1, 2, 0) + (met - pixels).T[:, None] * rays.T
+    rows[:2] = by_ray.transpose(1, 2, 0) + off.T[:, None] * rays.T
     rows[:2] /= max_error_px * projection.pixel_scale(seen.camera)
     points = np.asarray(seen.points_map, np.float64).T
     usable = np.isfinite(rows[:2].sum(axis=(0, 1))) & np.isfinite(points.sum(axis=0))

@@ -21,9 +21,9 @@ from hfnet_core.localization.absolute_pose.problem import Linear, Problem, Seen
 
 __all__ = ["Ransac", "Seen", "solve_absolute_pose"]
 
-_FIRST_BATCH, _LARGEST_BATCH = 64, 512
+_FIRST_BATCH, _LARGEST_BATCH = 32, 512
 _POLISH_STEPS = 6
-_LITTLE = 0.01  # inliers' worth of cost that is not worth another step
+_LITTLE = 0.1  # inliers' worth of cost that is not worth another step
 _DRAWN = 1024  # random numbers at a time
 _FEWER = np.arange(SAMPLE)[:, None]
 
@@ -53,7 +53,7 @@ def solve_absolute_pose(seen: Sequence[Seen], ransac: Ransac) -> tuple[Pose, NDA
     if problem.count <= SAMPLE:
         return None
     best = _search(problem, ransac)
-    if best is None or np.count_nonzero(best.inliers) <= SAMPLE:
+    if best is None or best.count <= SAMPLE:
         return None
     rotation = best.pose[:9].reshape(3, 3)
     map_from_rig = Pose(rotation, best.pose[9:] - rotation @ problem.origin).inverse()
@@ -66,11 +66,12 @@ def solve_absolute_pose(seen: Sequence[Seen], ransac: Ransac) -> tuple[Pose, NDA
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """pose: [12]; cost: sum of its squared errors, 1 for each outlier; inliers: [N]."""
+    """pose: [12]; cost: sum of its squared errors, 1 for each outlier; inliers: [N], of which there are `count`."""
 
     pose: Array
     cost: float
     inliers: NDArray[np.bool_]
+    count: int
 
 
 def _search(problem: Problem, ransac: Ransac) -> _Found | None:
@@ -134,17 +135,18 @@ def _hypotheses(problem: Problem, samples: NDArray[np.int64]) -> Array:
 
 def _optimised(problem: Problem, start: Array) -> _Found:
     """The pose after Gauss-Newton steps on its inliers, as long as these lower its cost."""
-    best, linear = _evaluated(problem, start)
+    at = problem.linearised(start)
+    best = _found(at)
     for _ in range(_POLISH_STEPS):
-        inliers = best.inliers
-        if np.count_nonzero(inliers) <= SAMPLE:
+        if best.count <= SAMPLE:
             break
-        rows = problem.derivatives(linear)[..., inliers].reshape(6, -1)
+        rows = (problem.derivatives(at) * at.inliers).reshape(6, -1)
         try:
-            step = np.linalg.solve(rows @ rows.T, rows @ linear.errors[:, inliers].reshape(-1))
+            step = np.linalg.solve(rows @ rows.T, rows @ at.errors.reshape(-1))
         except np.linalg.LinAlgError:
             break
-        moved, linear = _evaluated(problem, _moved(best.pose, step))
+        at = problem.linearised(_moved(best.pose, step))
+        moved = _found(at)
         gained = best.cost - moved.cost
         if not gained > 0:
             break
@@ -154,12 +156,10 @@ def _optimised(problem: Problem, start: Array) -> _Found:
     return best
 
 
-def _evaluated(problem: Problem, pose: Array) -> tuple[_Found, Linear]:
-    linear = problem.linearised(pose)
-    squared = linear.errors[0] * linear.errors[0] + linear.errors[1] * linear.errors[1]
-    inliers = squared < 1.0
-    cost = float(squared[inliers].sum()) + len(squared) - np.count_nonzero(inliers)
-    return _Found(pose, cost, inliers), linear
+def _found(at: Linear) -> _Found:
+    count = np.count_nonzero(at.inliers)
+    right = at.errors * at.inliers
+    return _Found(at.pose, float((right * right).sum()) + len(at.inliers) - count, at.inliers, count)
 
 
 def _moved(pose: Array, step: Array) -> Array:
@@ -179,8 +179,8 @@ def _moved(pose: Array, step: Array) -> Array:
 def _needed(problem: Problem, best: _Found | None, ransac: Ransac) -> int:
     """Samples until one without an outlier is as good as sure, if there are as many inliers as of this pose."""
     shares = [min(ransac.enough / problem.count, 1.0)]
-    if best is not None and (count := np.count_nonzero(best.inliers)) > ransac.enough:
-        shares = [count / problem.count]
+    if best is not None and best.count > ransac.enough:
+        shares = [best.count / problem.count]
         if len(problem.sizes) > 1:
             within = [np.count_nonzero(best.inliers[a:b]) for a, b in pairwise(problem.starts)]
             shares = [inliers / max(size, 1) for inliers, size in zip(within, problem.sizes, strict=True)]

@@ -145,7 +145,7 @@ def test_errors_are_pixels_to_first_order_out_to_the_edge(camera: Camera) -> Non
     expected = np.linalg.norm(pixels - seen.pixels, axis=1) / (6.0 * camera.width / 640)
     small = expected < 1
     errors = np.linalg.norm(problem.linearised(pose).errors, axis=0)
-    np.testing.assert_allclose(errors[small], expected[small], atol=0.1)  # at the very edge of the fisheye
+    np.testing.assert_allclose(errors[small], expected[small], atol=0.12)  # to first order, 86 degrees off the axis
     assert np.median(np.abs(errors - expected)[small] / expected[small]) < 0.01
     np.testing.assert_allclose(np.sqrt(problem.costs(pose[None])[0])[small], errors[small], atol=1e-3)
 
@@ -167,9 +167,12 @@ def test_derivatives_of_the_errors_are_exact() -> None:
         np.testing.assert_allclose(derivatives[axis], (errors(step) - errors(-step)) / 2e-6, rtol=1e-4, atol=1e-5)
 
 
-def test_rays_that_are_nearly_right_know_what_they_lack() -> None:
-    pixels = np.random.default_rng(0).uniform(0, (640, 480), (200, 2))
-    rays, met, by_ray = rays_near(WIDE, pixels)
-    assert np.abs(met - pixels).max() < 1.5
-    np.testing.assert_allclose(met, project_in_camera(WIDE, rays), atol=1e-9)
-    np.testing.assert_allclose(by_ray, linearised_projection(WIDE, rays)[1], atol=1e-9)
+@pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.model)
+def test_rays_that_are_nearly_right_know_what_they_lack(camera: Camera) -> None:
+    pixels = np.random.default_rng(0).uniform(0, (camera.width, camera.height), (200, 2))
+    pixels = pixels[np.isfinite(rays_of(camera, pixels)).all(axis=1)]
+    assert len(pixels) > 100
+    rays, off, by_ray = rays_near(camera, pixels)
+    assert np.abs(off).max() < 0.1
+    np.testing.assert_allclose(pixels + off, project_in_camera(camera, rays), atol=1e-9)
+    np.testing.assert_allclose(by_ray, linearised_projection(camera, rays)[1], atol=1e-9)
