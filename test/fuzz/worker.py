@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,14 +96,16 @@ def main() -> None:
             report.write(json.dumps({"number": number}) + "\n")
             signal.setitimer(signal.ITIMER_PROF, SECONDS)  # kills, wherever the time goes
             signal.alarm(PATIENCE)
+            begun = time.process_time()
             found = outcome(kind, folder)
+            seconds = time.process_time() - begun
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
-            report.write(json.dumps({"number": number, "outcome": found}) + "\n")
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            said = {"number": number, "outcome": found, "seconds": seconds, "peak_kb": peak}
+            report.write(json.dumps(said) + "\n")
             if found not in ("read", "refused") and options.keep:
                 shutil.copytree(folder, options.keep / f"{options.format}-{options.seed}-{number}", dirs_exist_ok=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report.write(json.dumps({"peak_kb": peak}) + "\n")
 
 
 if __name__ == "__main__":
