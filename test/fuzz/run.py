@@ -22,7 +22,10 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class Result:
-    """What became of the inputs of one format. broken: number of the input -> what is wrong; longest_s: of the processor."""
+    """What became of the inputs of one format.
+
+    broken: number of the input -> what is wrong. longest_s: time of the processor for one input.
+    """
 
     name: str
     read: int = 0
@@ -81,7 +84,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
-    print("| format | inputs | refused | read | broken | peak MB | longest s |\n|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| format | inputs | refused | read | broken | peak MB | longest s |\n|---|---|---|---|---|---|---|", flush=True
+    )
     bad = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         jobs = [pool.submit(fuzz, name, options.count, options.seed, 0, options.keep) for name in options.format]
@@ -89,8 +94,10 @@ def main() -> None:
             result = job.result()
             bad += len(result.broken)
             total = result.read + result.refused + len(result.broken)
-            numbers = f"{result.refused} | {result.read} | {len(result.broken)} | {result.peak_mb:.0f} | {result.longest_s:.1f}"
-            print(f"| {result.name} | {total} | {numbers} |", flush=True)
+            numbers = f"{result.refused} | {result.read} | {len(result.broken)}"
+            print(
+                f"| {result.name} | {total} | {numbers} | {result.peak_mb:.0f} | {result.longest_s:.1f} |", flush=True
+            )
             for what, times in Counter(result.broken.values()).most_common(20):
                 example = next(number for number, said in result.broken.items() if said == what)
                 print(f"    {times} times, number {example} for example: {what}", flush=True)
