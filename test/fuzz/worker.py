@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from formats import FORMATS, Format
-from mutations import mutated_files
 
 from hfnet_core.errors import HFNetError
 
@@ -81,6 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         folder = Path(name) / "x"
         folder.mkdir()
+        tempfile.tempdir = name  # what readers put aside goes with the rest
         kind.build(folder)
         honest = files_below(folder)
         kind.read(folder)  # an honest file is read, and libraries are loaded
@@ -89,7 +89,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
         for number in range(options.first, options.first + options.count):
             rng = random.Random(f"{options.format} {options.seed} {number}")
-            files = mutated_files(honest, rng, kind.texts)
+            files = kind.damaged(honest, rng)
             shutil.rmtree(folder)
             folder.mkdir()
             write(folder, files)

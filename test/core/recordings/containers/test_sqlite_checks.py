@@ -55,11 +55,9 @@ def database(bag: Path) -> sqlite3.Connection:
 def _view(data: sqlite3.Connection) -> None:
     """Rows without end in the place of the definitions of messages."""
     data.execute("DROP TABLE IF EXISTS message_definitions")
-    data.execute(
-        "CREATE VIEW message_definitions AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x "
-        "AS id, 'a' AS topic_type, 'ros2msg' AS encoding, 'b' AS encoded_message_definition, '' AS type_description_hash "
-        "FROM n"
-    )
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+    columns = "x AS id, 'a' AS topic_type, 'ros2msg' AS encoding, 'b' AS encoded_message_definition"
+    data.execute(f"CREATE VIEW message_definitions AS {endless} SELECT {columns}, '' AS type_description_hash FROM n")
     data.execute("UPDATE schema SET schema_version = 4")
 
 
