@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,11 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the builders of 
 from bags import write_bag
 from checkpoint_writer import write_checkpoint
 from helpers import textured_image, tiny_model
+from mutations import mutated, mutated_files
+from protobuf_mutations import mutated_protobuf, number
 from scene import CAMERA, Scene, looking, walk
 
 from hfnet_core.evaluation.query_list import read_query_list
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.network.model_file import DIGEST
+from hfnet_core.features.network.protobuf import varint
 from hfnet_core.features.network.tensorflow_checkpoint import TensorFlowCheckpoint, checkpoint_prefix
 from hfnet_core.images.reading import read_image
 from hfnet_core.localization.correspondences import View
@@ -46,13 +51,18 @@ Files = Mapping[str, bytes]
 class Format:
     """name: of what is read. build: honest files in a folder. read: what a user's command would do with them.
 
-    texts: endings of the names of text files.
+    texts: endings of the names of text files. damage: what is done to the files, if not what is done to all.
     """
 
     name: str
     build: Callable[[Path], None]
     read: Callable[[Path], object]
     texts: tuple[str, ...] = (".txt", ".csv", ".yaml", ".json")
+    damage: Callable[[Files, random.Random], dict[str, bytes]] | None = None
+
+    def damaged(self, honest: Files, rng: random.Random) -> dict[str, bytes]:
+        """The files of a folder, one or two of them damaged."""
+        return mutated_files(honest, rng, self.texts) if self.damage is None else self.damage(honest, rng)
 
 
 @cache
@@ -110,6 +120,53 @@ def _onnx_of_before(folder: Path) -> None:
 
 def _read_onnx(folder: Path) -> object:
     return OnnxRuntimeBackend(folder / "a.onnx", threads=1).infer(np.full((64, 64), 100.0, np.float32))
+
+
+def _split(content: bytes, number: int) -> tuple[bytes, bytes]:
+    """The fields of a protobuf message without those of a number, and these."""
+    rest, own, position = b"", b"", 0
+    while position < len(content):
+        tag, after = varint(content, position)
+        size, after = varint(content, after)
+        end = after if tag & 7 == 0 else after + size  # ours have whole numbers and chunks only
+        if tag >> 3 == number:
+            own += content[position:end]
+        else:
+            rest += content[position:end]
+        position = end
+    return rest, own
+
+
+def _onnx_graph(folder: Path) -> None:
+    """What is not weights: the weights, nearly all of the file, would be hit nearly always."""
+    _onnx_of_before(folder)
+    model = (folder / "a.onnx").read_bytes()
+    (folder / "a.onnx").unlink()
+    head, graph = _split(model, 7)
+    nodes, _ = _split(graph[varint(graph, 1)[1] :], 5)
+    (folder / "head").write_bytes(head)
+    (folder / "nodes").write_bytes(nodes)
+
+
+@cache
+def _weights() -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        _onnx_of_before(Path(name))
+        _, graph = _split((Path(name) / "a.onnx").read_bytes(), 7)
+    return _split(graph[varint(graph, 1)[1] :], 5)[1]
+
+
+def _read_onnx_graph(folder: Path) -> object:
+    graph = (folder / "nodes").read_bytes() + _weights()
+    (folder / "a.onnx").write_bytes((folder / "head").read_bytes() + b"\x3a" + number(len(graph)) + graph)
+    return _read_onnx(folder)
+
+
+def _damaged_graph(honest: Files, rng: random.Random) -> dict[str, bytes]:
+    """Nearly always the nodes, and most often so that all lengths fit still."""
+    name = "nodes" if rng.random() < 0.8 else "head"
+    damage = mutated_protobuf if rng.random() < 0.9 else mutated
+    return {**honest, name: damage(honest[name], rng)}
 
 
 def _checkpoint(folder: Path) -> None:
@@ -193,6 +250,7 @@ FORMATS = {
         Format("bag-rosbag1", _bag("rosbag1", "a.bag"), _read_bag("a.bag")),
         Format("onnx", _onnx, _read_onnx),
         Format("onnx-of-before", _onnx_of_before, _read_onnx),
+        Format("onnx-graph", _onnx_graph, _read_onnx_graph, damage=_damaged_graph),
         Format("tensorflow", _checkpoint, _read_checkpoint),
         Format("matlab", _matlab, _each(lambda path: read_matlab(path, "net"))),
         Format("colmap-binary", _colmap(False), import_colmap),

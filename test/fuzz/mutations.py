@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-__all__ = ["mutated", "mutated_files"]
+__all__ = ["NUMBERS", "mutated", "mutated_files"]
 
 _WORDS = (
     "nan", "inf", "-inf", "-1", "0", "1e300", "-1e300", "1e-300", "99999999999999999999", "18446744073709551616",
@@ -13,7 +13,7 @@ _WORDS = (
     "!!python/x", "null", "true", "../../x", "/", "\\ud800", "9" * 5000, "[" * 2000, "0x10", "1_0", "\u0663",
 )  # fmt: skip
 _BITS = (7, 8, 15, 16, 24, 31, 32, 40, 56, 63, 64)
-_NUMBERS = (0, 1, *(2**bits for bits in _BITS), *(2**bits - 1 for bits in _BITS))
+NUMBERS = (0, 1, *(2**bits for bits in _BITS), *(2**bits - 1 for bits in _BITS))
 
 
 def _position(rng: random.Random, data: bytearray) -> int:
@@ -39,7 +39,7 @@ def _replace(rng: random.Random, data: bytearray) -> None:
 
 def _number(rng: random.Random, data: bytearray) -> None:
     size = rng.choice((1, 2, 4, 8))
-    value = (rng.choice(_NUMBERS) + rng.choice((-1, 0, 0, 1))) % (1 << 8 * size)
+    value = (rng.choice(NUMBERS) + rng.choice((-1, 0, 0, 1))) % (1 << 8 * size)
     at = _position(rng, data)
     data[at : at + size] = value.to_bytes(size, rng.choice(("little", "big")))
 

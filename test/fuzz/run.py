@@ -22,13 +22,17 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class Result:
-    """What became of the inputs of one format. broken: number of the input -> what is wrong."""
+    """What became of the inputs of one format.
+
+    broken: number of the input -> what is wrong. longest_s: time of the processor for one input.
+    """
 
     name: str
     read: int = 0
     refused: int = 0
     broken: dict[int, str] = field(default_factory=dict)
     peak_mb: float = 0.0
+    longest_s: float = 0.0
 
 
 def fuzz(name: str, count: int, seed: int = 0, first: int = 0, keep: Path | None = None) -> Result:
@@ -44,6 +48,7 @@ def fuzz(name: str, count: int, seed: int = 0, first: int = 0, keep: Path | None
             for line in process.stdout:
                 said = json.loads(line)
                 result.peak_mb = max(result.peak_mb, said.get("peak_kb", 0) / 1024)
+                result.longest_s = max(result.longest_s, said.get("seconds", 0.0))
                 begun = said.get("number", begun)
                 if "outcome" in said:
                     number = begun + 1
@@ -79,7 +84,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
-    print("| format | inputs | refused | read | broken | peak MB |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        "| format | inputs | refused | read | broken | peak MB | longest s |\n|---|---|---|---|---|---|---|", flush=True
+    )
     bad = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         jobs = [pool.submit(fuzz, name, options.count, options.seed, 0, options.keep) for name in options.format]
@@ -87,8 +94,10 @@ def main() -> None:
             result = job.result()
             bad += len(result.broken)
             total = result.read + result.refused + len(result.broken)
-            numbers = f"{result.refused} | {result.read} | {len(result.broken)} | {result.peak_mb:.0f}"
-            print(f"| {result.name} | {total} | {numbers} |", flush=True)
+            numbers = f"{result.refused} | {result.read} | {len(result.broken)}"
+            print(
+                f"| {result.name} | {total} | {numbers} | {result.peak_mb:.0f} | {result.longest_s:.1f} |", flush=True
+            )
             for what, times in Counter(result.broken.values()).most_common(20):
                 example = next(number for number, said in result.broken.items() if said == what)
                 print(f"    {times} times, number {example} for example: {what}", flush=True)

@@ -14,12 +14,12 @@ import resource
 import shutil
 import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 from formats import FORMATS, Format
-from mutations import mutated_files
 
 from hfnet_core.errors import HFNetError
 
@@ -80,6 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         folder = Path(name) / "x"
         folder.mkdir()
+        tempfile.tempdir = name  # what readers put aside goes with the rest
         kind.build(folder)
         honest = files_below(folder)
         kind.read(folder)  # an honest file is read, and libraries are loaded
@@ -88,21 +89,23 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
         for number in range(options.first, options.first + options.count):
             rng = random.Random(f"{options.format} {options.seed} {number}")
-            files = mutated_files(honest, rng, kind.texts)
+            files = kind.damaged(honest, rng)
             shutil.rmtree(folder)
             folder.mkdir()
             write(folder, files)
             report.write(json.dumps({"number": number}) + "\n")
             signal.setitimer(signal.ITIMER_PROF, SECONDS)  # kills, wherever the time goes
             signal.alarm(PATIENCE)
+            begun = time.process_time()
             found = outcome(kind, folder)
+            seconds = time.process_time() - begun
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
-            report.write(json.dumps({"number": number, "outcome": found}) + "\n")
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            said = {"number": number, "outcome": found, "seconds": seconds, "peak_kb": peak}
+            report.write(json.dumps(said) + "\n")
             if found not in ("read", "refused") and options.keep:
                 shutil.copytree(folder, options.keep / f"{options.format}-{options.seed}-{number}", dirs_exist_ok=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report.write(json.dumps({"peak_kb": peak}) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,13 @@ __all__ = ["OUTPUTS", "OnnxRuntimeBackend", "available_cores"]
 _log = logging.getLogger(__name__)
 
 OUTPUTS = ["scores", "descriptors", "global_descriptor"]
-_FAILURES: tuple[type[Exception], ...] = tuple(
-    value  # the runtime's exceptions have no common base of their own
-    for value in vars(runtime_errors).values()
-    if isinstance(value, type) and issubclass(value, Exception)
+_FAILURES: tuple[type[Exception], ...] = (
+    UnicodeDecodeError,  # of a message that quotes what is no text
+    *(
+        value  # the runtime's exceptions have no common base of their own
+        for value in vars(runtime_errors).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ),
 )
 
 

@@ -201,6 +201,8 @@ def _node(content: bytes | memoryview) -> Node:
             inputs.append(_text(value))
         elif number == 2:
             outputs.append(_text(value))
+        elif number == 3:
+            _text(value)  # the node's own name: only runtimes use it, in their messages
         elif number == 4:
             operator = _text(value)
         elif number == 7:

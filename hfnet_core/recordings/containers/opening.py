@@ -15,6 +15,7 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.containers.decompression import bound_rosbags
 from hfnet_core.recordings.containers.mcap_scan import McapScan, profile_of
 from hfnet_core.recordings.containers.rosbag1_plain import PlainRosbag1
+from hfnet_core.recordings.containers.sqlite_checks import ForeignDatabaseError, check_database
 from hfnet_core.recordings.containers.sqlite_rescue import is_unfinished, rescued_copy
 
 __all__ = ["Container", "open_container", "ros1_to_cdr", "scanned"]
@@ -49,7 +50,9 @@ def open_container(path: Path) -> Container:
         files = _files(path)
         if not any(_needs_care(file) for file in files):
             try:
-                return Container(_opened([path]))
+                return Container(_opened([path], files))
+            except ForeignDatabaseError:
+                raise
             except Exception as error:  # parsers fail in every way; what follows may read more
                 whole = error
     else:
@@ -99,6 +102,8 @@ def _from_sqlite(files: list[Path], *, retry: bool) -> Container:
     if not retry and not any(map(is_unfinished, files)):
         try:
             return Container(_opened(files))
+        except ForeignDatabaseError:
+            raise
         except Exception as error:
             _log.warning("%s: %s; read from a repaired copy", files[0].parent, _in_a_line(error))
             retry = True
@@ -123,7 +128,11 @@ def _opened_rosbag1(path: Path) -> Any:
     return reader
 
 
-def _opened(paths: list[Path]) -> AnyReader:
+def _opened(paths: list[Path], files: list[Path] | None = None) -> AnyReader:
+    """files: that lie in `paths`, where these are folders."""
+    for file in paths if files is None else files:
+        if file.suffix == ".db3":
+            check_database(file)
     reader = AnyReader(paths, default_typestore=_DEFAULT_TYPES)
     reader.open()
     return reader

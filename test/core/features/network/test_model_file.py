@@ -193,6 +193,22 @@ def test_flipped_bytes_never_reach_the_runtime_unless_in_what_is_said_of_the_wei
             OnnxRuntimeBackend(path, threads=1)
 
 
+def test_a_text_that_is_none_is_refused_whoever_reads_it(model: onnx.ModelProto, tmp_path: Path) -> None:
+    """The runtime quotes names in its messages, which Python cannot read then."""
+    path = tmp_path / "a.onnx"
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != DIGEST}
+    helper.set_model_props(model, kept)
+    for what in ("node", "attribute"):
+        broken = onnx.ModelProto.FromString(model.SerializeToString())
+        node = next(node for node in broken.graph.node if node.op_type == "Conv")
+        node.name = "name-to-be-broken"
+        node.attribute.append(helper.make_attribute("auto_pad", "text-to-be-broken"))
+        text = {"node": b"name-to-be-broken", "attribute": b"text-to-be-broken"}[what]
+        path.write_bytes(broken.SerializeToString().replace(text, b"\xff" + text[1:]))
+        with pytest.raises(ModelError, match="export it again"):
+            OnnxRuntimeBackend(path, threads=1)
+
+
 def test_a_model_over_the_limit_is_not_read(
     model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
