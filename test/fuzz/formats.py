@@ -35,6 +35,7 @@ from hfnet_core.maintenance.align import read_positions
 from hfnet_core.maintenance.summary import summarize
 from hfnet_core.maps.colmap import export_colmap, import_colmap
 from hfnet_core.maps.colmap_reading import read_model
+from hfnet_core.maps.exchange.nvm import read_nvm
 from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.calibration import camera_from_file
@@ -224,6 +225,12 @@ def _queries(folder: Path) -> None:
     )
 
 
+def _nvm(folder: Path) -> None:
+    images = "".join(f"db/{index}.jpg\t{700 + index} 0.6 0 0.8 0 {index} 2 3 -0.05 0\n" for index in range(3))
+    points = "".join(f"{index} 2 10 255 0 0 2 0 {index} -3.5 4 {1 + index % 2} 2 10.25 -20\n" for index in range(5))
+    (folder / "a.nvm").write_text(f"NVM_V3\n\n3\n{images}\n5\n{points}\n0\n")
+
+
 def _positions(folder: Path) -> None:
     (folder / "a.csv").write_text("keyframe,x,y,z\n0/1,1.0,2.0,3.0\n1700000000.5,4,5,6\n")
 
@@ -258,6 +265,7 @@ FORMATS = {
         Format("calibration", _calibration, _each(camera_from_file)),
         Format("tum", _tum, _each(read_tum)),
         Format("queries", _queries, _each(read_query_list)),
+        Format("nvm", _nvm, _each(read_nvm), (".nvm",)),
         Format("positions", _positions, _each(read_positions)),
         Format("photo", _photos, _each(read_image)),
     )

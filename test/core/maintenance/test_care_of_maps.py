@@ -294,7 +294,8 @@ def test_what_cannot_be_imported_is_refused(foreign: tuple[Path, Path], extracto
     (tmp_path / "other").mkdir()
     with pytest.raises(DatasetError, match=r"holds 0 of 6 images.*view0"):
         import_colmap_model(model, tmp_path / "other", BuildTools(extractor))
-    cv2.imwrite(str(images / "view0.png"), np.zeros((60, 80), np.uint8))
+    for path in images.iterdir():
+        cv2.imwrite(str(path), np.zeros((60, 80), np.uint8))
     with pytest.raises(DatasetError, match="80x60, the model's camera 320x240"):
         import_colmap_model(model, images, BuildTools(extractor))
     cameras = pycolmap.Reconstruction(model)
@@ -303,6 +304,35 @@ def test_what_cannot_be_imported_is_refused(foreign: tuple[Path, Path], extracto
     cameras.write_binary(model)
     with pytest.raises(MapError, match="'EQUIRECTANGULAR' is not supported; use one of"):
         import_colmap_model(model, images, BuildTools(extractor))
+
+
+def test_one_broken_image_of_a_model_is_a_line(
+    foreign: tuple[Path, Path], extractor: Extractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, images = foreign
+    (images / "view0.png").write_bytes(b"no image")
+    cv2.imwrite(str(images / "view160.png"), np.zeros((60, 80), np.uint8))
+    found = import_colmap_model(model, images, BuildTools(extractor))
+    assert found.landmark_map.keyframes == 4
+    assert ["view0.png" in found.broken[0], "80x60" in found.broken[1]] == [True, True]
+    assert caplog.text.count("left out") == 2
+
+
+def test_a_model_without_points_is_triangulated_from_its_poses(
+    foreign: tuple[Path, Path], wall: tuple[Path, Path], extractor: Extractor
+) -> None:
+    model, images = foreign
+    reconstruction = pycolmap.Reconstruction(model)
+    for point in list(reconstruction.points3D):
+        reconstruction.delete_point3D(point)
+    reconstruction.write_binary(model)
+    found = import_colmap_model(model, images, BuildTools(extractor)).landmark_map
+    original = load_map(wall[1])
+    assert (found.keyframes, found.provenance["recordings"][0]["points"]) == (6, 0)
+    assert found.landmarks > 100
+    np.testing.assert_allclose(found.keyframe_poses[0], original.keyframe_poses[0], atol=1e-9)
+    depths = (found.landmarks_xyz - original.keyframe_poses[0, :, 3]) @ original.keyframe_poses[0, :, 2]
+    assert np.median(np.abs(depths - 2.0)) < 0.02
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
