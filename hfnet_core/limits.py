@@ -14,6 +14,7 @@ from hfnet_core.errors import ConfigError
 __all__ = [
     "ARCHIVE",
     "CHUNK",
+    "FEATURES",
     "IMAGE",
     "IMAGE_FILE",
     "LIMITS",
@@ -62,8 +63,9 @@ TEXT = Limit("TEXT_MB", 64, "MB", 10**6, "text files: poses, lists of queries, c
 MAP_HEADER = Limit("MAP_HEADER_MB", 100, "MB", 10**6, "what a map says beside its arrays")
 MODEL = Limit("MODEL_MB", 1024, "MB", 10**6, "a network, the constants in it, and weights to import")
 RECONSTRUCTION = Limit("RECONSTRUCTION_MB", 8192, "MB", 10**6, "each file of a COLMAP model")
+FEATURES = Limit("FEATURES_MB", 2048, "MB", 10**6, "features of one image, or matches of one pair, read from files")
 METADATA = Limit("METADATA_MB", 4, "MB", 10**6, "metadata.yaml of a recording")
 CHUNK = Limit("CHUNK_MB", 512, "MB", 10**6, "a chunk or message of a recording, decompressed")
 ARCHIVE = Limit("ARCHIVE_MB", 200_000, "MB", 10**6, "a recording compressed as a whole, decompressed to the disk")
 
-LIMITS = (IMAGE, IMAGE_FILE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, METADATA, CHUNK, ARCHIVE)
+LIMITS = (IMAGE, IMAGE_FILE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, FEATURES, METADATA, CHUNK, ARCHIVE)

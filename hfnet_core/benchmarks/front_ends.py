@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.features.baselines import FeatureSource, OrbExtractor, SiftExtractor
+from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.features.network.model_info import ModelInfo
+from hfnet_core.features.sources import BorrowedRetrieval, FeatureSource
 from hfnet_core.images.pixels import reduce_to, to_gray
 from hfnet_core.types import Features
 
-__all__ = ["NAMES", "AlikedExtractor", "BorrowedRetrieval", "front_end"]
+__all__ = ["NAMES", "AlikedExtractor", "front_end"]
 
 NAMES = ("hfnet", "sift", "orb", "aliked")
 
@@ -54,21 +54,6 @@ class AlikedExtractor:
             image.shape[1],
             image.shape[0],
         )
-
-
-class BorrowedRetrieval:
-    """Local features of one front end with the global descriptor of another, so that both retrieve the same images."""
-
-    def __init__(self, local: FeatureSource, retrieval: FeatureSource) -> None:
-        self._local, self._retrieval = local, retrieval
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._local.info
-
-    def extract(self, image: NDArray[Any]) -> Features:
-        features = self._local.extract(image)
-        return replace(features, global_descriptor=self._retrieval.extract(image).global_descriptor)
 
 
 def front_end(name: str, network: FeatureSource, config: ExtractorConfig, aliked: Path | None = None) -> FeatureSource:

@@ -19,7 +19,7 @@ from hfnet_core import projection
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.extras import later
-from hfnet_core.features.baselines import FeatureSource
+from hfnet_core.features.sources import FeatureSource
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.matching import match_all
 from hfnet_core.localization.retrieval import Retriever

@@ -16,7 +16,7 @@ from hfnet_core.benchmarks.hloc_style import HlocStyle, MapImage, observed_only
 from hfnet_core.config import EvaluationConfig, LocalizerConfig
 from hfnet_core.errors import HFNetError
 from hfnet_core.evaluation.metrics import Sample, Score, Spread, score
-from hfnet_core.features.baselines import FeatureSource
+from hfnet_core.features.sources import FeatureSource
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.images.pixels import reduce_to, to_gray
 from hfnet_core.types import Features, Float32
 
-__all__ = ["FeatureSource", "OrbExtractor", "SiftExtractor"]
+__all__ = ["OrbExtractor", "SiftExtractor"]
 
 
 class _ClassicalExtractor(ABC):
@@ -79,14 +79,3 @@ class OrbExtractor(_ClassicalExtractor):
             return [], np.zeros((0, self.dim), dtype=np.float32)
         bits = np.unpackbits(packed, axis=1).astype(np.float32)
         return list(keypoints), (2 * bits - 1) / np.float32(np.sqrt(self.dim))
-
-
-class FeatureSource(Protocol):
-    """An extractor, ours or another."""
-
-    @property
-    def info(self) -> ModelInfo:
-        """What describes: a map made with it takes queries from the same one only."""
-
-    def extract(self, image: NDArray[Any]) -> Features:
-        """Features of an image, [H, W] gray or [H, W, 3] RGB, in its own pixels. Raises DatasetError."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hfnet_core.benchmarks.judgement.image_families import Asked, Frame, families
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
-from hfnet_core.features.baselines import FeatureSource
+from hfnet_core.features.sources import FeatureSource
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization.confidence import DENSE
 from hfnet_core.localization.judgement import Candidate

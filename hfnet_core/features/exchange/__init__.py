@@ -1,0 +1,1 @@
+"""Features as files: the original repository's `.npz`, hloc's `.h5`. See docs/formats.md."""
