@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ class _Judgement:
 class Pipeline:
     """Everything that `configure` allocates for localizing.
 
-    `extract` and `localize` belong to one thread; the rest may be called from others, and takes effect with the next
-    image, in the order of the calls.
+    `extract` belongs to one thread, `settle` and `localize` to one, the same or another. The rest may be called from
+    any, and takes effect with the next image, in the order of the calls.
     """
 
     def __init__(self, configs: Configs) -> None:
@@ -134,13 +134,14 @@ class Pipeline:
 
     def extract(self, frames: FrameSet) -> list[Features | NotLocalized]:
         """What each frame shows, or why it shows nothing."""
-        self.settle(frames.stamp_ns * 1e-9)
-        return [self._refusal(frame) or self._extract(frame) for frame in frames.frames]
+        extractor = self._extractor
+        return [_extracted(extractor, frame) for frame in frames.frames]
 
     def localize(
-        self, frames: FrameSet, extracted: list[Features | NotLocalized], odom_from_rig: Pose | None
+        self, frames: FrameSet, extracted: Sequence[Features | NotLocalized], odom_from_rig: Pose | None
     ) -> Outcome:
         """The pose of the rig from what `extract` gave. odom_from_rig: None when it is not known."""
+        extracted = [self._refusal(frame) or found for frame, found in zip(frames.frames, extracted, strict=True)]
         features = tuple(None if isinstance(found, NotLocalized) else found for found in extracted)
         failures = tuple(found if isinstance(found, NotLocalized) else None for found in extracted)
         seen = [(frame, found) for frame, found in zip(frames.frames, features, strict=True) if found is not None]
@@ -161,22 +162,13 @@ class Pipeline:
             judged = self._judged[frame.name] = _Judgement.of(frame, landmark_map, self._trust)
         return NotLocalized(Reason.BAD_IMAGE, judged.text) if judged.refused else None
 
-    def _extract(self, frame: CameraFrame) -> Features | NotLocalized:
-        try:
-            return frame.preparation.extract(self._extractor, frame.pixels)
-        except DatasetError as error:
-            return NotLocalized(Reason.BAD_IMAGE, str(error))
-        except BackendError as error:
-            return NotLocalized(Reason.BACKEND_FAILED, str(error))
-
     # ---- requests
 
     def configure(self, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
         """Other settings."""
-        self._settings = localizer
+        self._settings, self._extractor = localizer, Extractor(self.backend, extractor)
 
         def change(_: float) -> None:
-            self._extractor = Extractor(self.backend, extractor)
             self._tracker.localizer = Localizer(self.map.landmark_map, localizer)
 
         self._commands.append(change)
@@ -206,7 +198,7 @@ class Pipeline:
         self._commands.append(lambda stamp_s: self._tracker.set_prior(map_from_rig, stamp_s, covariance))
 
     def settle(self, stamp_s: float = 0.0) -> None:
-        """Carry out what was asked for. In the thread of `extract`, or while that rests."""
+        """Carry out what was asked for, before an image of this time is localized."""
         while self._commands:
             self._commands.popleft()(stamp_s)
 
@@ -214,3 +206,12 @@ class Pipeline:
         if self._tuning is not None:
             self._tuning.stop()
         self.backend.close()
+
+
+def _extracted(extractor: Extractor, frame: CameraFrame) -> Features | NotLocalized:
+    try:
+        return frame.preparation.extract(extractor, frame.pixels)
+    except DatasetError as error:
+        return NotLocalized(Reason.BAD_IMAGE, str(error))
+    except BackendError as error:
+        return NotLocalized(Reason.BACKEND_FAILED, str(error))

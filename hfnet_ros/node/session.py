@@ -1,8 +1,9 @@
-"""What exists while the node is active: its inputs, the worker, and the way of an image from message to pose."""
+"""What exists while the node is active: its inputs, two threads, and the way of an image from message to pose."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.config import NodeConfig
 from hfnet_core.geometry import Pose, on_plane, tilt_deg
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
-from hfnet_core.types import NotLocalized, Reason
+from hfnet_core.types import Features, NotLocalized, Reason
 from hfnet_ros.conversions import covariance_from_msg, frame_name, pose_from_msg
 from hfnet_ros.node.cameras import Cameras
 from hfnet_ros.node.diagnostics import Level, Reporter
@@ -23,10 +24,10 @@ from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames
 from hfnet_ros.node.image_sets import ImageSet
 from hfnet_ros.node.inputs import Odometry
-from hfnet_ros.node.latest_only import Worker
 from hfnet_ros.node.map_component import MapView
 from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Outcome, Pipeline
+from hfnet_ros.node.stages import Laps, Stages
 from hfnet_ros.parameters import Parameters
 from hfnet_ros.rclpy_typed import now_ns
 
@@ -55,44 +56,35 @@ class Loaded:
                 part.close()
 
 
-class _Laps:
-    """Seconds of one image by stage, from its arrival on."""
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Frames with their features; none where no image can be used, or an error that is no fault of the images."""
 
-    def __init__(self, received_s: float) -> None:
-        self.seconds: dict[str, float] = {}
-        self.received_s = self._last_s = received_s
-
-    def end(self, stage: str) -> None:
-        now_s = time.perf_counter()
-        self.seconds[stage] = now_s - self._last_s
-        self._last_s = now_s
-
-    def totals(self, free_s: float) -> dict[str, float]:
-        """Everything, and the part that is neither network nor geometry. free_s: when the image before was done."""
-        total = self._last_s - self.received_s
-        work = sum(self.seconds.get(stage, 0.0) for stage in ("extraction", "odometry", "localization"))
-        return {"total": total, "overhead": total - work - max(0.0, free_s - self.received_s)}
+    laps: Laps
+    frames: FrameSet | None = None
+    extracted: Sequence[Features | NotLocalized] = ()
+    error: Exception | None = None
 
 
 class Session:
-    """From activate to deactivate. Images are handled in the worker's thread, everything else in the executor's."""
+    """From activate to deactivate. Two threads handle the images: the network of the next one runs while this one is
+    localized. Everything else is in the executor's."""
 
     def __init__(self, node: LifecycleNode, settings: Parameters, loaded: Loaded, reporter: Reporter) -> None:
         self._node, self._settings, self._reporter = node, settings, reporter
         self._pipeline, self._frames, self._outputs = loaded.pipeline, loaded.frames, loaded.outputs
         self.paused = False
         self._epoch = 0  # of time: grows when it starts over
-        self._free_s = 0.0  # when the image before was done: what waited until then, waited for that one
         self._clock_ns, self._clock_s = now_ns(node), time.monotonic()
         self._start_from_parameters(self._config)
-        self._worker: Worker[ImageSet] = Worker(self._work, f"{node.get_name()}-worker")
+        self._stages: Stages[ImageSet, _Seen] = Stages(self._look, self._finish, node.get_name())
         self._odometry = Odometry(node, settings, self._frames, reporter)
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
         self._cameras = Cameras(node, settings, self._frames, reporter, self._receive)
         self._bridge = node.create_timer(_BRIDGE_S, self._keep_correction) if self._config.odom_frame_id else None
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: self._clock_jumped())
-        self._worker.start()
+        self._stages.start()
         reporter.log.info(f"active: listening to {' and '.join(self._cameras.topics)}")
 
     @property
@@ -104,13 +96,13 @@ class Session:
         return self._config.global_frame_id or self._pipeline.map.landmark_map.frame_id
 
     def close(self) -> None:
-        """Stop listening and let the image at hand finish; it is not published any more."""
+        """Stop listening and let the images at hand finish; they are not published any more."""
         self._jumps.unregister()
         if self._bridge is not None:
             self._node.destroy_timer(self._bridge)
         self._cameras.close()
-        if not self._worker.stop(_STOP_S):
-            self._reporter.log.warning(f"the image at hand takes longer than {_STOP_S} s")
+        if not self._stages.stop(_STOP_S):
+            self._reporter.log.warning(f"the images at hand take longer than {_STOP_S} s")
         self._odometry.close()
         self._node.destroy_subscription(self._initial)
 
@@ -172,7 +164,7 @@ class Session:
     def _receive(self, images: ImageSet, group: int) -> None:
         if images.epoch != self._epoch:
             self._start_over(images.epoch)
-        unused = images if self.paused else self._worker.put(images, group)
+        unused = images if self.paused else self._stages.put(images, group)
         if unused is not None:
             self._reporter.health.count("dropped", len(unused.images))
 
@@ -208,12 +200,26 @@ class Session:
         if reason:
             self._reporter.log.warning(f"initialpose ignored: {reason}")
 
-    # ---- in the worker's thread
+    # ---- in the threads of the images: one looks, one finishes
 
-    def _work(self, images: ImageSet) -> None:
-        """The node outlives whatever an image does to it."""
+    def _look(self, images: ImageSet, free_s: float) -> _Seen:
+        """Convert, extract features."""
+        laps = Laps(images.received_s)
+        laps.begun(free_s)
         try:
-            self._localize(images)
+            frames = self._cameras.frames_of(images)
+            laps.end("decoding")
+            extracted = self._pipeline.extract(frames) if frames is not None else ()
+            laps.end("extraction")
+        except Exception as error:  # said when it is this one's turn
+            return _Seen(laps, error=error)
+        return _Seen(laps, frames, extracted)
+
+    def _finish(self, seen: _Seen, free_s: float) -> None:
+        """The node outlives whatever an image does to it."""
+        seen.laps.begun(free_s)
+        try:
+            self._localize(seen)
             self._reporter.health.clear("internal")
         except Exception as error:
             if not self._node.context.ok():  # at shutdown publishers go first
@@ -222,21 +228,21 @@ class Session:
             self._reporter.health.problem("internal", f"unexpected {type(error).__name__}: {error}")
         if self._node.context.ok():
             self._reporter.news()
-        self._free_s = time.perf_counter()
 
-    def _localize(self, images: ImageSet) -> None:
-        """Convert, localize, publish."""
-        laps = _Laps(images.received_s)
-        laps.end("waiting")
-        frames = self._cameras.frames_of(images)
-        laps.end("decoding")
+    def _localize(self, seen: _Seen) -> None:
+        """Localize, publish. Raises what was met before."""
+        if seen.error is not None:
+            raise seen.error
+        frames, laps = seen.frames, seen.laps
         if frames is None:
             return
-        extracted = self._pipeline.extract(frames)
-        laps.end("extraction")
-        odom_from_rig = self._odometry.odom_from_rig(frames, lambda: self._worker.stopping)  # it may yet come
+        self._pipeline.settle(frames.stamp_ns * 1e-9)
+        if self.paused or frames.epoch != self._epoch:  # asked after what was forgotten: it shall not be learned again
+            self._reporter.health.count("dropped", len(frames.frames))
+            return
+        odom_from_rig = self._odometry.odom_from_rig(frames, lambda: self._stages.stopping)  # it may yet come
         laps.end("odometry")
-        outcome = self._pipeline.localize(frames, extracted, odom_from_rig)
+        outcome = self._pipeline.localize(frames, seen.extracted, odom_from_rig)
         laps.end("localization")
         self._publish(frames, outcome, odom_from_rig)
         laps.end("publishing")
@@ -245,7 +251,7 @@ class Session:
 
     def _publish(self, frames: FrameSet, outcome: Outcome, odom_from_rig: Pose | None) -> None:
         found, config = outcome.result, self._config
-        if self._worker.stopping or frames.epoch != self._epoch:
+        if self._stages.stopping or frames.epoch != self._epoch:
             return
         if isinstance(found, NotLocalized):
             if found.reason is Reason.INCONSISTENT:
@@ -262,7 +268,7 @@ class Session:
         else:
             self._reporter.health.clear("tf")
 
-    def _report(self, frames: FrameSet, outcome: Outcome, laps: _Laps) -> None:
+    def _report(self, frames: FrameSet, outcome: Outcome, laps: Laps) -> None:
         self._reporter.hardware_id = frames.rig_frame
         others = any(features is not None for features in outcome.features)  # else the result says it
         for frame, failure in zip(frames.frames, outcome.failures, strict=True):
@@ -274,7 +280,7 @@ class Session:
         for name, warning in self._pipeline.calibration_warnings.items():
             named = f"{name}: {warning}" if warning and name else warning
             self._reporter.note(f"calibration and map {name}".rstrip(), named)
-        timings_s = {**laps.seconds, **outcome.result.timings_s, **laps.totals(self._free_s)}
+        timings_s = {**laps.seconds, **outcome.result.timings_s, **laps.totals}
         self._reporter.health.finished(outcome.result, timings_s, outcome.consistency)
 
 
