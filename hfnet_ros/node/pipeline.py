@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration.plausibility import check_against_map
+from hfnet_core.threads import side_by_side
 from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
@@ -134,8 +136,7 @@ class Pipeline:
 
     def extract(self, frames: FrameSet) -> list[Features | NotLocalized]:
         """What each frame shows, or why it shows nothing."""
-        extractor = self._extractor
-        return [_extracted(extractor, frame) for frame in frames.frames]
+        return side_by_side(partial(_extracted, self._extractor), frames.frames, self.backend.images_at_once)
 
     def localize(
         self, frames: FrameSet, extracted: Sequence[Features | NotLocalized], odom_from_rig: Pose | None

@@ -78,6 +78,10 @@ class OnnxRuntimeBackend:
         return f"ONNX Runtime {onnxruntime.__version__} on the CPU, {self._threads} threads"
 
     @property
+    def images_at_once(self) -> int:
+        return 2  # its threads serve both, and what is done with the one's outputs keeps nothing waiting
+
+    @property
     def info(self) -> ModelInfo:
         return self._info
 

@@ -55,6 +55,10 @@ class OpenVinoBackend:
         return f"OpenVINO {version} on the CPU, {self._threads} threads, {self._precision}"
 
     @property
+    def images_at_once(self) -> int:
+        return 1  # its threads wait by spinning: they take the time that the other image needs
+
+    @property
     def info(self) -> ModelInfo:
         return self._info
 

@@ -71,6 +71,10 @@ class Backend(Protocol):
     def description(self) -> str:
         """Runtime, processor and precision, for people."""
 
+    @property
+    def images_at_once(self) -> int:
+        """How many images of one time it had better be given at once, each in a thread of its own."""
+
     def infer(self, gray: Float32) -> DenseOutputs:
         """Run on gray [H, W] float32, 0..255, both sides positive multiples of 8.
 

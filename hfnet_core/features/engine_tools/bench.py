@@ -65,6 +65,10 @@ class HostChoice:
     def description(self) -> str:
         return f"{self._backend.description}, keypoints on the host"
 
+    @property
+    def images_at_once(self) -> int:
+        return self._backend.images_at_once
+
     def infer(self, gray: Float32) -> DenseOutputs:
         return self._backend.infer(gray)
 

@@ -18,6 +18,7 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.backends.protocol import Backend
 from hfnet_core.features.network.model_info import hash_variables
 from hfnet_core.features.network.onnx_graph import build_onnx
+from hfnet_core.threads import side_by_side
 
 SPEC = TINY_SPEC
 
@@ -61,6 +62,15 @@ def test_result_does_not_depend_on_what_came_before(backend: Backend) -> None:
     again = backend.infer(image.copy(order="F"))
     np.testing.assert_array_equal(first.scores, again.scores)
     np.testing.assert_array_equal(first.descriptors, again.descriptors)
+
+
+def test_images_of_one_time_give_what_each_gives_alone(backend: Backend) -> None:
+    images = [gray(48, 64, seed) for seed in range(5)]
+    alone = [backend.infer(image) for image in images]
+    together = side_by_side(backend.infer, images, backend.images_at_once)
+    for ours, theirs in zip(together, alone, strict=True):
+        for name in ("scores", "descriptors", "global_descriptor"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
 
 def test_several_threads_at_once(backend: Backend) -> None:

@@ -22,7 +22,13 @@ from hfnet_core.features.backends.tensorrt.building.cache import (
     digest,
 )
 from hfnet_core.features.backends.tensorrt.device import GpuError, Progress, open_device
-from hfnet_core.features.backends.tensorrt.engine import EngineClosedError, LoadedEngine, PlanRefusedError, Ticket
+from hfnet_core.features.backends.tensorrt.engine import (
+    SLOTS,
+    EngineClosedError,
+    LoadedEngine,
+    PlanRefusedError,
+    Ticket,
+)
 from hfnet_core.features.backends.tensorrt.tensors import tensor_shapes
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.features.network.selection import Selection
@@ -72,6 +78,10 @@ class TensorRTBackend:
     @property
     def description(self) -> str:
         return f"TensorRT {self.device.trt.__version__} {self.config.precision} on {self.device.name}"
+
+    @property
+    def images_at_once(self) -> int:
+        return SLOTS
 
     def key(self, height: int, width: int) -> EngineKey:
         """What the engine for images [height, width] is kept under on this machine."""

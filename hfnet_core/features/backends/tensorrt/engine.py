@@ -24,7 +24,7 @@ from hfnet_core.features.backends.tensorrt.device_maps import DeviceMap, DeviceM
 from hfnet_core.features.backends.tensorrt.tensors import DENSE, SELECTED, Shape
 from hfnet_core.types import Float32
 
-__all__ = ["EngineClosedError", "LoadedEngine", "PlanRefusedError", "Ticket"]
+__all__ = ["SLOTS", "EngineClosedError", "LoadedEngine", "PlanRefusedError", "Ticket"]
 
 _log = logging.getLogger(__name__)
 

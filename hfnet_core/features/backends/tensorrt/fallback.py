@@ -112,6 +112,10 @@ class FallbackBackend:
         reason = self.degraded_reason
         return f"{self._cpu.description}: {reason}" if self._failure is not None else self._gpu.description
 
+    @property
+    def images_at_once(self) -> int:
+        return (self._gpu if self._failure is None else self._cpu).images_at_once
+
     def infer(self, gray: Float32) -> DenseOutputs:
         return self._run(gray, self._gpu.infer)
 
