@@ -225,8 +225,10 @@ def _newton_step(slopes: Slopes, off_x: Array, off_y: Array) -> tuple[Array, Arr
     return (yv * off_x - xv * off_y) / determinant, (xu * off_y - yu * off_x) / determinant
 
 
-def _nearly_unbent(bends: tuple[Bend, ...], x: Array, y: Array, near: float) -> tuple[Array, Array, Array, Array, Slopes]:
-    """(u, v), where these are bent to, and the slopes there; Newton's method until all are near (x, y), or two steps."""
+def _nearly_unbent(
+    bends: tuple[Bend, ...], x: Array, y: Array, near: float
+) -> tuple[Array, Array, Array, Array, Slopes]:
+    """(u, v), where these are bent to, and the slopes there, once that is near (x, y) or after two Newton steps."""
     u, v = x, y
     bent_x, bent_y, slopes = _through(bends, u, v)
     for _ in range(_ROUGH_STEPS if bends else 0):

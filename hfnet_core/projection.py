@@ -51,10 +51,10 @@ def rays_of(camera: Camera, keypoints_px: NDArray[Any]) -> Array:
 
 
 def rays_near(camera: Camera, pixels: Array) -> tuple[Array, Array, Array]:
-    """Rays [K, 3] through pixels [K, 2] or a tenth of a pixel beside them, where they do meet the image and its derivatives.
+    """Rays [K, 3] through pixels [K, 2] or up to a tenth of a pixel beside them, by how much, and derivatives there.
 
-    A third of the time of `rays_of` and `linearised_projection`. Rays, by how much [K, 2] they miss their pixels, and the
-    derivatives [K, 2, 3] of their pixels by the rays; NaN where the model has no answer.
+    A third of the time of `rays_of` and `linearised_projection`. How much is [K, 2], from the pixel to where the ray
+    meets the image; derivatives are [K, 2, 3], of that by the ray. NaN where the model has no answer.
     """
     (u, v), off_, (xu, xv, yu, yv) = lens_of(camera).nearly_inverse(pixels[:, 0], pixels[:, 1], _NEAR_PX)
     rays, off, by_ray = np.empty((3, len(u))), np.stack(off_), np.empty((2, 3, len(u)))

@@ -2,9 +2,9 @@
 
     python test/bench/solver.py MAP.hfmap QUERY_BAG [--repeats 5] [--every 1]
 
-QUERY_BAG has true poses in the map's frame. Both are asked, in turn, what the localizer asks first about each image (the
-keyframes that resemble it most), and the same with the pixels shuffled among the landmarks, where nothing is to be found.
-Times are processor time of one thread, the least of the repeats. Needs `pip install 'hfnet_ros[bags,mapping]'`.
+QUERY_BAG has true poses in the map's frame. Both are asked, in turn, what the localizer asks first about each image
+(the keyframes that resemble it most), and the same with the pixels shuffled among the landmarks, where nothing is to be
+found. Times are processor time of one thread, the least of the repeats. Needs `pip install 'hfnet_ros[bags,mapping]'`.
 """
 
 from __future__ import annotations

@@ -18,9 +18,26 @@ __all__ = ["SAMPLE", "solve_p3p"]
 SAMPLE = 3
 _NEWTON = 2  # steps on the cubic's root: its closed form loses half the digits where roots are close
 _FLAT = 1e-12  # sine, squared, of the angle at the first point below which three points are on one line
+_ONE, _OTHER = np.array([0, 0, 1]), np.array([1, 2, 2])  # pairs of points
+_NEXT, _AFTER = np.array([1, 2, 0]), np.array([2, 0, 1])  # axes, for cross products
 # Symmetric matrices are kept as their entries 00, 01, 02, 11, 12, 22.
 _FULL = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])  # from these to all nine
+_MINORS = np.array([[3, 2, 1, 0, 1, 0], [5, 4, 4, 5, 2, 3], [4, 1, 2, 2, 0, 1], [4, 5, 3, 2, 4, 1]])  # of adjugates
+_DIAGONAL = np.array([0, 3, 5])
 _TRACE = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])  # of a product of two: the weights of products of entries
+_CONICS = np.array(  # entries of both, by a01, a02, a12, a12 c01, a12 c02, a01 c12, a02 c12 (see `_distances`)
+    [
+        [[0, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]],
+        [[0, 0, 0, -1, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0]],
+        [[0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, -1, 0, 0]],
+        [[-1, 0, 1, 0, 0, 0, 0], [0, -1, 0, 0, 0, 0, 0]],
+        [[0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 1]],
+        [[-1, 0, 0, 0, 0, 0, 0], [0, -1, 1, 0, 0, 0, 0]],
+    ],
+    float,
+).reshape(12, 7)
+# of a matrix's nine entries, the row and the column that hold each one
+_CROSSING = np.array([[[3 * (e // 3) + i for e in range(9)], [3 * i + e % 3 for e in range(9)]] for i in range(3)])
 
 
 def solve_p3p(rays: Array, points: Array) -> tuple[Array, Array, NDArray[np.int64]]:
@@ -31,15 +48,14 @@ def solve_p3p(rays: Array, points: Array) -> tuple[Array, Array, NDArray[np.int6
     """
     # what is divided by zero or rooted below it here belongs to no solution and is left out at the end
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        cosines, sides = np.empty((3, rays.shape[2])), np.empty((3, rays.shape[2]))
-        cosines[:2], cosines[2] = (rays[0] * rays[1:]).sum(axis=1), (rays[1] * rays[2]).sum(axis=0)
-        arms, across = points[1:] - points[0], points[2] - points[1]
-        sides[:2], sides[2] = (arms * arms).sum(axis=1), (across * across).sum(axis=0)
-        distances, found = _distances(cosines, sides)
-        which, sample = np.nonzero(found)
-        seen = rays[:, :, sample] * distances[:, None, which, sample]
-        rotations = _rotations(seen[1:] - seen[0], arms[:, :, sample])
-        translations = seen[0] - (rotations * points[0][:, sample]).sum(axis=1)
+        sides = points.take(_OTHER, axis=0) - points.take(_ONE, axis=0)
+        cosines = np.add.reduce(rays.take(_ONE, axis=0) * rays.take(_OTHER, axis=0), axis=1)
+        distances, found = _distances(cosines, np.add.reduce(sides * sides, axis=1))
+        which, sample = found.nonzero()
+        chosen = distances.reshape(3, 1, -1).take(which * rays.shape[2] + sample, axis=2)
+        seen = rays.take(sample, axis=2) * chosen
+        rotations = _rotations(seen[1:] - seen[0], sides[:2].take(sample, axis=2))
+        translations = seen[0] - np.add.reduce(rotations * points[0].take(sample, axis=1), axis=1)
     finite = np.isfinite(translations).all(axis=0)
     if finite.all():
         return rotations, translations, sample
@@ -51,36 +67,29 @@ def _distances(cosines: Array, sides: Array) -> tuple[Array, NDArray[np.bool_]]:
 
     cosines, sides: [3, B] between and squared distances of points 0 and 1, 0 and 2, 1 and 2.
     """
-    total = sides.sum(axis=0)
-    sides = sides / total
-    (c01, c02, c12), (a01, a02, a12) = cosines, sides
-    conics = np.zeros((6, 2, len(a01)))
-    conics[0] = a12
-    conics[1, 0], conics[2, 1] = -a12 * c01, -a12 * c02
-    conics[3, 0], conics[3, 1] = a12 - a01, -a02
-    conics[4] = sides[:2] * c12
-    conics[5, 0], conics[5, 1] = -a01, a12 - a02
+    total = np.add.reduce(sides, axis=0)
+    terms = np.empty((7, len(total)))
+    np.divide(sides, total, out=terms[:3])
+    np.multiply(terms[2], cosines[:2], out=terms[3:5])
+    np.multiply(terms[:2], cosines[2], out=terms[5:])
+    conics = (_CONICS @ terms).reshape(6, 2, -1)
     lines, real = _lines(_degenerate(conics))
     candidates, meets = _intersections(conics[:, 0], lines)
-    candidates *= np.sign(candidates.sum(axis=0))
-    d0, d1, d2 = candidates
-    cross = c01 * d0
-    cross += c12 * d2
-    cross *= d1
-    cross += c02 * d0 * d2
-    scale = 2 * ((candidates * candidates).sum(axis=0) - cross)
-    found = (candidates.min(axis=0) > 0) & meets & real & (scale > 0)
-    candidates *= np.sqrt(total / scale)
+    candidates *= np.sign(np.add.reduce(candidates, axis=0))
+    cross = candidates.take(_ONE, axis=0) * candidates.take(_OTHER, axis=0)
+    cross *= cosines[:, None]
+    scale = np.add.reduce(candidates * candidates, axis=0) - np.add.reduce(cross, axis=0)
+    found = (np.minimum.reduce(candidates, axis=0) > 0) & meets & real & (scale > 0)
+    candidates *= np.sqrt(0.5 * total / scale)
     return candidates, found
 
 
 def _degenerate(conics: Array) -> Array:
     """A singular matrix [6, B] of the pencil of two [6, 2, B]."""
-    adjugates = _adjugate(conics)
+    products = _adjugate(conics)[:, :, None] * conics[:, None]
+    coefficients = (_TRACE @ products.reshape(6, -1)).reshape(4, -1)
+    coefficients[::3] /= 3
     first, second = conics[:, 0], conics[:, 1]
-    coefficients = np.empty((4, first.shape[1]))
-    coefficients[::3] = _trace(adjugates, conics) / 3
-    coefficients[1], coefficients[2] = _trace(adjugates[:, 0], second), _trace(adjugates[:, 1], first)
     swap = np.abs(coefficients[0]) > np.abs(coefficients[3])  # of a root and its inverse take the smaller one
     root = _cubic_root(np.where(swap, coefficients, coefficients[::-1]))
     return np.where(swap, second, first) + root * np.where(swap, first, second)
@@ -110,22 +119,18 @@ def _lines(conic: Array) -> tuple[Array, NDArray[np.bool_]]:
     """The two lines [3, 2, B] that a degenerate conic [6, B] consists of, and where [B] they are real."""
     each = np.arange(conic.shape[1])
     adjugate = -_adjugate(conic)
-    largest = np.argmax(adjugate[[0, 3, 5]], axis=0)
-    columns = adjugate[_FULL[largest].T, each]
+    largest = adjugate.take(_DIAGONAL, axis=0).argmax(axis=0)
+    columns = adjugate[_FULL.take(largest, axis=1), each]
     square = columns[largest, each]
     x, y, z = columns / np.sqrt(square)  # where they meet
-    outer = conic[_FULL.ravel()]  # of both lines, once the point's cross product is added
+    outer = conic.take(_FULL.ravel(), axis=0)  # of both lines, once the point's cross product is added
     outer[1] -= z
     outer[2] += y
     outer[3] += z
     outer[5] -= x
     outer[6] -= y
     outer[7] += x
-    most = np.argmax(np.abs(outer), axis=0)
-    row, column = most // 3, most % 3
-    lines = np.empty((3, 2, len(each)))
-    for axis in range(3):
-        lines[axis, 0], lines[axis, 1] = outer[3 * row + axis, each], outer[3 * axis + column, each]
+    lines = outer[_CROSSING.take(np.abs(outer).argmax(axis=0), axis=2), each]
     return lines, square > 0
 
 
@@ -152,34 +157,22 @@ def _intersections(conic: Array, lines: Array) -> tuple[Array, NDArray[np.bool_]
 
 
 def _adjugate(matrix: Array) -> Array:
-    a, b, c, d, e, f = matrix
-    out = np.empty_like(matrix)
-    out[0], out[1], out[2] = d * f - e * e, c * e - b * f, b * e - c * d
-    out[3], out[4], out[5] = a * f - c * c, b * c - a * e, a * d - b * b
-    return out
+    a, b, c, d = (matrix.take(entries, axis=0) for entries in _MINORS)
+    return np.asarray(a * b - c * d)
 
 
-def _trace(one: Array, other: Array) -> Array:
-    """[...] of products of matrices [6, ...]."""
-    product = one * other
-    return np.asarray((_TRACE @ product.reshape(6, -1)).reshape(product.shape[1:]))
-
-
-def _rotations(seen: Array, points: Array) -> Array:
+def _rotations(seen: Array, sides: Array) -> Array:
     """[3, 3, H] that turn two sides [2, 3, H] of triangles of the map into those seen."""
     here, there = np.empty((3, 3, seen.shape[2])), np.empty((3, 3, seen.shape[2]))
     here[:2], here[2] = seen, _cross(seen[0], seen[1])
-    one, two = points
+    one, two = sides
     there[2] = _cross(one, two)
     there[0], there[1] = _cross(two, there[2]), _cross(there[2], one)
-    area = (there[2] * there[2]).sum(axis=0)
-    flat = area <= _FLAT * (one * one).sum(axis=0) * (two * two).sum(axis=0)
+    area = np.add.reduce(there[2] * there[2], axis=0)
+    flat = area <= _FLAT * np.add.reduce(one * one, axis=0) * np.add.reduce(two * two, axis=0)
     there /= np.where(flat, np.nan, area)
-    return np.asarray(np.einsum("kih,kjh->ijh", here, there))
+    return np.asarray(np.add.reduce(here[:, :, None] * there[:, None], axis=0))
 
 
 def _cross(a: Array, b: Array) -> Array:
-    return np.asarray(a[_NEXT] * b[_AFTER] - a[_AFTER] * b[_NEXT])
-
-
-_NEXT, _AFTER = np.array([1, 2, 0]), np.array([2, 0, 1])
+    return np.asarray(a.take(_NEXT, 0) * b.take(_AFTER, 0) - a.take(_AFTER, 0) * b.take(_NEXT, 0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,21 @@ from hfnet_core.types import Camera
 __all__ = ["Linear", "Problem", "Seen"]
 
 _NEAREST = 1e-9  # metres; a depth below it makes an error that is out of every bound
+_STRAIGHT = np.eye(3)
+_SHIFTS = np.eye(6, 12, 9)  # how the numbers of a pose change with a step, by its shift; see `_turns` for the rest
+
+
+def _turns() -> Array:
+    """[72, 12]: how, times a pose, its twelve numbers change with each of a step's six, by its turn."""
+    out = np.zeros((6, 12, 12))
+    for axis, one, other in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        for column in range(3):
+            out[3 + axis, 3 * one + column, 3 * other + column] = -1.0
+            out[3 + axis, 3 * other + column, 3 * one + column] = 1.0
+    return out.reshape(72, 12)
+
+
+_TURNS = _turns()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +76,7 @@ class Problem:
     @classmethod
     def of(cls, seen: Sequence[Seen], max_error_px: float) -> Problem:
         parts = [_rows_of(one, max_error_px) for one in seen]
-        starts = np.cumsum([0, *(part[1].shape[1] for part in parts)])
+        starts = np.array([0, *accumulate(part[1].shape[1] for part in parts)])
         mounts = tuple(one.rig_from_camera for one in seen)
         rows, points, usable = (
             parts[0] if len(parts) == 1 else [np.concatenate(columns, axis=-1) for columns in zip(*parts, strict=True)]
@@ -82,7 +98,7 @@ class Problem:
     def is_single(self) -> bool:
         """Whether there is one camera, at the origin of the rig."""
         mount = self.mounts[0]
-        return len(self.mounts) == 1 and not mount.translation.any() and np.array_equal(mount.rotation, np.eye(3))
+        return len(self.mounts) == 1 and not mount.translation.any() and bool((mount.rotation == _STRAIGHT).all())
 
     def _mounted(self) -> Problem:
         """With the rows of each camera's frame turned into the rig's."""
@@ -104,15 +120,16 @@ class Problem:
 
     @cached_property
     def _rough_coefficients(self) -> NDArray[np.float32]:
-        return self._coefficients.astype(np.float32)
+        """[3, 12, N], a row's products after another's."""
+        rough: NDArray[np.float32] = self._coefficients.reshape(12, 3, -1).swapaxes(0, 1).astype(np.float32, order="C")
+        return rough
 
     def costs(self, poses: Array) -> NDArray[np.float32]:
         """[H, N] squared errors of poses [H, 12], at most 1."""
-        sums = poses.astype(np.float32) @ self._rough_coefficients
+        sums: NDArray[np.float32] = poses.astype(np.float32) @ self._rough_coefficients
         if self.offsets is not None:
-            sums += self.offsets.reshape(-1).astype(np.float32)
-        sums = sums.reshape(len(poses), 3, -1)
-        across, down, along = sums[:, 0], sums[:, 1], sums[:, 2]
+            sums += self.offsets[:, None].astype(np.float32)
+        across, down, along = sums[0], sums[1], sums[2]
         np.maximum(along, _NEAREST, out=along)
         across *= across
         down *= down
@@ -134,14 +151,12 @@ class Problem:
         return Linear(pose, errors, depths, inliers)
 
     def derivatives(self, linear: Linear) -> Array:
-        """[6, 2, N] of errors: by a shift, metres, of the points in the rig's frame and by a turn about its axes of them
-        around the rig."""
-        by_step = np.zeros((6, 12))
-        by_step[[0, 1, 2], [9, 10, 11]] = 1.0
-        first, second, third = linear.pose[:9].reshape(3, 3)
-        by_step[3, 3:6], by_step[3, 6:9] = -third, second
-        by_step[4, 6:9], by_step[4, :3] = -first, third
-        by_step[5, :3], by_step[5, 3:6] = -second, first
+        """[6, 2, N] of errors.
+
+        By a shift, metres, of the points in the rig's frame and by a turn about its axes of them around the rig.
+        """
+        by_step = (_TURNS @ linear.pose).reshape(6, 12)
+        by_step += _SHIFTS
         sums = (by_step @ self._coefficients).reshape(6, 3, -1)
         out = sums[:, :2]
         out -= linear.errors * sums[:, 2:]
@@ -150,8 +165,10 @@ class Problem:
 
 
 class Linear(NamedTuple):
-    """Around a pose [12]: errors [2, N], depths [N] along the rays, and which of them [N] are inliers. Points behind the
-    camera have huge errors."""
+    """Around a pose [12]: errors [2, N], depths [N] along the rays, and which of them [N] are inliers.
+
+    Errors of points behind the camera are huge.
+    """
 
     pose: Array
     errors: Array

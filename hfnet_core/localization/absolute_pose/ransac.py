@@ -119,7 +119,7 @@ def _random(seed: int, blocks: int) -> Array:
 
 def _hypotheses(problem: Problem, samples: NDArray[np.int64]) -> Array:
     """Poses [H, 12] of the rig from samples [3, B]."""
-    rays, points = problem.rays[:, samples].swapaxes(0, 1), problem.points[:, samples].swapaxes(0, 1)
+    rays, points = (array.take(samples, axis=1).swapaxes(0, 1) for array in (problem.rays, problem.points))
     rotations, translations, sample = solve_p3p(rays, points)
     poses = np.empty((len(sample), 12))
     if problem.is_single:
@@ -157,14 +157,14 @@ def _optimised(problem: Problem, start: Array) -> _Found:
 
 
 def _found(at: Linear) -> _Found:
-    count = np.count_nonzero(at.inliers)
+    count = int(np.count_nonzero(at.inliers))
     right = at.errors * at.inliers
     return _Found(at.pose, float((right * right).sum()) + len(at.inliers) - count, at.inliers, count)
 
 
 def _moved(pose: Array, step: Array) -> Array:
     """Less a step: a shift, metres, and a rotation vector on the left."""
-    x, y, z = step[3:] * 0.5
+    x, y, z = (0.5 * step[3:]).tolist()
     scale = 2.0 / (1.0 + x * x + y * y + z * z)  # Cayley's map: a rotation, and by this vector to second order
     turn = np.array(
         [
