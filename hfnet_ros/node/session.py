@@ -137,6 +137,8 @@ class Session:
     def watch(self) -> None:
         """Notice it; call this now and then."""
         self._reporter.note("clock", self._clock_trouble())
+        if self._pipeline.map.damage:
+            self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
         self._reporter.note("map file", self._pipeline.map.change())
         self._reporter.health.fact("backend", self._pipeline.description)
@@ -228,6 +230,8 @@ class Session:
         """Convert, localize, publish."""
         laps = _Laps(images.received_s)
         laps.end("waiting")
+        if self._is_map_damaged(images):
+            return
         frames = self._cameras.frames_of(images)
         laps.end("decoding")
         if frames is None:
@@ -243,9 +247,17 @@ class Session:
         self._report(frames, outcome, laps)
         self._outputs.publish_views(outcome, frames, self.map_frame)
 
+    def _is_map_damaged(self, images: ImageSet) -> bool:
+        """As the check in the background found it, unless another map was asked for since."""
+        self._pipeline.settle(images.stamp_ns * 1e-9)
+        damage = self._pipeline.map.damage
+        if damage:
+            self._reporter.refuse("map", damage)
+        return bool(damage)
+
     def _publish(self, frames: FrameSet, outcome: Outcome, odom_from_rig: Pose | None) -> None:
         found, config = outcome.result, self._config
-        if self._worker.stopping or frames.epoch != self._epoch:
+        if self._worker.stopping or frames.epoch != self._epoch or self._pipeline.map.damage:
             return
         if isinstance(found, NotLocalized):
             if found.reason is Reason.INCONSISTENT:
