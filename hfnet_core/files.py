@@ -10,10 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hfnet_core.errors import DatasetError, HFNetError
+from hfnet_core.errors import ConfigError, DatasetError, HFNetError
 from hfnet_core.limits import TEXT, Limit
 
-__all__ = ["read_file", "read_text", "whole_file", "written_whole"]
+__all__ = ["home_path", "read_file", "read_text", "whole_file", "written_whole"]
+
+
+def home_path(text: str) -> Path:
+    """A path in which ~ stands for a home directory. Raises ConfigError where nobody has that name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{text}: ~ names nobody who has a home directory; give the whole path") from error
 
 
 def read_file(path: Path, limit: Limit, error: type[HFNetError] = DatasetError, what: str = "") -> bytes:

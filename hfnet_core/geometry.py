@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-__all__ = ["Pose", "Similarity", "moved_covariance", "on_plane", "pose_error", "rotation_of", "skew", "tilt_deg"]
+__all__ = [
+    "LARGEST_M",
+    "Pose",
+    "Similarity",
+    "moved_covariance",
+    "on_plane",
+    "pose_error",
+    "rotation_of",
+    "skew",
+    "tilt_deg",
+]
 
 Array = NDArray[np.float64]
 
@@ -25,6 +35,8 @@ def rotation_of(matrix: Array) -> Rotation:
     return Rotation.from_matrix(np.array(matrix))
 
 
+LARGEST_M = 1e9  # from the origin: no planet is larger, and squares and products stay numbers
+_QUATERNION = 1e100  # squares of more, or of less than its inverse, are no numbers any more
 _SURE = 1e-6  # variance, in m2 or rad2
 
 
@@ -46,8 +58,14 @@ class Pose:
 
     @classmethod
     def from_quat_xyzw(cls, quat_xyzw: ArrayLike, translation: ArrayLike) -> Pose:
-        """From a quaternion in ROS order (x, y, z, w), normalised here. Raises ValueError for a zero one."""
-        return cls(Rotation.from_quat(np.asarray(quat_xyzw, dtype=np.float64)).as_matrix(), np.asarray(translation))
+        """From a quaternion in ROS order (x, y, z, w), normalised here.
+
+        Raises ValueError for a zero one, and where numbers are none or too large or small to be normalised.
+        """
+        quat = np.asarray(quat_xyzw, dtype=np.float64)
+        if not 1.0 / _QUATERNION < np.abs(quat).max() < _QUATERNION or not np.isfinite(quat).all():
+            raise ValueError(f"{quat.tolist()} is no quaternion of a rotation: zero, too large, or no number")
+        return cls(Rotation.from_quat(quat).as_matrix(), np.asarray(translation))
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike) -> Pose:
@@ -81,8 +99,8 @@ class Pose:
         return moved
 
     def is_finite(self) -> bool:
-        """Whether all of it are numbers."""
-        return bool(np.isfinite(self.rotation).all() and np.isfinite(self.translation).all())
+        """Whether all of it are numbers, and the translation is no more than LARGEST_M in any direction."""
+        return bool(np.isfinite(self.rotation).all() and (np.abs(self.translation) <= LARGEST_M).all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
 from hfnet_core.errors import ConfigError, DatasetError
-from hfnet_core.geometry import Array, Pose
+from hfnet_core.geometry import LARGEST_M, Array, Pose
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration import camera_from_info, doubts_about_info
@@ -83,7 +83,7 @@ def pose_from_transform(message: TransformMsg) -> Pose:
 def _pose(p: Point, q: object) -> Pose:
     pose = Pose.from_quat_xyzw([q.x, q.y, q.z, q.w], [p.x, p.y, p.z])  # type: ignore[attr-defined]
     if not pose.is_finite():
-        raise ValueError("a pose is not finite")
+        raise ValueError(f"a pose is not finite, or further than {LARGEST_M:g} m away")
     return pose
 
 

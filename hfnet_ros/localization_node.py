@@ -286,6 +286,8 @@ class LocalizationNode(GuardedNode):
         session = self._session
         if session is not None:
             session.watch()
+        if self._loaded is not None:
+            self._loaded.pipeline.map.tell(self._reporter)
         self._reporter.news()
         is_due = self._reporter.is_due(self._config.diagnostics_period_s - 0.5 * _TICK_S)
         if is_due or session is None or not self._reporter.is_ready:  # who publishes what is costly to ask

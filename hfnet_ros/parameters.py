@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -28,6 +27,7 @@ from hfnet_core.config import (
     settings_of,
 )
 from hfnet_core.errors import ConfigError, first_line
+from hfnet_core.files import home_path
 from hfnet_core.images.preparation import AUTO, ROTATIONS
 from hfnet_ros.conversions import poses_from_text, texts_per_camera, topic_of
 
@@ -213,7 +213,7 @@ def _check_cameras(config: NodeConfig) -> None:
     if AUTO in rotations and not config.base_frame_id:
         raise ConfigError("image_rotation: auto needs base_frame_id, the frame that the camera is mounted on")
     for path in texts_per_camera(config.mask_file, len(names), "mask_file"):
-        if path and not Path(path).expanduser().is_file():
+        if path and not home_path(path).is_file():
             raise ConfigError(f"mask_file: {path}: no such file")
 
 

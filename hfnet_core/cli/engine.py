@@ -13,6 +13,7 @@ from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import EngineConfig, from_mapping
 from hfnet_core.errors import BackendError, ConfigError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL
+from hfnet_core.files import home_path
 from hfnet_core.terminal import SafeConsole
 
 __all__ = ["app"]
@@ -69,7 +70,7 @@ def info(cache_dir: _Folder = _DEFAULTS.cache_dir, device: _Device = _DEFAULTS.d
         )
     except BackendError as error:
         typer.echo(f"TensorRT cannot be used: {error}")
-    folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    folder = home_path(cache_dir) if cache_dir else default_folder()
     if not folder.exists():
         typer.echo(f"no engines: {folder} does not exist")
         return

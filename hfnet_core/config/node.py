@@ -23,6 +23,14 @@ class NodeConfig(Checked):
         minimum=0,
         maximum=1048576,
     )
+    map_verify_mib: int = setting(
+        256,
+        "maps up to this size are compared with their checksums before they are used; larger ones in the background, "
+        "and no pose is published any more once damage is found",
+        unit="MiB",
+        minimum=0,
+        maximum=1048576,
+    )
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
         "auto",

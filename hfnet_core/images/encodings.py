@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KNOWN", "Layout", "demosaiced", "layout_of", "planar_size", "planar_to_rgb"]
+from hfnet_core.errors import DatasetError
+
+__all__ = ["KNOWN", "Layout", "converted", "demosaiced", "layout_of", "planar_size", "planar_to_rgb"]
 
 Image = NDArray[Any]
 
@@ -97,12 +99,23 @@ def layout_of(encoding: str) -> Layout | None:
     return Layout(dtype, channels, 8 * np.dtype(dtype).itemsize, blue_first=blue_first)
 
 
+def converted(pixels: Image, code: int) -> Image:
+    """Pixels through one of OpenCV's conversions. Raises DatasetError for a size that it does not take."""
+    try:
+        return np.asarray(cv2.cvtColor(pixels, code))
+    except cv2.error as error:
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise DatasetError(
+            f"image of size {size} is none of its encoding, which needs a larger or an even one"
+        ) from error
+
+
 def demosaiced(mosaic: Image, encoding: str) -> Image | None:
     """RGB [H, W, 3] of a Bayer mosaic [H, W], None where the encoding names none."""
     deep = _DEEP.fullmatch(encoding)
     if deep is None or deep[1] not in _BAYER:
         return None
-    return np.asarray(cv2.cvtColor(mosaic, _BAYER[deep[1]]))
+    return converted(mosaic, _BAYER[deep[1]])
 
 
 def planar_size(encoding: str, height: int) -> int:
@@ -117,4 +130,4 @@ def planar_to_rgb(rows: Image, encoding: str, height: int) -> Image:
         colour = rows[height:].reshape(height, width, 2)
         half = cv2.resize(colour, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         rows = np.vstack([rows[:height], half.reshape(height // 2, width)])
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rows), _PLANAR[encoding]))
+    return converted(np.ascontiguousarray(rows), _PLANAR[encoding])

@@ -6,13 +6,12 @@ import re
 import sys
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.images.encoded import decode
-from hfnet_core.images.encodings import KNOWN, Layout, demosaiced, layout_of, planar_size, planar_to_rgb
+from hfnet_core.images.encodings import KNOWN, Layout, converted, demosaiced, layout_of, planar_size, planar_to_rgb
 from hfnet_core.images.orientation import AS_STORED
 from hfnet_core.images.video import codec_of
 
@@ -41,7 +40,7 @@ def decode_raw_image(message: Any) -> Image:
     if pixels.dtype == np.uint16 and layout.bits < 16:
         pixels = np.minimum(pixels, (1 << layout.bits) - 1) << (16 - layout.bits)
     if layout.colour is not None:
-        return np.asarray(cv2.cvtColor(pixels, layout.colour))
+        return converted(pixels, layout.colour)
     if layout.channels == 1:
         return pixels
     return np.ascontiguousarray(pixels[:, :, 2::-1] if layout.blue_first else pixels[:, :, :3])

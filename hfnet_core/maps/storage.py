@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +147,13 @@ def load_map(
     return landmark_map
 
 
-def verify_map(path: Path, landmark_map: LandmarkMap) -> None:
+def verify_map(path: Path, landmark_map: LandmarkMap, between: Callable[[], None] = lambda: None) -> None:
     """What `load_map` leaves out for large maps: checksums and every number; takes seconds for each gigabyte.
 
-    landmark_map: as it was loaded from `path`. Safe to run in another thread while the map is in use. Raises MapError.
+    landmark_map: as it was loaded from `path`. between: called after every megabyte; what it raises ends the work.
+    Safe to run in another thread while the map is in use. Raises MapError.
     """
-    read_tensors(path, verify=True, accept=lambda metadata: _accept(path, metadata))
+    read_tensors(path, verify=True, accept=lambda metadata: _accept(path, metadata), between=between)
     _check(path, landmark_map)
 
 

@@ -137,13 +137,19 @@ def _hash_entry(value: str) -> bytes:
 
 
 def read_tensors(
-    path: Path, *, verify: bool, accept: Callable[[Mapping[str, str]], None], in_memory: bool = False
+    path: Path,
+    *,
+    verify: bool,
+    accept: Callable[[Mapping[str, str]], None],
+    in_memory: bool = False,
+    between: Callable[[], None] = lambda: None,
 ) -> TensorFile:
     """Open a file. Sizes are checked before anything is allocated; arrays are mapped, not read.
 
     accept: called with the metadata before the arrays are looked at, to refuse foreign files. verify: compare every
     array with its hash (reads the whole file). in_memory: read the file instead of mapping it: a mapped file
-    that somebody shortens ends the process. Raises MapError naming the file and what is wrong.
+    that somebody shortens ends the process. between: called after every megabyte that is verified; what it raises ends
+    the work. Raises MapError naming the file and what is wrong.
     """
     try:
         with path.open("rb") as file:
@@ -156,7 +162,7 @@ def read_tensors(
             layout = _layout(path, content, size - start)
             mapped = _contents(file) if in_memory else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             if verify:
-                _verify(path, layout, metadata, file, start)
+                _verify(path, layout, _hashes(path, metadata), _Pieces(file, start, between))
     except OSError as error:
         raise MapError(f"{path}: cannot be opened ({error.strerror or error})") from error
     arrays: dict[str, NDArray[Any]] = {}
@@ -260,25 +266,35 @@ def _size(value: Any) -> int:
     return value
 
 
-def _verify(path: Path, layout: Mapping[str, _Entry], metadata: Mapping[str, str], file: Any, start: int) -> None:
-    """Compare arrays with their hashes; read in pieces, so that checking a large map does not fill the memory."""
+def _hashes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
-        hashes = dict(parse_json(metadata["sha256"]))
+        return dict(parse_json(metadata["sha256"]))
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(f"{path}: has no checksums; build it again") from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """A file read in pieces, so that checking a large map does not fill the memory. start: where its arrays begin."""
+
+    file: BinaryIO
+    start: int
+    between: Callable[[], None]
+
+    def of(self, entry: _Entry) -> Iterable[bytes]:
+        self.file.seek(self.start + entry.begin)
+        left = entry.end - entry.begin
+        while left > 0 and (piece := self.file.read(min(_CHUNK, left))):
+            left -= len(piece)
+            yield piece
+            self.between()
+
+
+def _verify(path: Path, layout: Mapping[str, _Entry], hashes: Mapping[str, Any], pieces: _Pieces) -> None:
+    """Compare arrays with their hashes."""
     for name, entry in layout.items():
         digest = hashlib.sha256()
-        for piece in _pieces(file, start + entry.begin, entry.end - entry.begin):
+        for piece in pieces.of(entry):
             digest.update(piece)
         if digest.hexdigest() != hashes.get(name):
             raise MapError(f"{path}: array {name} does not match its checksum: damaged, copy or build it again")
-
-
-def _pieces(file: Any, offset: int, length: int) -> Iterable[bytes]:
-    file.seek(offset)
-    while length > 0:
-        piece = file.read(min(_CHUNK, length))
-        if not piece:
-            return
-        length -= len(piece)
-        yield piece

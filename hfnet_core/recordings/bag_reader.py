@@ -164,7 +164,7 @@ class BagReader:
         good, bad, reason = 0, 0, ""
         for connection, recorded_ns, raw in self._raw(wanted):
             try:
-                message = decode(raw, connection.msgtype)
+                message = decode(raw, self._type_asked_for(connection, names))
             except Exception as error:  # as in `_readable`
                 bad, reason = bad + 1, reason or f"{connection.topic}: {type(error).__name__}"
                 continue
@@ -174,6 +174,14 @@ class BagReader:
             raise DatasetError(f"{self.path}: none of {bad} messages can be read, the first of {reason}")
         if bad:
             _log.warning("%s: %d messages are damaged and left out, the first of %s", self.path, bad, reason)
+
+    def _type_asked_for(self, connection: Any, names: Collection[str]) -> str:
+        """A message's type. Raises TypeError where a damaged index leads to messages that nobody asked for."""
+        msgtype = str(connection.msgtype)
+        types = [topic.type for topic in self.topics if topic.name == connection.topic]
+        if connection.topic not in names or types != [msgtype.replace("/msg/", "/")]:
+            raise TypeError(f"a {msgtype} among others")
+        return msgtype
 
     def _raw(self, wanted: Sequence[Any]) -> Iterator[tuple[Any, int, bytes]]:
         """(connection, time of recording, content); past a damaged chunk of an MCAP file it goes on with the next."""

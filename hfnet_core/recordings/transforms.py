@@ -22,6 +22,9 @@ from hfnet_core.geometry import Pose
 __all__ = ["NotYetKnownError", "TimedPoses", "TransformBuffer", "TransformError"]
 
 
+_MOST_FRAMES, _MOST_POSES, _DEEPEST = 10_000, 10_000, 200  # of a tree that is heard live: far beyond any robot's
+
+
 class TransformError(HFNetError):
     """A transform is impossible, not known, or not at that time."""
 
@@ -188,6 +191,8 @@ class TransformBuffer:
         if not parent_from_child.is_finite():
             raise TransformError(f"transform from {child!r} to {parent!r} is not finite")
         with self._lock:
+            if not self._is_recording and child not in self._edges and len(self._edges) >= _MOST_FRAMES:
+                raise TransformError(f"there are more than {_MOST_FRAMES} frames: somebody floods the tree")
             parents = self._edges.setdefault(child, {})
             edge = parents.get(parent)
             if self._is_recording and edge is not None and edge.static and not static:
@@ -199,6 +204,7 @@ class TransformBuffer:
             edge.insert(stamp_ns, parent_from_child)
             if not self._is_recording:
                 old = bisect_left(edge.stamps_ns, edge.stamps_ns[-1] - self._keep_ns)
+                old = max(old, len(edge.stamps_ns) - _MOST_POSES)
                 del edge.stamps_ns[:old], edge.poses[:old]
 
     def _went_back(self, edge: _Edge, stamp_ns: int) -> bool:
@@ -276,11 +282,16 @@ class TransformBuffer:
         return found[0] if found else None
 
     def _up(self, frame: str) -> dict[str, list[_Way]]:
-        """Ways from a frame to its ancestors, without circles; two to each are enough to know that one is not alone."""
+        """Ways from a frame to its ancestors, without circles; two to each are enough to know that one is not alone.
+
+        Ancestors further away than any robot's are not looked for.
+        """
         found: dict[str, list[_Way]] = {frame: [()]}
         waiting: list[_Way] = [()]
         while waiting:
             way = waiting.pop(0)
+            if len(way) >= _DEEPEST:
+                break
             passed = {frame, *(edge.parent for edge in way)}
             for parent, edge in self._edges.get(way[-1].parent if way else frame, {}).items():
                 known = found.setdefault(parent, [])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from rclpy.node import Node
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
+from hfnet_core.files import home_path
 from hfnet_core.geometry import Pose
 from hfnet_core.images.preparation import AUTO, Preparation, read_mask, rotation_by_up
 from hfnet_core.images.sixteen_bit import RunningBits
@@ -66,7 +66,7 @@ class _Input:
         """What is done to images of this (width, height). Raises DatasetError for a mask that does not fit."""
         if self._preparation is None:
             level = rotation_by_up(rig_from_camera.rotation[2]) if self._rotation == AUTO else int(self._rotation)
-            mask = read_mask(Path(self._mask_file).expanduser(), size) if self._mask_file else None
+            mask = read_mask(home_path(self._mask_file), size) if self._mask_file else None
             self._preparation = Preparation(level or 0, mask)
         return self._preparation
 

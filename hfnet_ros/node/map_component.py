@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from weakref import WeakValueDictionary
+from threading import Event, Lock, Thread, get_native_id
+from weakref import WeakValueDictionary, finalize
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker
 
+from hfnet_core.config import NodeConfig
 from hfnet_core.errors import MapError
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.maps.storage import load_map
+from hfnet_core.maps.storage import load_map, verify_map
 from hfnet_ros.conversions import keyframes_to_marker, landmarks_to_cloud
+from hfnet_ros.node.diagnostics import Reporter
 from hfnet_ros.rclpy_typed import LATCHED, lifecycle_publisher, now_ns
 
-__all__ = ["MapNotFoundError", "MapView", "SharedMap", "shared_map"]
+__all__ = ["MapNotFoundError", "MapView", "SharedMap", "Verification", "shared_map"]
 
 _HASHED_BYTES = 1 << 20
+_VERIFY_MIB: int = NodeConfig().map_verify_mib
+_NICE = 10  # the check of a large map may take as long as it likes
 
 
 class MapNotFoundError(MapError):
@@ -36,14 +41,90 @@ def _version(path: Path) -> _Version:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
+class _StoppedError(Exception):
+    """Nobody wants to know any more."""
+
+
+class Verification:
+    """A large map compared with its checksums while it is in use, in a thread of its own that gives way to others.
+
+    `verdict` says how far it is, for people. `damage` is empty until damage is found.
+    """
+
+    def __init__(self, path: Path, landmark_map: LandmarkMap, version: _Version) -> None:
+        """version: of the file when the map was loaded from it."""
+        self.verdict, self.damage = "verifying", ""
+        self._stop = Event()
+        self._thread = Thread(target=self._run, args=(path, landmark_map, version), name="map-check", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Nobody uses the map any more."""
+        self._stop.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _between(self) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+
+    def _run(self, path: Path, landmark_map: LandmarkMap, version: _Version) -> None:
+        if hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICE)
+        damage = ""
+        try:
+            verify_map(path, landmark_map, self._between)
+        except _StoppedError:
+            return
+        except MapError as error:
+            damage = str(error)
+        except Exception as error:  # of a thread, nobody would hear of it
+            self.verdict = f"not verified: unexpected {type(error).__name__}: {error}"
+            return
+        if _changed(path, version):  # what was compared is not what was loaded
+            self.verdict = "not verified: the file has changed meanwhile"
+        elif damage:
+            self.verdict, self.damage = "damaged", f"no pose is published: {damage}, then call load_map"
+        else:
+            self.verdict = "verified"
+
+
+def _changed(path: Path, version: _Version) -> bool:
+    try:
+        return _version(path) != version
+    except OSError:
+        return True
+
+
 @dataclass(frozen=True, eq=False)
 class SharedMap:
-    """A loaded map with where it came from. map_hash: short identity of the file. version: of that file then."""
+    """A loaded map with where it came from. map_hash: short identity of the file. version: of that file then.
+
+    verification: of a map that was not verified before it was used.
+    """
 
     landmark_map: LandmarkMap
     path: Path
     map_hash: str
     version: _Version
+    verification: Verification | None = None
+
+    @property
+    def damage(self) -> str:
+        """Why no pose in this map can be trusted, empty as long as nothing is known against it."""
+        return "" if self.verification is None else self.verification.damage
+
+    def tell(self, reporter: Reporter) -> None:
+        """Say how far the verification is, and what it found."""
+        verdict = "verified" if self.verification is None else self.verification.verdict
+        reporter.health.fact("map verification", verdict)
+        if self.damage:
+            reporter.complain("map", self.damage)
+        else:
+            reporter.health.clear("map")
 
     def change(self) -> str:
         """What became of the file since it was loaded, empty if nothing."""
@@ -60,11 +141,11 @@ _maps: WeakValueDictionary[tuple[str, _Version], SharedMap] = WeakValueDictionar
 _lock = Lock()
 
 
-def shared_map(path: Path, model_hash: str, memory_mib: int = 0) -> SharedMap:
+def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int = _VERIFY_MIB) -> SharedMap:
     """The map in a file, loaded once as long as somebody keeps it.
 
-    A file that was replaced since is loaded again. memory_mib: larger maps are mapped instead of read.
-    Raises MapError when it is missing, damaged or of another model.
+    A file that was replaced since is loaded again. memory_mib: larger maps are mapped instead of read. verify_mib:
+    larger maps are verified in the background. Raises MapError when it is missing, damaged or of another model.
     """
     try:
         version = _version(path)
@@ -75,10 +156,16 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0) -> SharedMap:
     with _lock:
         found = _maps.get(key)
         if found is None or found.landmark_map.model_hash != model_hash:
-            loaded = load_map(path, model_hash, in_memory=version[2] <= memory_mib << 20)
-            found = SharedMap(loaded, path, _identity(path), version)
+            verify = version[2] <= verify_mib << 20
+            loaded = load_map(path, model_hash, verify=verify, in_memory=version[2] <= memory_mib << 20)
+            verification = None if verify else Verification(path, loaded, version)
+            found = SharedMap(loaded, path, _identity(path), version, verification)
+            if verification is not None:
+                finalize(found, verification.stop)
             _maps[key] = found
-        return found
+    if found.damage:
+        raise MapError(found.damage)
+    return found
 
 
 def _identity(path: Path) -> str:

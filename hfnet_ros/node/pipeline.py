@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from hfnet_core.errors import BackendError, ConfigError, DatasetError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
 from hfnet_core.features.backends.tuning_process import BackgroundTuning
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.files import home_path
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
@@ -78,7 +78,8 @@ class Pipeline:
         if not config.map_file:
             raise ConfigError("map_file: is empty; give the file that `hfnet map build` wrote")
         self._settings, self._memory_mib = configs.localizer, config.map_memory_mib
-        model = Path(config.model_file).expanduser() if config.model_file else None
+        self._verify_mib = config.map_verify_mib
+        model = home_path(config.model_file) if config.model_file else None
         self.backend = open_backend(model, config.backend, config.threads, configs.engine, configs.extractor)
         try:
             self._extractor = Extractor(self.backend, configs.extractor)
@@ -98,7 +99,7 @@ class Pipeline:
         self._commands: deque[Callable[[float], None]] = deque()
 
     def _load(self, path: str) -> SharedMap:
-        return shared_map(Path(path).expanduser(), self.backend.info.model_hash, self._memory_mib)
+        return shared_map(home_path(path), self.backend.info.model_hash, self._memory_mib, self._verify_mib)
 
     @property
     def info(self) -> Any:

@@ -129,6 +129,8 @@ class Session:
     def watch(self) -> None:
         """Notice it; call this now and then."""
         self._reporter.note("clock", self._clock_trouble())
+        if self._pipeline.map.damage:
+            self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
         self._reporter.note("map file", self._pipeline.map.change())
         self._reporter.health.fact("backend", self._pipeline.description)
@@ -237,6 +239,8 @@ class Session:
         if frames is None:
             return
         self._pipeline.settle(frames.stamp_ns * 1e-9)
+        if self._is_map_damaged():
+            return
         if self.paused or frames.epoch != self._epoch:  # asked after what was forgotten: it shall not be learned again
             self._reporter.health.count("dropped", len(frames.frames))
             return
@@ -249,9 +253,16 @@ class Session:
         self._report(frames, outcome, laps)
         self._outputs.publish_views(outcome, frames, self.map_frame)
 
+    def _is_map_damaged(self) -> bool:
+        """As the check in the background found it."""
+        damage = self._pipeline.map.damage
+        if damage:
+            self._reporter.refuse("map", damage)
+        return bool(damage)
+
     def _publish(self, frames: FrameSet, outcome: Outcome, odom_from_rig: Pose | None) -> None:
         found, config = outcome.result, self._config
-        if self._stages.stopping or frames.epoch != self._epoch:
+        if self._stages.stopping or frames.epoch != self._epoch or self._pipeline.map.damage:
             return
         if isinstance(found, NotLocalized):
             if found.reason is Reason.INCONSISTENT:

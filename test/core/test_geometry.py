@@ -56,6 +56,21 @@ def test_a_zero_quaternion_is_refused() -> None:
         Pose.from_quat_xyzw([0, 0, 0, 0], [0, 0, 0])
 
 
+@pytest.mark.parametrize(
+    "quat", [[0, 0, 1e300, 1e300], [0, 0, 1e160, 1e160], [1e-170, 0, 0, 0], [0, 0, 0, np.nan], [np.inf, 0, 0, 1]]
+)
+def test_a_quaternion_that_cannot_be_normalised_is_refused(quat: list[float]) -> None:
+    """It would be a rotation matrix of zeros, which no later check expects."""
+    with pytest.raises(ValueError, match="is no quaternion"):
+        Pose.from_quat_xyzw(quat, [0, 0, 0])
+
+
+def test_what_is_on_no_planet_is_not_finite() -> None:
+    assert Pose(translation=np.array([0.0, -1e9, 1e9])).is_finite()
+    assert not Pose(translation=np.array([0.0, 1.1e9, 0.0])).is_finite()
+    assert not Pose(translation=np.array([0.0, np.nan, 0.0])).is_finite()
+
+
 def test_a_covariance_moved_to_the_base_agrees_with_samples():
     """Perturb the camera's pose as geometry_msgs defines the covariance and look at where the base goes."""
     rng = np.random.default_rng(0)

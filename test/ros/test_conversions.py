@@ -41,7 +41,7 @@ def test_stamps_survive_messages(stamp_ns):
 def test_poses_that_are_none():
     zero = PoseMsg()
     zero.orientation.w = 0.0
-    with pytest.raises(ValueError, match="norm"):
+    with pytest.raises(ValueError, match="no quaternion"):
         conversions.pose_from_msg(zero)
     infinite = PoseMsg()
     infinite.position.x = float("nan")

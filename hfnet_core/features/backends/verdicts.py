@@ -15,6 +15,7 @@ from hfnet_core.config import EngineConfig
 from hfnet_core.features.backends.onnxruntime_backend import available_cores
 from hfnet_core.features.backends.tensorrt.building.cache import EngineCache, default_folder
 from hfnet_core.features.backends.tuning import Candidate, Measured, fastest
+from hfnet_core.files import home_path
 
 __all__ = ["folder_of", "keep", "look_up"]
 
@@ -24,7 +25,7 @@ _RUNTIMES = ("onnxruntime", "openvino")
 
 
 def folder_of(engine: EngineConfig) -> Path:
-    return Path(engine.cache_dir).expanduser() if engine.cache_dir else default_folder()
+    return home_path(engine.cache_dir) if engine.cache_dir else default_folder()
 
 
 def keep(rows: Sequence[Measured], model: Path, engine: EngineConfig, threads: int) -> Measured:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from bags import image_message
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.images.encodings import KNOWN
 from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -125,6 +127,23 @@ def test_planar_yuv_with_padding_or_all_planes_counted_in_its_step() -> None:
 def test_refusals(fields: dict[str, object], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         decode_raw_image(image_message(**fields))
+
+
+NAMES = [name for name in KNOWN if "|" not in name] + ["bayer_rggb8", "bayer_gbrg10", "bayer_bggr12", "bayer_grbg16"]
+
+
+@pytest.mark.parametrize("encoding", NAMES)
+def test_images_of_every_size_and_encoding_are_decoded_or_refused(encoding: str) -> None:
+    """Colours at half the resolution need even sizes, and a mosaic more than a pixel: OpenCV raises, we say so."""
+    done = 0
+    for height, width in itertools.product((1, 2, 3, 4, 7, 8), repeat=2):
+        message = image_message(height=height, width=width, encoding=encoding, data=bytes(8 * height * width))
+        try:
+            assert decode_raw_image(message).shape[:2] == (height, width)
+            done += 1
+        except DatasetError:
+            assert height < 3 or width < 3 or height % 2 or width % 2
+    assert done >= 9
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -89,6 +91,24 @@ def test_refuses_what_cannot_be() -> None:
         buffer.lookup("a", "b", S)
     with pytest.raises(TransformError, match="no transform connects 'x' to 'a'"):
         TransformBuffer.live().lookup("a", "x", S)
+
+
+def test_a_flood_of_frames_and_poses_costs_neither_memory_nor_time() -> None:
+    buffer = TransformBuffer.live()
+    buffer.add("odom", "base", at(1.0), S)
+    for index in range(9_999):
+        buffer.add(f"frame{index + 1}", f"frame{index}", at(1.0), S)
+    with pytest.raises(TransformError, match="somebody floods the tree"):
+        buffer.add("odom", "one more", at(1.0), S)
+    buffer.add("odom", "base", at(3.0), 3 * S)  # who was there before goes on
+    assert_same(buffer.lookup("odom", "base", 2 * S), at(2.0))
+    began = time.process_time()
+    with pytest.raises(TransformError, match="no transform connects"):
+        buffer.lookup("frame9999", "frame0", S)
+    assert time.process_time() - began < 5.0  # a chain as long as that took minutes
+    for index in range(12_000):
+        buffer.add("odom", "base", at(3.0), 3 * S + index)
+    assert len(buffer._edges["base"]["odom"].stamps_ns) == 10_000
 
 
 def test_a_recording_keeps_all_parents_and_what_hangs_beside_a_chain_does_not_matter() -> None:

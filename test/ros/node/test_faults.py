@@ -254,3 +254,36 @@ def test_images_of_another_exposure_and_scale_are_never_answered_wrongly(robot):
     for pose in robot.poses[before:]:
         assert_at(pose_from_msg(pose.pose), SHIFT)
     robot.pose_of(gray)  # and it still knows its own
+
+
+def test_damage_that_is_found_while_a_large_map_is_in_use_ends_its_poses(ros, wall_world, tmp_path):
+    """Opened at once, verified in the background: `map_verify_mib` of zero calls every map a large one."""
+    model, intact = wall_world
+    bad, good = tmp_path / "bad.hfmap", tmp_path / "good.hfmap"
+    good.write_bytes(intact.read_bytes())
+    content = bytearray(intact.read_bytes())
+    content[-1] ^= 1  # of the last array: descriptors, whose values no other check can tell
+    bad.write_bytes(content)
+    given = {"map_file": str(bad), "model_file": str(model), "autostart": True, "map_verify_mib": 0}
+    robot = Robot(ros, given)
+    try:
+        robot.wait_active()
+        status = robot.until_says("no pose is published", 20, again=lambda: robot.show(view(SHIFT)))
+        assert status.level == DiagnosticStatus.ERROR
+        assert "bad.hfmap: array" in status.message
+        assert "does not match its checksum" in status.message
+        assert {item.key: item.value for item in status.values}["map verification"] == "damaged"
+        time.sleep(0.5)
+        before = len(robot.poses)
+        for _ in range(5):
+            robot.show(view(SHIFT))
+            time.sleep(PERIOD_S)
+        assert len(robot.poses) == before
+        assert "does not match its checksum" in load(robot, bad)  # not a second time either
+        assert load(robot, good) == ""
+        assert_at(pose_from_msg(robot.pose_of(view(SHIFT)).pose), SHIFT)
+        status = robot.until_says("localized (", 20, again=lambda: robot.show(view(SHIFT)), level=DiagnosticStatus.OK)
+        assert {item.key: item.value for item in status.values}["map verification"] == "verified"
+    finally:
+        robot.close()
+    assert "Traceback" not in robot.log

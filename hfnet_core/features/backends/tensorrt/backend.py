@@ -32,6 +32,7 @@ from hfnet_core.features.backends.tensorrt.engine import (
 from hfnet_core.features.backends.tensorrt.tensors import tensor_shapes
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.features.network.selection import Selection
+from hfnet_core.files import home_path
 from hfnet_core.types import Float32
 
 __all__ = ["TensorRTBackend"]
@@ -63,9 +64,7 @@ class TensorRTBackend:
         self._info = OnnxRuntimeBackend(self.model, threads=1).info if info is None else info
         self._graph = digest(self.model.read_bytes())
         self.device = open_device(self.config.device)
-        self.cache = EngineCache(
-            Path(self.config.cache_dir).expanduser() if self.config.cache_dir else default_folder()
-        )
+        self.cache = EngineCache(home_path(self.config.cache_dir) if self.config.cache_dir else default_folder())
         self._engines: OrderedDict[tuple[int, int], LoadedEngine] = OrderedDict()
         self._lock = threading.Lock()  # of the table above; never held while building
         self._preparing: dict[tuple[int, int], threading.Lock] = {}

@@ -1,0 +1,204 @@
+"""Every command that writes, with small inputs for it, to see what becomes of its output when something goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import runpy
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from bags import wall_drive
+from checkpoint_writer import write_checkpoint
+from helpers import random_variables, textured_image, tiny_model
+
+from hfnet_core.features.network.architecture import NetworkSpec
+
+__all__ = ["COMMANDS", "Command", "Run", "content", "load_libraries", "make_inputs", "start"]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+OLD = b"the last good file"
+
+
+@dataclass(frozen=True)
+class Command:
+    """arguments: of `hfnet`, or of the interpreter (a script); relative paths begin in the inputs' folder, OUT is the
+    folder of the output. output: its name. replaces: a file of before; the others refuse to. steady: the same inputs
+    give the same bytes. needs: modules without which it cannot run.
+    """
+
+    arguments: tuple[str, ...]
+    output: str
+    replaces: bool = True
+    steady: bool = True
+    script: bool = False
+    needs: tuple[str, ...] = ()
+
+    def is_possible(self) -> bool:
+        return all(importlib.util.find_spec(name) is not None for name in self.needs)
+
+
+def _map(*arguments: str) -> Command:
+    return Command(("map", *arguments, "-o", "OUT/new.hfmap"), "new.hfmap")
+
+
+COMMANDS = {
+    "map build": _map("build", "first"),
+    "map extend": _map("extend", "first.hfmap", "second"),
+    "map merge": _map("merge", "first.hfmap", "second.hfmap"),
+    "map align": _map("align", "first.hfmap", "--transform", "1 0 0 0 0 0 1"),
+    "map prune": _map("prune", "first.hfmap", "--max-landmarks", "140"),
+    "map import": _map("import", "model"),
+    "map view html": Command(("map", "view", "first.hfmap", "-o", "OUT/new.html"), "new.html"),
+    "map view png": Command(("map", "view", "first.hfmap", "-o", "OUT/new.png"), "new.png"),
+    "map export": Command(("map", "export", "first.hfmap", "-o", "OUT/model"), "model", replaces=False),
+    "map export text": Command(("map", "export", "first.hfmap", "-o", "OUT/model", "--text"), "model", replaces=False),
+    "map export ply": Command(("map", "export", "first.hfmap", "-o", "OUT/new.ply"), "new.ply"),
+    "bag mcap": Command(("bag", "from-images", "photos", "-o", "OUT/new"), "new", replaces=False),
+    "bag sqlite3": Command(
+        ("bag", "from-images", "photos", "-o", "OUT/new", "--storage", "sqlite3"), "new", replaces=False
+    ),
+    "bag rosbag1": Command(
+        ("bag", "from-images", "photos", "-o", "OUT/new.bag", "--storage", "rosbag1"), "new.bag", replaces=False
+    ),
+    "localize bag": Command(("localize", "first.hfmap", "second", "--output", "OUT/new.txt"), "new.txt"),
+    "localize queries": Command(
+        ("localize", "first.hfmap", "photos", "--queries", "queries.txt", "--output", "OUT/new.txt"), "new.txt"
+    ),
+    "calibrate": Command(
+        ("calibrate", "first.hfmap=second", "--foreign", "photos", "-o", "OUT/new.json", "--work", "OUT/work"),
+        "new.json",
+    ),
+    "engine quantize": Command(("engine", "quantize", "first", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"),
+    "import-checkpoint": Command(
+        ("import-checkpoint", "weights", "-o", "OUT/new.onnx"), "new.onnx", needs=("google_crc32c",)
+    ),
+    "train": Command(
+        (str(REPOSITORY / "test/tiny_training.py"), "pool", "OUT/run"), "run/hfnet.onnx", replaces=False, steady=False,
+        script=True, needs=("torch", "kornia"),
+    ),
+    "export": Command(("export", "trained.pt", "OUT/new.onnx"), "new.onnx", needs=("torch",)),
+}  # fmt: skip
+
+
+def load_libraries() -> None:
+    """What commands import; once, instead of in every process."""
+    ours = ("cli.main", "evaluation.offline", "mapping.builder")
+    theirs = ("pycolmap", "pyceres", "rosbags.rosbag2", "onnxruntime", "scipy.spatial", "torch", "kornia")
+    for name in (*(f"hfnet_core.{name}" for name in ours), *theirs):
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def make_inputs(folder: Path) -> None:
+    """What all commands read. Raises RuntimeError where a command fails without any fault."""
+    wall_drive(folder / "first")
+    wall_drive(folder / "second", frames=6)
+    (folder / "photos").mkdir()
+    for index in range(6):
+        cv2.imwrite(str(folder / "photos" / f"{index:03d}.png"), textured_image(160, 120, index))
+    lines = [f"{index:03d}.png PINHOLE 160 120 100 100 80 60" for index in range(6)]
+    (folder / "queries.txt").write_text("\n".join(lines) + "\n")
+    tiny_model(folder)
+    write_checkpoint(folder / "weights", random_variables(NetworkSpec()))
+    for name in ("first", "second"):
+        _run(folder, "map", "build", name, "-o", f"{name}.hfmap")
+    _run(folder, "map", "export", "first.hfmap", "-o", "model")
+    if COMMANDS["train"].is_possible():
+        _pool(folder / "pool")
+        if (run := start(COMMANDS["train"], folder, folder)).wait():
+            raise RuntimeError(f"training fails without any fault: {run.errors[-2000:]}")
+        shutil.move(folder / "run" / "trained.pt", folder / "trained.pt")
+        shutil.rmtree(folder / "run")
+
+
+def _pool(folder: Path) -> None:
+    (folder / "img").mkdir(parents=True)
+    rows = ["file,source_repo,license,group,width,height"]
+    for number in range(4):
+        cv2.imwrite(str(folder / f"img/photo_{number}.png"), textured_image(200, 160, number))
+        rows.append(f"img/photo_{number}.png,made here,CC0-1.0,group{number // 2},200,160")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (folder / "pairs.csv").write_text("a,b,group,f_inliers\nimg/photo_0.png,img/photo_1.png,group0,50\n")
+
+
+def _run(folder: Path, *arguments: str) -> None:
+    run = start(Command(arguments, ""), folder, folder)
+    if run.wait():
+        raise RuntimeError(f"{' '.join(arguments)} fails without any fault: {run.errors[-2000:]}")
+
+
+class Run:
+    """A command in a process of its own, forked from this one, which has imported everything already."""
+
+    def __init__(self, process: int, log: Path) -> None:
+        self.process, self._log, self._code = process, log, None
+
+    def poll(self) -> int | None:
+        """Its exit status, the negative signal that killed it, None while it runs."""
+        if self._code is None:
+            found, status = os.waitpid(self.process, os.WNOHANG)
+            if found:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+    def wait(self, timeout_s: float = 600.0) -> int | None:
+        """As poll, after so long at most."""
+        deadline = time.monotonic() + timeout_s
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.poll()
+
+    @property
+    def errors(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+def start(command: Command, inputs: Path, out: Path, prepare: Callable[[], None] = lambda: None) -> Run:
+    """Begin to run it. prepare: called in its process before: limits, another clock."""
+    handle, name = tempfile.mkstemp(prefix="said-", suffix=".txt")
+    process = os.fork()
+    if process:
+        os.close(handle)
+        return Run(process, Path(name))
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(inputs)
+        os.dup2(handle, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.argv = ["hfnet", *(word.replace("OUT", str(out)) for word in command.arguments)]
+        prepare()
+        code = _called(command)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
+
+
+def _called(command: Command) -> int:
+    try:
+        if command.script:
+            runpy.run_path(sys.argv[1], run_name="__main__", init_globals=None)
+        else:
+            importlib.import_module("hfnet_core.cli.main").main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0
+
+
+def content(path: Path) -> str:
+    """A hash of a file or of all files of a folder with their names; "" where there is nothing."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file())
+    for file in files:
+        digest.update(str(file.relative_to(path.parent)).encode() + file.read_bytes())
+    return digest.hexdigest() if files else ""

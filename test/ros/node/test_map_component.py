@@ -1,0 +1,122 @@
+"""Large maps are verified while they are in use."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import struct
+import threading
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+
+from robot import until
+from scene import Scene, walk
+
+from hfnet_core.errors import MapError
+from hfnet_core.maps.storage import save_map
+from hfnet_ros.node import map_component
+from hfnet_ros.node.map_component import Verification, shared_map
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save_map(Scene.make(points=600).build_map(walk(12)), tmp_path / "a.hfmap")
+    return tmp_path / "a.hfmap"
+
+
+def damage(path: Path, array: str = "observation_descriptors") -> None:
+    """One bit of an array that nothing else depends on; the file's time stays."""
+    content = bytearray(path.read_bytes())
+    start = 8 + struct.unpack("<Q", content[:8])[0]
+    content[start + json.loads(content[8:start])[array]["data_offsets"][0]] ^= 1
+    path.write_bytes(content)
+
+
+def model_of(path: Path) -> str:
+    return map_component.load_map(path, verify=False).model_hash
+
+
+def test_a_small_map_is_verified_before_it_is_used(path: Path) -> None:
+    model = model_of(path)
+    assert shared_map(path, model).verification is None
+    damage(path)
+    with pytest.raises(MapError, match="observation_descriptors does not match its checksum"):
+        shared_map(path, model)
+
+
+def test_a_large_map_is_used_at_once_and_its_damage_found_later(path: Path) -> None:
+    model = model_of(path)
+    damage(path)
+    found = shared_map(path, model, verify_mib=0)
+    assert found.landmark_map.landmarks > 0
+    assert found.verification is not None
+    assert found.verification.wait(30)
+    assert found.verification.verdict == "damaged"
+    assert "observation_descriptors does not match its checksum" in found.damage
+    assert found.damage.startswith("no pose is published")
+    with pytest.raises(MapError, match="does not match its checksum"):
+        shared_map(path, model, verify_mib=0)  # nobody gets it a second time
+
+
+def test_a_large_map_without_damage_is_verified(path: Path) -> None:
+    found = shared_map(path, model_of(path), verify_mib=0)
+    assert found.verification is not None
+    assert found.verification.wait(30)
+    assert (found.verification.verdict, found.damage) == ("verified", "")
+
+
+def test_numbers_that_are_none_are_found_too(tmp_path: Path) -> None:
+    """A checksum fits what a bad program wrote."""
+    landmark_map = Scene.make(points=600).build_map(walk(12))
+    path = tmp_path / "a.hfmap"
+    save_map(landmark_map, path)
+    loaded = map_component.load_map(path)
+    xyz = loaded.landmarks_xyz.copy()
+    xyz[3] = float("nan")
+    object.__setattr__(loaded, "landmarks_xyz", xyz)
+    verification = Verification(path, loaded, map_component._version(path))
+    assert verification.wait(30)
+    assert "landmarks_xyz holds values that are no numbers" in verification.damage
+
+
+def test_a_file_that_changed_meanwhile_proves_nothing(path: Path) -> None:
+    loaded, version = map_component.load_map(path), map_component._version(path)
+    damage(path)
+    os.utime(path, (1, 1))
+    verification = Verification(path, loaded, version)
+    assert verification.wait(30)
+    assert verification.verdict == "not verified: the file has changed meanwhile"
+    assert verification.damage == ""
+    path.unlink()
+    verification = Verification(path, loaded, version)
+    assert verification.wait(30)
+    assert "has changed" in verification.verdict
+
+
+def test_nothing_is_verified_for_a_map_that_nobody_uses(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, may_go_on, ended = threading.Event(), threading.Event(), []
+
+    def slow(path: Path, landmark_map: object, between) -> None:  # type: ignore[no-untyped-def]
+        reached.set()
+        may_go_on.wait(30)
+        try:
+            between()
+        except Exception as error:
+            ended.append(type(error).__name__)
+            raise
+
+    monkeypatch.setattr(map_component, "verify_map", slow)
+    found = shared_map(path, model_of(path), verify_mib=0)
+    assert reached.wait(30)
+    verification = found.verification
+    del found
+    gc.collect()
+    may_go_on.set()
+    assert verification is not None
+    until(lambda: verification.wait(1.0), 30)
+    assert ended == ["_StoppedError"]
+    assert verification.verdict == "verifying"
