@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from hfnet_core.evaluation import html_parts
 from hfnet_core.files import written_whole
 
-__all__ = ["GalleryPicture", "write_gallery"]
+__all__ = ["GALLERY_PICTURES", "GalleryPicture", "write_gallery"]
+
+GALLERY_PICTURES = 12  # of those that failed, and as many that did not
 
 
 @dataclass(frozen=True, eq=False)

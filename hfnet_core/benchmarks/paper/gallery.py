@@ -6,23 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hfnet_core.benchmarks.datasets.dataset import Dataset
 from hfnet_core.benchmarks.paper.answers import QueryAnswer
-from hfnet_core.benchmarks.paper.place_run import PlaceRun, Told
+from hfnet_core.benchmarks.paper.place_run import PlaceRun
 from hfnet_core.benchmarks.paper.report import by_condition
-from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.gallery import GalleryPicture, write_gallery
-from hfnet_core.evaluation.side_by_side import best_pairing, draw_pairing
-from hfnet_core.images.reading import read_image
+from hfnet_core.evaluation.match_pictures import Seen, evenly, images_in, picture_of
 from hfnet_core.progress import Progress
-from hfnet_core.types import Localized
 
 __all__ = ["GalleryMaker"]
-
-_LOOKED_AT = 4  # of the map images of a pose, to find the one that explains most
 
 
 class GalleryMaker:
@@ -37,9 +29,11 @@ class GalleryMaker:
         queries = {query.name: query for query in run.place.queries}
         chosen = list(self._chosen(answers))
         for done, answer in enumerate(chosen, start=1):
-            told = run.told(queries[answer.name])
-            image = self._drawn(run, queries[answer.name].camera, told)
-            if image is not None:
+            query = queries[answer.name]
+            told = run.told(query)
+            if told.image is not None and told.features is not None:
+                seen = Seen(told.image, query.camera, told.features, told.result)
+                image = picture_of(run.map, seen, images_in(run.place.map_folder))
                 self._pictures.append(GalleryPicture(answer.condition, _caption(answer), image, self._failed(answer)))
             progress(f"drawing {run.place.name}", done, len(chosen))
 
@@ -68,25 +62,7 @@ class GalleryMaker:
         for own in by_condition(answers).values():
             for kind in (True, False):
                 like = [answer for answer in own if self._failed(answer) is kind]
-                count = min(len(like), self._most)
-                yield from (like[index] for index in np.linspace(0, len(like) - 1, count).astype(int))
-
-    def _drawn(self, run: PlaceRun, camera: Any, told: Told) -> NDArray[np.uint8] | None:
-        if told.image is None or told.features is None:
-            return None
-        similar = run.retrieved(told.features)
-        keyframes = told.result.keyframes[:_LOOKED_AT] if isinstance(told.result, Localized) else ()
-        candidates = keyframes or (() if similar is None else (similar,))
-        pairing = best_pairing(run.map, candidates, told.features, camera, told.result)
-        if pairing is None:
-            return None
-        try:
-            of_map = run.map.cameras[run.map.keyframe_cameras[pairing.keyframe]]
-            path = run.place.map_folder / run.map.keyframe_names[pairing.keyframe]
-            shown = read_image(path, (of_map.width, of_map.height))
-        except DatasetError:
-            shown = None  # removed since; its landmarks are drawn instead
-        return draw_pairing(told.image, pairing, shown, run.map)
+                yield from evenly(like, self._most)
 
 
 def _caption(answer: QueryAnswer) -> str:

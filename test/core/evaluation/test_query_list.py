@@ -95,7 +95,8 @@ def test_through_the_command(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "hfnet_core", "localize", map_file, images, "--model", model, *more]
         return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 
-    done = localize("--queries", queries, "--output", results)
+    page = tmp_path / "gallery.html"
+    done = localize("--queries", queries, "--output", results, "--gallery", page)
     assert done.returncode == 0, done.stderr
     assert "2 of 5 images localized" in done.stdout
     assert "is 320x120, its calibration 320x240" in done.stdout
@@ -108,6 +109,10 @@ def test_through_the_command(tmp_path: Path) -> None:
         assert metres < 0.05
         assert degrees < 1.0
 
+    pictures = page.read_text()
+    assert pictures.count("data:image/jpeg") == 4  # all but the damaged one
+    assert pictures.index("without a right pose") < pictures.index("noise.png") < pictures.index("40.png: ")
+    assert "give --queries" in localize("--gallery", page).stderr
     assert "no such folder" in localize("--queries", queries, "--output", tmp_path / "none" / "r.txt").stderr
     refused = localize("--queries", queries, "--calibration", queries)
     assert "give one of them" in refused.stderr
