@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -11,14 +10,10 @@ import numpy as np
 from hfnet_core.benchmarks.datasets.dataset import FAR, Bounds, Layout, Place, QueryImage
 from hfnet_core.benchmarks.datasets.lists import read_cambridge_poses, read_names
 from hfnet_core.errors import DatasetError
-from hfnet_core.images.reading import read_image
 from hfnet_core.maintenance.colmap_import import posed_images_of
-from hfnet_core.maintenance.nvm_import import posed_images_of_nvm
+from hfnet_core.maintenance.nvm_import import nvm_cameras, posed_images_of_nvm, sizes_below
 from hfnet_core.maintenance.posed_images import PosedImage, PosedImages
-from hfnet_core.maps.colmap import camera_of
 from hfnet_core.maps.colmap_reading import read_model
-from hfnet_core.maps.exchange.nvm import nvm_camera, read_nvm
-from hfnet_core.types import Camera
 
 __all__ = ["Cambridge"]
 
@@ -52,7 +47,7 @@ class Cambridge:
             }
         )
         folder, truth = found["folder"], read_cambridge_poses(found["test"])
-        cameras = _nvm_cameras(found["model"], folder)
+        cameras = nvm_cameras(found["model"], folder, _as_png)
         queries = [
             QueryImage(name, cameras[name], place, name, pose) for name, pose in truth.items() if name in cameras
         ]
@@ -107,43 +102,14 @@ def _as_png(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(".png"))
 
 
-def _nvm_cameras(path: Path, folder: Path) -> dict[str, Camera]:
-    """Of each image of the model as it is stored, at the size of the first one that can be read in its sequence."""
-    sizes = _sizes(folder)
-    images = read_nvm(path).images
-    return {_as_png(item.name): camera_of(nvm_camera(item, sizes(_as_png(item.name)))) for item in images}
-
-
-def _sizes(folder: Path) -> Callable[[str], tuple[int, int]]:
-    """(width, height) of images by name; one image of a sequence is read, the others are like it."""
-    known: dict[str, tuple[int, int]] = {}
-
-    def size(name: str) -> tuple[int, int]:
-        sequence = str(PurePosixPath(name).parent)
-        if sequence not in known:
-            candidates = [folder / name, *sorted((folder / sequence).glob("*.png"))]
-            known[sequence] = next((found for path in candidates if (found := _size(path))), (1920, 1080))
-        return known[sequence]
-
-    return size
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    try:
-        height, width = read_image(path).shape[:2]
-    except DatasetError:
-        return None  # said when its turn comes
-    return width, height
-
-
 class _Scaled:
     """Cameras at the size of the images as they are stored."""
 
     def __init__(self, folder: Path) -> None:
-        self._sizes = _sizes(folder)
+        self._sizes = sizes_below(folder)
 
     def __call__(self, item: PosedImage) -> PosedImage:
-        width, height = self._sizes(item.name)
+        width, height = self._sizes(item.name) or (item.camera.width, item.camera.height)
         if not np.isclose(width / item.camera.width, height / item.camera.height, rtol=1e-2):
             raise DatasetError(f"{item.name}: is {width}x{height}, its model {item.camera.width}x{item.camera.height}")
         return replace(item, camera=item.camera.scaled(width, height))

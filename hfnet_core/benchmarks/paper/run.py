@@ -15,6 +15,7 @@ from hfnet_core.benchmarks.paper.place_run import Extractors, PlaceRun
 from hfnet_core.benchmarks.paper.presets import Preset
 from hfnet_core.benchmarks.paper.report import log_of, write_log, write_result_file
 from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.evaluation.query_list import write_query_list
 from hfnet_core.progress import Progress, silent
 
 __all__ = ["Options", "Outcome", "run_dataset"]
@@ -68,6 +69,9 @@ def run_dataset(
     for place in _places(dataset, options):
         folder = output / (place.name.replace("/", "-") or "all")
         run = PlaceRun(place, folder, preset, extractors, progress)
+        for condition in dict.fromkeys(query.condition for query in place.queries):
+            listed = [(query.name, query.camera) for query in place.queries if query.condition == condition]
+            write_query_list(folder / f"{condition.replace('/', '-')}_queries_with_intrinsics.txt", listed)
         own = run.answers()
         answers += own
         gallery.add(run, own, progress)

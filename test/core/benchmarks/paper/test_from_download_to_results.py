@@ -18,6 +18,7 @@ from hfnet_core.benchmarks.paper.place_run import PlaceRun
 from hfnet_core.benchmarks.paper.presets import PRESETS, preset_of
 from hfnet_core.cli.main import main
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.maps.storage import load_map
 from hfnet_core.synthetic.copies import write_copy
 from hfnet_core.types import Reason
 
@@ -131,7 +132,8 @@ def test_missing_broken_and_failed_images_are_lines_and_a_second_run_goes_on(
     assert log["conditions"]["day"]["success_rate"] == 0.5
     assert set(read_results(out / "Aachen_eval_hfnet.txt")) == {"IMG_0002.jpg", "IMG_0003.jpg"}
     page = (out / "gallery.html").read_text()
-    assert page.index("without a right pose") < page.index("; green: fits the pose, red: does not", page.index("night"))
+    assert page.count("data:image/jpeg;base64,") == 3  # all but the one that is not there
+    assert page.index("nexus5x/IMG_0001.jpg") < page.index("nexus5x/IMG_0003.jpg")  # the one that failed is first
 
 
 def test_with_fallback_the_most_similar_map_image_answers_and_the_log_says_so(
@@ -196,3 +198,31 @@ def test_the_presets_are_the_papers() -> None:
     assert errors == pytest.approx({"aachen": 10.0, "robotcar": 12.0, "cmu": 5.0})
     assert preset_of("cmu-extended").name == "paper-cmu"
     assert preset_of("7scenes").name == "ours"
+
+
+def test_an_nvm_model_becomes_a_map_by_itself(
+    city: tuple[Path, Path, dict[str, Pose]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, _, _ = city
+    model, images = data / "3D-models/aachen_cvpr2018_db.nvm", ("--images", data / "images_upright")
+    listed = ("--intrinsics", data / "3D-models/database_intrinsics.txt")
+
+    def imported(output: str, *options: object) -> int:
+        words = ("hfnet", "map", "import", str(model), "-o", str(tmp_path / output), *map(str, options))
+        monkeypatch.setattr("sys.argv", list(words))
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0)
+
+    assert imported("a.hfmap") == 2
+    assert "has no descriptors: give the folder of its images" in capsys.readouterr().err
+    assert imported("a.hfmap", *images, *listed) == 0
+    assert imported("b.hfmap", *images) == 0
+    given, own = load_map(tmp_path / "a.hfmap"), load_map(tmp_path / "b.hfmap")
+    assert given.keyframes == own.keyframes == 10  # of 12, one is damaged and one is missing
+    assert given.cameras[0].params == pytest.approx((250.0, 160.5, 118.5, -0.08))
+    assert own.cameras[0].params == pytest.approx((250.0, 159.5, 119.5, -0.08))
+    assert given.landmarks > 500
