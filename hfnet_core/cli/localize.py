@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,8 @@ import typer
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.config import LocalizerConfig, from_mapping
 from hfnet_core.errors import ConfigError
+from hfnet_core.evaluation.gallery import GALLERY_PICTURES, write_gallery
+from hfnet_core.evaluation.match_pictures import images_in, list_pictures
 from hfnet_core.evaluation.offline import Answer, OfflineLocalizer, is_bag
 from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.geometry import Pose
@@ -37,6 +39,12 @@ def localize(
         typer.Option(help="Images of DIR and their cameras: `NAME MODEL WIDTH HEIGHT PARAMS...` of COLMAP."),
     ] = None,
     name_parts: Annotated[int, typer.Option(min=1, help="Parts of the path that name an image in OUTPUT.")] = 1,
+    gallery: Annotated[
+        Path | None, typer.Option(help="With --queries: draw some beside their map images here (one HTML file).")
+    ] = None,
+    map_images: Annotated[
+        Path | None, typer.Option(help="Folder of the map's images, for --gallery; without it, landmarks as dots.")
+    ] = None,
     tracking: Annotated[bool, typer.Option(help="In a bag, use each pose as a prior for the next image.")] = True,
 ) -> None:
     """Where was this image taken? One line per image: its pose in the map, or why there is none.
@@ -45,6 +53,8 @@ def localize(
     """
     options = replace(recording.of_one_camera(), poses_wanted=recording.tells_poses)
     calibration = options.calibration
+    if queries is None and gallery is not None:
+        raise ConfigError("--gallery shows images of a list: give --queries; for a bag see `hfnet eval-bag`")
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output.parent}: no such folder to write the poses into")
     offline = OfflineLocalizer(map_file, model, localizer=from_mapping(LocalizerConfig, {"tracking": tracking}))
@@ -56,7 +66,13 @@ def localize(
         if output is not None:  # says what is wrong with them before any work
             called = result_names([name for name, _ in listed], name_parts)
             names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
-        poses = _report(offline.listed(source, listed, trust=options.trust_calibration), one_camera=False)
+        told: list[Answer] = []
+        heard = _remembered(offline.listed(source, listed, trust=options.trust_calibration), told)
+        poses = _report(heard, one_camera=False)
+        if gallery is not None:
+            cameras = (camera for _, camera in listed)
+            pictures = list_pictures(offline, zip(told, cameras, strict=True), GALLERY_PICTURES, images_in(map_images))
+            write_gallery(gallery, f"{source.name} in {map_file.name}", list(pictures))
         if output is not None:
             write_results(output, [(names[answer.name], pose) for answer, pose in poses])
         return
@@ -64,6 +80,12 @@ def localize(
     poses = _report(answers)
     if output is not None:
         write_tum(output, [(answer.stamp_ns, pose) for answer, pose in poses])
+
+
+def _remembered(answers: Iterable[Answer], into: list[Answer]) -> Iterator[Answer]:
+    for answer in answers:
+        into.append(answer)
+        yield answer
 
 
 def _report(answers: Iterable[Answer], one_camera: bool = True) -> list[tuple[Answer, Pose]]:

@@ -29,6 +29,7 @@ _APPS = {"map": "map.app", "bag": "bag", "bench": "measuring.bench", "engine": "
 _COMMANDS = {
     "localize": ("localize",),
     "import_checkpoint": ("import_checkpoint",),
+    "measuring.benchmark": ("benchmark",),
     "measuring.eval_bag": ("eval_bag",),
     "train": ("train", "export"),
     "measuring.calibrate": ("calibrate",),

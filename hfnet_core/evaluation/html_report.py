@@ -10,17 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hfnet_core.config import EvaluationConfig
+from hfnet_core.evaluation import html_parts
 from hfnet_core.evaluation.metrics import RECALL_LEVELS, Sample, judge, score, state
 from hfnet_core.evaluation.picture import (
     COLORS,
-    FAINT,
     INK,
     PANEL,
-    PAPER,
     Thumbnail,
     draw_errors,
     draw_plan,
@@ -38,13 +36,6 @@ __all__ = ["worst_frames", "write_html"]
 _FRAMES = 8
 _RECALL_RANGE = {"near": (0.5, 100.0), "far": (1.0, 1000.0)}  # centimetres
 _MODE_COLORS = {"tracking": COLORS["right"], "global": "#4aa3df", "pose": COLORS["right"]}
-_STYLE = f"""
-body{{background:{PAPER};color:{INK};font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em}}
-h1{{font-size:1.5em}}h2{{font-size:1.1em;margin-top:2em}}
-table{{border-collapse:collapse}}td{{padding:.15em 1.2em .15em 0}}
-td+td{{text-align:right;font-weight:600}}figure{{margin:0}}figcaption,.faint{{color:{FAINT}}}img{{max-width:100%}}
-.frames{{display:grid;grid-template-columns:repeat(auto-fill,minmax(360px,1fr));gap:1em}}.frames img{{width:100%}}
-.bad{{color:{COLORS["wrong"]}}}"""
 
 
 def worst_frames(
@@ -87,7 +78,7 @@ def write_html(
     """
     config = config or EvaluationConfig()
     numbers = [*rows(score(samples, config), config), *notes]
-    sections = [_table(numbers), *([_evo_table(evo)] if evo else [])]
+    sections = [html_parts.table(numbers), *([_evo_table(evo)] if evo else [])]
     with dressed() as figure_class:
         drawn = [
             ("Recall", "share of the images whose pose is within a distance, and within an angle", _recall),
@@ -98,22 +89,15 @@ def write_html(
         for name, said, draw in drawn:
             figure = figure_class(figsize=(12, 3.2), layout="constrained")
             if draw(figure, samples, config):
-                sections.append(_section(name, said, _picture_of(figure)))
+                sections.append(html_parts.section(name, said, _picture_of(figure)))
         figure = figure_class(figsize=(12, 8), layout="constrained")
         draw_plan(figure.add_subplot(), samples, config, landmark_map)
-        sections.append(_section("Plan", "map, true path and published poses", _picture_of(figure)))
+        sections.append(html_parts.section("Plan", "map, true path and published poses", _picture_of(figure)))
     if frames:
         shown = "".join(_frame(frame, config) for frame in frames)
         said = "wrong poses first, then images without a pose, then the largest errors"
-        sections.append(_section("Worst frames", said, f'<div class="frames">{shown}</div>'))
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-    body = f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>{''.join(sections)}</html>\n"
-    written_whole(path, head + body)
-
-
-def _table(lines: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in lines)
-    return f"<table>{cells}</table>"
+        sections.append(html_parts.section("Worst frames", said, f'<div class="frames">{shown}</div>'))
+    written_whole(path, html_parts.document(title, sections))
 
 
 def _evo_table(evo: Mapping[str, Mapping[str, float]]) -> str:
@@ -123,11 +107,7 @@ def _evo_table(evo: Mapping[str, Mapping[str, float]]) -> str:
         f"<tr><td>{html.escape(name)}</td>{''.join(f'<td>{values[key]:.4f}</td>' for key in wanted)}</tr>"
         for name, values in evo.items()
     )
-    return _section("Trajectory", "by evo, without any alignment", f"<table><tr>{head}</tr>{lines}</table>")
-
-
-def _section(name: str, said: str, content: str) -> str:
-    return f'<h2>{html.escape(name)} <span class="faint">{html.escape(said)}</span></h2>{content}'
+    return html_parts.section("Trajectory", "by evo, without any alignment", f"<table><tr>{head}</tr>{lines}</table>")
 
 
 def _picture_of(figure: Any) -> str:
@@ -139,14 +119,8 @@ def _picture_of(figure: Any) -> str:
 def _frame(frame: Thumbnail, config: EvaluationConfig) -> str:
     error = frame.sample.error
     said = f"{100 * error[0]:.1f} cm, {error[1]:.2f} deg" if error is not None else frame.sample.reason or "no pose"
-    ordered = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR) if frame.image.ndim == 3 else frame.image
-    _, data = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    kind = ' class="bad"' if judge(frame.sample, config) == "wrong" else ""
-    caption = f"{frame.time_s:.2f} s: {html.escape(said)}"
-    source = base64.b64encode(data.tobytes()).decode()
-    return (
-        f'<figure><img alt="" src="data:image/jpeg;base64,{source}"><figcaption{kind}>{caption}</figcaption></figure>'
-    )
+    caption = f"{frame.time_s:.2f} s: {said}"
+    return html_parts.figure(frame.image, caption, bad=judge(frame.sample, config) == "wrong")
 
 
 def _recall(figure: Any, samples: Sequence[Sample], config: EvaluationConfig) -> bool:

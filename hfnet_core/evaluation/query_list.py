@@ -17,7 +17,7 @@ from hfnet_core.maps.colmap import camera_of
 from hfnet_core.maps.colmap_reading import model_camera
 from hfnet_core.types import Camera
 
-__all__ = ["read_query_list", "result_names", "write_results"]
+__all__ = ["read_query_list", "result_names", "write_query_list", "write_results"]
 
 
 _LEAST_FIELDS = 4  # of a camera
@@ -38,6 +38,17 @@ def read_query_list(path: Path) -> list[tuple[str, Camera]]:
     if not found:
         raise DatasetError(f"{path}: names no images")
     return found
+
+
+def write_query_list(path: Path, queries: Iterable[tuple[str, Camera]]) -> None:
+    """What `read_query_list` reads. Raises DatasetError when the file cannot be written."""
+    lines = []
+    for name, camera in queries:
+        params, first = list(camera.params), len(camera.focal_parameters)
+        params[first : first + 2] = [value + 0.5 for value in params[first : first + 2]]  # COLMAP's pixels
+        numbers = " ".join(f"{value:.12g}" for value in params)
+        lines.append(f"{name} {camera.model} {camera.width} {camera.height} {numbers}\n")
+    written_whole(path, "".join(lines))
 
 
 def _camera(where: str, fields: list[str]) -> Camera:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from hfnet_core.errors import MapError
-from hfnet_core.maintenance.posed_images import PosedImage, PosedImages
-from hfnet_core.maps.exchange.nvm import NvmModel, read_nvm
+from hfnet_core.errors import DatasetError, MapError
+from hfnet_core.images.reading import read_image
+from hfnet_core.maintenance.posed_images import Imported, PosedImage, PosedImages, import_posed_images
+from hfnet_core.mapping.keyframes.reading import BuildTools
+from hfnet_core.maps.colmap import camera_of
+from hfnet_core.maps.exchange.nvm import NvmModel, nvm_camera, read_nvm
 from hfnet_core.types import Camera
 
-__all__ = ["posed_images_of_nvm"]
+__all__ = ["import_nvm", "nvm_cameras", "posed_images_of_nvm", "sizes_below"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +43,58 @@ def posed_images_of_nvm(
     return PosedImages(str(path), images, len(model.points_xyz), seen[seen[:, 1] >= 0], "NVM model")
 
 
+def import_nvm(
+    path: Path,
+    images: Path,
+    tools: BuildTools,
+    *,
+    cameras: Mapping[str, Camera] | None = None,
+    frame_id: str = "map",
+) -> Imported:
+    """A map from an NVM model and the folder its images lie in; see `import_posed_images`.
+
+    cameras: of each image by name; without them the model's own, with a principal point in the middle. Raises as well
+    DatasetError where the model is damaged.
+    """
+    known = nvm_cameras(path, images) if cameras is None else cameras
+    return import_posed_images(posed_images_of_nvm(path, known), images, tools, frame_id=frame_id)
+
+
 def _posed(model: NvmModel, index: int, cameras: Mapping[str, Camera], renamed: Callable[[str], str]) -> PosedImage:
     image = model.images[index]
     name = renamed(image.name)
     return PosedImage(name, cameras[name], image.camera_from_world.inverse())
+
+
+def nvm_cameras(path: Path, folder: Path, renamed: Callable[[str], str] = lambda name: name) -> dict[str, Camera]:
+    """What the model itself says of each image's camera, by the name of its file below a folder.
+
+    Images of one folder that has any that can be read; others are left out. Raises DatasetError for a damaged model.
+    """
+    sizes = sizes_below(folder)
+    found = {renamed(image.name): (image, sizes(renamed(image.name))) for image in read_nvm(path).images}
+    return {name: camera_of(nvm_camera(image, size)) for name, (image, size) in found.items() if size is not None}
+
+
+def sizes_below(folder: Path) -> Callable[[str], tuple[int, int] | None]:
+    """(width, height) of images by name: one image of each folder is read, the others are like it. None where none can
+    be read."""
+    known: dict[str, tuple[int, int] | None] = {}
+
+    def size(name: str) -> tuple[int, int] | None:
+        path = folder / name
+        own = str(PurePosixPath(name).parent)
+        if own not in known:
+            alike = sorted(path.parent.glob(f"*{path.suffix}"))
+            known[own] = next((found for one in (path, *alike) if (found := _size(one)) is not None), None)
+        return known[own]
+
+    return size
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        height, width = read_image(path).shape[:2]
+    except DatasetError:
+        return None  # said when its turn comes
+    return width, height

@@ -120,8 +120,9 @@ def test_every_camera_model_is_named() -> None:
     assert not [model for model in CAMERA_PARAMETERS if not re.search(rf"\b{model}\b", text)]
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
-    cells = json.loads((ROOT / "docs/one-image.ipynb").read_text())["cells"]
+@pytest.mark.parametrize("name", ["one-image", "paper"])
+def test_notebooks_are_kept_without_outputs(name: str) -> None:
+    cells = json.loads((ROOT / f"docs/{name}.ipynb").read_text())["cells"]
     assert any(cell["cell_type"] == "code" for cell in cells)
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 

@@ -14,11 +14,13 @@ from hfnet_core.cli.map.care import add_commands
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, from_mapping
-from hfnet_core.errors import printable
+from hfnet_core.errors import ConfigError, printable
+from hfnet_core.evaluation.query_list import read_query_list
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.maintenance.check import check_map
 from hfnet_core.maintenance.colmap_import import import_colmap_model
+from hfnet_core.maintenance.nvm_import import import_nvm
 from hfnet_core.maintenance.summary import summarize, summarize_check
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools
@@ -115,23 +117,35 @@ def export(
 @app.command("import")
 @with_option_sets
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A COLMAP model, binary or text.")],
+    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A COLMAP model, binary or text; or NAME.nvm.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The map, NAME{MAP_SUFFIX}.")],
     computing: WorkerArguments,
     images: Annotated[
         Path | None, typer.Option(help="Folder of its images: describe them anew. Not for our own exports.")
     ] = None,
+    intrinsics: Annotated[
+        Path | None, typer.Option(help="Of a NAME.nvm: `NAME MODEL WIDTH HEIGHT PARAMS...`; default: the model's own.")
+    ] = None,
     frame: Annotated[str, typer.Option(help="With --images: name of the model's frame.")] = "map",
     model: Annotated[Path | None, typer.Option(help="With --images: network (ONNX).")] = None,
 ) -> None:
-    """Make a map of a COLMAP model: one exported by `hfnet map export`, or with --images anybody's."""
+    """Make a map of a COLMAP model: one exported by `hfnet map export`, or with --images anybody's; or an NVM model."""
     check_output(output)
+    is_nvm = folder.suffix.lower() == ".nvm"
+    if is_nvm and images is None:
+        raise ConfigError(f"{folder}: an NVM model has no descriptors: give the folder of its images with --images")
+    if intrinsics is not None and not is_nvm:
+        raise ConfigError("--intrinsics are for NVM models; a COLMAP model has its own")
     if images is None:
         imported = import_colmap(folder)
         save_map(imported, output)
     else:
         with _tools(model, MapBuildConfig(), computing, output) as tools:
-            found = import_colmap_model(folder, images, tools, frame_id=frame)
+            if is_nvm:
+                cameras = None if intrinsics is None else dict(read_query_list(intrinsics))
+                found = import_nvm(folder, images, tools, cameras=cameras, frame_id=frame)
+            else:
+                found = import_colmap_model(folder, images, tools, frame_id=frame)
             imported = found.landmark_map
             save_map(imported, output)
         if found.missing:

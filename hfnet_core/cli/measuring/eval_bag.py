@@ -12,11 +12,13 @@ from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import EvaluationConfig, LocalizerConfig, from_mapping
 from hfnet_core.evaluation.bag import evaluate_bag, map_from_bag
+from hfnet_core.evaluation.gallery import GALLERY_PICTURES, write_gallery
 from hfnet_core.evaluation.html_report import worst_frames, write_html
+from hfnet_core.evaluation.match_pictures import bag_pictures
 from hfnet_core.evaluation.metrics import score
 from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.evaluation.picture import draw, thumbnails
-from hfnet_core.evaluation.report import print_score, write_json
+from hfnet_core.evaluation.report import print_score, rows, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
 from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.maps.storage import MAP_SUFFIX
@@ -40,6 +42,9 @@ def eval_bag(
     picture: Annotated[Path | None, typer.Option(help="Draw map, paths and errors here (PNG).")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write curves, time lines and the worst images here (one HTML file).")
+    ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Draw some images beside the map's here, with their matches (one HTML file).")
     ] = None,
     evo: Annotated[bool, typer.Option(help="Add evo's APE and RPE to the JSON (the report has them anyway).")] = False,
 ) -> None:
@@ -71,5 +76,9 @@ def eval_bag(
         frames = worst_frames(bag, samples, config, options)
         notes = [("focal length", focal.warning)] if focal.warning else []
         write_html(report, samples, config, localizer.map, frames, title, notes, statistics)
+    if gallery is not None:
+        map_bag = map_or_bag if is_bag(map_or_bag) else None
+        pictures = bag_pictures(localizer, bag, samples, GALLERY_PICTURES, options, map_bag)
+        write_gallery(gallery, title, list(pictures), rows(result, config))
     if picture is not None:
         draw(picture, samples, config, localizer.map, thumbnails(bag, samples, config, options))

@@ -147,3 +147,15 @@ def test_command_says_in_every_output_that_the_focal_length_is_wrong(world, tmp_
     assert said in capsys.readouterr().out
     assert json.loads((tmp_path / "run.json").read_text())["details"]["focal_warning"] == said
     assert said in (tmp_path / "run.html").read_text()
+
+
+def test_a_gallery_shows_images_beside_those_of_the_map(world, tmp_path, capsys):
+    from hfnet_core.cli.main import app
+
+    model, map_file, bag = world
+    page = tmp_path / "gallery.html"
+    app(["eval-bag", str(map_file), str(bag), "--model", str(model), "--gallery", str(page)], standalone_mode=False)
+    said = page.read_text()
+    assert said.count("data:image/jpeg") == len(SHIFTS)
+    assert "matches agree" in said
+    assert "http" not in said

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from wall import CAMERA, map_from_camera, noise_image, view, wall_files
 
 from hfnet_core.errors import ConfigError, DatasetError
-from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
+from hfnet_core.evaluation.query_list import read_query_list, result_names, write_query_list, write_results
 from hfnet_core.geometry import Pose, pose_error
 
 
@@ -31,6 +31,12 @@ def test_cameras_come_in_our_pixels(tmp_path: Path) -> None:
     assert (radial.model, radial.width, radial.height) == ("SIMPLE_RADIAL", 1600, 1200)
     assert radial.params == pytest.approx((1469.2, 799.5, 599.5, -0.04))  # COLMAP's pixels begin half a pixel earlier
     assert opencv.params == pytest.approx((500, 501, 319.5, 239.5, 0.1, 0.2, 0.3, 0.4))
+
+
+def test_a_list_is_written_as_it_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.jpg SIMPLE_RADIAL 1600 1200 1469.2 800 600 -0.04\nb.jpg PINHOLE 64 48 50 51 32 24\n")
+    write_query_list(tmp_path / "again.txt", read_query_list(path))
+    assert (tmp_path / "again.txt").read_text() == path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,8 @@ def test_through_the_command(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "hfnet_core", "localize", map_file, images, "--model", model, *more]
         return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 
-    done = localize("--queries", queries, "--output", results)
+    page = tmp_path / "gallery.html"
+    done = localize("--queries", queries, "--output", results, "--gallery", page)
     assert done.returncode == 0, done.stderr
     assert "2 of 5 images localized" in done.stdout
     assert "is 320x120, its calibration 320x240" in done.stdout
@@ -108,6 +115,10 @@ def test_through_the_command(tmp_path: Path) -> None:
         assert metres < 0.05
         assert degrees < 1.0
 
+    pictures = page.read_text()
+    assert pictures.count("data:image/jpeg") == 4  # all but the damaged one
+    assert pictures.index("without a right pose") < pictures.index("noise.png") < pictures.index("40.png: ")
+    assert "give --queries" in localize("--gallery", page).stderr
     assert "no such folder" in localize("--queries", queries, "--output", tmp_path / "none" / "r.txt").stderr
     refused = localize("--queries", queries, "--calibration", queries)
     assert "give one of them" in refused.stderr
