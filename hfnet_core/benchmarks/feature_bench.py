@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from hfnet_core.features.sources import FeatureSource
 from hfnet_core.front_ends.matchers import Matcher, matcher
 from hfnet_core.front_ends.registry import FrontEndSetup, local_front_end, named
 from hfnet_core.types import Features, Float32
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Contestant", "FrontEndScores", "contestants", "run"]
 
@@ -96,6 +99,7 @@ def run(
             retrieval = {} if describe is None else evaluate_retrieval(describe, depth, overlap, distractors)
         times = (timed.median_s(), matching.median_s())
         scores.append(FrontEndScores(one.title, homographies, relocalization, retrieval, *times))
+        _log.info("%s: measured, %s", one.title, scores[-1])
     return scores
 
 

@@ -11,6 +11,7 @@ import typer
 
 from hfnet_core.benchmarks import feature_bench, feature_tables, localization_suite
 from hfnet_core.benchmarks.feature_metrics import TRIALS, load_sequences
+from hfnet_core.cli.measuring.feature_protocols import add_commands
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import ConfigError
@@ -49,6 +50,7 @@ def features(
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
     aliked: Annotated[Path | None, typer.Option(help="ALIKED weights, if not of the `peers` extra.")] = None,
     front_end: Annotated[list[str] | None, typer.Option(help=_FRONT_ENDS)] = None,
+    map_step: Annotated[int, typer.Option(min=1, help="Of the walk's map frames, only every so many.")] = 1,
     query_step: Annotated[int, typer.Option(min=1, help="Of the walk's queries, only every so many.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads of networks; 0 for one per core.")] = 0,
 ) -> None:
@@ -62,8 +64,8 @@ def features(
     walk = load_depth_sequence(depth, first_query) if depth is not None else None
     walk = render_courtyard() if courtyard else walk
     walk = turned(walk, turn) if walk is not None and turn else walk
-    if walk is not None and query_step > 1:
-        walk = replace(walk, query_frames=walk.query_frames[::query_step])
+    if walk is not None:
+        walk = replace(walk, map_frames=walk.map_frames[::map_step], query_frames=walk.query_frames[::query_step])
     others = [read_image(path) for path in sorted(distractors.rglob("*.[jp][pn]g"))] if distractors is not None else []
     cv2.setNumThreads(threads or -1)
     config, weights = ExtractorConfig(max_keypoints=keypoints), {} if aliked is None else {"aliked": aliked}
@@ -114,3 +116,6 @@ def localize(
             localization_suite.show(found[-1], console)
     if json is not None:
         localization_suite.write_json(json, found)
+
+
+add_commands(app)
