@@ -7,7 +7,7 @@ homography accuracy) after DeTone et al. 2018 and Mikolajczyk & Schmid 2005.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,9 +19,9 @@ from scipy.spatial import cKDTree
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.depth_sequence import DepthSequence, lift
 from hfnet_core.extras import later
+from hfnet_core.front_ends.matchers import Matcher, mutual_neighbours
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.images.reading import read_image
-from hfnet_core.localization.matching import match_all
 from hfnet_core.types import Features, Float32
 
 if TYPE_CHECKING:
@@ -101,13 +101,15 @@ def load_sequences(folder: Path, side_px: int = 640) -> list[PlanarSequence]:
     return sequences
 
 
-def evaluate_homographies(extract: Extract, sequence: PlanarSequence) -> HomographyScores:
+def evaluate_homographies(
+    extract: Extract, sequence: PlanarSequence, match: Matcher = mutual_neighbours
+) -> HomographyScores:
     """Scores of one sequence. cv2's RANSAC is seeded, so results repeat."""
     rows = []
     for first, other, other_from_first in sequence.pairs:
         a, b = extract(first), extract(other)
-        matches = match_all(a.descriptors, b.descriptors, np.arange(len(b), dtype=np.int32), ratio=np.inf)
-        source, target = a.keypoints_px[matches.keypoints], b.keypoints_px[matches.landmarks]
+        pairs, _ = match(a, b)
+        source, target = a.keypoints_px[pairs[:, 0]], b.keypoints_px[pairs[:, 1]]
         error = np.linalg.norm(_warp(source, other_from_first) - target, axis=1)
         accuracy = [float((error <= threshold).mean()) if len(error) else 0.0 for threshold in THRESHOLDS_PX]
         repeatability, localization = _repeatability(a, b, other_from_first)
@@ -151,7 +153,11 @@ def _homography_is_correct(source: Float32, target: Float32, truth: Array, size:
 
 
 def evaluate_relocalization(
-    extract: Extract, sequence: DepthSequence, overlap: Array, trials: int = TRIALS
+    extract: Extract,
+    sequence: DepthSequence,
+    overlap: Array,
+    trials: int = TRIALS,
+    match: Matcher = mutual_neighbours,
 ) -> RelocalizationScores:
     """Pose recall with landmarks from depth and the best-overlapping map frames given: features alone decide.
 
@@ -161,23 +167,32 @@ def evaluate_relocalization(
     for frame in sequence.map_frames:
         features = extract(frame.image)
         points, known = lift(features.keypoints_px, frame, sequence.camera)
-        maps.append((features.descriptors[known], points[known]))
+        maps.append((_chosen(features, known), points[known]))
     errors = []
     for row, query in enumerate(sequence.query_frames):
         features = extract(query.image)
         pixels: list[Float32] = []
         lifted: list[Array] = []
         for column in np.argsort(-overlap[row], kind="stable")[:_CANDIDATES]:
-            descriptors, xyz = maps[column]
-            matches = match_all(features.descriptors, descriptors, np.arange(len(xyz), dtype=np.int32), ratio=np.inf)
-            pixels.append(features.keypoints_px[matches.keypoints])
-            lifted.append(xyz[matches.landmarks])
+            mapped, xyz = maps[column]
+            pairs, _ = match(features, mapped)
+            pixels.append(features.keypoints_px[pairs[:, 0]])
+            lifted.append(xyz[pairs[:, 1]])
         solve = _Pnp(np.concatenate(pixels).astype(np.float64), np.concatenate(lifted), sequence.camera)
         errors.append([solve.error(seed, query.map_from_camera) for seed in range(trials)])
     metres, degrees = np.array(errors).transpose(2, 1, 0)  # [trials, queries] each
     recall = np.array([((metres <= m) & (degrees <= d)).mean(axis=1) for m, d in RECALL_AT])
     means, deviations = (tuple(map(float, values)) for values in (recall.mean(axis=1), recall.std(axis=1)))
     return RelocalizationScores(len(errors), means, deviations, float(np.median(metres)), float(np.median(degrees)))
+
+
+def _chosen(features: Features, rows: NDArray[np.bool_]) -> Features:
+    return replace(
+        features.without_dense(),
+        keypoints_px=features.keypoints_px[rows],
+        scores=features.scores[rows],
+        descriptors=features.descriptors[rows],
+    )
 
 
 class _Pnp(NamedTuple):

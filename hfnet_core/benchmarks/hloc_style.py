@@ -19,7 +19,7 @@ from hfnet_core import projection
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.extras import later
-from hfnet_core.features.sources import FeatureSource
+from hfnet_core.features.sources import FeatureSource, extract_named
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.matching import match_all
 from hfnet_core.localization.retrieval import Retriever
@@ -76,7 +76,7 @@ def map_images(
             keyframe = wanted.get(frame.stamp_ns)
             if keyframe is not None:
                 found[keyframe] = _with_landmarks(
-                    landmark_map, keyframe, frame.preparation.extract(extractor, frame.image)
+                    landmark_map, keyframe, extract_named(extractor, frame.image, f"0/{frame.name}", frame.preparation)
                 )
     if len(found) < landmark_map.keyframes:
         raise DatasetError(

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from hfnet_core.benchmarks.hloc_style import HlocStyle, MapImage, observed_only
 from hfnet_core.config import EvaluationConfig, LocalizerConfig
-from hfnet_core.errors import HFNetError
+from hfnet_core.errors import ConfigError, HFNetError
 from hfnet_core.evaluation.metrics import Sample, Score, Spread, score
-from hfnet_core.features.sources import FeatureSource
+from hfnet_core.features.sources import FeatureSource, NamedSource, extract_named
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
@@ -77,7 +77,7 @@ def read_queries(bag: Path, extractor: FeatureSource, options: BagOptions | None
         recording.require_poses()
         for frame in recording.frames():
             start = time.perf_counter()
-            features = frame.preparation.extract(extractor, frame.image)
+            features = extract_named(extractor, frame.image, frame.name, frame.preparation)
             seconds = time.perf_counter() - start
             queries.append(Query(frame.stamp_ns, features, frame.camera, frame.map_from_camera, seconds))
     return queries
@@ -142,9 +142,8 @@ def sustained_rate(
     images, started = 0, 0.0
     with Bag(bag, options) as recording:
         for frame in recording.frames():
-            tracker.process(
-                [View(frame.preparation.extract(extractor, frame.image), frame.camera)], frame.stamp_ns * 1e-9
-            )
+            features = extract_named(extractor, frame.image, frame.name, frame.preparation)
+            tracker.process([View(features, frame.camera)], frame.stamp_ns * 1e-9)
             started = started or time.perf_counter()
             images += 1
     return Rate(images - 1, time.perf_counter() - started)
@@ -166,6 +165,8 @@ def evaluate_foreign(
 
     Their cameras are unknown; a field of view of 60 degrees is assumed, as a careless user might.
     """
+    if isinstance(extractor, NamedSource):
+        raise ConfigError("features from files know no foreign images: leave --foreign-images away")
     localizer = Localizer(landmark_map, config)
     accepted, reasons = 0, []
     for image in images:

@@ -12,14 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from hfnet_core.benchmarks import localization_bench as bench
-from hfnet_core.benchmarks.front_ends import front_end
 from hfnet_core.benchmarks.hloc_style import map_images
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.evaluation.metrics import Spread
 from hfnet_core.evaluation.report import rows as score_rows
-from hfnet_core.features.backends.opening import open_backend
-from hfnet_core.features.extractor import Extractor
 from hfnet_core.files import written_whole
+from hfnet_core.front_ends.registry import FrontEndSetup, front_end
 from hfnet_core.images.reading import read_image
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.recordings.options import BagOptions
@@ -30,7 +28,8 @@ __all__ = ["Options", "Suite", "run", "show", "write_json"]
 @dataclass(frozen=True)
 class Options:
     """keypoints: per query image. model, aliked: weights. foreign: folder of images from elsewhere, or None.
-    recording: what there is to tell about both bags.
+    recording: what there is to tell about both bags. query_features: where the front end's features of the queries are
+    other files than those of the map.
     """
 
     keypoints: int = 1000
@@ -39,6 +38,12 @@ class Options:
     foreign: Path | None = None
     foreign_count: int = 500
     recording: BagOptions = field(default_factory=BagOptions)
+    query_features: str = ""
+
+    def setup(self, config: ExtractorConfig, backend: str = "auto") -> FrontEndSetup:
+        """What a front end is made with."""
+        weights = {} if self.aliked is None else {"aliked": self.aliked}
+        return FrontEndSetup(config, self.model, backend, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +65,8 @@ def run(
     name: str, map_bag: Path, query_bag: Path, options: Options, progress: Callable[[str], None] = lambda _: None
 ) -> Suite:
     """Build the map with a front end and localize the queries in every way."""
-    mapping_config = MapBuildConfig().extraction
-    backend = open_backend(options.model, "onnxruntime")
-    mapping = front_end(name, Extractor(backend, mapping_config), mapping_config, options.aliked)
-    query_config = ExtractorConfig(max_keypoints=options.keypoints)
-    source = front_end(name, Extractor(open_backend(options.model), query_config), query_config, options.aliked)
+    mapping = front_end(name, options.setup(MapBuildConfig().extraction, "onnxruntime"))
+    source = front_end(options.query_features or name, options.setup(ExtractorConfig(max_keypoints=options.keypoints)))
     progress(f"{name}: map")
     found = build_map([map_bag], mapping, options=options.recording)
     images = map_images(found, map_bag, mapping, options.recording)

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from hfnet_core.cli.feature_options import FeatureArguments
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
-from hfnet_core.config import LocalizerConfig, from_mapping
+from hfnet_core.config import ExtractorConfig, LocalizerConfig, from_mapping
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.gallery import GALLERY_PICTURES, write_gallery
 from hfnet_core.evaluation.match_pictures import images_in, list_pictures
@@ -30,6 +31,7 @@ def localize(
     map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`.")],
     source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR|BAG", help="An image, a folder of images, or a bag.")],
     recording: BagArguments,
+    described: FeatureArguments,
     model: ModelFile = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the poses here: TUM lines; with --queries `NAME qw qx qy qz tx ty tz`.")
@@ -57,7 +59,9 @@ def localize(
         raise ConfigError("--gallery shows images of a list: give --queries; for a bag see `hfnet eval-bag`")
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output.parent}: no such folder to write the poses into")
-    offline = OfflineLocalizer(map_file, model, localizer=from_mapping(LocalizerConfig, {"tracking": tracking}))
+    localizer = from_mapping(LocalizerConfig, {"tracking": tracking})
+    given = described.source(ExtractorConfig(), model) if described.given else None
+    offline = OfflineLocalizer(map_file, model, localizer=localizer, source=given)
     if queries is not None:
         if calibration is not None:
             raise ConfigError("--queries and --calibration both tell the cameras: give one of them")

@@ -28,6 +28,7 @@ _APPS = {"map": "map.app", "bag": "bag", "bench": "measuring.bench", "engine": "
 # module in hfnet_core.cli -> its commands
 _COMMANDS = {
     "localize": ("localize",),
+    "features": ("export_features", "match_features"),
     "import_checkpoint": ("import_checkpoint",),
     "measuring.benchmark": ("benchmark",),
     "measuring.eval_bag": ("eval_bag",),

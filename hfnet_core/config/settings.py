@@ -34,6 +34,10 @@ class Setting:
             value = tuple(value) if isinstance(value, list | tuple) else value
             if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
                 raise ConfigError(f"{self.name}: {value!r} is not a list of texts")
+        elif self.type == tuple[float, ...]:
+            value = tuple(map(float, value)) if _numbers(value) else value
+            if not isinstance(value, tuple) or not all(math.isfinite(number) for number in value):
+                raise ConfigError(f"{self.name}: {value!r} is not a list of finite numbers")
         elif type(value) is not self.type:
             raise ConfigError(f"{self.name}: {value!r} is not of type {self.type.__name__}")
         if self.choices and value not in self.choices:
@@ -48,6 +52,10 @@ class Setting:
                 f"..{high if high is not None else 'inf'} {self.unit}".rstrip()
             )
         return value
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value)
 
 
 def setting(

@@ -15,6 +15,7 @@ from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.features.sources import FeatureSource, extract_named
 from hfnet_core.geometry import Pose
 from hfnet_core.images.preparation import AUTO, ROTATIONS, Preparation, read_mask
 from hfnet_core.images.reading import _image_files, read_image, significant_bits_of
@@ -65,8 +66,10 @@ class OfflineLocalizer:
         model: Path | None = None,
         extractor: ExtractorConfig | None = None,
         localizer: LocalizerConfig | None = None,
+        source: FeatureSource | None = None,
     ) -> None:
-        self.extractor = Extractor(open_backend(model), extractor or ExtractorConfig())
+        """source: of features, instead of the network of `model`."""
+        self.extractor: FeatureSource = source or Extractor(open_backend(model), extractor or ExtractorConfig())
         self.map = load_map(map_file, self.extractor.info.model_hash)
         self.localizer = Localizer(self.map, localizer)
         self._judged: set[Camera] = set()
@@ -102,14 +105,15 @@ class OfflineLocalizer:
             )
         bits = significant_bits_of([folder / name for name, _ in queries])
         for index, (name, camera) in enumerate(queries):
-            yield self._image_or_reason(index, folder / name, camera, bits, trust)
+            taken = _Taken(UprightSearch(0), name=name, trust=trust)
+            yield self._image_or_reason(index, folder / name, camera, bits, taken)
 
-    def _image_or_reason(self, index: int, path: Path, camera: Camera, bits: int, trust: bool) -> Answer:
+    def _image_or_reason(self, index: int, path: Path, camera: Camera, bits: int, taken: _Taken) -> Answer:
         try:
-            if not trust:
+            if not taken.trust:
                 _check(camera)
-            self._judge(camera, trust)
-            return self._image(index, path, camera, bits, _Taken(UprightSearch(0)))
+            self._judge(camera, taken.trust)
+            return self._image(index, path, camera, bits, taken)
         except DatasetError as error:
             return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
 
@@ -132,7 +136,7 @@ class OfflineLocalizer:
         hidden = None if taken.mask is None else read_mask(taken.mask, (width, height))
 
         def localize(rotation: int) -> Localization:
-            features = Preparation(rotation, hidden).extract(self.extractor, image)
+            features = extract_named(self.extractor, image, taken.name or path.name, Preparation(rotation, hidden))
             return self.localizer.localize([View(features, camera)])
 
         return Answer(str(path), index * 10**9, taken.upright.first_success(localize))
@@ -189,10 +193,13 @@ class UprightSearch:
 
 @dataclass(frozen=True, eq=False)
 class _Taken:
-    """How the images of a folder were taken. mask: a file."""
+    """How the images of a folder were taken. mask: a file. name: of the image, where it is not that of its
+    file. trust: in cameras that look impossible."""
 
     upright: UprightSearch
     mask: Path | None = None
+    name: str = ""
+    trust: bool = False
 
 
 class FilmLocalizer:
@@ -210,7 +217,9 @@ class FilmLocalizer:
         mask = frame.preparation.mask
 
         def view(rotation: int) -> list[View]:
-            return [View(Preparation(rotation, mask).extract(self._offline.extractor, frame.image), frame.camera)]
+            preparation = Preparation(rotation, mask)
+            features = extract_named(self._offline.extractor, frame.image, frame.name, preparation)
+            return [View(features, frame.camera)]
 
         try:
             if self._upright.known is None:

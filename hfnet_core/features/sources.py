@@ -11,7 +11,7 @@ from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.images.preparation import Preparation
 from hfnet_core.types import Features
 
-__all__ = ["BorrowedRetrieval", "FeatureSource", "NamedSource", "extract_named", "with_retrieval"]
+__all__ = ["BorrowedRetrieval", "FeatureSource", "NamedSource", "extract_named", "preparation_for", "with_retrieval"]
 
 
 class FeatureSource(Protocol):
@@ -38,12 +38,16 @@ def extract_named(
 ) -> Features:
     """Features of an image with a name. Raises what the source raises.
 
-    preparation: turning an image does not turn what a file says of it, so named sources see it as it was taken.
+    preparation: see `preparation_for`.
     """
-    preparation = preparation or Preparation()
-    if isinstance(source, NamedSource):
-        return replace(preparation, rotation=0).extract(source.of(name), image)
-    return preparation.extract(source, image)
+    fitting = preparation_for(source, preparation or Preparation())
+    return fitting.extract(source.of(name) if isinstance(source, NamedSource) else source, image)
+
+
+def preparation_for(source: FeatureSource, preparation: Preparation) -> Preparation:
+    """What is done to images for a source: turning an image does not turn what a file says of it, so those who know
+    images by name see them as they were taken."""
+    return replace(preparation, rotation=0) if isinstance(source, NamedSource) else preparation
 
 
 class BorrowedRetrieval:
@@ -59,7 +63,7 @@ class BorrowedRetrieval:
     @property
     def config(self) -> object:
         """What beside `info` decides about the features, for whoever remembers them."""
-        return getattr(self._local, "config", None)
+        return getattr(self._local, "config", None), self._retrieval.info.model_hash
 
     def extract(self, image: NDArray[Any]) -> Features:
         features = self._local.extract(image)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.maintenance.posed_images import Imported, PosedImage, PosedImages, import_posed_images
+from hfnet_core.maintenance.posed_images import Imported, Pairing, PosedImage, PosedImages, import_posed_images
 from hfnet_core.mapping.keyframes.reading import BuildTools
 from hfnet_core.maps.colmap import camera_of
 from hfnet_core.maps.colmap_model import ColmapModel
@@ -16,14 +16,17 @@ from hfnet_core.maps.colmap_reading import read_model
 __all__ = ["Imported", "import_colmap_model", "posed_images_of"]
 
 
-def import_colmap_model(folder: Path, images: Path, tools: BuildTools, *, frame_id: str = "map") -> Imported:
+def import_colmap_model(
+    folder: Path, images: Path, tools: BuildTools, *, frame_id: str = "map", pairing: Pairing | None = None
+) -> Imported:
     """A map from a COLMAP model, binary or text, and the folder its images lie in; see `import_posed_images`.
 
     Raises MapError as well for a model that cannot be read, or has a camera model we lack.
     """
     if not images.is_dir():
         raise DatasetError(f"{images}: no such folder of images")
-    return import_posed_images(posed_images_of(read_model(folder), str(folder)), images, tools, frame_id=frame_id)
+    posed = posed_images_of(read_model(folder), str(folder))
+    return import_posed_images(posed, images, tools, frame_id=frame_id, pairing=pairing)
 
 
 def posed_images_of(model: ColmapModel, source: str) -> PosedImages:

@@ -7,7 +7,7 @@ they are, only pairs with a part that is new to each other are matched, and the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,11 +188,13 @@ def join(
     *,
     refine_poses: bool = True,
     first: float = 1.0,
+    match: Callable[[int, int], NDArray[np.int32]] | None = None,
 ) -> Joined:
     """Match the pairs, then triangulate and adjust all members together with the points already known.
 
     Poses are priors, each as loose as its member says. first: factor on all thresholds in the first round, where the
-    members' poses are that much worse than given ones.
+    members' poses are that much worse than given ones. match: pairs of keypoints [N, 2] of two members, by their
+    numbers; without it, by their descriptors.
     """
     views = [
         BundleView(item.name, item.camera, item.features, item.map_from_camera, item.looseness) for item in members
@@ -200,8 +202,11 @@ def join(
     state = Bundle(views, list(cameras), config, known)
     chosen = sorted({(min(pair), max(pair)) for pair in pairs})
     for done, (one, other) in enumerate(chosen, start=1):
-        a, b = (members[index].features.descriptors for index in (one, other))
-        state.matches[one, other] = match_descriptors(a, b, config.match_ratio)
+        if match is not None:
+            state.matches[one, other] = match(one, other)
+        else:
+            a, b = (members[index].features.descriptors for index in (one, other))
+            state.matches[one, other] = match_descriptors(a, b, config.match_ratio)
         progress("matching keyframes", done, len(chosen))
     rounds = _ROUNDS if refine_poses else 0
     for number in range(rounds):

@@ -6,10 +6,10 @@ Poses and calibrations stay as they are. Points, where there are any, only say w
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,16 @@ from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import read_image, significant_bits_of
 from hfnet_core.images.sixteen_bit import at_full_range
-from hfnet_core.maintenance.joint import Cameras, Member, join, to_map
+from hfnet_core.maintenance.joint import Cameras, Joined, Member, join, to_map
 from hfnet_core.mapping.builder import build_from_keyframes
 from hfnet_core.mapping.keyframes.reading import BuildTools, Keyframe, described
+from hfnet_core.mapping.pairing.pairs import retrieved_pairs
 from hfnet_core.mapping.pose_modes import Placed
 from hfnet_core.maps.assembly import covisibility
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, Features
 
-__all__ = ["Imported", "PosedImage", "PosedImages", "import_posed_images"]
+__all__ = ["Imported", "Match", "Pairing", "PosedImage", "PosedImages", "Scene", "import_posed_images"]
 
 _MIN_SHARED = 15  # points that two images share, to be worth matching
 _FEWEST = 2  # images of a map
@@ -60,14 +61,43 @@ class PosedImages:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """The map, and what was left out: names of images that are not in the folder, and what is wrong with others."""
+    """The map, and what was left out: names of images that are not in the folder, and what is wrong with others.
+
+    scene: see there.
+    """
 
     landmark_map: LandmarkMap
     missing: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    scene: Scene | None = None
 
 
-def import_posed_images(posed: PosedImages, images: Path, tools: BuildTools, *, frame_id: str = "map") -> Imported:
+class Scene(NamedTuple):
+    """What a map was made of, with all keypoints of its images; only of imports with a `Pairing`."""
+
+    members: Sequence[Member]
+    joined: Joined
+
+
+Match = Callable[[tuple[str, Features], tuple[str, Features]], NDArray[np.int32]]
+"""Pairs of keypoints [N, 2] of two images, each with its name."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which images are compared, and how, where the user says so.
+
+    names: pairs of them, None for those that share points or, where there are none, look alike. match: None for mutual
+    neighbours that pass the ratio test.
+    """
+
+    names: Sequence[tuple[str, str]] | None = None
+    match: Match | None = None
+
+
+def import_posed_images(
+    posed: PosedImages, images: Path, tools: BuildTools, *, frame_id: str = "map", pairing: Pairing | None = None
+) -> Imported:
     """A map of images with known poses, and the folder they lie in; in the frame and scale of these poses.
 
     An image that is damaged or not of its camera's size is left out with a line in the log. Raises DatasetError where
@@ -83,17 +113,20 @@ def import_posed_images(posed: PosedImages, images: Path, tools: BuildTools, *, 
         raise DatasetError(f"{images}: holds {len(present)} of {len(ordered)} images of {posed.source}{named}")
     readable = _Readable(posed, images, present)
     found: list[tuple[int, str, Features]] = []
-    for index, key, features in described(readable, tools.extractor, tools.workspace):
+    for index, key, features in described(readable, tools.extractor, tools.workspace, readable.name):
         found.append((index, key, features))
         tools.progress("extracting features", len(found) + len(readable.broken), len(present))
     if len(found) < _FEWEST:
         raise DatasetError(readable.broken[0])
-    make = _by_points if posed.points else _by_poses
-    landmark_map = make(posed, found, tools, frame_id)
+    scene = None
+    if pairing is not None or posed.points:
+        landmark_map, scene = _by_pairs(posed, found, tools, frame_id, pairing or Pairing())
+    else:
+        landmark_map = _by_poses(posed, found, tools, frame_id)
     told = {"source": posed.kind, "images": len(ordered), "missing_images": len(missing), "points": posed.points}
     recordings = [{**told, "broken_images": len(readable.broken), "scale": "of the model"}]
     provenance = {**landmark_map.provenance, "recordings": recordings}
-    return Imported(replace(landmark_map, provenance=provenance), missing, tuple(readable.broken))
+    return Imported(replace(landmark_map, provenance=provenance), missing, tuple(readable.broken), scene)
 
 
 class _Readable:
@@ -103,6 +136,10 @@ class _Readable:
         self.broken: list[str] = []
         self._posed, self._folder, self._indices = posed, folder, indices
         self._bits = significant_bits_of([folder / posed.images[index].name for index in indices])
+
+    def name(self, index: int) -> str:
+        """Of an image, as the model has it."""
+        return self._posed.images[index].name
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         for index in self._indices:
@@ -126,23 +163,30 @@ def _read(path: Path, camera: Camera) -> NDArray[Any]:
     return image
 
 
-def _by_points(
-    posed: PosedImages, found: Sequence[tuple[int, str, Features]], tools: BuildTools, frame_id: str
-) -> LandmarkMap:
-    """Pairs are images that see the same points."""
+def _by_pairs(
+    posed: PosedImages, found: Sequence[tuple[int, str, Features]], tools: BuildTools, frame_id: str, pairing: Pairing
+) -> tuple[LandmarkMap, Scene]:
+    """Pairs are given, or images that see the same points, or look alike."""
     cameras, config, info = Cameras(), tools.config, tools.extractor.info
     members: list[Member] = []
     for position, (index, _, features) in enumerate(found):
         item = posed.images[index]
         place = cameras.index(item.camera, item.camera)
         members.append(Member(item.name, -1, place, item.map_from_camera, features, 1.0, position))
-    pairs = list(_pairs(posed, [index for index, _, _ in found], config.pairs_per_keyframe))
-    joined = join(members, cameras.current, pairs, config, progress=tools.progress, refine_poses=False)
+    if pairing.names is not None:
+        pairs = _listed(pairing.names, {member.name: index for index, member in enumerate(members)}, posed.source)
+    elif posed.points:
+        pairs = list(_pairs(posed, [index for index, _, _ in found], config.pairs_per_keyframe))
+    else:
+        table = np.array([features.global_descriptor for _, _, features in found])
+        pairs = retrieved_pairs(table, config.pairs_per_keyframe)
+    match = None if pairing.match is None else _by_number(pairing.match, members)
+    joined = join(members, cameras.current, pairs, config, progress=tools.progress, refine_poses=False, match=match)
     if not len(joined.points):
         raise MapError(
             f"{posed.source}: no landmark could be triangulated from {len(members)} images and {len(pairs)} pairs"
         )
-    return to_map(
+    landmark_map = to_map(
         members,
         joined,
         cameras.given,
@@ -155,6 +199,26 @@ def _by_points(
         },
         descriptor_dtype=config.descriptor_dtype,
     )
+    return landmark_map, Scene(members, joined)
+
+
+def _by_number(match: Match, members: Sequence[Member]) -> Callable[[int, int], NDArray[np.int32]]:
+    def numbered(first: int, second: int) -> NDArray[np.int32]:
+        one, other = members[first], members[second]
+        return match((one.name, one.features), (other.name, other.features))
+
+    return numbered
+
+
+def _listed(names: Sequence[tuple[str, str]], place: Mapping[str, int], source: str) -> list[tuple[int, int]]:
+    """Listed pairs as positions. Raises DatasetError where none of them is of images that are there."""
+    known = [(place[first], place[second]) for first, second in names if first in place and second in place]
+    found = sorted({(min(pair), max(pair)) for pair in known if pair[0] != pair[1]})
+    if not found:
+        raise DatasetError(f"the list of pairs, {' '.join(names[0])} for example, has no two images of {source}")
+    if len(known) < len(names):
+        _log.warning("%d of %d listed pairs are not of images that are there", len(names) - len(known), len(names))
+    return found
 
 
 def _pairs(posed: PosedImages, chosen: Sequence[int], per_image: int) -> Iterator[tuple[int, int]]:

@@ -60,6 +60,11 @@ class BagFrame:
     camera_guessed: bool = False
     preparation: Preparation = field(default_factory=Preparation)
 
+    @property
+    def name(self) -> str:
+        """What the image is called where names are needed, in files of features: its index, six digits."""
+        return f"{self.index:06d}"
+
 
 @dataclass(frozen=True, eq=False)
 class BagStamp:

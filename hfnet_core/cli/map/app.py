@@ -10,17 +10,18 @@ from typing import Annotated
 
 import typer
 
+from hfnet_core.cli.feature_options import FeatureArguments, PairArguments
 from hfnet_core.cli.map.care import add_commands
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, from_mapping
 from hfnet_core.errors import ConfigError, printable
 from hfnet_core.evaluation.query_list import read_query_list
-from hfnet_core.features.backends.opening import open_backend
-from hfnet_core.features.extractor import Extractor
 from hfnet_core.maintenance.check import check_map
 from hfnet_core.maintenance.colmap_import import import_colmap_model
 from hfnet_core.maintenance.nvm_import import import_nvm
+from hfnet_core.maintenance.posed_images import Imported
+from hfnet_core.maintenance.sfm_model import write_sfm_model
 from hfnet_core.maintenance.summary import summarize, summarize_check
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools
@@ -63,17 +64,31 @@ class BuildArguments:
 @app.command("build")
 @with_option_sets
 def build(
-    bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="Recordings.")],
+    bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="Recordings, or with --images a COLMAP model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The map, NAME{MAP_SUFFIX}.")],
     recording: BagArguments,
     settings: BuildArguments,
     computing: WorkerArguments,
+    described: FeatureArguments,
+    matching: PairArguments,
+    images: Annotated[
+        Path | None, typer.Option(help="The one BAG is a COLMAP model with known poses; these are its images.")
+    ] = None,
     model: ModelFile = None,
 ) -> None:
-    """Build a map from bags."""
+    """Build a map from bags, or of images with the poses of a COLMAP model, which needs no points."""
     check_output(output)
-    config, options = settings.config(), recording.options()
-    with _tools(model, config, computing, output) as tools:
+    config = settings.config()
+    if images is not None:
+        if len(bags) != 1:
+            raise ConfigError("--images goes with one COLMAP model instead of bags")
+        with _tools(model, config, computing, output, described) as tools:
+            _from_model(_Model(bags[0], images), tools, output, described, matching)
+        return
+    if matching.given:
+        raise ConfigError("--pairs, --matches, --matcher and --colmap go with --images and a COLMAP model")
+    options = recording.options()
+    with _tools(model, config, computing, output, described) as tools:
         built = build_map(bags, tools.extractor, config, options, tools.progress, tools.workspace)
         save_map(built, output)
     SafeConsole(stderr=True).print(summarize(built, output))
@@ -120,6 +135,8 @@ def import_(
     folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A COLMAP model, binary or text; or NAME.nvm.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The map, NAME{MAP_SUFFIX}.")],
     computing: WorkerArguments,
+    described: FeatureArguments,
+    matching: PairArguments,
     images: Annotated[
         Path | None, typer.Option(help="Folder of its images: describe them anew. Not for our own exports.")
     ] = None,
@@ -137,31 +154,59 @@ def import_(
     if intrinsics is not None and not is_nvm:
         raise ConfigError("--intrinsics are for NVM models; a COLMAP model has its own")
     if images is None:
+        if matching.given or described.given:
+            raise ConfigError("--features, --pairs, --matches, --matcher and --colmap go with --images")
         imported = import_colmap(folder)
         save_map(imported, output)
-    else:
-        with _tools(model, MapBuildConfig(), computing, output) as tools:
-            if is_nvm:
-                cameras = None if intrinsics is None else dict(read_query_list(intrinsics))
-                found = import_nvm(folder, images, tools, cameras=cameras, frame_id=frame)
-            else:
-                found = import_colmap_model(folder, images, tools, frame_id=frame)
-            imported = found.landmark_map
-            save_map(imported, output)
-        if found.missing:
-            typer.echo(
-                f"{len(found.missing)} images of the model are not in {images}: {printable(found.missing[0])}, ..."
-            )
-    SafeConsole().print(summarize(imported, output))
+        SafeConsole().print(summarize(imported, output))
+        return
+    with _tools(model, MapBuildConfig(), computing, output, described) as tools:
+        if is_nvm:
+            cameras = None if intrinsics is None else dict(read_query_list(intrinsics))
+            found = import_nvm(folder, images, tools, cameras=cameras, frame_id=frame)
+            save_map(found.landmark_map, output)
+            _say_imported(found, images, output)
+        else:
+            _from_model(_Model(folder, images, frame), tools, output, described, matching)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A COLMAP model, its images, and the name of its frame."""
+
+    folder: Path
+    images: Path
+    frame: str = "map"
+
+
+def _from_model(
+    model: _Model, tools: BuildTools, output: Path, described: FeatureArguments, matching: PairArguments
+) -> None:
+    """Describe, match, triangulate; write the map and, if asked for, the COLMAP model of all keypoints."""
+    pairing, stored = matching.pairing(described.features, tools.config.extraction)
+    found = import_colmap_model(model.folder, model.images, tools, frame_id=model.frame, pairing=pairing)
+    save_map(found.landmark_map, output)
+    if matching.colmap is not None and found.scene is not None:
+        orders = None
+        if stored is not None:
+            orders = [stored.entered(item.name, item.features).order for item in found.scene.members]
+        write_sfm_model(matching.colmap, found.scene.members, found.scene.joined, orders)
+    _say_imported(found, model.images, output)
+
+
+def _say_imported(found: Imported, images: Path, output: Path) -> None:
+    if found.missing:
+        typer.echo(f"{len(found.missing)} images of the model are not in {images}: {printable(found.missing[0])}, ...")
+    SafeConsole().print(summarize(found.landmark_map, output))
 
 
 @contextmanager
 def _tools(
-    model: Path | None, config: MapBuildConfig, computing: WorkerArguments, output: Path
+    model: Path | None, config: MapBuildConfig, computing: WorkerArguments, output: Path, described: FeatureArguments
 ) -> Iterator[BuildTools]:
     """What a build of a map at `output` works with."""
-    backend = open_backend(model, "onnxruntime")  # whatever is fastest here: maps are the same byte by byte everywhere
-    extractor = Extractor(backend, config.extraction)
+    # Whatever is fastest here: maps are the same byte by byte everywhere.
+    extractor = described.source(config.extraction, model, "onnxruntime")
     with (
         progress_bars() as show,
         open_workers(computing.scheduler, computing.workers) as workers,

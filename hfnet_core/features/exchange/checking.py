@@ -34,10 +34,12 @@ class RawFeatures:
 
 
 class Entered(NamedTuple):
-    """Features, strongest first, and for each of them its number in the arrays that they came from, [K]."""
+    """Features, strongest first, for each of them its number in the arrays that they came from, [K], and how many
+    keypoints these have."""
 
     features: Features
     order: NDArray[np.int64]
+    stored: int
 
 
 def checked_features(raw: RawFeatures, size: tuple[int, int], where: str, most: int = MOST_KEYPOINTS) -> Entered:
@@ -73,7 +75,7 @@ def checked_features(raw: RawFeatures, size: tuple[int, int], where: str, most: 
     order = strongest[lengths[strongest] > _SHORTEST][:most]
     unit: Float32 = descriptors[order] / lengths[order, None]
     found = Features(keypoints[order], scores[order], unit, global_of(raw.global_descriptor, where), *size)
-    return Entered(found, order.astype(np.int64))
+    return Entered(found, order.astype(np.int64), count)
 
 
 def global_of(values: NDArray[Any] | None, where: str) -> Float32:

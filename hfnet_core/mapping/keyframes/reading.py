@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
+from hfnet_core.features.sources import FeatureSource, NamedSource, preparation_for
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.keyframes.known_distance import named_images
 from hfnet_core.mapping.keyframes.selection import (
@@ -47,13 +48,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Describer(Protocol):
-    """What makes features: an Extractor, or a baseline."""
-
-    @property
-    def info(self) -> Any: ...
-
-    def extract(self, image: NDArray[Any]) -> Features: ...
+Describer = FeatureSource
+"""What makes features: an Extractor, a baseline, a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +129,16 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     mount = bag.mount(plan.rig_frame) if plan.from_images and plan.rig_frame else None
     keyframes: list[Keyframe] = []
     digest = hashlib.sha256()
-    frames = ((frame, frame.preparation.before(frame.image)) for frame in bag.frames(chosen))
-    for frame, key, turned in described(frames, tools.extractor, tools.workspace):
-        features = frame.preparation.after(turned)
+    prepared = ((frame, preparation_for(tools.extractor, frame.preparation)) for frame in bag.frames(chosen))
+    frames = (((frame, preparation), preparation.before(frame.image)) for frame, preparation in prepared)
+    names = lambda item: f"{plan.number}/{item[0].name}"  # noqa: E731
+    for (frame, preparation), key, turned in described(frames, tools.extractor, tools.workspace, names):
+        features = preparation.after(turned)
         digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
         own = frame.map_from_camera
         keyframes.append(
             Keyframe(
-                f"{plan.number}/{frame.index:06d}",
+                f"{plan.number}/{frame.name}",
                 frame.stamp_ns,
                 plan.number,
                 frame.camera,
@@ -220,9 +218,20 @@ def _posed(bag: Bag, progress: Progress) -> list[FrameSummary]:
 
 
 def described(
-    images: Iterable[tuple[T, NDArray[Any]]], extractor: Describer, workspace: Workspace
+    images: Iterable[tuple[T, NDArray[Any]]],
+    extractor: Describer,
+    workspace: Workspace,
+    name: Callable[[T], str] = str,
 ) -> Iterator[tuple[T, str, Features]]:
-    """(whatever came with an image, key, features), in order; features from the workspace or its workers."""
+    """(whatever came with an image, key, features), in order; features from the workspace or its workers.
+
+    name: of an image, by what came with it, for features from files.
+    """
+    if isinstance(extractor, NamedSource):
+        for item, image in images:
+            features = extractor.of(name(item)).extract(image)
+            yield item, key_of(extractor.info.model_hash, features.keypoints_px, features.descriptors), features
+        return
     workers = workspace.workers
     shared = workers.share(extractor)
 

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from hfnet_core.geometry import Pose
 from hfnet_core.types import Camera
 
-__all__ = ["select_pairs", "sequence_pairs", "view_overlap"]
+__all__ = ["retrieved_pairs", "select_pairs", "sequence_pairs", "view_overlap"]
 
 _NEIGHBOURS = 3  # matched with each of this many successors in time
 _RETRIEVED_SHARE = 0.25  # of the pairs of a keyframe, those found by appearance
@@ -80,6 +80,19 @@ def select_pairs(
             pairs.add((min(index, other), max(index, other)))
     for index, alike in enumerate(_similar(global_descriptors, retrieved, pairs)):
         pairs.update((min(index, other), max(index, other)) for other in alike)
+    return sorted(pairs)
+
+
+def retrieved_pairs(global_descriptors: NDArray[np.float32], per_image: int) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, sorted: each image with those of the most similar global descriptors."""
+    count = len(global_descriptors)
+    pairs: set[tuple[int, int]] = set()
+    for start in range(0, count, _BLOCK):
+        alike = global_descriptors[start : start + _BLOCK] @ global_descriptors.T
+        for index, row in enumerate(alike, start=start):
+            row[index] = -np.inf
+            best = np.argsort(-row, kind="stable")[: min(per_image, count - 1)]
+            pairs.update((min(index, int(other)), max(index, int(other))) for other in best)
     return sorted(pairs)
 
 

@@ -134,7 +134,7 @@ def test_the_command_measures_all_front_ends_and_readings(
     arguments = ["--planar", str(tmp_path), "--depth", str(walk), "--distractors", str(photos)]
     app(["bench", "features", *arguments, "--model", str(tiny_model(tmp_path))], standalone_mode=False)
     printed = capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "SIFT " in line]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "sift " in line]
     planar = [row for row in rows if row[1] == "scene"]
     assert float(planar[0][3]) > 0.7
     assert any(row[1:4] == ["100.0% ±0.0"] * 3 for row in rows), printed

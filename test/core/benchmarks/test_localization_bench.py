@@ -9,18 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import wall
-from helpers import textured_image, tiny_model
+from helpers import tiny_model
 from rich.console import Console
 from scene import CAMERA, Scene, looking, walk
 
 from hfnet_core.benchmarks import localization_bench as bench
 from hfnet_core.benchmarks import localization_suite
-from hfnet_core.benchmarks.front_ends import BorrowedRetrieval, front_end
 from hfnet_core.benchmarks.hloc_style import MapImage, map_images, observed_only
-from hfnet_core.config import ExtractorConfig
-from hfnet_core.errors import ConfigError, DatasetError, ModelError
+from hfnet_core.errors import DatasetError
 from hfnet_core.features.backends.opening import open_backend
-from hfnet_core.features.baselines import OrbExtractor, SiftExtractor
+from hfnet_core.features.baselines import SiftExtractor
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Features
@@ -68,27 +66,6 @@ def test_foreign_images_are_refused_and_counted(room: tuple) -> None:
     images = [np.full((480, 640), seed, np.uint8) for seed in (50, 51, 52)]
     found = bench.evaluate_foreign(room[1], images, Elsewhere(), None)
     assert (found.images, found.accepted, sum(found.refusals.values())) == (3, 0, 3)
-
-
-def test_borrowed_retrieval_takes_each_part_from_its_source() -> None:
-    image = textured_image(160, 120)
-    mixed = BorrowedRetrieval(OrbExtractor(), SiftExtractor())
-    features = mixed.extract(image)
-    assert features.descriptors.shape[1] == 256
-    assert mixed.info.model_hash == OrbExtractor().info.model_hash
-
-
-def test_front_ends_are_named(tmp_path: Path) -> None:
-    network = SiftExtractor()
-    assert front_end("hfnet", network, ExtractorConfig()) is network
-    assert front_end("orb", network, ExtractorConfig()).info.name == "orb"
-    with pytest.raises(ConfigError, match="surf"):
-        front_end("surf", network, ExtractorConfig())
-    with pytest.raises(ConfigError, match="--aliked"):
-        front_end("aliked", network, ExtractorConfig())
-    pytest.importorskip("torch")
-    with pytest.raises(ModelError, match="missing"):
-        front_end("aliked", network, ExtractorConfig(), tmp_path / "missing.pth")
 
 
 def test_the_baseline_uses_keypoints_without_a_landmark_as_distractors(room: tuple, queries: list[bench.Query]) -> None:

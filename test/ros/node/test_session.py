@@ -38,7 +38,9 @@ class World:
             news=lambda: None,
         )
         self.session._pipeline = SimpleNamespace(
-            settle=lambda stamp_s: self.did.append(("settle", stamp_s)), localize=self._localize
+            settle=lambda stamp_s: self.did.append(("settle", stamp_s)),
+            localize=self._localize,
+            map=SimpleNamespace(damage=""),
         )
         self.session._odometry = SimpleNamespace(odom_from_rig=lambda frames, give_up: None)
 

@@ -1,0 +1,1 @@
+"""Who makes features and who matches them, by name, file or description."""

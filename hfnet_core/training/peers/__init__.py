@@ -1,0 +1,1 @@
+"""Other people's features and matchers, with the weights of the `peers` extra: to compare with, not to train on."""
