@@ -13,6 +13,7 @@ import numpy as np
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.mapping.bundle import SETTLED, TIGHTER
+from hfnet_core.mapping.georeferencing import georeferenced, with_gps
 from hfnet_core.mapping.keyframe_bundle import KeyframeBundle, typical_depth
 from hfnet_core.mapping.keyframes.reading import (
     BuildTools,
@@ -68,6 +69,7 @@ def build_map(
     tools = BuildTools(extractor, config or MapBuildConfig(), progress, workspace or Workspace())
     mode, readings = _read(bags, options, tools)
     keyframes = [keyframe for reading in readings for keyframe in reading.keyframes]
+    tracks = {number: reading.gps for number, reading in enumerate(readings) if reading.gps is not None}
     provenance = {
         "recordings": [reading.summary for reading in readings],
         "settings": dataclasses.asdict(tools.config),
@@ -75,12 +77,13 @@ def build_map(
     }
     if mode == IMAGES:
         placed = place_keyframes(
-            keyframes, [reading.frame for reading in readings], tools.config, progress, tools.workspace
+            keyframes, [reading.frame for reading in readings], tools.config, progress, tools.workspace, tracks
         )
         placed = dataclasses.replace(placed, provenance={**provenance, **placed.provenance})
     else:
         placed = Placed(keyframes, _common_frame(readings), provenance)
-    return build_from_keyframes(placed, extractor.info, tools.config, progress, tools.workspace)
+    built = build_from_keyframes(placed, extractor.info, tools.config, progress, tools.workspace)
+    return georeferenced(built, [keyframe.recording for keyframe in placed.keyframes], tracks)
 
 
 def _read(
@@ -107,7 +110,8 @@ def _read(
             rig_frame=rig_frame,
             beside=tuple(keyframe.stamp_ns for keyframe in readings[number - camera].keyframes) if camera else (),
         )
-        readings.append(read_keyframes(bag, plan, tools))
+        reading = read_keyframes(bag, plan, tools)
+        readings.append(reading if camera else with_gps(reading, bag))
     drifting = any(keyframe.drifting for reading in readings for keyframe in reading.keyframes)
     return (mode if mode == IMAGES else DRIFTING if drifting else GIVEN), readings
 
