@@ -64,7 +64,8 @@ def build_map(
 
     The same recording in another container gives the same map, byte by byte: provenance identifies a recording by the
     content of its keyframes, never by its file name. workspace: keeps features and matches in case the build is killed.
-    Raises DatasetError when a recording is unusable, has no poses, or too little can be triangulated.
+    Raises DatasetError when a recording is unusable, has no poses, too little can be triangulated, or images refute a
+    calibration.
     """
     tools = BuildTools(extractor, config or MapBuildConfig(), progress, workspace or Workspace())
     mode, readings = _read(bags, options, tools)
@@ -81,7 +82,8 @@ def build_map(
         )
         placed = dataclasses.replace(placed, provenance={**provenance, **placed.provenance})
     else:
-        placed = Placed(keyframes, _common_frame(readings), provenance)
+        trusted = any(own.trust_calibration for own in (options if isinstance(options, Sequence) else [options]) if own)
+        placed = Placed(keyframes, _common_frame(readings), provenance, refuse_calibrations=not trusted)
     built = build_from_keyframes(placed, extractor.info, tools.config, progress, tools.workspace)
     return georeferenced(built, [keyframe.recording for keyframe in placed.keyframes], tracks)
 
@@ -124,11 +126,11 @@ def _common_frame(readings: Sequence[Reading]) -> str:
     return (staying or [reading.frame for reading in readings])[0]
 
 
-def _say_corrections(keyframes: Sequence[Keyframe], state: KeyframeBundle) -> None:
-    """Log calibrations that the images have corrected more than calibrations are off by."""
-    guessed = {keyframe.camera for keyframe in keyframes if keyframe.camera_guessed}
+def _say_corrections(placed: Placed, state: KeyframeBundle) -> None:
+    """Log calibrations that the images have corrected more than calibrations are off by. Raises as `corrected_by`."""
+    guessed = {keyframe.camera for keyframe in placed.keyframes if keyframe.camera_guessed}
     for given, found in zip(state.given, state.cameras, strict=True):
-        said = "" if given in guessed else corrected_by(given, found)
+        said = "" if given in guessed else corrected_by(given, found, refuse=placed.refuse_calibrations)
         if said:
             _log.warning("%s", said)
 
@@ -158,7 +160,7 @@ def build_from_keyframes(
         scene = state.finish(TIGHTER)
     else:
         scene = state.triangulate(1.0)
-    _say_corrections(keyframes, state)
+    _say_corrections(placed, state)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
     state.check_landmarks(len(points))
     statistics = {"gravity": state.gravity(), "statistics": state.statistics(points, rows, errors), **loops}

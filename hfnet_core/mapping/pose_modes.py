@@ -31,6 +31,7 @@ class Placed:
 
     frame_id: what their poses are relative to. start: calibrations that are better than the given ones already. sigma:
     what is uncertain about that frame, beside how well the poses agree with each other: metres, radians.
+    refuse_calibrations: that the images refute; with poses from elsewhere they can.
     """
 
     keyframes: Sequence[Keyframe]
@@ -38,6 +39,7 @@ class Placed:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[Camera, Camera] = field(default_factory=dict)
     sigma: tuple[float, float] = (0.0, 0.0)
+    refuse_calibrations: bool = False
 
 
 def tolerant(
