@@ -12,12 +12,13 @@ from geometry_msgs.msg import Pose as PoseMsg
 from geometry_msgs.msg import Transform as TransformMsg
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import Image, NavSatFix, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import LARGEST_M, Array, Pose
+from hfnet_core.georeference.datum import Georeference
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.calibration import camera_from_info, doubts_about_info
@@ -28,6 +29,7 @@ __all__ = [
     "array_to_image",
     "camera_from_info",
     "covariance_from_msg",
+    "datum_to_fix",
     "doubts_about_info",
     "frame_name",
     "frustums_to_marker",
@@ -115,6 +117,18 @@ def texts_per_camera(text: str, count: int, name: str) -> list[str]:
             f"{name}: has {len(parts)} values for {count} cameras; write one for each, with ; between them"
         )
     return parts * count if len(parts) == 1 else parts
+
+
+def datum_to_fix(place: Georeference, frame_id: str, stamp_ns: int) -> NavSatFix:
+    """The origin of a map; its covariance is how well fixes agreed with the map, known by its diagonal."""
+    message = NavSatFix()
+    message.header.frame_id, message.header.stamp = frame_id, stamp_from_ns(stamp_ns)
+    message.latitude, message.longitude = place.datum.latitude_deg, place.datum.longitude_deg
+    message.altitude = place.datum.altitude_m
+    variance = place.residual_m**2 / 2  # east and north each
+    message.position_covariance = [variance, 0.0, 0.0, 0.0, variance, 0.0, 0.0, 0.0, 4 * variance]
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_APPROXIMATED
+    return message
 
 
 def topic_of(camera: str, topic: str) -> str:

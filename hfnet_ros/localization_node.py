@@ -27,7 +27,7 @@ from hfnet_ros.guarded_node import GuardedNode, logged
 from hfnet_ros.node.bond import Heartbeat, open_heartbeat
 from hfnet_ros.node.diagnostics import Health, Level, Reporter
 from hfnet_ros.node.frames import open_frames
-from hfnet_ros.node.map_component import MapNotFoundError, MapView, SharedMap
+from hfnet_ros.node.map_component import Datum, MapNotFoundError, MapView, SharedMap
 from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Pipeline
 from hfnet_ros.node.session import Loaded, Session
@@ -109,7 +109,8 @@ class LocalizationNode(GuardedNode):
             pipeline.warm_up()
             frames = open_frames(self)
             view = MapView(self) if configs.node.publish_map_cloud else None
-            self._loaded = Loaded(pipeline, frames, Outputs(self, frames), view)
+            datum = Datum(self, configs.node.datum_service)
+            self._loaded = Loaded(pipeline, frames, Outputs(self, frames), view, datum)
         except Exception as error:
             if pipeline is not None:
                 pipeline.close()
@@ -159,8 +160,13 @@ class LocalizationNode(GuardedNode):
         return result
 
     def _show_map(self, shown: SharedMap) -> None:
-        if self._loaded is not None and self._loaded.view is not None:
-            self._loaded.view.show(shown, self._config.global_frame_id or shown.landmark_map.frame_id)
+        if self._loaded is None:
+            return
+        frame_id = self._config.global_frame_id or shown.landmark_map.frame_id
+        if self._loaded.view is not None:
+            self._loaded.view.show(shown, frame_id)
+        place = self._loaded.datum.show(shown, frame_id)
+        self.health.fact("map on Earth", "unknown" if place is None else place.in_words())
 
     @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

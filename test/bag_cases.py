@@ -13,14 +13,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from bags import odometry, transform
+from bags import fix, odometry, transform
 from hypothesis import strategies as st
 from rosbags.typesys import get_types_from_msg
 from wall import CAMERA, map_from_camera, view
 
 from hfnet_core.geometry import Pose
+from hfnet_core.georeference.earth import Geodetic, geodetic_of, local_axes
 from hfnet_core.recordings.bag_writer import STORAGES, BagWriter, open_writer
 
+DATUM = Geodetic(48.0, 11.0, 500.0)  # of the fixes: the truth's frame is east, north, up
 START, STEP = 1_700_000_000 * 10**9, 10**8
 SHIFTS = (0, 32, 64, 96, 128, 160)
 MOUNT = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.2, 0.0, 0.4]))
@@ -32,6 +34,7 @@ DEFECTS = (
     "depth beside", "another camera", "damaged image", "empty image", "cut", "no metadata", "empty metadata",
     "calibration in another frame", "calibration of zeros first", "calibration last", "no calibration",
     "calibration of another size", "stamps of zero", "equal stamps", "late tf", "topic of two types", "an imu of nan",
+    "gps", "gps of zeros", "two gps", "gps far off",
 )  # fmt: skip
 
 
@@ -217,6 +220,11 @@ def _trouble(case: Case) -> list[Event]:
             ("a second odometry", lambda w, s=stamp, p=pose: odometry(
                 w, "/wheels/odom", s, "odom", "base_link", elsewhere @ p)),
             ("depth beside", lambda w, s=stamp: _depth(w, s)),
+            ("gps", lambda w, s=stamp, p=pose: _gps(w, "/fix", s, p)),
+            ("two gps", lambda w, s=stamp, p=pose: [_gps(w, name, s, p) for name in ("/fix", "/raw/fix")]),
+            ("gps of zeros", lambda w, s=stamp, i=index: fix(
+                w, "/fix", s, (0.0, 0.0, 0.0) if i % 2 else (np.nan, np.nan, np.nan), status=-(i % 2))),
+            ("gps far off", lambda w, s=stamp, p=pose, i=index: _gps(w, "/fix", s, p if i else elsewhere @ p)),
             ("another camera", lambda w, s=stamp, p=shift: _other_camera(w, s, p)),
         ):  # fmt: skip
             if case.has(defect):
@@ -229,6 +237,12 @@ def _trouble(case: Case) -> list[Event]:
     }  # fmt: skip
     out += [(START, send) for defect, send in once.items() if case.has(defect)]
     return out
+
+
+def _gps(writer: BagWriter, topic: str, stamp: int, pose: Pose) -> None:
+    """A fix of a centimetre; the map's axes are east, north, up."""
+    place = geodetic_of(local_axes(DATUM).apply(pose.translation[None])[0])
+    fix(writer, topic, stamp, (place.latitude_deg, place.longitude_deg, place.altitude_m), 0.01)
 
 
 def _depth(writer: BagWriter, stamp: int) -> None:

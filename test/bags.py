@@ -115,6 +115,21 @@ def imu(writer: BagWriter, topic: str, stamp_ns: int, frame: str, acceleration: 
     )  # fmt: skip
 
 
+def fix(
+    writer: BagWriter, topic: str, stamp_ns: int, place: tuple[float, float, float], sigma_m: float | None = None,
+    *, frame: str = "gps", status: int = 0,
+) -> None:  # fmt: skip
+    """Write a GPS fix at a latitude, longitude and altitude. sigma_m: None for a receiver that does not say."""
+    latitude, longitude, altitude = (float(value) for value in place)
+    covariance = np.diag([0.0 if sigma_m is None else sigma_m**2] * 3).reshape(-1)
+    writer.write(
+        topic, "sensor_msgs/msg/NavSatFix", stamp_ns, header=writer.header(stamp_ns, frame),
+        status=writer.type("sensor_msgs/msg/NavSatStatus")(status=status, service=1), latitude=latitude,
+        longitude=longitude, altitude=altitude, position_covariance=covariance,
+        position_covariance_type=0 if sigma_m is None else 2,
+    )  # fmt: skip
+
+
 def image_message(**fields: Any) -> SimpleNamespace:
     """A sensor_msgs/Image as far as the decoder looks at it."""
     values = {"is_bigendian": 0, "step": 0, **fields}

@@ -6,6 +6,7 @@ The camera is CAMERA, DISTANCE_M in front of the wall. `shift` is its way along 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,12 @@ def wall_image(seed: int = 0) -> NDArray[np.uint8]:
     return np.vstack([np.hstack(rows[8 * row : 8 * row + 8]) for row in range(4)])
 
 
+_plain_wall = cache(wall_image)
+
+
 def view(shift: int, wall: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """The image at a shift."""
-    wall = wall_image() if wall is None else wall
+    wall = _plain_wall() if wall is None else wall
     return np.ascontiguousarray(wall[:, shift : shift + CAMERA.width])
 
 

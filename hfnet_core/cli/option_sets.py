@@ -50,6 +50,7 @@ class BagArguments:
     poses: Annotated[Path | None, typer.Option(help="Poses from a TUM file instead of a topic.")] = None
     pose_frame: Annotated[str | None, typer.Option(help="Frame whose poses these are [default: camera]")] = None
     map_frame: Annotated[str | None, typer.Option(help="Fixed frame of /tf [default: map, world or odom]")] = None
+    gps_topic: Annotated[str | None, typer.Option(help="Topic of GPS fixes, if there are several.")] = None
     tf_topic: Annotated[
         list[str] | None, typer.Option(help="Topic of transforms, if there are several trees; two are joined.")
     ] = None
@@ -60,7 +61,7 @@ class BagArguments:
             self.pose_topic, self.poses, self.pose_frame, self.map_frame, tf_topics=tuple(self.tf_topic or ())
         )
         return options_per_camera(
-            BagOptions(poses=poses, trust_calibration=self.trust_calibration),
+            BagOptions(poses=poses, trust_calibration=self.trust_calibration, gps_topic=self.gps_topic),
             image_topic=self.image_topic or (),
             camera_info_topic=self.camera_info_topic or (),
             calibration=self._calibrations(),

@@ -120,6 +120,11 @@ class NodeConfig(Checked):
     initial_pose_z: float = setting(0.0, "initial position of base_frame_id", unit="m")
     initial_pose_yaw: float = setting(0.0, "initial heading of base_frame_id", unit="rad")
     publish_map_cloud: bool = setting(True, "publish the map's landmarks and keyframes for rviz, latched")
+    datum_service: str = setting(
+        "",
+        "navsat_transform's service (robot_localization/SetDatum, usually `/datum`) that is told where on Earth the "
+        "map is; empty for none",
+    )
     path_length: int = setting(1000, "poses kept in the published path; 0 for no path", minimum=0, maximum=100000)
     diagnostics_period_s: float = setting(
         1.0, "time between two diagnostics without news", unit="s", minimum=0.1, maximum=60.0

@@ -14,6 +14,7 @@ from hfnet_core.errors import ConfigError, DatasetError, MapError
 from hfnet_core.extras import later
 from hfnet_core.files import read_text
 from hfnet_core.geometry import Array, Pose, Similarity, pose_error
+from hfnet_core.georeference.datum import KEY, Georeference
 from hfnet_core.maps.landmark_map import LARGEST, LandmarkMap
 from hfnet_core.recordings.gravity import level
 from hfnet_core.recordings.tum import read_tum, stamp_ns
@@ -65,7 +66,7 @@ class Fit:
 
 
 def moved_map(landmark_map: LandmarkMap, new_from_old: Similarity, frame_id: str | None = None) -> LandmarkMap:
-    """The map in a new frame, named frame_id; nothing else changes.
+    """The map in a new frame, named frame_id; nothing else changes, its place on Earth included.
 
     Raises ConfigError when coordinates become so large that landmarks would lose their precision.
     """
@@ -78,8 +79,11 @@ def moved_map(landmark_map: LandmarkMap, new_from_old: Similarity, frame_id: str
             f"coordinates of up to {largest:.0f} m would round landmarks to millimetres and more: choose an origin "
             f"within {_MAX_COORDINATE_M:.0f} m"
         )
+    place = Georeference.of(landmark_map.provenance)
+    known = {} if place is None else {KEY: place.moved(new_from_old).as_dict()}
     return replace(
         landmark_map,
+        provenance={**landmark_map.provenance, **known},
         keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(-1, 3, 4),
         landmarks_xyz=moved.astype(np.float32),
         frame_id=landmark_map.frame_id if frame_id is None else frame_id,

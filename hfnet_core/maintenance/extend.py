@@ -9,6 +9,7 @@ from typing import Any
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError, MapError
+from hfnet_core.georeference.datum import KEY
 from hfnet_core.maintenance.joint import (
     Cameras,
     Member,
@@ -21,6 +22,7 @@ from hfnet_core.maintenance.joint import (
     typical_depth,
 )
 from hfnet_core.maintenance.placing import Placing, looseness, place
+from hfnet_core.mapping.georeferencing import georeferenced, with_gps
 from hfnet_core.mapping.keyframes.reading import BuildTools, Reading, ReadingPlan, read_keyframes
 from hfnet_core.mapping.pairing.pairs import sequence_pairs
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -58,15 +60,27 @@ def extend_map(
             f"the map was built with model {landmark_map.model_hash}, the bags would be described by "
             f"{model_hash}: use the map's model"
         )
-    readings = []
-    for number, bag in enumerate(open_cameras(bags, options), start=next_recording(landmark_map.keyframe_names)):
+    readings: list[Reading] = []
+    first, cameras = next_recording(landmark_map.keyframe_names), len(options) if isinstance(options, Sequence) else 1
+    for number, bag in enumerate(open_cameras(bags, options), start=first):
         bag.compare_cameras(landmark_map.known_cameras(bag.camera_frame))
         reading = read_keyframes(bag, ReadingPlan(number, from_images=not bag.has_poses), tools)
         if bag.has_poses:
             told = [replace(item, odometry_from_camera=item.map_from_camera) for item in reading.keyframes]
             reading = replace(reading, keyframes=told)
-        readings.append(reading)
-    return extend_with_keyframes(landmark_map, readings, tools.config, tools.progress)
+        readings.append(reading if len(readings) % cameras else with_gps(reading, bag))
+    extended = extend_with_keyframes(landmark_map, readings, tools.config, tools.progress)
+    return extended if KEY in landmark_map.provenance else _georeferenced(extended, readings)
+
+
+def _georeferenced(extended: Extended, readings: Sequence[Reading]) -> Extended:
+    """With its place on Earth by what was added, where that has fixes."""
+    tracks = {reading.keyframes[0].recording: reading.gps for reading in readings if reading.gps is not None}
+    owners = {item.name: item.recording for reading in readings for item in reading.keyframes}
+    names = extended.landmark_map.keyframe_names
+    return replace(
+        extended, landmark_map=georeferenced(extended.landmark_map, [owners.get(name, -1) for name in names], tracks)
+    )
 
 
 def extend_with_keyframes(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hfnet_core.config import LocalizerConfig, MapBuildConfig
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose, Similarity, pose_error
+from hfnet_core.georeference.datum import KEY
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maintenance.align import moved_map, rigid_from_poses
@@ -153,7 +154,9 @@ def merge_maps(
             "history": second.provenance.get("history", []),
         },
     ]
+    known_place = {KEY: moved.provenance[KEY]} if KEY in moved.provenance else {}
     provenance: dict[str, Any] = {
+        **known_place,
         **first.provenance,
         "history": history,
         "recordings": [*first.provenance.get("recordings", []), *second.provenance.get("recordings", [])],

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from hfnet_core.georeference.datum import Georeference
 from hfnet_core.maintenance.check import MapCheck
+from hfnet_core.mapping.georeferencing import MISSING
 from hfnet_core.maps.coverage import SECTORS, coverage_of, group_places, plan_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.statistics import COUNTS, counts
@@ -47,7 +49,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
         rows.append(("loop closures", ", ".join(f"{value} {name}" for name, value in loops.items())))
     if "gravity" in landmark_map.provenance:
         rows.append(("gravity", str(landmark_map.provenance["gravity"])))
-    rows += _origin(landmark_map.provenance)
+    rows += [*_origin(landmark_map.provenance), *_place(landmark_map.provenance)]
     for index, recording in enumerate(landmark_map.provenance.get("recordings", [])):
         rows.append((f"recording {index}", "; ".join(f"{name} {value}" for name, value in recording.items())))
     for step in landmark_map.provenance.get("history", []):
@@ -75,6 +77,24 @@ def _origin(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         arbitrary = scale["source"] == "arbitrary"
         rows.append(("scale", "ARBITRARY: metres mean nothing" if arbitrary else f"from {scale['source']}"))
     return rows
+
+
+def _place(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where on Earth the map's origin is, and how its axes stand there."""
+    place = Georeference.of(provenance)
+    if place is None:
+        return [("origin on Earth", f"unknown: {provenance[MISSING]}")] if MISSING in provenance else []
+    at = place.datum
+    scale = "" if abs(place.scale - 1) < 1e-9 else f"; {place.scale:.4f} m on Earth for one of the map"
+    return [
+        ("origin on Earth", f"{place.in_words()}, z axis {place.tilt_deg:.2f} deg from up{scale}"),
+        (
+            "GPS",
+            f"{place.fixes - place.outliers} of {place.fixes} fixes of {place.source} agree, "
+            f"{place.residual_m:.2f} m RMS horizontally",
+        ),
+        ("datum for navsat_transform", f"[{at.latitude_deg:.8f}, {at.longitude_deg:.8f}, {place.heading_rad:.6f}]"),
+    ]
 
 
 def _extent(landmark_map: LandmarkMap) -> str:

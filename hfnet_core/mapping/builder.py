@@ -13,6 +13,7 @@ import numpy as np
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.mapping.bundle import SETTLED, TIGHTER
+from hfnet_core.mapping.georeferencing import georeferenced, with_gps
 from hfnet_core.mapping.keyframe_bundle import KeyframeBundle, typical_depth
 from hfnet_core.mapping.keyframes.reading import (
     BuildTools,
@@ -63,11 +64,13 @@ def build_map(
 
     The same recording in another container gives the same map, byte by byte: provenance identifies a recording by the
     content of its keyframes, never by its file name. workspace: keeps features and matches in case the build is killed.
-    Raises DatasetError when a recording is unusable, has no poses, or too little can be triangulated.
+    Raises DatasetError when a recording is unusable, has no poses, too little can be triangulated, or images refute a
+    calibration.
     """
     tools = BuildTools(extractor, config or MapBuildConfig(), progress, workspace or Workspace())
     mode, readings = _read(bags, options, tools)
     keyframes = [keyframe for reading in readings for keyframe in reading.keyframes]
+    tracks = {number: reading.gps for number, reading in enumerate(readings) if reading.gps is not None}
     provenance = {
         "recordings": [reading.summary for reading in readings],
         "settings": dataclasses.asdict(tools.config),
@@ -75,12 +78,14 @@ def build_map(
     }
     if mode == IMAGES:
         placed = place_keyframes(
-            keyframes, [reading.frame for reading in readings], tools.config, progress, tools.workspace
+            keyframes, [reading.frame for reading in readings], tools.config, progress, tools.workspace, tracks
         )
         placed = dataclasses.replace(placed, provenance={**provenance, **placed.provenance})
     else:
-        placed = Placed(keyframes, _common_frame(readings), provenance)
-    return build_from_keyframes(placed, extractor.info, tools.config, progress, tools.workspace)
+        trusted = any(own.trust_calibration for own in (options if isinstance(options, Sequence) else [options]) if own)
+        placed = Placed(keyframes, _common_frame(readings), provenance, refuse_calibrations=not trusted)
+    built = build_from_keyframes(placed, extractor.info, tools.config, progress, tools.workspace)
+    return georeferenced(built, [keyframe.recording for keyframe in placed.keyframes], tracks)
 
 
 def _read(
@@ -107,7 +112,8 @@ def _read(
             rig_frame=rig_frame,
             beside=tuple(keyframe.stamp_ns for keyframe in readings[number - camera].keyframes) if camera else (),
         )
-        readings.append(read_keyframes(bag, plan, tools))
+        reading = read_keyframes(bag, plan, tools)
+        readings.append(reading if camera else with_gps(reading, bag))
     drifting = any(keyframe.drifting for reading in readings for keyframe in reading.keyframes)
     return (mode if mode == IMAGES else DRIFTING if drifting else GIVEN), readings
 
@@ -120,11 +126,11 @@ def _common_frame(readings: Sequence[Reading]) -> str:
     return (staying or [reading.frame for reading in readings])[0]
 
 
-def _say_corrections(keyframes: Sequence[Keyframe], state: KeyframeBundle) -> None:
-    """Log calibrations that the images have corrected more than calibrations are off by."""
-    guessed = {keyframe.camera for keyframe in keyframes if keyframe.camera_guessed}
+def _say_corrections(placed: Placed, state: KeyframeBundle) -> None:
+    """Log calibrations that the images have corrected more than calibrations are off by. Raises as `corrected_by`."""
+    guessed = {keyframe.camera for keyframe in placed.keyframes if keyframe.camera_guessed}
     for given, found in zip(state.given, state.cameras, strict=True):
-        said = "" if given in guessed else corrected_by(given, found)
+        said = "" if given in guessed else corrected_by(given, found, refuse=placed.refuse_calibrations)
         if said:
             _log.warning("%s", said)
 
@@ -154,7 +160,7 @@ def build_from_keyframes(
         scene = state.finish(TIGHTER)
     else:
         scene = state.triangulate(1.0)
-    _say_corrections(keyframes, state)
+    _say_corrections(placed, state)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
     state.check_landmarks(len(points))
     statistics = {"gravity": state.gravity(), "statistics": state.statistics(points, rows, errors), **loops}

@@ -9,6 +9,7 @@ from typing import Any
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
+from hfnet_core.georeference.track import GpsTrack
 from hfnet_core.mapping.images_alone.scale import require_scale_source
 from hfnet_core.mapping.images_alone.structure import Found, poses_from_images
 from hfnet_core.mapping.keyframes.reading import OWN_FRAME, Keyframe
@@ -30,6 +31,7 @@ class Placed:
 
     frame_id: what their poses are relative to. start: calibrations that are better than the given ones already. sigma:
     what is uncertain about that frame, beside how well the poses agree with each other: metres, radians.
+    refuse_calibrations: that the images refute; with poses from elsewhere they can.
     """
 
     keyframes: Sequence[Keyframe]
@@ -37,6 +39,7 @@ class Placed:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[Camera, Camera] = field(default_factory=dict)
     sigma: tuple[float, float] = (0.0, 0.0)
+    refuse_calibrations: bool = False
 
 
 def tolerant(
@@ -66,8 +69,13 @@ def choose_mode(bag: Bag, config: MapBuildConfig, cameras: int = 1) -> str:
             "images to do without them"
         )
     if mode == IMAGES and cameras == 1:  # the distance between several may tell the scale
-        require_scale_source(config, str(bag.path), has_odometry=bag.has_poses, why=bag.no_poses)
+        why = "; ".join(filter(None, (bag.no_poses, "" if _has_gps(bag) else str(bag.gps))))
+        require_scale_source(config, str(bag.path), told=bag.has_poses or _has_gps(bag), why=why)
     return mode
+
+
+def _has_gps(bag: Bag) -> bool:
+    return isinstance(bag.gps, GpsTrack)
 
 
 def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
@@ -78,6 +86,8 @@ def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
         return "images alone, scale from a known distance"
     if bag.has_poses:
         return f"images alone, scale from {bag.pose_source}"
+    if isinstance(bag.gps, GpsTrack):
+        return f"images alone, scale from {bag.gps.topic}"
     return "images alone, scale " + ("arbitrary" if config.scale_free else "from the distance of the cameras")
 
 
@@ -92,12 +102,13 @@ def place_keyframes(
     config: MapBuildConfig,
     progress: Progress = silent,
     workspace: Workspace | None = None,
+    tracks: Mapping[int, GpsTrack] | None = None,
 ) -> Placed:
     """The keyframes that register, with the poses that images alone give. Raises as `poses_from_images` does.
 
-    frames: what the poses of each recording's odometry are relative to.
+    frames: what the poses of each recording's odometry are relative to. tracks: fixes by recording.
     """
-    found = poses_from_images(keyframes, config, progress, workspace)
+    found = poses_from_images(keyframes, config, progress, workspace, tracks)
     poses, gravity = _levelled(keyframes, found)
     placed: list[Keyframe] = []
     start: dict[Camera, Camera] = {}
@@ -114,6 +125,8 @@ def _levelled(keyframes: Sequence[Keyframe], found: Found) -> tuple[list[Pose | 
     """Poses in a frame whose z axis points up, where anything tells, and what told."""
     if found.frame_of is not None:
         return found.poses, "as in the frame of the odometry: z up by convention (REP-103)"
+    if found.on_earth:
+        return found.poses, "z up by GPS"
     up = mean_up(found.poses, [keyframe.up_in_camera for keyframe in keyframes])
     if up is None:
         return found.poses, "unknown: neither odometry nor accelerations tell which way is up"

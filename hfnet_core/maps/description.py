@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.georeference.datum import Georeference
 from hfnet_core.types import Camera
 
 __all__ = ["Description", "checked_camera", "checked_description", "parse_json"]
@@ -122,6 +123,7 @@ def _provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
         fits = fits and isinstance(left_out, list) and all(isinstance(name, str) for name in left_out)
     if not fits or (provenance.get("scale") and "source" not in provenance["scale"]):
         raise MapError("its provenance is damaged")
+    Georeference.of(provenance)
     return provenance
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.georeference.track import GpsTrack
 from hfnet_core.images.messages import bytes_of
 from hfnet_core.images.preparation import AUTO, Preparation, read_mask, rotation_by_up
 from hfnet_core.images.sixteen_bit import FULL_BITS, sample_of, significant_bits
@@ -23,6 +24,7 @@ from hfnet_core.recordings.calibration import guess_camera
 from hfnet_core.recordings.calibration.plausibility import check_against_map
 from hfnet_core.recordings.calibration.recorded import BagCameras, ImageTopic, mounts_of_rig, read_cameras
 from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, choose_image_topic, choose_info_topic, image_name
+from hfnet_core.recordings.fixes import NoFixes, read_fixes
 from hfnet_core.recordings.gravity import UpReader, common_rotation, read_up, up_by_frames
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.recordings.pictures import Picture, image_messages, pictures
@@ -138,8 +140,10 @@ class Bag:
         return self._reader.topics
 
     def why_no_pose(self, stamp_ns: int) -> str:
-        """Why an image of this time has no pose, "" where it has one."""
-        return self._poses.why_not(stamp_ns) if self._poses is not None else self.no_poses
+        """Why an image of this time has no pose."""
+        if self._poses is None:
+            return self.no_poses
+        return self._poses.why_not(stamp_ns) or "another image has the same stamp"
 
     @property
     def has_poses(self) -> bool:
@@ -191,6 +195,11 @@ class Bag:
             )
         except (SeveralTreesError, TransformError):
             return None
+
+    @cached_property
+    def gps(self) -> GpsTrack | NoFixes:
+        """Fixes of a satellite receiver, or why there are none; "" without a receiver."""
+        return read_fixes(self._reader, self._trees, self.camera_frame, self.options.gps_topic)
 
     @cached_property
     def _up(self) -> tuple[UpReader, str] | None:
@@ -286,21 +295,25 @@ class Bag:
     def frames(self, indices: Collection[int] | None = None) -> Iterator[BagFrame]:
         """Images in order of recording, all or those with the given indices; the others are not decoded.
 
-        A damaged image after the first is left out and described in `broken`.
+        A damaged image after the first is left out and described in `broken`. An image with the stamp of an earlier one
+        has no pose: two places at one time cannot both be right.
         """
         self.broken = []
         wanted = None if indices is None else frozenset(indices)
+        stamps: set[int] = set()
         for picture in self._pictures(wanted, self._bits):
             image, index, message = picture.image, picture.index, picture.message
+            stamp_ns = stamp_of(message, picture.recorded_ns)
+            repeated = stamp_ns in stamps
+            stamps.add(stamp_ns)
             if image is None:
                 self.broken.append(f"image {index}: {self.path}: topic {self.image_topic.name}: {picture.error}")
                 continue
-            stamp_ns = stamp_of(message, picture.recorded_ns)
             camera = self._guess(image, message) if self.camera_unknown else self._cameras.at(stamp_ns)
             if image.shape[:2] != (camera.height, camera.width):
                 self.broken.append(f"image {index}: is {image.shape[1]}x{image.shape[0]}, not as calibrated")
                 continue
-            pose = self._poses.at(stamp_ns) if self._poses is not None else None
+            pose = self._poses.at(stamp_ns) if self._poses is not None and not repeated else None
             yield BagFrame(index, stamp_ns, image, camera, pose, self.camera_unknown, self._preparation)
 
     def timeline(self) -> list[BagStamp]:

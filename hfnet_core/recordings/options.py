@@ -40,7 +40,8 @@ class BagOptions:
     PoseOptions. poses_wanted: without, no poses are looked for. max_pose_gap_s: poses further apart are not
     interpolated between. camera_optional: a recording without calibration is read with guessed cameras. image_rotation:
     by which images are turned clockwise to be upright, 0, 90, 180, 270, or auto. mask: see `read_mask`.
-    trust_calibration: one whose numbers cannot be true is taken all the same.
+    trust_calibration: one whose numbers cannot be true is taken all the same. gps_topic: of fixes, if there are
+    several.
     """
 
     image_topic: str | None = None
@@ -54,6 +55,7 @@ class BagOptions:
     trust_calibration: bool = False
     image_rotation: str = "0"
     mask: Path | None = None
+    gps_topic: str | None = None
 
     def __post_init__(self) -> None:
         if self.image_rotation not in (*map(str, ROTATIONS), AUTO):

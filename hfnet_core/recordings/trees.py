@@ -72,6 +72,7 @@ class Trees:
     ) -> None:
         self.bag, self.image_topic, self.max_gap_s, self.only = bag, image_topic, max_gap_s, only
         self.mounts = mounts
+        self._foreign_said = False
 
     def of(self, frame: str) -> Tree:
         """The tree to look a frame up in; an empty one for a recording without transforms.
@@ -84,6 +85,7 @@ class Trees:
         above = [tree for tree in found if self.image_topic.startswith(_namespace(tree.name) + "/")]
         above.sort(key=lambda tree: (len(_namespace(tree.name)), tree.name.endswith("/tf")))
         if len(found) == 1:
+            self._say_foreign(found[0], frame, belongs=bool(above))
             return found[0]
         if not above:
             listed = ", ".join(tree.name for tree in found)
@@ -92,6 +94,21 @@ class Trees:
                 "any: choose one with --tf-topic (give it twice to join two)"
             )
         return above[-1]
+
+    def _say_foreign(self, tree: Tree, frame: str, *, belongs: bool) -> None:
+        """Log once that the only tree there is may be another robot's."""
+        space = _namespace(tree.name)
+        if space and tree.knows(frame) and not (belongs or self.only or self._foreign_said):
+            self._foreign_said = True
+            _log.warning(
+                "%s: %s is taken for the tree of %s, which is outside of %s: of another robot, it would be wrong "
+                "(--tf-topic %s confirms it)",
+                self.bag.path,
+                tree.name,
+                self.image_topic,
+                space,
+                tree.name,
+            )
 
     @cached_property
     def _mounted(self) -> Tree:

@@ -1,29 +1,33 @@
-"""The preloaded map: one per file and process, shared by every localizer in it."""
+"""The preloaded map: one per file and process, shared by every localizer in it; its pictures and its place on Earth."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread, get_native_id
+from typing import Any
 from weakref import WeakValueDictionary, finalize
 
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import NavSatFix, PointCloud2
 from visualization_msgs.msg import Marker
 
 from hfnet_core.config import NodeConfig
-from hfnet_core.errors import MapError
+from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.georeference.datum import Georeference
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, verify_map
-from hfnet_ros.conversions import keyframes_to_marker, landmarks_to_cloud
+from hfnet_ros.conversions import datum_to_fix, keyframes_to_marker, landmarks_to_cloud
 from hfnet_ros.node.diagnostics import Reporter
-from hfnet_ros.rclpy_typed import LATCHED, lifecycle_publisher, now_ns
+from hfnet_ros.rclpy_typed import LATCHED, Log, lifecycle_publisher, now_ns
 
-__all__ = ["MapNotFoundError", "MapView", "SharedMap", "Verification", "shared_map"]
+__all__ = ["Datum", "MapNotFoundError", "MapView", "SharedMap", "Verification", "shared_map"]
 
 _HASHED_BYTES = 1 << 20
+_RETRY_S = 1.0  # navsat_transform may come later than the map
 _VERIFY_MIB: int = NodeConfig().map_verify_mib
 _NICE = 10  # the check of a large map may take as long as it likes
 
@@ -194,3 +198,65 @@ class MapView:
     def close(self) -> None:
         for publisher in (self._cloud, self._keyframes):
             self._node.destroy_lifecycle_publisher(publisher)
+
+
+class Datum:
+    """Where the map's origin is on Earth: latched and, where asked for, set in navsat_transform.
+
+    service: of type robot_localization/srv/SetDatum, "" for none. Raises ConfigError where that package is missing.
+    """
+
+    def __init__(self, node: LifecycleNode, service: str) -> None:
+        self._node, self._service, self._log = node, service, Log.of(node)
+        self._set_datum = _set_datum_type(service) if service else None
+        self._fix = lifecycle_publisher(node, NavSatFix, "~/datum", LATCHED)
+        self._client: Any = node.create_client(self._set_datum, service) if self._set_datum is not None else None
+        self._timer: Any = None
+
+    def show(self, shown: SharedMap, frame_id: str) -> Georeference | None:
+        """Publish and set the datum of a map; nothing for a map without one. Returns it."""
+        place = Georeference.of(shown.landmark_map.provenance)
+        self._stop()
+        if place is None:
+            if self._service:
+                self._log.warning(f"datum_service: {shown.path} has no place on Earth: build it from a bag with GPS")
+            return None
+        self._fix.publish(datum_to_fix(place, frame_id, now_ns(self._node)))
+        if self._client is not None:
+            self._timer = self._node.create_timer(_RETRY_S, lambda: self._set(place))
+        return place
+
+    def _set(self, place: Georeference) -> None:
+        if not self._client.service_is_ready() or self._set_datum is None:
+            return
+        self._stop()
+        request: Any = self._set_datum.Request()
+        request.geo_pose.position.latitude = place.datum.latitude_deg
+        request.geo_pose.position.longitude = place.datum.longitude_deg
+        request.geo_pose.position.altitude = place.datum.altitude_m
+        request.geo_pose.orientation.z = math.sin(place.heading_rad / 2)
+        request.geo_pose.orientation.w = math.cos(place.heading_rad / 2)
+        self._client.call_async(request)
+        self._log.info(f"datum of the map given to {self._service}")
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+
+    def close(self) -> None:
+        self._stop()
+        if self._client is not None:
+            self._node.destroy_client(self._client)
+        self._node.destroy_lifecycle_publisher(self._fix)
+
+
+def _set_datum_type(service: str) -> Any:
+    try:
+        from robot_localization.srv import SetDatum
+    except ImportError as error:
+        raise ConfigError(
+            f"datum_service {service}: robot_localization is not installed: install ros-$ROS_DISTRO-robot-localization "
+            "or give navsat_transform the datum that `hfnet map info` shows"
+        ) from error
+    return SetDatum

@@ -24,7 +24,7 @@ from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames
 from hfnet_ros.node.image_sets import ImageSet
 from hfnet_ros.node.inputs import Odometry
-from hfnet_ros.node.map_component import MapView
+from hfnet_ros.node.map_component import Datum, MapView
 from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Outcome, Pipeline
 from hfnet_ros.node.stages import Laps, Stages
@@ -49,9 +49,10 @@ class Loaded:
     frames: Frames
     outputs: Outputs
     view: MapView | None
+    datum: Datum
 
     def close(self) -> None:
-        for part in (self.view, self.outputs, self.frames, self.pipeline):
+        for part in (self.view, self.datum, self.outputs, self.frames, self.pipeline):
             if part is not None:
                 part.close()
 

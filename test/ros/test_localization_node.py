@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,14 +19,16 @@ from nav_msgs.msg import Path
 from nav_msgs.srv import LoadMap
 from rclpy.qos import qos_profile_sensor_data
 from robot import LATCHED, Robot, assert_at, stamp_of, transforms, until
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, NavSatFix, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 from wall import SHIFTS, map_from_camera, noise_image, view, wall_image
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.maps.storage import load_map
+from hfnet_core.georeference.datum import Georeference
+from hfnet_core.georeference.earth import Geodetic
+from hfnet_core.maps.storage import load_map, save_map
 from hfnet_ros.conversions import pose_from_msg, pose_from_transform
 
 SHIFT = 64
@@ -161,6 +164,21 @@ def test_latched_map_for_late_viewers_and_path(robot, wall_world):
     assert len(until(lambda: keyframes and keyframes[0]).points) == 16 * len(SHIFTS)
     until(lambda: robot.pose_of(view(SHIFT)) and paths, 10)
     assert 1 <= len(paths[-1].poses) <= 5
+
+
+def test_the_place_of_a_map_on_earth_is_latched(robot, wall_world, tmp_path):
+    place = Georeference(Geodetic(48.1, 11.5, 520.0), np.eye(3), residual_m=0.2, fixes=9, source="/fix")
+    there = replace(load_map(wall_world[1]), provenance={"georeference": place.as_dict()})
+    save_map(there, tmp_path / "there.hfmap")
+    response = robot.call(LoadMap, "localization/load_map", LoadMap.Request(map_url=str(tmp_path / "there.hfmap")))
+    assert response.result == LoadMap.Response.RESULT_SUCCESS
+    fixes = robot.listen(NavSatFix, "localization/datum", LATCHED)
+    fix = until(lambda: fixes and fixes[0])
+    assert (fix.latitude, fix.longitude, fix.altitude, fix.header.frame_id) == (48.1, 11.5, 520.0, "map")
+    assert fix.position_covariance[0] == pytest.approx(0.02)
+    status = robot.until_says("localized (", again=lambda: robot.show(view(SHIFT)))
+    facts = {item.key: item.value for item in status.values}
+    assert facts["map on Earth"] == "48.10000000 N 11.50000000 E, 520.00 m, x axis 0.00 deg from east to north"
 
 
 def test_debug_image_for_those_who_look(robot):

@@ -129,7 +129,7 @@ class Problem:
         sums: NDArray[np.float32] = poses.astype(np.float32) @ self._rough_coefficients
         if self.offsets is not None:
             sums += self.offsets[:, None].astype(np.float32)
-        across: Array = sums[0]
+        across: NDArray[np.float32] = sums[0]
         down, along = sums[1], sums[2]
         np.maximum(along, _NEAREST, out=along)
         across *= across

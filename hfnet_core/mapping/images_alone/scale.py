@@ -48,12 +48,12 @@ class Scale:
     pairs: int
 
 
-def require_scale_source(config: MapBuildConfig, what: str, *, has_odometry: bool, why: str = "") -> None:
+def require_scale_source(config: MapBuildConfig, what: str, *, told: bool, why: str = "") -> None:
     """Raises ConfigError where nothing would tell how large a place is that images alone (`what`) show.
 
-    why: there is no odometry.
+    told: odometry, GPS or several cameras may tell. why: they do not.
     """
-    if not (has_odometry or config.scale_free or known_distance(config.known_distance)):
+    if not (told or config.scale_free or known_distance(config.known_distance)):
         found = f"no poses ({why})" if why else "no poses"
         raise ConfigError(
             f"{what}: {found}, and images alone show no scale: pass --poses FILE (TUM); or `hfnet map build` with "

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, Similarity, pose_error
+from hfnet_core.georeference.track import GpsTrack
+from hfnet_core.mapping.georeferencing import believed_level, survey, timed
 from hfnet_core.mapping.images_alone.mapper import Structure, reconstruct
 from hfnet_core.mapping.images_alone.scale import (
     Scale,
@@ -31,6 +35,7 @@ from hfnet_core.types import Camera
 
 __all__ = ["Found", "poses_from_images"]
 
+_log = logging.getLogger(__name__)
 _LEAST_BASELINE_M = 0.005  # nearer, and the cameras are one that /tf names twice
 _ARBITRARY_DEPTH = 3.0  # "metres" to what is typically seen, where nothing tells the scale
 _NAMED = 20  # images that are left out, in the provenance
@@ -42,6 +47,7 @@ class Found:
 
     cameras: the refined calibration of each keyframe. provenance: how it came about. sigma_m: uncertainty
     of the map's own frame that comes with the scale. frame_of: the recording whose odometry's frame the poses are in.
+    on_earth: x points east, y north, z up.
     """
 
     poses: list[Pose | None]
@@ -49,6 +55,7 @@ class Found:
     provenance: dict[str, Any]
     sigma_m: float
     frame_of: int | None
+    on_earth: bool = False
 
 
 def poses_from_images(
@@ -56,18 +63,22 @@ def poses_from_images(
     config: MapBuildConfig,
     progress: Progress = silent,
     workspace: Workspace | None = None,
+    tracks: Mapping[int, GpsTrack] | None = None,
 ) -> Found:
     """Metric poses of keyframes that have none, in order of recording and time; `map_from_camera` is not looked at.
 
-    Scale comes from the known distance, else from odometry, else from cameras a known distance apart. Raises
-    ConfigError without any of them (unless scale_free), DatasetError where too little can be reconstructed.
+    Scale comes from the known distance, else from odometry, else from cameras a known distance apart, else from fixes.
+    tracks: fixes by recording. Raises ConfigError without any of them (unless scale_free), DatasetError where too
+    little can be reconstructed.
     """
     told = any(keyframe.odometry_from_camera is not None for keyframe in keyframes) or bool(_baselines(keyframes))
-    require_scale_source(config, f"{len(keyframes)} images", has_odometry=told)
+    require_scale_source(config, f"{len(keyframes)} images", told=told or bool(tracks))
     pairs = verified_matches(keyframes, image_pairs(keyframes, config), config, progress, workspace or Workspace())
     structure = reconstruct(keyframes, pairs, config, progress)
-    scale, source = _scale(keyframes, structure, config)
+    scale, source = _scale(keyframes, structure, config, tracks or {})
     similarity, frame_of = _aligned(keyframes, structure, scale)
+    on_earth = None if frame_of is not None else _on_earth(keyframes, structure, scale, tracks or {})
+    similarity = on_earth or similarity
     poses = [None if pose is None else similarity.move(pose) for pose in structure.poses]
     left_out = [keyframe.name for keyframe, pose in zip(keyframes, poses, strict=True) if pose is None]
     provenance: dict[str, Any] = {
@@ -85,10 +96,12 @@ def poses_from_images(
     # Distances overlap, so they count as few; what remains is an error of the scale, felt far from the middle.
     error = scale.spread / np.sqrt(max(scale.pairs, 1) / 3)
     sigma_m = float(error * spread_of(np.array([pose.translation for pose in poses if pose is not None])))
-    return Found(poses, structure.cameras, provenance, sigma_m, frame_of)
+    return Found(poses, structure.cameras, provenance, sigma_m, frame_of, on_earth is not None)
 
 
-def _scale(keyframes: Sequence[Keyframe], structure: Structure, config: MapBuildConfig) -> tuple[Scale, str]:
+def _scale(
+    keyframes: Sequence[Keyframe], structure: Structure, config: MapBuildConfig, tracks: Mapping[int, GpsTrack]
+) -> tuple[Scale, str]:
     """Metres per unit of the structure, and what tells."""
     known = known_distance(config.known_distance)
     if known is not None:
@@ -104,9 +117,41 @@ def _scale(keyframes: Sequence[Keyframe], structure: Structure, config: MapBuild
         for first, second, metres in _baselines(keyframes)
         if (one := poses[first]) is not None and (other := poses[second]) is not None
     ]
+    if tracks and not beside:
+        try:
+            return _scale_from_gps(keyframes, structure, tracks), "GPS"
+        except DatasetError:
+            if not config.scale_free:
+                raise
     if beside or not config.scale_free:
         return scale_from_baselines(beside), "baseline"
     return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), "arbitrary"
+
+
+def _scale_from_gps(keyframes: Sequence[Keyframe], structure: Structure, tracks: Mapping[int, GpsTrack]) -> Scale:
+    """Raises DatasetError where fixes do not tell it."""
+    drives = timed([item.recording for item in keyframes], [item.stamp_ns for item in keyframes], structure.poses)
+    _, found = survey(drives, tracks, believed_level(keyframes, structure.poses), scaled=True)
+    # Of a single distance, as for the other sources, whose distances count as a third of their number.
+    spread = found.scale_sigma * float(np.sqrt(max(found.agreeing, 1) / 3))
+    return Scale(found.enu_from_map.scale, spread, found.agreeing)
+
+
+def _on_earth(
+    keyframes: Sequence[Keyframe], structure: Structure, scale: Scale, tracks: Mapping[int, GpsTrack]
+) -> Similarity | None:
+    """The way into axes east, north, up amid the fixes, None where they do not tell it."""
+    if not tracks:
+        return None
+    metric = Similarity(scale.factor, Pose())
+    poses = [None if pose is None else metric.move(pose) for pose in structure.poses]
+    drives = timed([item.recording for item in keyframes], [item.stamp_ns for item in keyframes], poses)
+    try:
+        _, found = survey(drives, tracks, believed_level(keyframes, poses), scaled=False)
+    except DatasetError as error:
+        _log.warning("the frame of the map is not east, north, up: %s", error)
+        return None
+    return Similarity(scale.factor, found.enu_from_map.pose)
 
 
 def _baselines(keyframes: Sequence[Keyframe]) -> list[tuple[int, int, float]]:

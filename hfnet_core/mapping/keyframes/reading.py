@@ -15,6 +15,7 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.sources import FeatureSource, NamedSource, preparation_for
 from hfnet_core.geometry import Pose
+from hfnet_core.georeference.track import GpsTrack
 from hfnet_core.mapping.keyframes.known_distance import named_images
 from hfnet_core.mapping.keyframes.selection import (
     FrameSummary,
@@ -110,13 +111,15 @@ class ReadingPlan:
 class Reading:
     """Everything a build takes from one camera of one drive.
 
-    name: of the bag, for people. summary: what the map's provenance keeps of it. frame: of a map of it alone.
+    name: of the bag, for people. summary: what the map's provenance keeps of it. frame: of a map of it alone. gps:
+    fixes of the drive, told once for all of its cameras.
     """
 
     name: str
     keyframes: Sequence[Keyframe]
     summary: Mapping[str, Any]
     frame: str = OWN_FRAME
+    gps: GpsTrack | None = None
 
 
 def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
@@ -126,6 +129,8 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     """
     chosen, posed = _choose(bag, plan, tools)
     broken = list(bag.broken)
+    if broken:
+        _log.warning("%s: %d of %d images are left out, the first: %s", bag.path, len(broken), len(bag), broken[0])
     mount = bag.mount(plan.rig_frame) if plan.from_images and plan.rig_frame else None
     keyframes: list[Keyframe] = []
     digest = hashlib.sha256()

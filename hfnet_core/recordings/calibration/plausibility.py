@@ -7,6 +7,7 @@ is looked for, and what is unlikely is said. The bounds are wide: no lens of a c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,6 +30,7 @@ _WIDEST_DEG = 89.5  # rays beyond are behind the plane that projection needs
 
 _OTHER_SCALE = 0.12  # relative change of K against the map's that means another resolution ...
 _CORRECTED = 0.03  # relative change of the focal length by images that is more than what calibrations are off by
+_REFUTED = 0.15  # the same, which no calibration of these images is off by
 _FOLLOWS = 0.025  # ... if the principal point follows it to this share of the image
 _SAME_PX = 1.5  # a principal point this close to the map's, and not to the image's middle, is of the same camera
 _SAME_FOCAL, _SAME_CENTRE = 0.03, 0.05  # two calibrations of one camera: relative, share of the image
@@ -39,7 +41,7 @@ def check_possible(camera: Camera, *, binned: bool = False) -> None:
 
     camera: of the whole sensor, before a region is cut out. binned: the image is told to be reduced by binning.
     """
-    reason = next(_impossible(camera), None)
+    reason = next((finding.text for finding in _findings(camera) if finding.impossible), None)
     if reason is None:
         return
     hint = (
@@ -52,7 +54,7 @@ def check_possible(camera: Camera, *, binned: bool = False) -> None:
 
 def doubts_about(camera: Camera) -> tuple[str, ...]:
     """What is unlikely, though possible, in a calibration of the whole sensor; one sentence each."""
-    return tuple(_unlikely(camera))
+    return tuple(finding.text for finding in _findings(camera) if not finding.impossible)
 
 
 def check_against_map(camera: Camera, known: Iterable[Camera]) -> str:
@@ -67,15 +69,25 @@ def check_against_map(camera: Camera, known: Iterable[Camera]) -> str:
     return _difference(camera, cameras)
 
 
-def corrected_by(given: Camera, found: Camera) -> str:
-    """A warning where images have found another focal length than was given, "" otherwise."""
+def corrected_by(given: Camera, found: Camera, *, refuse: bool = False) -> str:
+    """A warning where images have found another focal length than was given, "" otherwise.
+
+    Raises DatasetError, if wished, where the two are too far apart for any calibration of these images: what else is
+    wrong with it, such as the principal point, was not found by the images, and poses pay for it.
+    """
     (given_px, _), (found_px, _) = _paraxial(given), _paraxial(found)
     if abs(found_px / given_px - 1) < _CORRECTED:
         return ""
-    return (
+    said = (
         f"the images fit a focal length of {found_px:.0f} px, the calibration of {_size(given)} says {given_px:.0f}: "
-        "is it of another resolution or camera? The map is made with what the images say; calibrate the camera"
+        "is it of another resolution or camera?"
     )
+    if refuse and abs(np.log(found_px / given_px)) > np.log1p(_REFUTED):
+        raise DatasetError(
+            f"calibration cannot be true: {said} Calibrate this one, or pass --calibration; to make the map with what "
+            f"the images say, pass {TRUST}"
+        )
+    return f"{said} The map is made with what the images say; calibrate the camera"
 
 
 def _contradiction(camera: Camera, known: Iterable[Camera]) -> str:
@@ -116,39 +128,58 @@ def _difference(camera: Camera, known: Iterable[Camera]) -> str:
     )
 
 
-def _impossible(camera: Camera) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Finding:
+    """Something odd in a calibration; no camera has what is impossible."""
+
+    text: str
+    impossible: bool
+
+
+def _findings(camera: Camera) -> Iterator[_Finding]:
+    """All that is odd in the numbers, in the order in which it is told."""
     longer = max(camera.width, camera.height)
     for name, focal in zip(("fx", "fy"), _paraxial(camera), strict=True):
-        if not _FOCAL_WIDTHS[0] <= focal / longer <= _FOCAL_WIDTHS[1]:
-            yield f"{name} = {focal:g} is {focal / longer:.3g} times the longer side of {_size(camera)}"
-    for name, share in zip(("cx", "cy"), _centre(camera), strict=True):
-        if not _CENTRE[0] <= share <= _CENTRE[1]:
-            yield (
-                f"{name} puts the principal point at {100 * share:.0f} % of the "
-                f"{'width' if name == 'cx' else 'height'} of {_size(camera)}, far from the middle"
-            )
-    if not _ASPECT[0] <= _aspect(camera) <= _ASPECT[1]:
-        yield f"fx / fy = {_aspect(camera):.3g}, no pixel is that far from square"
+        if not _within(focal / longer, _FOCAL_WIDTHS):
+            said = f"{name} = {focal:g} is {focal / longer:.3g} times the longer side of {_size(camera)}"
+            yield _Finding(said, impossible=True)
+    yield from _centre_findings(camera)
+    aspect = _aspect(camera)
+    if not _within(aspect, _ASPECT):
+        yield _Finding(f"fx / fy = {aspect:.3g}, no pixel is that far from square", impossible=True)
+    elif not _within(aspect, _USUAL_ASPECT):
+        said = f"fx / fy = {aspect:.3g}: pixels are not square, or K is of another resolution"
+        yield _Finding(said, impossible=False)
     valid, bending = _distortion_of(camera)
     if valid < _VALID:
-        yield f"its distortion {_numbers(camera)} folds back on itself in {100 * (1 - valid):.0f} % of the image"
-    elif not _BENDING[0] <= bending <= _BENDING[1]:
-        yield f"its distortion {_numbers(camera)} bends the edge of the image to {bending:.2g} times the angle"
+        said = f"its distortion {_numbers(camera)} folds back on itself in {100 * (1 - valid):.0f} % of the image"
+        yield _Finding(said, impossible=True)
+    elif not _within(bending, _BENDING):
+        said = f"its distortion {_numbers(camera)} bends the edge of the image to {bending:.2g} times the angle"
+        yield _Finding(said, impossible=True)
+    elif valid < _USUALLY_VALID:
+        said = f"the distortion holds only in {100 * valid:.0f} % of the image and folds back on itself beyond"
+        yield _Finding(said, impossible=False)
 
 
-def _unlikely(camera: Camera) -> Iterator[str]:
-    width, height = _centre(camera)
-    if not all(_USUAL_CENTRE[0] <= share <= _USUAL_CENTRE[1] for share in (width, height)):
+def _centre_findings(camera: Camera) -> Iterator[_Finding]:
+    """What is odd about the principal point."""
+    shares = _centre(camera)
+    for name, side, share in zip(("cx", "cy"), ("width", "height"), shares, strict=True):
+        if not _within(share, _CENTRE):
+            said = f"{name} puts the principal point at {100 * share:.0f} % of the {side} of {_size(camera)}"
+            yield _Finding(f"{said}, far from the middle", impossible=True)
+    if not all(_within(share, _USUAL_CENTRE) for share in shares):
         cx, cy = camera.principal_point
-        yield (
-            f"the principal point is at {100 * width:.0f} % of the width and {100 * height:.0f} % of the height of "
-            f"{_size(camera)}: K looks like that of images of about {2 * cx + 1:.0f}x{2 * cy + 1:.0f}"
+        yield _Finding(
+            f"the principal point is at {100 * shares[0]:.0f} % of the width and {100 * shares[1]:.0f} % of the height "
+            f"of {_size(camera)}: K looks like that of images of about {2 * cx + 1:.0f}x{2 * cy + 1:.0f}",
+            impossible=False,
         )
-    if not _USUAL_ASPECT[0] <= _aspect(camera) <= _USUAL_ASPECT[1]:
-        yield f"fx / fy = {_aspect(camera):.3g}: pixels are not square, or K is of another resolution"
-    valid, _ = _distortion_of(camera)
-    if valid < _USUALLY_VALID:
-        yield f"the distortion holds only in {100 * valid:.0f} % of the image and folds back on itself beyond"
+
+
+def _within(value: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] <= value <= bounds[1]
 
 
 def _centre(camera: Camera) -> tuple[float, float]:

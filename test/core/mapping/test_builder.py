@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drive import CAMERA, INFO, Drive, drive
@@ -44,6 +46,14 @@ def test_noisy_poses_are_improved_and_stay_metric() -> None:
     assert found.observations / found.landmarks > 2 * unrefined.observations / unrefined.landmarks
     assert np.median(landmark_errors(found, scene)) < min(0.06, np.median(landmark_errors(unrefined, scene)))
     assert 0.005 < found.pose_sigma_m < 0.05
+
+
+def test_a_calibration_of_another_resolution_is_refused_where_poses_are_given() -> None:
+    given = Camera("PINHOLE", 640, 480, tuple(value * 2 / 3 for value in (500.0, 500.0, 320.0, 240.0)))
+    placed = Placed(drive(views=16, noise_px=0.3, given=given).keyframes)
+    with pytest.raises(DatasetError, match=r"calibration cannot be true: the images fit .* says 333.*--trust-calib"):
+        build_from_keyframes(replace(placed, refuse_calibrations=True), INFO, MapBuildConfig())
+    assert build_from_keyframes(placed, INFO, MapBuildConfig()).keyframes == 16  # trusted
 
 
 def test_a_wrong_calibration_is_corrected_and_queries_get_the_correction() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from bags import CAMERA, START, STEP, along_x, odometry, transform, write_bag
@@ -222,6 +223,16 @@ def test_a_damaged_image_is_left_out_and_said(tmp_path: Path) -> None:
         assert len(list(bag.frames())) == 4
         assert len(bag.broken) == 1
         assert "image 4" in bag.broken[0]
+
+
+def test_an_image_with_the_stamp_of_another_has_no_pose(tmp_path: Path) -> None:
+    def again(writer: BagWriter) -> None:
+        writer.compressed(START + 2 * STEP, cv2.imencode(".png", textured_image(160, 120, 9))[1].tobytes(), "png")
+
+    with Bag(write_bag(tmp_path / "bag", extra=again)) as bag:
+        posed = [frame.map_from_camera is not None for frame in bag.frames()]
+        assert sorted(posed) == [False, True, True, True, True]
+        assert bag.why_no_pose(START + 2 * STEP) == "another image has the same stamp"
 
 
 def test_a_fisheye_keeps_its_model(tmp_path: Path) -> None:

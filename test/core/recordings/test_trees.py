@@ -296,3 +296,16 @@ def test_a_calibration_beside_the_images_counts_whatever_frame_it_names(
         assert bag.camera_frame == "robot/camera"
         assert not bag.camera_unknown
     assert "/camera/camera_info is for frame 'camera', images are in 'robot/camera'" in caplog.text
+
+
+@pytest.mark.parametrize("options", [None, BagOptions(poses=PoseOptions(tf_topics=("/robot2/tf",)))])
+def test_the_only_tree_of_another_namespace_is_taken_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, options: BagOptions | None
+) -> None:
+    poses = read(tmp_path / "bag", lambda writer: moving(writer, "/robot2/tf"), poses=False, options=options)
+    assert_along_x(poses)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (options is None)
+    assert all(
+        "/robot2/tf is taken for the tree of /camera" in line and "--tf-topic /robot2/tf" in line for line in said
+    )

@@ -12,31 +12,13 @@ import yaml
 
 from hfnet_core.errors import DatasetError, first_line
 
-__all__ = ["parse", "read_text"]
+__all__ = ["parse"]
 
-_MAX_BYTES = 64 * 1024 * 1024  # transforms.json of a long recording; a YAML of a rig has ten thousand
 _MAX_YAML_BYTES = 1024 * 1024  # its parser takes seconds for this
 _MAX_DEPTH = 40
 _OPENCV_DIRECTIVE = re.compile(r"\A\s*%YAML:1\.\d[^\n]*\n")  # no YAML: a blank is missing
 _TABS_INSIDE = re.compile(r"(?<=\S) *\t[ \t]*")  # librealsense aligns its columns with them
 _OPENCV_TAGS = "tag:yaml.org,2002:opencv-"
-
-
-def read_text(path: Path) -> str:
-    """The text of a file. Raises DatasetError for what is missing, no plain file, too large, or not UTF-8."""
-    try:
-        if path.exists() and not path.is_file():  # a pipe would wait for ever
-            raise DatasetError(f"{path}: calibration cannot be read (it is no plain file)")
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: calibration cannot be read ({first_line(error)})") from error
-    if len(data) > _MAX_BYTES:
-        raise DatasetError(f"{path}: is larger than {_MAX_BYTES >> 20} MiB, no calibration is")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: calibration cannot be read ({first_line(error)})") from error
 
 
 def parse(path: Path, text: str) -> list[Any]:

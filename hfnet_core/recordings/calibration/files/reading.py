@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_core.errors import ConfigError, DatasetError, first_line
+from hfnet_core.files import read_text
 from hfnet_core.recordings.calibration.files.colmap import is_cameras_txt, read_cameras_txt
 from hfnet_core.recordings.calibration.files.depthai import is_depthai, read_depthai
 from hfnet_core.recordings.calibration.files.fields import Fields
@@ -15,7 +16,7 @@ from hfnet_core.recordings.calibration.files.flat import read_fields
 from hfnet_core.recordings.calibration.files.found import FileCamera
 from hfnet_core.recordings.calibration.files.ini import is_ini, read_ini
 from hfnet_core.recordings.calibration.files.kalibr import is_camchain, read_camchain
-from hfnet_core.recordings.calibration.files.loading import parse, read_text
+from hfnet_core.recordings.calibration.files.loading import parse
 from hfnet_core.recordings.calibration.files.nerf import is_transforms, read_transforms
 from hfnet_core.recordings.calibration.files.slam import is_slam, read_slam
 from hfnet_core.recordings.calibration.plausibility import check_possible, doubts_about
@@ -62,7 +63,7 @@ def camera_in_file(
 def cameras_in_file(path: Path, *, rectified: bool = False) -> list[FileCamera]:
     """Every camera of a calibration file. Raises DatasetError naming the file and what is wrong."""
     path, _ = _split(path)
-    text = read_text(path)
+    text = read_text(path, "a calibration")
     if text.lstrip().startswith("<"):
         raise DatasetError(f"{path}: XML calibrations are not read; write it as YAML or JSON ({_FORMS})")
     documents = [] if is_ini(text) or is_cameras_txt(text) else parse(path, text)

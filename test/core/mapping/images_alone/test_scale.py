@@ -137,8 +137,8 @@ def test_known_distance() -> None:
 
 
 def test_something_must_tell_the_scale() -> None:
-    require_scale_source(MapBuildConfig(), "x", has_odometry=True)
-    require_scale_source(MapBuildConfig(scale_free=True), "x", has_odometry=False)
-    require_scale_source(MapBuildConfig(known_distance="0 1 2"), "x", has_odometry=False)
+    require_scale_source(MapBuildConfig(), "x", told=True)
+    require_scale_source(MapBuildConfig(scale_free=True), "x", told=False)
+    require_scale_source(MapBuildConfig(known_distance="0 1 2"), "x", told=False)
     with pytest.raises(ConfigError, match=r"x: no poses, .* --scale-free"):
-        require_scale_source(MapBuildConfig(), "x", has_odometry=False)
+        require_scale_source(MapBuildConfig(), "x", told=False)

@@ -124,3 +124,12 @@ def test_what_images_correct_by_much_is_said() -> None:
     assert corrected_by(TRUE, camera(482, 482.6, 322.4, 236.8)) == ""
     said = corrected_by(camera(717, 717.9, 322.4, 236.8), TRUE)
     assert "focal length of 478 px, the calibration of 640x480 says 717" in said
+
+
+def test_what_images_refute_is_refused_where_they_can_and_fine_corrections_are_not() -> None:
+    two_thirds = camera(318.7, 319.1, 214.8, 157.7)
+    with pytest.raises(DatasetError, match=r"cannot be true: the images fit a focal length of 651 px.*319.*--trust"):
+        corrected_by(two_thirds, camera(651.3, 652.1, 214.8, 157.7), refuse=True)
+    assert "651" in corrected_by(two_thirds, camera(651.3, 652.1, 214.8, 157.7))
+    for found in (490.0, 530.0):  # of 478: what calibrations are off by, and what is a bad one
+        assert "cannot be true" not in corrected_by(TRUE, camera(found, found, 322.4, 236.8), refuse=True)
