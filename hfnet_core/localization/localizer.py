@@ -18,6 +18,7 @@ from hfnet_core.localization.correspondences import Query, View
 from hfnet_core.localization.hypothesis import Hypothesis, Trial
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.nearby import NearSearch
+from hfnet_core.localization.planar import second_pose
 from hfnet_core.localization.search import MapSearch
 from hfnet_core.localization.uncertainty.focal import uncertainty_of
 from hfnet_core.localization.verification import verify
@@ -70,7 +71,7 @@ class Localizer:
             return []
         trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
         found = (self._hypothesis(query, trial) for trial in trials)
-        return [self._candidate(query, one) for one in found if one is not None]
+        return [self._candidates(query, one)[-1] for one in found if one is not None]
 
     def _examine(self, query: Query, trials: Iterable[Trial], trust: float = 0.0) -> tuple[list[Candidate], int]:
         """Refine and verify what is found, until something is beyond doubt or time is up; and the most matches seen."""
@@ -80,7 +81,7 @@ class Localizer:
             matches = max(matches, trial.matches)
             hypothesis = self._hypothesis(query, trial)
             if hypothesis is not None:
-                candidates.append(self._candidate(query, hypothesis, trust))
+                candidates += self._candidates(query, hypothesis, trust)
                 if not trial.has_double and judgement.weakness(candidates[-1], self.config) is None:
                     break
             every_view_looked = number + 1 >= len(query.views)
@@ -94,6 +95,16 @@ class Localizer:
         if found is not None and trial.rough:
             found = self._near.trial(query, found.map_from_rig, found.mode).hypothesis
         return found if found is not None and found.inliers >= _LEAST_INLIERS else None
+
+    def _candidates(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> list[Candidate]:
+        """A hypothesis judged; with the second pose of the plane that it was fitted to, if it has one. The likelier one
+        is the last."""
+        first = self._candidate(query, hypothesis, trust)
+        mirrored = second_pose(query, first.hypothesis, self.config)
+        if mirrored is None:
+            return [first]
+        found = [first, self._candidate(query, mirrored, trust)]
+        return sorted(found, key=lambda candidate: candidate.log_odds)
 
     def _candidate(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> Candidate:
         refined = self._near.refine(query, hypothesis)

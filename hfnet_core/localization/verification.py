@@ -105,7 +105,8 @@ def _independent(
     cluster_size: int,
 ) -> tuple[NDArray[np.int32], Array]:
     """Landmarks that neighbouring keyframes see and the pose was not fitted to, and where [N, 2] they should be."""
-    keyframes = covisibility.nearby_keyframes(landmark_map, map_from_camera, cluster_size)
+    near = covisibility.nearby_keyframes(landmark_map, map_from_camera, cluster_size)
+    keyframes = tuple(dict.fromkeys(near + hypothesis.keyframes[:cluster_size]))
     landmarks = covisibility.landmarks_seen_by(landmark_map, keyframes)
     support = hypothesis.found.where(hypothesis.agreeing)
     landmarks = landmarks[~np.isin(landmarks, support.landmarks)]
