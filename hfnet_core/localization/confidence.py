@@ -24,8 +24,9 @@ from hfnet_core.types import FocalFit
 __all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
 
 SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near")
-DENSE = (*SPARSE, "hits", "surprise", "contrast")
+DENSE = (*SPARSE, "agreement")
 _GENERIC = "generic"
+_CELLS = 4.0  # log odds of agreement up to which they count in full: a few cells err together
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
 
 
@@ -62,9 +63,7 @@ class Evidence:
             "expected": float(np.log((self.explained + 1.0) / (self.asked + 20.0))),
             "focal": min(max(self.focal - 1.0, 0.0), 10.0),
             "near": float(self.near),
-            "hits": float(np.log((witness.hits + 1.0) / (witness.asked + 9.0))),
-            "surprise": float(np.log1p(max(witness.surprise, 0.0))),
-            "contrast": float(np.log1p(max(witness.contrast, 0.0))),
+            "agreement": float(np.sign(witness.agreement) * np.log1p(abs(witness.agreement) / _CELLS)),
         }
 
 

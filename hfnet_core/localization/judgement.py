@@ -11,29 +11,35 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array
 from hfnet_core.localization.confidence import Evidence
 from hfnet_core.localization.correspondences import Query
-from hfnet_core.localization.hypothesis import Hypothesis
+from hfnet_core.localization.hypothesis import SAME_PLACE_DEG, SAME_PLACE_M, Hypothesis
 from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Candidate", "judge", "weakness"]
+__all__ = ["Candidate", "judge", "rivals", "weakness"]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
+_FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
+_EXACTLY = 0.9  # probability that the pose is off by less than what makes it another one
 _PLAUSIBLE = 0.0  # log odds from which another place is a rival
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A refined hypothesis, what speaks for it, and the logarithm of the odds that it is right."""
+    """A refined hypothesis, what speaks for it, and the logarithm of the odds that it is right.
+
+    mirrored: one of the two poses of a plane. They show the plane alike, so that little can speak against either.
+    """
 
     hypothesis: Hypothesis
     evidence: Evidence
     log_odds: float
     uncertainty: Uncertainty
+    mirrored: bool = False
 
     @property
     def confidence(self) -> float:
-        """Probability of being right, 0..1."""
+        """Probability of being the right place, 0..1; how exactly the pose is known its covariance says."""
         return float(1.0 / (1.0 + np.exp(-np.clip(self.log_odds, -50.0, 50.0))))
 
 
@@ -49,11 +55,11 @@ def judge(
     if lacks is not None:
         return _refused(query, Reason.WEAK_EVIDENCE, lacks, best)
     answer = _answer(query, best, landmark_map)
-    rivals = _rivals(best, others, config)
-    if not rivals or isinstance(answer, NotLocalized):
+    doubles = rivals(best, others, config)
+    if not doubles or isinstance(answer, NotLocalized):
         return answer
-    told = [_answer(query, rival, landmark_map) for rival in rivals]
-    explained = " and ".join(str(one.hypothesis.guided) for one in (best, *rivals))
+    told = [_answer(query, rival, landmark_map) for rival in doubles]
+    explained = " and ".join(str(one.hypothesis.guided) for one in (best, *doubles))
     places = (answer, *(one for one in told if isinstance(one, Localized)))
     return _refused(query, Reason.AMBIGUOUS, f"{explained} keypoints explained", best, places)
 
@@ -65,6 +71,10 @@ def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
     if candidate.confidence < config.min_confidence:
         told = f"confidence {candidate.confidence:.4f}, need {config.min_confidence:g}: {evidence.inliers} inliers"
         return told + ("" if evidence.focal < _NOTABLE_FOCAL else ", and another focal length would fit better")
+    if candidate.uncertainty.within(SAME_PLACE_M, SAME_PLACE_DEG) < _EXACTLY:
+        return (
+            f"the {evidence.inliers} inliers do not tell the pose to {SAME_PLACE_M:g} m and {SAME_PLACE_DEG:g} degrees"
+        )
     if evidence.inliers < config.min_inliers:
         return f"{evidence.inliers} inliers, need {config.min_inliers}"
     if ratio < config.min_inlier_ratio:
@@ -74,12 +84,12 @@ def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
     return None
 
 
-def _rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> list[Candidate]:
+def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> list[Candidate]:
     """The best one at each other place that explains nearly as much, compared after the guided pass."""
     found: list[Candidate] = []
     enough = config.ambiguity_ratio * best.hypothesis.guided
     for other in others:
-        as_good = other.hypothesis.guided >= enough and other.log_odds >= _PLAUSIBLE
+        as_good = other.hypothesis.guided >= enough and (other.log_odds >= _PLAUSIBLE or other.mirrored)
         if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
             found.append(other)
     return found
@@ -134,5 +144,5 @@ def _refused(
 
 def _with_frame(spread: Array, landmark_map: LandmarkMap) -> Array:
     """Covariance of a pose among the landmarks plus what these cannot show: errors of the map's frame."""
-    floor = np.repeat([landmark_map.pose_sigma_m**2, landmark_map.pose_sigma_rad**2], 3)
+    floor = _FRAME**2 * np.repeat([landmark_map.pose_sigma_m**2, landmark_map.pose_sigma_rad**2], 3)
     return spread + np.diag(floor)

@@ -8,6 +8,7 @@ and the judgement of a pose are ours.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
@@ -71,7 +72,8 @@ class Localizer:
             return []
         trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
         found = (self._hypothesis(query, trial) for trial in trials)
-        return [self._candidates(query, one)[-1] for one in found if one is not None]
+        examined = [self._candidates(query, one) for one in found if one is not None]
+        return [best for *others, best in examined if not judgement.rivals(best, others, self.config)]
 
     def _examine(self, query: Query, trials: Iterable[Trial], trust: float = 0.0) -> tuple[list[Candidate], int]:
         """Refine and verify what is found, until something is beyond doubt or time is up; and the most matches seen."""
@@ -85,8 +87,9 @@ class Localizer:
                 if not trial.has_double and judgement.weakness(candidates[-1], self.config) is None:
                     break
             every_view_looked = number + 1 >= len(query.views)
-            if every_view_looked and query.clock.computed_s > 1e-3 * self.config.search_budget_ms:
-                break
+            spent_s = query.clock.computed_s
+            if every_view_looked and spent_s * (number + 2) / (number + 1) > 1e-3 * self.config.search_budget_ms:
+                break  # another one like these would take too long
         return candidates, matches
 
     def _hypothesis(self, query: Query, trial: Trial) -> Hypothesis | None:
@@ -104,14 +107,15 @@ class Localizer:
         if mirrored is None:
             return [first]
         found = [first, self._candidate(query, mirrored, trust)]
-        return sorted(found, key=lambda candidate: candidate.log_odds)
+        found.sort(key=lambda candidate: candidate.log_odds)
+        return [replace(one, mirrored=True) for one in found]
 
     def _candidate(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> Candidate:
         refined = self._near.refine(query, hypothesis)
         witness = verify(query, refined, self.map, self.config.cluster_size)
         query.clock.lap("verification")
         support = refined.found.where(refined.agreeing)
-        known = uncertainty_of(support, query, refined.map_from_rig)
+        known = uncertainty_of(support, query, refined.map_from_rig, self.map)
         query.clock.lap("covariance")
         evidence = evidence_of(query, refined, witness, known.fits)
         return Candidate(refined, evidence, log_odds(evidence, self.map.model_hash) + trust, known)

@@ -6,6 +6,8 @@ noise decides which one fits better (Schweighofer & Pinz, Robust Pose Estimation
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,7 @@ __all__ = ["second_pose"]
 
 _LEAST, _MOSTLY = 6, 0.6  # landmarks on the plane, and share of all that agree
 _FLAT = 0.02  # of the distance, that a landmark may lie off the plane
-_TRIPLES = 48
+_TRIPLES = 32
 _AS_GOOD = 0.5  # of the landmarks that agree with the first pose must agree with the second
 
 
@@ -33,7 +35,9 @@ def second_pose(query: Query, hypothesis: Hypothesis, config: LocalizerConfig) -
     solution = pose.polish(hypothesis.found, query, mirrored, config)
     if solution is None or solution.count < _AS_GOOD * np.count_nonzero(hypothesis.agreeing):
         return None
-    other = hypothesis.solved(solution, hypothesis.found)
+    found = hypothesis.found
+    evidence = found.where(solution.inliers & found.unguided)
+    other = replace(hypothesis.solved(solution, found), evidence=evidence)
     return other if other.elsewhere(hypothesis) else None
 
 

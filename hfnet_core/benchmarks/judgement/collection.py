@@ -19,12 +19,16 @@ from hfnet_core.localization.confidence import DENSE
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.localizer import Localizer, View
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.projection import pixel_scale, project
 from hfnet_core.recordings.bags import Bag
 
 __all__ = ["Hypotheses", "collect", "read_frames", "read_hypotheses"]
 
 _RIGHT = (0.25, 5.0)  # metres and degrees within which a pose is right,
 _WRONG = (0.5, 10.0)  # and beyond which it is wrong; between them it is neither
+# Landmarks that lie so near where the true pose puts them: the place is the right one, and how far a pose from distant
+# landmarks is off is for its covariance to say.
+_SAME_PX = 30.0
 _NEAR_M, _NEAR_DEG = 0.15, 4.0  # standard deviations of priors around the truth
 
 
@@ -117,7 +121,8 @@ def _table(rows: Sequence[tuple[Candidate, Asked, int]], source: str) -> Hypothe
     numbers = [[candidate.evidence.numbers[name] for name in DENSE] for candidate, _, _ in rows]
     error = np.array(errors, np.float64).reshape(-1, 2)
     right = (error[:, 0] <= _RIGHT[0]) & (error[:, 1] <= _RIGHT[1])
-    told = right | (error[:, 0] > _WRONG[0]) | (error[:, 1] > _WRONG[1])
+    wrong = (error[:, 0] > _WRONG[0]) | (error[:, 1] > _WRONG[1])
+    told = right | wrong & ~np.array([_shows_the_same(candidate, asked) for candidate, asked, _ in rows], bool)
     return Hypotheses(
         np.array(numbers, np.float64).reshape(-1, len(DENSE))[told],
         right[told],
@@ -126,6 +131,19 @@ def _table(rows: Sequence[tuple[Candidate, Asked, int]], source: str) -> Hypothe
         np.full(int(told.sum()), source),
         error[told],
     )
+
+
+def _shows_the_same(candidate: Candidate, asked: Asked) -> bool:
+    """Whether a true pose puts most of the landmarks that were found about where this one does."""
+    hypothesis = candidate.hypothesis
+    points, camera = hypothesis.found.where(hypothesis.agreeing).points, asked.camera
+    found, seen = project(points, hypothesis.map_from_rig, camera)
+    for truth in asked.truths:
+        meant, visible = project(points, truth, camera)
+        near = np.linalg.norm(found - meant, axis=1) < _SAME_PX * pixel_scale(camera)
+        if 2 * np.count_nonzero(near & seen & visible) > len(points):
+            return True
+    return False
 
 
 def _error(pose: Pose, truths: Sequence[Pose]) -> tuple[float, float]:

@@ -24,10 +24,12 @@ _TINY = 1e-300
 class Linearised:
     """Visible correspondences around a pose.
 
-    views: [N] as in Correspondences. jacobian: [N, 2, 6] of the projections by the pose. residuals: [N, 2] pixels at
-    the reference width. cells: [N] image cell of each keypoint, different for each view. projected_px: [N, 2].
+    rows: [N] which correspondences these are. views: [N] as in Correspondences. jacobian: [N, 2, 6] of the projections
+    by the pose. residuals: [N, 2] pixels at the reference width. cells: [N] image cell of each keypoint, different for
+    each view. projected_px: [N, 2].
     """
 
+    rows: NDArray[np.int64]
     views: NDArray[np.int32]
     jacobian: Array
     residuals: Array
@@ -44,11 +46,14 @@ def linearised(found: Correspondences, query: Query, map_from_rig: Pose) -> Line
         where[own] = cells(found.pixels[own], camera) + _CELLS * number
     residuals = around.residuals[visible]
     projected = found.pixels[visible] - residuals
-    return Linearised(found.views[visible], around.jacobian[visible], residuals, where[visible], projected)
+    rows = np.flatnonzero(visible)
+    return Linearised(rows, found.views[rows], around.jacobian[rows], residuals, where[rows], projected)
 
 
-def covariance_of(around: Linearised) -> tuple[Array, float]:
+def covariance_of(around: Linearised, landmarks: Array | None = None) -> tuple[Array, float]:
     """Covariance [6, 6] of a pose from its inliers, and their root mean square error in reference pixels.
+
+    landmarks: [N, 3, 3] covariances of the landmarks, square metres; None where they are exact.
 
     Order and axes: position (metres) then rotation (radians) about the map's axes, as geometry_msgs defines it. The
     covariance is infinite where the inliers do not determine the pose.
@@ -56,7 +61,8 @@ def covariance_of(around: Linearised) -> tuple[Array, float]:
     First-order propagation (J^T J)^-1 sigma^2 with sigma from the residuals, times their design effect: landmarks
     close by share errors, so that N of them say less than N independent ones. The effect (Kish, Survey Sampling,
     1965; here for a regression, after Liang and Zeger, 1986) compares how the scores J^T r add up within the cells
-    with what they would if all residuals were independent, and is at least 1.
+    with what they would if all residuals were independent, and is at least 1. What landmarks leave open is added:
+    residuals show it only where the landmarks do not err together.
     """
     jacobian = around.jacobian
     rows, errors = jacobian.reshape(-1, 6), around.residuals.reshape(-1)
@@ -79,7 +85,13 @@ def covariance_of(around: Linearised) -> tuple[Array, float]:
         return np.full((6, 6), np.inf), rms_px
     found = float(np.einsum("gi,ij,gj->", scores, inverse, scores))
     effect = max(found / max(variance * expected, _TINY), 1.0)
-    return np.asarray(inverse * (variance * effect), dtype=np.float64), rms_px
+    spread = inverse * (variance * effect)
+    if landmarks is not None:
+        by_landmarks = jacobian[:, :, :3]  # moving the landmark is moving the camera the other way
+        of_pixels = by_landmarks @ landmarks @ by_landmarks.transpose(0, 2, 1)
+        moved = np.einsum("nki,nkl,nlj->ij", jacobian, of_pixels, jacobian)
+        spread = spread + inverse @ moved @ inverse
+    return np.asarray(spread, dtype=np.float64), rms_px
 
 
 def cells(keypoints_px: NDArray[Any], camera: Camera) -> NDArray[np.int64]:

@@ -16,11 +16,16 @@ from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.pose import CAUCHY_PX
 from hfnet_core.localization.uncertainty.covariance import Linearised, covariance_of, linearised
+from hfnet_core.localization.uncertainty.landmarks import landmark_covariance
+from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, FocalFit, Localization, Localized
 
 __all__ = ["FocalCheck", "Uncertainty", "focal_fit", "off_by", "uncertainty_of"]
 
 _ROUNDS = 3  # of weights against outliers
+# Inliers are those that agree, and errors are alike across more than a cell: the square of how much larger errors are
+# than residuals say. Measured on five recordings (see docs/benchmarks.md).
+_OPTIMISM = 2.0
 _USUAL = 0.01  # relative error of a calibration before an image is seen
 _MOVED_M, _TURNED_DEG = 0.2, 10.0  # between images that count: a robot at rest errs in the same way all the time
 _SHARP = 0.01  # standard deviation up to which an image counts
@@ -75,12 +80,27 @@ class Uncertainty:
     rms_px: float
     fits: tuple[FocalFit | None, ...]
 
+    def within(self, metres: float, degrees: float) -> float:
+        """Probability that the error is smaller along the direction, and about the axis, known worst."""
+        if not np.isfinite(self.covariance).all():
+            return 0.0
+        parts = (self.covariance[:3, :3], metres), (self.covariance[3:, 3:], math.radians(degrees))
+        return math.prod(_probability_within(limit, part) for part, limit in parts)
 
-def uncertainty_of(support: Correspondences, query: Query, map_from_rig: Pose) -> Uncertainty:
+
+def _probability_within(limit: float, covariance: Array) -> float:
+    variance = max(float(np.linalg.eigvalsh(covariance)[-1]), 1e-24)
+    return math.erf(limit / math.sqrt(2.0 * variance))
+
+
+def uncertainty_of(
+    support: Correspondences, query: Query, map_from_rig: Pose, landmark_map: LandmarkMap
+) -> Uncertainty:
     """support: the correspondences that made the pose. A wrong focal length moves it without a trace in the
     residuals."""
     linear = linearised(support, query, map_from_rig)
-    covariance, rms_px = covariance_of(linear)
+    covariance, rms_px = covariance_of(linear, landmark_covariance(landmark_map, support.landmarks[linear.rows]))
+    covariance = _OPTIMISM * covariance
     fits: list[FocalFit | None] = []
     for view, camera in enumerate(query.cameras):
         found = focal_fit(linear, camera, view) if np.isfinite(covariance).all() else None

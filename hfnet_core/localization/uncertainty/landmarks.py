@@ -1,0 +1,39 @@
+"""How well landmarks are known: what their observations leave open."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.geometry import Array
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.projection import pixel_scale
+
+__all__ = ["landmark_covariance"]
+
+_OBSERVED_PX = 0.7  # standard deviation of an observation, at the reference width
+_DISTANCE = 0.5  # relative standard deviation of a distance that no second view tells
+
+
+def landmark_covariance(landmark_map: LandmarkMap, landmarks: NDArray[np.int32]) -> Array:
+    """[N, 3, 3] in square metres, about the map's axes, as far as the rays of the observations tell.
+
+    Source: Hartley and Zisserman, Multiple View Geometry, 2004, section 12.6, with rays instead of pixels.
+    """
+    if not len(landmarks):
+        return np.zeros((0, 3, 3))
+    starts = landmark_map.landmark_offsets[landmarks]
+    counts = landmark_map.landmark_offsets[landmarks + 1] - starts
+    first = np.cumsum(counts) - counts
+    rows = np.repeat(starts - first, counts) + np.arange(int(counts.sum()))
+    keyframes = landmark_map.observation_keyframes[rows]
+    points = landmark_map.landmarks_xyz[landmarks].astype(np.float64)
+    rays = np.repeat(points, counts, axis=0) - landmark_map.keyframe_poses[keyframes, :, 3]
+    distance2 = np.maximum(np.einsum("ni,ni->n", rays, rays), 1e-12)
+    focal_px = np.array([max(camera.focal_length) / pixel_scale(camera) for camera in landmark_map.cameras])
+    weight = (focal_px[landmark_map.keyframe_cameras[keyframes]] / _OBSERVED_PX) ** 2 / distance2
+    across = np.eye(3) - rays[:, :, None] * (rays / distance2[:, None])[:, None, :]
+    information = np.add.reduceat(weight[:, None] * across.reshape(-1, 9), first, axis=0).reshape(-1, 3, 3)
+    usual = np.add.reduceat(distance2, first) / counts
+    information += np.eye(3) / (_DISTANCE**2 * usual)[:, None, None]
+    return np.asarray(np.linalg.inv(information))
