@@ -105,7 +105,7 @@ class Calibration:
 def calibration_of(model_hash: str, dense: bool) -> Calibration:
     """What was stored for a model; for others what holds for features in general, which asks for more."""
     stored = json.loads((files("hfnet_core") / "models" / "judgement.json").read_text(encoding="utf-8"))
-    found = stored.get(model_hash, {}).get("dense" if dense else "sparse") or stored[_GENERIC]["sparse"]
+    found = stored.get(model_hash, stored[_GENERIC])["dense" if dense else "sparse"]
     return Calibration(float(found["bias"]), {str(name): float(value) for name, value in found["weights"].items()})
 
 

@@ -21,7 +21,8 @@ __all__ = ["Candidate", "judge", "rivals", "weakness"]
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
 _EXACTLY = 0.9  # probability that the pose is off by less than what makes it another one
-_PLAUSIBLE = 0.0  # log odds from which another place is a rival
+_PLAUSIBLE = 0.0  # log odds from which another place is a rival,
+_EXCLUDED = -10.0  # and the other pose of a plane: below it needs another focal length
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +69,13 @@ def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
     """What is missing for acceptance, or None."""
     evidence = candidate.evidence
     ratio = evidence.inliers / max(evidence.matches, 1)
+    focal = "" if evidence.focal < _NOTABLE_FOCAL else ", and another focal length would fit better"
     if candidate.confidence < config.min_confidence:
         told = f"confidence {candidate.confidence:.4f}, need {config.min_confidence:g}: {evidence.inliers} inliers"
-        return told + ("" if evidence.focal < _NOTABLE_FOCAL else ", and another focal length would fit better")
+        return told + focal
     if candidate.uncertainty.within(SAME_PLACE_M, SAME_PLACE_DEG) < _EXACTLY:
-        return (
-            f"the {evidence.inliers} inliers do not tell the pose to {SAME_PLACE_M:g} m and {SAME_PLACE_DEG:g} degrees"
-        )
+        told = f"{evidence.inliers} inliers do not tell the pose to {SAME_PLACE_M:g} m and {SAME_PLACE_DEG:g} degrees"
+        return told + focal
     if evidence.inliers < config.min_inliers:
         return f"{evidence.inliers} inliers, need {config.min_inliers}"
     if ratio < config.min_inlier_ratio:
@@ -89,7 +90,7 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
     found: list[Candidate] = []
     enough = config.ambiguity_ratio * best.hypothesis.guided
     for other in others:
-        as_good = other.hypothesis.guided >= enough and (other.log_odds >= _PLAUSIBLE or other.mirrored)
+        as_good = other.hypothesis.guided >= enough and other.log_odds >= (_EXCLUDED if other.mirrored else _PLAUSIBLE)
         if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
             found.append(other)
     return found

@@ -27,9 +27,10 @@ def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
             stored = dict(json.loads(former.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DatasetError(f"{former}: is no judgement file ({error}); give another --output") from error
-    sparse = _stored(fit(found, SPARSE))
-    stored[model_hash] = {"dense": _stored(fit(found, DENSE)), "sparse": sparse}
-    stored.setdefault("generic", {"sparse": {**sparse, "bias": round(sparse["bias"] - _UNKNOWN, 4)}})
+    own = {"dense": _stored(fit(found, DENSE)), "sparse": _stored(fit(found, SPARSE))}
+    stored[model_hash] = own
+    doubted = {kind: {**fitted, "bias": round(fitted["bias"] - _UNKNOWN, 4)} for kind, fitted in own.items()}
+    stored.setdefault("generic", doubted)
     return json.dumps(stored, indent=1) + "\n"
 
 

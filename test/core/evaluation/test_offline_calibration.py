@@ -12,6 +12,7 @@ import pytest
 from wall import CAMERA, map_from_camera, view, wall_files
 
 from hfnet_core.cli.main import main
+from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.offline import OfflineLocalizer
 from hfnet_core.geometry import pose_error
@@ -27,7 +28,9 @@ FX, FY, CX, CY = CAMERA.params
 @pytest.fixture(scope="module")
 def localizer(tmp_path_factory: pytest.TempPathFactory) -> OfflineLocalizer:
     model, map_file = wall_files(tmp_path_factory.mktemp("wall"))
-    return OfflineLocalizer(map_file, model)
+    return OfflineLocalizer(
+        map_file, model, localizer=LocalizerConfig(min_confidence=0.9)
+    )  # a network nobody calibrated
 
 
 def calibration(folder: Path, fx: float, fy: float, cx: float, cy: float) -> Path:

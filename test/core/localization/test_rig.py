@@ -155,7 +155,7 @@ def test_covariance_is_that_of_the_rigs_origin(scene: Scene, room: LandmarkMap) 
         turn = Rotation.from_matrix(result.map_from_camera.rotation @ here.rotation.T).as_rotvec()
         error = np.r_[result.map_from_camera.translation - here.translation, turn]
         squares.append(error @ np.linalg.solve(result.covariance, error))
-    assert 4.0 < np.mean(squares) < 9.0
+    assert 0.5 < np.mean(squares) < 7.0  # the landmarks are exact, but from their observations nobody can know it
 
 
 def test_two_cameras_leave_less_doubt_than_one(scene: Scene, localizer: Localizer) -> None:

@@ -17,14 +17,14 @@ from hfnet_core.localization.confidence import DENSE, SPARSE
 
 
 def hypotheses(count: int = 400, seed: int = 0, source: str = "hall") -> Hypotheses:
-    """Half of them right. The ratio tells most, the hits something, the rest nothing."""
+    """Half of them right. The ratio tells most, the agreement something, the rest nothing."""
     rng = np.random.default_rng(seed)
     right = np.arange(count) % 2 == 0
     numbers = rng.normal(size=(count, len(DENSE)))
     numbers[:, DENSE.index("focal")] = 0.0
     numbers[:, DENSE.index("near")] = 0.0
     numbers[:, DENSE.index("ratio")] += 3.0 * right
-    numbers[:, DENSE.index("hits")] += 1.0 * right
+    numbers[:, DENSE.index("agreement")] += 1.0 * right
     family = np.where(np.arange(count) % 4 < 2, "as it is", "blurred")
     error = np.where(right[:, None], 0.01, 5.0) * np.ones(2)
     return Hypotheses(numbers, right, np.arange(count) // 2, family, np.full(count, source), error)
@@ -33,7 +33,7 @@ def hypotheses(count: int = 400, seed: int = 0, source: str = "hall") -> Hypothe
 def test_what_tells_right_from_wrong_is_found() -> None:
     calibration = fit(hypotheses(), DENSE)
     weights = calibration.weights
-    assert weights["ratio"] > 2.0 * weights["hits"] > 0.0
+    assert weights["ratio"] > 2.0 * weights["agreement"] > 0.0
     assert all(weights[name] >= 0.0 for name in DENSE if name not in ("focal", "near"))
     assert weights["focal"] < 0.0  # by construction: no image here has a wrong focal length
 
