@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export AMENT_PREFIX_PATH := $(abspath $(VENV))
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-.PHONY: demo test test-train lint fuzz docs clean
+.PHONY: demo test test-train lint fuzz docs release clean
 
 demo: $(VENV)/.run  ## render a place, map it, localize in it through ROS, show the result
 	$(BIN)/python -m hfnet_ros.demo --output $(OUTPUT)
@@ -53,5 +53,8 @@ $(VENV)/.docs: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
 
+release: $(VENV)/.run  ## dist/: source archive, wheel, a small map and drive to try, checksums; of what is committed
+	$(BIN)/python test/release/build.py dist
+
 clean:
-	rm -rf $(VENV) $(OUTPUT) site .cache build install log *.egg-info
+	rm -rf $(VENV) $(OUTPUT) site .cache build dist install log *.egg-info

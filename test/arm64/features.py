@@ -1,4 +1,4 @@
-"""What the shipped network finds in the images of a folder, written to a file: features.py IMAGES OUTPUT."""
+"""What the shipped network finds in the first images of a folder, written to a file: features.py IMAGES OUTPUT."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from hfnet_core.images.reading import read_image
 
 extractor = Extractor(open_backend())
 found = {}
-for file in sorted(Path(sys.argv[1]).iterdir()):
+for file in sorted(Path(sys.argv[1]).iterdir())[:6]:
     features = extractor.extract(read_image(file))
     found[f"keypoints/{file.name}"] = features.keypoints_px
     found[f"local descriptors/{file.name}"] = features.descriptors

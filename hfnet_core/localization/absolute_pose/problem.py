@@ -137,8 +137,8 @@ class Problem:
         across += down
         along *= along
         across /= along
-        np.minimum(across, 1.0, out=across)
-        return across
+        costs: NDArray[np.float32] = np.minimum(across, 1.0, out=across)
+        return costs
 
     def linearised(self, pose: Array) -> Linear:
         """The errors of a pose [12]."""
