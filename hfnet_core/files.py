@@ -13,7 +13,7 @@ from pathlib import Path
 from hfnet_core.errors import ConfigError, DatasetError, HFNetError
 from hfnet_core.limits import TEXT, Limit
 
-__all__ = ["home_path", "read_file", "read_text", "whole_file", "written_whole"]
+__all__ = ["home_path", "make_folder", "read_file", "read_text", "whole_file", "written_whole"]
 
 
 def home_path(text: str) -> Path:
@@ -22,6 +22,14 @@ def home_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"{text}: ~ names nobody who has a home directory; give the whole path") from error
+
+
+def make_folder(path: Path) -> None:
+    """The folder with those above it, where it is missing. Raises DatasetError where it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be created ({error.strerror}); choose another folder") from error
 
 
 def read_file(path: Path, limit: Limit, error: type[HFNetError] = DatasetError, what: str = "") -> bytes:

@@ -14,6 +14,7 @@ from hfnet_core.errors import ConfigError
 __all__ = [
     "ARCHIVE",
     "CHUNK",
+    "DEFINITION",
     "FEATURES",
     "IMAGE",
     "IMAGE_FILE",
@@ -66,6 +67,7 @@ RECONSTRUCTION = Limit("RECONSTRUCTION_MB", 8192, "MB", 10**6, "each file of a C
 FEATURES = Limit("FEATURES_MB", 2048, "MB", 10**6, "features of one image, or matches of one pair, read from files")
 METADATA = Limit("METADATA_MB", 4, "MB", 10**6, "metadata.yaml of a recording")
 CHUNK = Limit("CHUNK_MB", 512, "MB", 10**6, "a chunk or message of a recording, decompressed")
+DEFINITION = Limit("DEFINITION_KB", 200, "kB", 10**3, "the definition of a message in a recording")
 ARCHIVE = Limit("ARCHIVE_MB", 200_000, "MB", 10**6, "a recording compressed as a whole, decompressed to the disk")
 
-LIMITS = (IMAGE, IMAGE_FILE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, FEATURES, METADATA, CHUNK, ARCHIVE)
+LIMITS = (IMAGE, IMAGE_FILE, TEXT, MAP_HEADER, MODEL, RECONSTRUCTION, FEATURES, METADATA, CHUNK, DEFINITION, ARCHIVE)

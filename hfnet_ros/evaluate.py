@@ -29,6 +29,7 @@ from hfnet_core.evaluation.metrics import Sample, Score, score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
+from hfnet_core.files import make_folder
 from hfnet_core.maps.storage import load_map
 from hfnet_core.recordings.options import BagOptions, PoseOptions
 from hfnet_core.recordings.tum import write_tum
@@ -176,7 +177,7 @@ def report(
 ) -> None:
     """Print the table; write evaluation.{json,png,html} and the poses (TUM) into a folder, which is created."""
     config = config or EvaluationConfig()
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     details: dict[str, Any] = {"bag": str(query.path), "map": str(map_file) if map_file else "", "node": done.status}
     statistics = evo_statistics(done.samples)
     details["evo"] = statistics

@@ -15,7 +15,7 @@ from hfnet_core.errors import ModelError
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.onnx_graph import build_onnx, save_onnx
-from hfnet_core.files import whole_file
+from hfnet_core.files import make_folder, whole_file
 from hfnet_core.training.checkpoint import load_checkpoint
 from hfnet_core.training.network import HFNet
 
@@ -75,7 +75,7 @@ def export_checkpoint(checkpoint: Path, output: Path, *, name: str, version: str
     """Write the checkpoint's network as ONNX; raises ModelError, and writes nothing, if ONNX Runtime disagrees."""
     network = load_checkpoint(checkpoint).build_network()
     model = build_onnx(network.variables(), network.spec, name=name, version=version, licence=licence, subpixel=True)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     with whole_file(output) as partial:
         save_onnx(model, partial)
         parity = check_parity(network, partial)

@@ -106,3 +106,15 @@ def test_too_little_memory_is_one_line() -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == "hfnet: out of memory; close other programs, or use smaller images or maps\n"
+
+
+@pytest.mark.timeout(900)
+def test_after_a_kill_a_full_or_locked_disk_a_jump_of_the_clock_or_a_twin_the_next_run_ends_well() -> None:
+    """A slice of `test/bench/faults.py`, which does this to every command that writes."""
+    bench = Path(__file__).resolve().parents[1] / "bench" / "faults.py"
+    command = [sys.executable, str(bench), "--command", "map align", "bag rosbag1", "--kills", "2"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=850)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("| map align", "| bag rosbag1"))]
+    assert len(rows) >= 2 * 4  # kill, memory, clock and two; full and read-only where a disk may be mounted
+    assert not any("traceback" in row for row in rows if "memory" not in row)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hfnet_core.errors import DatasetError
-from hfnet_core.files import whole_file, written_whole
+from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.files import home_path, make_folder, whole_file, written_whole
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -34,3 +34,18 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 def test_an_impossible_place_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetError, match=str(tmp_path)):
         written_whole(tmp_path / name, "text")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match=r"file/c: cannot be created \(Not a directory\); choose another folder"):
+        make_folder(tmp_path / "file" / "c")
+
+
+def test_a_tilde_of_nobody_is_one_line() -> None:
+    assert home_path("~/x") == Path.home() / "x"
+    assert home_path("a/~b") == Path("a/~b")
+    with pytest.raises(ConfigError, match="names nobody who has a home directory"):
+        home_path("~no-such-user-here/x")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -35,10 +37,13 @@ class Result:
     longest_s: float = 0.0
 
 
-def fuzz(name: str, count: int, seed: int = 0, first: int = 0, keep: Path | None = None) -> Result:
-    """Try `count` inputs in processes that may die; the next one goes on behind the input that killed the last."""
+def fuzz(
+    name: str, count: int, seed: int = 0, first: int = 0, keep: Path | None = None, seconds: float = math.inf
+) -> Result:
+    """Try `count` inputs, or for so many seconds, in processes that may die; the next goes on behind what killed it."""
     result, number, end = Result(name), first, first + count
-    while number < end:
+    until = time.monotonic() + seconds
+    while number < end and time.monotonic() < until:
         command = [sys.executable, str(HERE / "worker.py"), name, "--seed", str(seed), "--first", str(number)]
         command += ["--count", str(end - number), *(["--keep", str(keep)] if keep else [])]
         begun = number - 1
@@ -53,6 +58,9 @@ def fuzz(name: str, count: int, seed: int = 0, first: int = 0, keep: Path | None
                 if "outcome" in said:
                     number = begun + 1
                     _count(result, begun, said["outcome"])
+                    if time.monotonic() > until:
+                        process.kill()
+                        return result
             trace = process.stderr.read()
         if process.returncode == 0:
             break
@@ -81,6 +89,7 @@ def main() -> None:
     parser.add_argument("--format", nargs="*", choices=sorted(FORMATS), default=list(FORMATS))
     parser.add_argument("--keep", type=Path, help="folder for inputs that break something")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="for each format, if it ends before the count")
     options = parser.parse_args()
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
@@ -89,7 +98,8 @@ def main() -> None:
     )
     bad = 0
     with ThreadPoolExecutor(options.jobs) as pool:
-        jobs = [pool.submit(fuzz, name, options.count, options.seed, 0, options.keep) for name in options.format]
+        last = options.keep, options.seconds
+        jobs = [pool.submit(fuzz, name, options.count, options.seed, 0, *last) for name in options.format]
         for job in jobs:
             result = job.result()
             bad += len(result.broken)

@@ -84,6 +84,7 @@ class Report:
         quarters = [float(np.median(part)) for part in np.array_split(self.memory_mb, 4) if len(part)]
         said = " ".join(f"{mb:.0f}" for mb in quarters)
         print(f"memory by quarters of the time: {said} MB, most {max(self.memory_mb, default=0.0):.0f}")
+        print(f"    each time it was set right: {' '.join(f'{mb:.0f}' for mb in self.memory_mb)}")
 
 
 class Soak:

@@ -36,14 +36,14 @@ def calibrate(
     from hfnet_core.config import ExtractorConfig
     from hfnet_core.features.backends.opening import open_backend
     from hfnet_core.features.extractor import Extractor
-    from hfnet_core.files import written_whole
+    from hfnet_core.files import make_folder, written_whole
     from hfnet_core.maps.storage import load_map
 
     pairs = [_pair(source) for source in sources]
     backend = open_backend(model, "onnxruntime")
     extractor = Extractor(backend, ExtractorConfig())
     photos = _photos(foreign)
-    work.mkdir(parents=True, exist_ok=True)
+    make_folder(work)
     parts: list[Hypotheses] = []
     for number, (map_file, bag) in enumerate(pairs):
         kept = work / f"{bag.stem}.npz"

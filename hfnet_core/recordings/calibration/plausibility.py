@@ -6,6 +6,7 @@ is looked for, and what is unlikely is said. The bounds are wide: no lens of a c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -200,6 +201,7 @@ def _aspect(camera: Camera) -> float:
     return camera.focal_length[0] / camera.focal_length[1]
 
 
+@functools.lru_cache(maxsize=64)  # of one camera it is asked several times
 def _distortion_of(camera: Camera) -> tuple[float, float]:
     """(share of the image that projection reaches without turning back, angle at its edge by that of a pinhole).
 

@@ -18,11 +18,12 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import lz4.frame
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.limits import CHUNK
 from hfnet_core.recordings.containers.decompression import TooLargeError
+from hfnet_core.recordings.containers.definitions import types_from_idl, types_from_msg
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -263,9 +264,9 @@ def _typestore(connections: Sequence[ScannedConnection], is2: bool) -> Any:
     for connection in connections:
         form, text = connection.schema
         if form in ("ros2msg", "ros1msg"):
-            found.update(get_types_from_msg(text, connection.msgtype))
+            found.update(types_from_msg(text, connection.msgtype))
         elif form in ("ros2idl", "omgidl"):
-            found.update(get_types_from_idl(text))
+            found.update(types_from_idl(text))
     store = get_typestore(Stores.EMPTY)
     store.register(found)
     return store

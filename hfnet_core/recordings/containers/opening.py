@@ -13,6 +13,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.containers.decompression import bound_rosbags
+from hfnet_core.recordings.containers.definitions import bound_definitions
 from hfnet_core.recordings.containers.mcap_scan import McapScan, profile_of
 from hfnet_core.recordings.containers.rosbag1_plain import PlainRosbag1
 from hfnet_core.recordings.containers.sqlite_checks import ForeignDatabaseError, check_database
@@ -23,6 +24,7 @@ __all__ = ["Container", "open_container", "ros1_to_cdr", "scanned"]
 _DEFAULT_TYPES = get_typestore(Stores.ROS2_JAZZY)
 _log = logging.getLogger(__name__)
 bound_rosbags()
+bound_definitions()
 
 
 class Container:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rosbags.rosbag1 import Reader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_typestore
+
+from hfnet_core.recordings.containers.definitions import types_from_msg
 
 __all__ = ["PlainRosbag1"]
 
@@ -39,7 +41,7 @@ class PlainRosbag1:
 
     def _definition(self, connection: Any) -> dict[str, Any]:
         try:
-            return dict(get_types_from_msg(connection.msgdef.data, connection.msgtype))
+            return types_from_msg(connection.msgdef.data, connection.msgtype)
         except Exception as error:  # the parser fails in every way; the topic can do without it, or is not needed
             _log.warning("%s: %s: definition cannot be read (%s)", self._path, connection.topic, type(error).__name__)
             return {}

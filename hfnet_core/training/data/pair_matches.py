@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.files import whole_file
+from hfnet_core.files import make_folder, whole_file
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.data.teacher_keypoints import Teacher, TeacherKeypoints, cache_file
 
@@ -55,7 +55,7 @@ def match_pairs(
 
     make_teacher: called once, and only if a pair has no file yet.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     teacher: Teacher | None = None
 
     @lru_cache(maxsize=_REMEMBERED)

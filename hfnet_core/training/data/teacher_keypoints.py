@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.files import whole_file
+from hfnet_core.files import make_folder, whole_file
 from hfnet_core.training.data.pool import Pool, read_gray
 
 __all__ = ["Teacher", "TeacherKeypoints", "cache_file", "read_keypoints", "run_teacher"]
@@ -61,7 +61,7 @@ def run_teacher(
 
     make_teacher: called once, and only if a photo has no file yet.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     teacher: Teacher | None = None
     for done, photo in enumerate(pool.photos):
         path = cache_file(folder, photo.name)

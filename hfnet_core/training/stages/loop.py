@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.files import make_folder
 from hfnet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hfnet_core.training.network import HFNet
 
@@ -98,7 +99,7 @@ def run_stage(
 
     stop_after: stop early after this many steps, as a kill just after a checkpoint would (for tests).
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     run = _Run(stage, network, settings, folder, device)
     if run.checkpoint_path.is_file():
         run.restore()
@@ -220,12 +221,15 @@ class _Log:
         """Append a row and start again; returns the means as text."""
         means = {name: value / self.count for name, value in self.sums.items()}
         self.sums, self.count = {}, 0
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            if file.tell() == 0:
-                table.writerow(["step", "elapsed_s", "learning_rate", *means])
-            row = [f"{value:.5f}" for value in means.values()]
-            table.writerow([run.step, f"{run.elapsed_s:.1f}", f"{run.learning_rate():.3e}", *row])
+        row = [f"{value:.5f}" for value in means.values()]
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                table = csv.writer(file)
+                if file.tell() == 0:
+                    table.writerow(["step", "elapsed_s", "learning_rate", *means])
+                table.writerow([run.step, f"{run.elapsed_s:.1f}", f"{run.learning_rate():.3e}", *row])
+        except OSError as error:
+            raise DatasetError(f"{self.path}: cannot be written ({error.strerror}); make room") from error
         return " ".join(f"{name} {value:.4f}" for name, value in means.items())
 
 

@@ -1,0 +1,48 @@
+"""Definitions that a recording brings along become a program: what is too long for one is refused."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+pytest.importorskip("rosbags", reason="rosbags is not installed: pip install 'hfnet_ros[bags]'")
+
+from rosbags.highlevel import anyreader
+from rosbags.typesys import Stores, get_typestore
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.recordings.containers import opening
+from hfnet_core.recordings.containers.definitions import types_from_idl, types_from_msg
+
+
+def test_honest_definitions_are_parsed() -> None:
+    types = types_from_msg("string[3] names\nfloat64[36] covariance\nuint8[1000000] data\n", "a/msg/A")
+    store = get_typestore(Stores.EMPTY)
+    store.register(types)
+    assert [name for name, _ in store.fielddefs["a/msg/A"][1]] == ["names", "covariance", "data"]
+    idl = "module a { module msg { struct B { string name; }; }; };"
+    assert list(types_from_idl(idl)) == ["a/msg/B"]
+
+
+@pytest.mark.parametrize("field", ["string[20000] a", "Other[2000000000] a"])
+def test_arrays_that_would_be_a_long_program_are_refused(field: str) -> None:
+    began = time.process_time()
+    with pytest.raises(DatasetError, match=r"field 'a' of 'a/msg/A' is an array of \d+"):
+        types_from_msg(f"{field}\n", "a/msg/A")
+    assert time.process_time() - began < 5.0
+
+
+def test_a_definition_that_is_too_long_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"int8 a{number}\n" for number in range(20_000))
+    with pytest.raises(DatasetError, match="HFNET_MAX_DEFINITION_KB"):
+        types_from_msg(text, "a/msg/A")
+    monkeypatch.setenv("HFNET_MAX_DEFINITION_KB", "1")
+    with pytest.raises(DatasetError, match="more than the limit of 1 kB"):
+        types_from_idl("#" * 2000)
+
+
+def test_rosbags_itself_uses_them() -> None:
+    assert opening.open_container
+    assert anyreader.get_types_from_msg is types_from_msg
+    assert anyreader.get_types_from_idl is types_from_idl
