@@ -16,6 +16,7 @@ from hfnet_core.evaluation.gallery import GalleryPicture
 from hfnet_core.evaluation.metrics import Sample, judge, state
 from hfnet_core.evaluation.offline import Answer, OfflineLocalizer
 from hfnet_core.evaluation.side_by_side import best_pairing, draw_pairing
+from hfnet_core.features.sources import extract_named
 from hfnet_core.images.reading import read_image
 from hfnet_core.localization.retrieval import Retriever
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -85,7 +86,7 @@ def list_pictures(
         for answer, camera in evenly(like, most):
             try:
                 image = read_image(Path(answer.name), (camera.width, camera.height))
-                features = offline.extractor.extract(image)
+                features = extract_named(offline.extractor, image, answer.image or Path(answer.name).name)
             except DatasetError:
                 continue  # it was named as one that cannot be used
             seen = Seen(image, camera, features, answer.result)
@@ -114,7 +115,7 @@ def bag_pictures(
             sample = chosen[frame.stamp_ns]
             if sample.result is None:
                 continue
-            features = frame.preparation.extract(offline.extractor, frame.image)
+            features = extract_named(offline.extractor, frame.image, frame.name, frame.preparation)
             seen = Seen(frame.image, frame.camera, features, sample.result)
             off = "" if sample.error is None else f"; {100 * sample.error[0]:.1f} cm, {sample.error[1]:.2f} deg off"
             caption = f"image {frame.index}: {state(sample)}, {_said(sample.result)}{off}"

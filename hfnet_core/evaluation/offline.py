@@ -48,13 +48,14 @@ class Answer:
     """What was said of one image.
 
     name: file, or bag and index. stamp_ns: of the image; images from files count seconds. truth: the bag's own
-    map_from_camera, if it has one.
+    map_from_camera, if it has one. image: what a list of queries calls it, "" where none does.
     """
 
     name: str
     stamp_ns: int
     result: Localization
     truth: Pose | None = None
+    image: str = ""
 
 
 class OfflineLocalizer:
@@ -139,7 +140,7 @@ class OfflineLocalizer:
             features = extract_named(self.extractor, image, taken.name or path.name, Preparation(rotation, hidden))
             return self.localizer.localize([View(features, camera)])
 
-        return Answer(str(path), index * 10**9, taken.upright.first_success(localize))
+        return Answer(str(path), index * 10**9, taken.upright.first_success(localize), image=taken.name)
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""

@@ -56,6 +56,7 @@ def write_sfm_model(
     for point, rows in enumerate(np.split(joined.rows[order], ends[:-1]) if len(joined.points) else []):
         track = [pycolmap.TrackElement(int(view) + 1, int(places[view][keypoint])) for _, view, keypoint in rows]
         model.add_point3D_with_id(point + 1, pycolmap.Point3D(xyz=joined.points[point], track=pycolmap.Track(track)))
+    model.update_point_3d_errors()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         model.write_binary(folder)

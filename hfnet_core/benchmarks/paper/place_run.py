@@ -16,6 +16,7 @@ from hfnet_core.benchmarks.datasets.dataset import Place, QueryImage
 from hfnet_core.benchmarks.paper.answers import Journal, QueryAnswer
 from hfnet_core.benchmarks.paper.presets import Preset
 from hfnet_core.errors import BackendError, DatasetError
+from hfnet_core.features.sources import extract_named
 from hfnet_core.files import written_whole
 from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import read_image
@@ -107,7 +108,7 @@ class PlaceRun:
         image, features = None, None
         try:
             image = self._pixels(query)
-            features = self._extractors.of_queries.extract(image)
+            features = extract_named(self._extractors.of_queries, image, query.name)
             return Told(image, features, self._localizer.localize([View(features, query.camera)]))
         except DatasetError as error:
             return Told(image, features, NotLocalized(Reason.BAD_IMAGE, str(error)))

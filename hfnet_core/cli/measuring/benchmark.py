@@ -12,18 +12,19 @@ from hfnet_core.benchmarks.datasets.catalogue import DATASETS, open_dataset
 from hfnet_core.benchmarks.paper.place_run import Extractors
 from hfnet_core.benchmarks.paper.presets import PRESETS, preset_of
 from hfnet_core.benchmarks.paper.run import Options, Outcome, run_dataset
-from hfnet_core.cli.option_sets import ModelFile
+from hfnet_core.cli.feature_options import FeatureArguments
+from hfnet_core.cli.option_sets import ModelFile, with_option_sets
 from hfnet_core.cli.progress import progress_bars
-from hfnet_core.features.backends.opening import open_backend
-from hfnet_core.features.extractor import Extractor
 from hfnet_core.terminal import SafeConsole
 
 __all__ = ["benchmark"]
 
 
+@with_option_sets
 def benchmark(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"{', '.join(DATASETS)}.")],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of its download, unpacked.")],
+    described: FeatureArguments,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for maps, results, log and gallery. [DATASET-results]")
     ] = None,
@@ -49,8 +50,8 @@ def benchmark(
     A run that was ended goes on where it was.
     """
     opened, settings = open_dataset(dataset, data), preset_of(dataset, preset)
-    backend = open_backend(model, "onnxruntime")
-    extractors = Extractors(Extractor(backend, settings.building.extraction), Extractor(backend, settings.extraction))
+    of_map = described.source(settings.building.extraction, model, "onnxruntime")
+    extractors = Extractors(of_map, described.source(settings.extraction, model, "onnxruntime"))
     options = Options(tuple(place or ()), tuple(condition or ()), method, fallback, truth, pictures)
     with progress_bars() as show:
         folder = output or Path(f"{dataset}-results")

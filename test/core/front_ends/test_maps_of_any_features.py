@@ -10,6 +10,8 @@ import pytest
 import wall
 from helpers import tiny_model
 
+from hfnet_core.benchmarks.datasets.catalogue import open_dataset
+from hfnet_core.benchmarks.datasets.lists import read_results
 from hfnet_core.cli.main import app
 from hfnet_core.config import ExtractorConfig, LocalizerConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
@@ -21,6 +23,7 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.front_ends.exporting import export_features
 from hfnet_core.geometry import pose_error
 from hfnet_core.maps.storage import load_map
+from hfnet_core.synthetic.copies import write_copy
 from hfnet_core.types import Localized
 
 SHIFTS = (0, 32, 64, 96, 128)
@@ -109,3 +112,17 @@ def test_pairs_come_from_retrieval_where_nothing_tells_them(tmp_path: Path) -> N
     write_pairs(tmp_path / "pairs.txt", [("x.png", "y.png")])
     with pytest.raises(DatasetError, match=r"x\.png y\.png for example, has no two images of"):
         run(*given, "-o", tmp_path / "b.hfmap", "--pairs", tmp_path / "pairs.txt")
+
+
+def test_a_dataset_is_run_with_features_from_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("h5py", reason="h5py is not installed: pip install 'hfnet_ros[hloc]'")
+    data, features, out = tmp_path / "data", tmp_path / "f.h5", tmp_path / "out"
+    truth = write_copy("aachen", data)
+    run("export-features", data / "images_upright", features, "--keypoints", 500)
+    run("benchmark", "aachen", data, "-o", out, "--features", features, "--pictures", 0)
+    dataset = open_dataset("aachen", data)
+    names = {q.submitted: q.name for place in dataset.places() for q in dataset.open(place).queries}
+    found = read_results(out / dataset.result_name("hfnet"))
+    errors = [pose_error(pose, truth[names[called]])[0] for called, pose in found.items()]
+    assert len(errors) == len(names)
+    assert np.median(errors) < 0.05
