@@ -9,8 +9,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
+import cv2
 from robot import Robot, assert_at, image_msg, info_msg, until
-from wall import view
+from wall import CAMERA, view
 
 from hfnet_core.geometry import Pose
 from hfnet_ros.conversions import pose_from_msg
@@ -40,5 +41,23 @@ def test_its_images_are_turned_and_its_pose_is_its_own(ros, wall_world, rotation
         until(send, 20, "a pose of the base")
         camera = pose_from_msg(robot.poses[-1].pose) @ mount
         assert_at(camera @ OVERHEAD.inverse(), SHIFT)
+    finally:
+        robot.close()
+
+
+@pytest.mark.parametrize(("seen", "localizes"), [(slice(0, 200), True), (slice(0, 24), False)])
+def test_what_a_mask_file_hides_says_nothing(ros, wall_world, tmp_path, seen, localizes):
+    model, map_file = wall_world
+    mask = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
+    mask[seen] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True,
+                        "mask_file": str(tmp_path / "mask.png")})  # fmt: skip
+    try:
+        robot.wait_active()
+        said = robot.until_says("localized", again=lambda: robot.show(view(SHIFT)))
+        assert said.message.startswith("localized (" if localizes else "not localized")
+        if localizes:
+            assert_at(pose_from_msg(robot.poses[-1].pose), SHIFT)
     finally:
         robot.close()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bags import START, STEP, along_x, odometry, transform, write_bag
+from bags import CAMERA, START, STEP, along_x, odometry, transform, write_bag
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.recordings.bag_writer import BagWriter
+from hfnet_core.recordings.bag_writer import BagWriter, WriterTopics, open_writer
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions, PoseOptions
 
@@ -245,6 +245,18 @@ def test_a_frame_that_the_tree_does_not_know_is_named_with_the_option(tmp_path: 
         assert part in said
     options = BagOptions(camera_frame="left_camera_optical_frame")
     with Bag(tmp_path / "a", options) as bag:
+        assert_along_x([frame.map_from_camera for frame in bag.frames()])
+
+
+def test_images_that_name_no_frame_want_the_option(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "a", "mcap", WriterTopics(camera_frame="")) as writer:
+        moving(writer)
+        for index in range(FRAMES):
+            writer.image(START + index * STEP, np.full((120, 160), 90, np.uint8))
+            writer.camera_info(START + index * STEP, CAMERA)
+    with Bag(tmp_path / "a") as bag:
+        assert "the images of /camera/image_raw name no frame: pass --camera-frame" in bag.no_poses
+    with Bag(tmp_path / "a", BagOptions(camera_frame="camera")) as bag:
         assert_along_x([frame.map_from_camera for frame in bag.frames()])
 
 
