@@ -67,11 +67,14 @@ class Stopwatch:
 class Query:
     """The views of one moment with the calibrations that the map knows, and the time spent on them.
 
+    ranked: keyframes by similarity to a view and how similar they are, once somebody asked.
+
     Pixels count at the reference width (640 px), so that one threshold holds for all cameras.
     """
 
     views: tuple[View, ...]
     clock: Stopwatch = field(default_factory=Stopwatch)
+    ranked: dict[int, tuple[NDArray[np.int64], Float32]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, views: Sequence[View], landmark_map: LandmarkMap) -> Query:

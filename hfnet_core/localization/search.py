@@ -79,14 +79,21 @@ class MapSearch:
 
     def _alike(self, query: Query, view: int, here: Int32) -> tuple[int, ...]:
         """The few most similar keyframes of the most similar other place, none where it is not similar enough."""
-        found, similarity = self._retriever.query(query.views[view].features.global_descriptor, _RANKED)
+        found, similarity = self._ranked(query, view)
         ours = np.isin(found, here)
-        query.clock.lap("retrieval")
         if not ours.any() or ours.all() or similarity[~ours][0] < _AS_SIMILAR * similarity[ours][0]:
             return ()
         others = found[~ours]
         own = np.isin(others, self._around(others[:1]))
         return tuple(int(keyframe) for keyframe in others[own][:_FIRST_LOOK])
+
+    def _ranked(self, query: Query, view: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The keyframes most similar to a view, and their similarity, best first; looked up once for each query."""
+        if view not in query.ranked:
+            descriptor = query.views[view].features.global_descriptor
+            query.ranked[view] = self._retriever.query(descriptor, max(_RANKED, self._config.retrieved))
+            query.clock.lap("retrieval")
+        return query.ranked[view]
 
     def _look(self, query: Query, places: dict[int, Iterator[_Place]]) -> list[tuple[Look, bool]]:
         """Match every view in its next place; those that have no other give nothing."""
@@ -100,9 +107,8 @@ class MapSearch:
         return out
 
     def _places(self, query: Query, view: int) -> Iterator[_Place]:
-        config, descriptor = self._config, query.views[view].features.global_descriptor
-        found, similarity = self._retriever.query(descriptor, config.retrieved)
-        query.clock.lap("retrieval")
+        config = self._config
+        found, similarity = (ranked[: config.retrieved] for ranked in self._ranked(query, view))
         likeness = {int(keyframe): float(value) for keyframe, value in zip(found, similarity, strict=True)}
         places = covisibility.cluster(self._map, list(likeness), list(likeness.values()))
         query.clock.lap("covisibility")
@@ -125,8 +131,7 @@ class MapSearch:
 
     def _plain(self, query: Query, view: int) -> Look:
         """Every keypoint with the most similar observation of each of the retrieved keyframes."""
-        features = query.views[view].features
-        keyframes = self._retriever.query(features.global_descriptor, _PLAIN_KEYFRAMES)[0]
+        keyframes = self._ranked(query, view)[0][:_PLAIN_KEYFRAMES]
         found = joined([self._match_keyframe(query, view, int(keyframe)) for keyframe in keyframes])
         query.clock.lap("matching")
         return Look(view, tuple(int(keyframe) for keyframe in keyframes), found)

@@ -12,6 +12,7 @@ from hfnet_core.projection import pixel_scale
 __all__ = ["landmark_covariance"]
 
 _OBSERVED_PX = 0.7  # standard deviation of an observation, at the reference width
+_VIEWS = 6  # looked at for each landmark, evenly among all
 _DISTANCE = 0.5  # relative standard deviation of a distance that no second view tells
 
 
@@ -23,9 +24,11 @@ def landmark_covariance(landmark_map: LandmarkMap, landmarks: NDArray[np.int32])
     if not len(landmarks):
         return np.zeros((0, 3, 3))
     starts = landmark_map.landmark_offsets[landmarks]
-    counts = landmark_map.landmark_offsets[landmarks + 1] - starts
+    seen = landmark_map.landmark_offsets[landmarks + 1] - starts
+    counts = np.minimum(seen, _VIEWS)
     first = np.cumsum(counts) - counts
-    rows = np.repeat(starts - first, counts) + np.arange(int(counts.sum()))
+    each = np.arange(int(counts.sum())) - np.repeat(first, counts)
+    rows = np.repeat(starts, counts) + each * np.repeat(seen, counts) // np.repeat(counts, counts)
     keyframes = landmark_map.observation_keyframes[rows]
     points = landmark_map.landmarks_xyz[landmarks].astype(np.float64)
     rays = np.repeat(points, counts, axis=0) - landmark_map.keyframe_poses[keyframes, :, 3]
@@ -34,6 +37,7 @@ def landmark_covariance(landmark_map: LandmarkMap, landmarks: NDArray[np.int32])
     weight = (focal_px[landmark_map.keyframe_cameras[keyframes]] / _OBSERVED_PX) ** 2 / distance2
     across = np.eye(3) - rays[:, :, None] * (rays / distance2[:, None])[:, None, :]
     information = np.add.reduceat(weight[:, None] * across.reshape(-1, 9), first, axis=0).reshape(-1, 3, 3)
+    information *= (seen / counts)[:, None, None]
     usual = np.add.reduceat(distance2, first) / counts
     information += np.eye(3) / (_DISTANCE**2 * usual)[:, None, None]
     return np.asarray(np.linalg.inv(information))
