@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sysconfig
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -44,6 +47,22 @@ def logged(
     return wrapped
 
 
+def _is_ours(error: Exception) -> bool:
+    """Whether something of ours was called, or of others who are neither rclpy nor Python, the guard apart.
+
+    In rclpy's own services (parameters, life cycle) it is not, where a request makes no sense to them.
+    """
+    called = [frame.filename for frame in traceback.extract_tb(error.__traceback__)[1:]]
+    return not called or any(not _is_rclpys(name) for name in called)
+
+
+def _is_rclpys(file: str) -> bool:
+    """Whether it is a file of rclpy or of Python itself."""
+    parts = set(Path(file).parts)
+    python = file.startswith(sysconfig.get_path("stdlib")) and not parts & {"site-packages", "dist-packages"}
+    return "rclpy" in parts or python
+
+
 class GuardedNode(LifecycleNode):
     """What LifecycleNode is, with every callback guarded. Override `on_unexpected` to say more than the log does."""
 
@@ -55,11 +74,7 @@ class GuardedNode(LifecycleNode):
 
     def on_unexpected(self, where: str, error: Exception) -> None:
         """A callback raised. where: its topic, service or name."""
-        name = type(error).__name__
-        if name == "RCLError":  # rclpy's, not public: what a request asks for does not fit the state
-            Log.of(self).error(f"{where}: refused: {first_line(error)}", _LOG_S, where)
-        else:
-            Log.of(self).exception(f"{where} failed unexpectedly", every_s=_LOG_S)
+        Log.of(self).exception(f"{where} failed unexpectedly", every_s=_LOG_S)
 
     def create_subscription(
         self, msg_type: Any, topic: str, callback: Callable[..., Any], *args: Any, **options: Any
@@ -92,6 +107,11 @@ class GuardedNode(LifecycleNode):
 
     def _answer(self, where: str, error: Exception, args: tuple[Any, ...]) -> Any:
         """What a service answers with: the response as it came, which says no."""
-        if self.context.ok():  # at shutdown publishers go before the callbacks that use them
+        if not self.context.ok():  # at shutdown publishers go before the callbacks that use them
+            pass
+        elif type(error).__name__ == "RCLError" or not _is_ours(error):
+            # rclpy's: what a request asks for does not fit the state, or is nothing that can be asked for.
+            Log.of(self).error(f"{where}: refused: {first_line(error)}", _LOG_S, where)
+        else:
             self.on_unexpected(where, error)
         return args[1] if len(args) > 1 else None

@@ -37,6 +37,7 @@ from hfnet_ros.rclpy_typed import Log, bring_up, shut_down, steady_clock
 __all__ = ["LocalizationNode", "main"]
 
 _TICK_S = 0.2
+_MOST_LOADS = 4  # maps at once, each of which may take gigabytes
 _SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
 _REFUSED = (HFNetError, InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException)
 _FAILURE = TransitionCallbackReturn.FAILURE
@@ -63,6 +64,7 @@ class LocalizationNode(GuardedNode):
         self.health = Health()
         self._reporter = Reporter(self, self.health)
         self._loaded: Loaded | None = None
+        self._loading = 0
         self._session: Session | None = None
         self._heartbeat: Heartbeat | None = None
         self._settings = Parameters(self, lambda: self._loaded is None, self._settings_changed)
@@ -233,22 +235,23 @@ class LocalizationNode(GuardedNode):
 
     def _on_pause(self, request: Any, response: Any) -> Any:
         """Let images pass by, keep everything else; ends with deactivation."""
-        if self._session is None:
-            response.success, response.message = False, "not active"
-            return response
-        self._session.pause(bool(request.data))
-        response.success, response.message = True, "paused" if request.data else "running"
+        response.success, response.message = False, "not active"
+        if self._session is not None:
+            self._session.pause(bool(request.data))
+            response.success, response.message = True, "paused" if request.data else "running"
         return response
 
     async def _on_load_map(self, request: Any, response: Any) -> Any:
         """Load beside the running map, in its own thread: images go on meanwhile."""
         response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
         loaded = self._loaded
-        if loaded is None:
-            self.log.error("load_map: the node is not configured")
+        if loaded is None or self._loading == _MOST_LOADS:
+            self.log.error(f"load_map: the node is not configured, or is loading {_MOST_LOADS} maps already")
             return response
         path = request.map_url.removeprefix("file://")
+        self._loading += 1
         found = await self._in_thread(lambda: loaded.pipeline.prepare_map(path))
+        self._loading -= 1
         if isinstance(found, SharedMap) and loaded is self._loaded:
             loaded.pipeline.use_map(found)
             self._describe(found)

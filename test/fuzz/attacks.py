@@ -5,14 +5,10 @@ Nothing in here should ever be answered with a pose: images are of no place, cal
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 import string
-import struct
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the builders of 
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from forgery import forged
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from mutations import mutated
 from rcl_interfaces.msg import Parameter, ParameterEvent, ParameterValue
@@ -198,67 +195,5 @@ class Maps:
                 (str(self.folder), str(self.folder / "pipe.hfmap"), str(self.folder / "none.hfmap"), word(rng))
             )
         path = self.folder / f"damaged{rng.randrange(8)}.hfmap"
-        path.write_bytes(mutated(self._content, rng) if kind < 0.7 else self.forged(rng))
+        path.write_bytes(mutated(self._content, rng) if kind < 0.7 else forged(self._content, rng))
         return str(path)
-
-    def forged(self, rng: random.Random) -> bytes:
-        """A header that says what is not, with a checksum that fits: what only a malicious person writes."""
-        length = struct.unpack("<Q", self._content[:8])[0]
-        header = json.loads(self._content[8 : 8 + length])
-        description = json.loads(header["__metadata__"]["description"])
-        rng.choice(_FORGERIES)(rng, header, description)
-        header["__metadata__"]["description"] = json.dumps(description)
-        return sealed(header, self._content[8 + length :])
-
-
-def sealed(header: dict[str, Any], arrays: bytes) -> bytes:
-    """A map file whose header matches its checksum. See hfnet_core/maps/tensor_file.py."""
-    header["__metadata__"]["header_sha256"] = "0" * 64
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    raw = raw.replace(b"0" * 64, hashlib.sha256(raw).hexdigest().encode(), 1)
-    return struct.pack("<Q", len(raw)) + raw + arrays
-
-
-def _sigma(rng: random.Random, _: dict[str, Any], description: dict[str, Any]) -> None:
-    description[rng.choice(("pose_sigma_m", "pose_sigma_rad"))] = rng.choice(
-        (float("nan"), -1.0, 1e300, "x", None, True)
-    )
-
-
-def _size(rng: random.Random, _: dict[str, Any], description: dict[str, Any]) -> None:
-    description["cameras"][0][rng.choice(("width", "height"))] = rng.choice(
-        (0, -1, 10**5, 10**12, float("inf"), 1.5, None)
-    )
-
-
-def _names(rng: random.Random, _: dict[str, Any], description: dict[str, Any]) -> None:
-    description["keyframe_names"][0] = rng.choice(("\ud800", "\x1b[2J", "x" * 10**6, 7, None, "a/../../b"))
-    description["frame_id"] = rng.choice(("", "\ud800", "/map", "\n", 3, "y" * 10**6))
-
-
-def _deep(rng: random.Random, _: dict[str, Any], description: dict[str, Any]) -> None:
-    deep: Any = 0
-    for _level in range(rng.choice((50, 500))):
-        deep = [deep]
-    description["provenance"] = rng.choice((deep, None, [], "x", {"recordings": 5}, {"recordings": [deep]}))
-
-
-def _shape(rng: random.Random, header: dict[str, Any], _: dict[str, Any]) -> None:
-    entry = header[rng.choice([name for name in header if name != "__metadata__"])]
-    what = rng.randrange(3)
-    if what == 0:
-        entry["shape"] = rng.choice(([2**62, 4], [-1], [1] * 100, [], [1.5], "x", entry["shape"][::-1]))
-    elif what == 1:
-        entry["data_offsets"] = rng.choice(([0, 2**63], [-8, 8], [8, 0], [0], "x"))
-    else:
-        entry["dtype"] = rng.choice(("F64", "I8", "OBJECT", "F16", None))
-
-
-_FORGERIES: tuple[Callable[[random.Random, dict[str, Any], dict[str, Any]], None], ...] = (
-    _sigma,
-    _size,
-    _names,
-    _deep,
-    _shape,
-)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the builders of 
 
 from bags import write_bag
 from checkpoint_writer import write_checkpoint
+from forgery import forged, opened, sealed
 from helpers import textured_image, tiny_model
 from mutations import mutated, mutated_files
 from protobuf_mutations import mutated_protobuf, number
@@ -73,6 +74,23 @@ def _scene() -> Scene:
 
 def _map(folder: Path) -> None:
     save_map(_scene().build_map(walk(12)), folder / "a.hfmap")
+
+
+def _map_with_provenance(folder: Path) -> None:
+    """With everything in it that a map may say beside its arrays."""
+    _map(folder)
+    header, description, arrays = opened((folder / "a.hfmap").read_bytes())
+    turn = {"enu_from_map_xyzw": [0.0, 0.0, 0.0, 1.0], "scale": 1.0, "residual_m": 0.5, "fixes": 9, "outliers": 1}
+    place = {"latitude_deg": 47.0, "longitude_deg": 8.0, "altitude_m": 400.0, **turn, "source": "fix"}
+    description["provenance"] = {
+        **description["provenance"], "georeference": place, "recordings": [{"name": "a", "camera_frame": "camera"}],
+    }  # fmt: skip
+    description["given_cameras"] = description["cameras"]
+    (folder / "a.hfmap").write_bytes(sealed(header, description, arrays))
+
+
+def _forged_map(honest: Files, rng: random.Random) -> dict[str, bytes]:
+    return {"a.hfmap": forged(honest["a.hfmap"], rng)}
 
 
 def _read_map(folder: Path) -> None:
@@ -252,6 +270,7 @@ FORMATS = {
     for item in (
         Format("map", _map, _read_map),
         Format("large-map", _map, _read_large_map),
+        Format("map-forged", _map_with_provenance, _read_large_map, damage=_forged_map),
         Format("bag-mcap", _bag("mcap", "a"), _read_bag("a")),
         Format("bag-sqlite3", _bag("sqlite3", "a"), _read_bag("a")),
         Format("bag-rosbag1", _bag("rosbag1", "a.bag"), _read_bag("a.bag")),

@@ -10,7 +10,9 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import GetParameters
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter as RclpyParameter
 from robot import until
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
@@ -87,6 +89,26 @@ def test_impossible_and_failing_transitions_are_answered(ros, clumsy):
     assert not change(Transition.TRANSITION_CONFIGURE)
     state = ros.call(GetState, f"{name}/get_state", GetState.Request()).current_state.label
     assert state in {"unconfigured", "finalized"}
+
+
+def test_a_parameter_of_no_known_type_is_refused_in_one_line(ros, clumsy, capfd):
+    name = clumsy.get_fully_qualified_name()
+    strange = Parameter(name="use_sim_time", value=ParameterValue(type=200))
+    before = len(clumsy.heard)
+    ros.call(SetParameters, f"{name}/set_parameters", SetParameters.Request(parameters=[strange]))
+    until(lambda: "set_parameters: refused: 200 is not a valid" in (said := capfd.readouterr().err) or not said)
+    assert not [what for what in clumsy.heard[before:] if "set_parameters" in what]
+
+
+def test_a_check_of_ours_that_fails_in_rclpys_service_is_unexpected(ros, clumsy):
+    def check(parameters):
+        raise RuntimeError("the check itself is wrong")
+
+    clumsy.add_on_set_parameters_callback(check)
+    name = clumsy.get_fully_qualified_name()
+    request = SetParameters.Request(parameters=[RclpyParameter("use_sim_time", value=False).to_parameter_msg()])
+    ros.call(SetParameters, f"{name}/set_parameters", request)
+    assert any("the check itself is wrong" in what for what in clumsy.heard)
 
 
 def test_rclpys_own_services_are_guarded_and_work(ros, clumsy):
