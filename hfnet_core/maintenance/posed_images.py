@@ -6,7 +6,7 @@ Poses and calibrations stay as they are. Points, where there are any, only say w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -57,6 +57,14 @@ class PosedImages:
     points: int = 0
     seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     kind: str = "COLMAP model"
+
+    def without(self, names: Collection[str]) -> PosedImages:
+        """The same place without some images, and what they see."""
+        kept = [index for index, image in enumerate(self.images) if image.name not in names]
+        place = np.full(len(self.images), -1, dtype=np.int64)
+        place[kept] = np.arange(len(kept))
+        seen = np.column_stack([self.seen[:, 0], place[self.seen[:, 1]]])
+        return replace(self, images=[self.images[index] for index in kept], seen=seen[seen[:, 1] >= 0])
 
 
 @dataclass(frozen=True, eq=False)

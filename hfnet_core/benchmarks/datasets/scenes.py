@@ -8,19 +8,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hfnet_core.benchmarks.datasets.dataset import NEAR, Bounds, Layout, Place, QueryImage
-from hfnet_core.benchmarks.datasets.lists import read_matrix, rows
+from hfnet_core.benchmarks.datasets.lists import read_matrix, read_names, rows
 from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.files import read_text
 from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import read_image
+from hfnet_core.maintenance.colmap_import import posed_images_of
 from hfnet_core.maintenance.posed_images import PosedImage, PosedImages
 from hfnet_core.maps.colmap import camera_of
-from hfnet_core.maps.colmap_reading import model_camera
+from hfnet_core.maps.colmap_reading import model_camera, read_model
 from hfnet_core.types import Camera
 
 __all__ = ["SevenScenes", "TwelveScenes"]
 
 _FOCAL, _WIDTH = 525.0, 640  # of the colour camera of 7-Scenes, as everybody takes it: the dataset tells none
+_TRIANGULATED = "7scenes_sfm_triangulated"
 _SPLIT = re.compile(r"sequence\s*(\d+)\s*\[frames=\d+\]\s*\[start=(\d+)\s*;\s*end=(\d+)\]")
 _log = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ class _Frames:
 
 
 class SevenScenes(_Frames):
-    """Sequences in folders, and lists of which are the map's."""
+    """Sequences in folders, and lists of which are the map's; or hloc's COLMAP models beside them."""
 
     name = "7scenes"
     title = "7-Scenes"
@@ -82,6 +84,9 @@ class SevenScenes(_Frames):
         return tuple(str(Path(path).parent) for path in self._layout.folders("*/TestSplit.txt", "chess/TestSplit.txt"))
 
     def open(self, place: str) -> Place:
+        triangulated = f"{_TRIANGULATED}/{place}/triangulated"
+        if self._layout.first([triangulated]) is not None:
+            return self._from_colmap(place, triangulated)
         found = self._layout.found(
             {"train": (f"{place}/TrainSplit.txt",), "test": (f"{place}/TestSplit.txt",), "folder": (place,)}
         )
@@ -90,6 +95,20 @@ class SevenScenes(_Frames):
         focal = _FOCAL * width / _WIDTH
         camera = camera_of(model_camera(0, "SIMPLE_PINHOLE", (width, height), (focal, width / 2, height / 2)))
         return self._place(place, found["folder"], camera, (frames["train"], frames["test"]))
+
+    def _from_colmap(self, place: str, models: str) -> Place:
+        """The models of the whole scene that hloc uses, and the list of those images that are queries."""
+        needed = {"folder": (place,), "list": (f"{models}/list_test.txt",), **self._layout.colmap(models)}
+        found = self._layout.found(needed)
+        folder, model = found["folder"], self._layout.root / models
+        posed = posed_images_of(read_model(model), str(model))
+        known, names = {item.name: item for item in posed.images}, read_names(found["list"])
+        lacking = [name for name in names if name not in known]
+        if lacking:
+            raise DatasetError(f"{model}: lacks {len(lacking)} images of {found['list']}, first {lacking[0]}")
+        asked = [known[name] for name in names]
+        queries = [QueryImage(item.name, item.camera, place, item.name, item.map_from_camera) for item in asked]
+        return Place(place, folder, folder, lambda: posed.without(set(names)), queries)
 
     def _frames(self, place: str, split: Path) -> list[Path]:
         """Of the sequences that a list names, `sequence2` being the folder seq-02."""

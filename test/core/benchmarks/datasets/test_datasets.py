@@ -12,7 +12,11 @@ from hfnet_core.benchmarks.datasets.catalogue import DATASETS, open_dataset
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import pose_error
 from hfnet_core.synthetic.copies import COPIES, write_copy
+from hfnet_core.synthetic.copies.writing import write_colmap
 from hfnet_core.synthetic.walk import MAP_PASS
+from hfnet_core.types import Camera
+
+pytestmark = pytest.mark.timeout(900)  # seconds of work, minutes on a machine that is busy
 
 # Cameras of the copies as they are rendered, in our pixels.
 RADIAL = ("SIMPLE_RADIAL", (250.0, 160.5, 118.5, -0.08))
@@ -159,3 +163,38 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("extended")
     write_copy("cmu-extended", folder)
     return folder
+
+
+@pytest.mark.parametrize("name", ["7scenes", "cambridge"])
+def test_colmap_models_beside_a_scene_are_preferred(name: str, tmp_path: Path) -> None:
+    """As hloc takes them: 7-Scenes' of all images, Cambridge's at another size."""
+    truth = write_copy(name, tmp_path)
+    dataset = open_dataset(name, tmp_path)
+    place = dataset.places()[0]
+    before = dataset.open(place)
+    mapped = [(image.name, image.map_from_camera) for image in before.map_images().images]
+    everything = [*mapped, *truth.items()]
+    if name == "7scenes":
+        models = tmp_path / f"7scenes_sfm_triangulated/{place}/triangulated"
+        write_colmap(models, Camera("SIMPLE_RADIAL", 320, 240, (260.0, 159.5, 119.5, 0.0)), everything)
+        (models / "list_test.txt").write_text("\n".join(truth) + "\n")
+        wanted = (260.0, 159.5, 119.5, 0.0)
+    else:
+        models = tmp_path / f"CambridgeLandmarks_Colmap_Retriangulated_1024px/{place}"
+        half = Camera("SIMPLE_RADIAL", 160, 120, (125.0, 79.5, 59.5, -0.05))
+        write_colmap(models / "model_train", half, mapped)
+        write_colmap(models / "empty_all", half, everything)
+        (models / "list_query.txt").write_text("\n".join(truth) + "\n")
+        wanted = (250.0, 159.5, 119.5, -0.05)
+    opened = dataset.open(place)
+    images = opened.map_images().images
+    assert {image.name for image in images} == {called for called, _ in mapped}
+    assert [query.name for query in opened.queries] == list(truth)
+    for item in (*images, *opened.queries):
+        assert item.camera.params == pytest.approx(wanted, abs=1e-6)
+    for query in opened.queries:
+        assert query.truth is not None
+        assert pose_error(query.truth, truth[query.name]) == pytest.approx((0.0, 0.0), abs=1e-5)
+    (models / ("list_test.txt" if name == "7scenes" else "list_query.txt")).write_text("elsewhere.png\n")
+    with pytest.raises(DatasetError, match=r"lacks 1 images of .* first elsewhere.png"):
+        dataset.open(place)

@@ -22,6 +22,8 @@ from hfnet_core.maps.storage import load_map
 from hfnet_core.synthetic.copies import write_copy
 from hfnet_core.types import Reason
 
+pytestmark = pytest.mark.timeout(900)  # seconds of work, minutes on a machine that is busy
+
 MEDIAN_M, LARGEST_M = 0.03, 0.1  # of 320 x 240 pixels, by day and at night
 
 
