@@ -10,7 +10,7 @@ import numpy as np
 
 from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.images.reading import read_image
-from hfnet_core.maintenance.posed_images import Imported, PosedImage, PosedImages, import_posed_images
+from hfnet_core.maintenance.posed_images import Imported, Pairing, PosedImage, PosedImages, import_posed_images
 from hfnet_core.mapping.keyframes.reading import BuildTools
 from hfnet_core.maps.colmap import camera_of
 from hfnet_core.maps.exchange.nvm import NvmModel, nvm_camera, read_nvm
@@ -50,6 +50,7 @@ def import_nvm(
     *,
     cameras: Mapping[str, Camera] | None = None,
     frame_id: str = "map",
+    pairing: Pairing | None = None,
 ) -> Imported:
     """A map from an NVM model and the folder its images lie in; see `import_posed_images`.
 
@@ -57,7 +58,8 @@ def import_nvm(
     DatasetError where the model is damaged.
     """
     known = nvm_cameras(path, images) if cameras is None else cameras
-    return import_posed_images(posed_images_of_nvm(path, known), images, tools, frame_id=frame_id)
+    posed = posed_images_of_nvm(path, known)
+    return import_posed_images(posed, images, tools, frame_id=frame_id, pairing=pairing)
 
 
 def _posed(model: NvmModel, index: int, cameras: Mapping[str, Camera], renamed: Callable[[str], str]) -> PosedImage:

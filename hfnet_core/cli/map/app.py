@@ -20,7 +20,7 @@ from hfnet_core.evaluation.query_list import read_query_list
 from hfnet_core.maintenance.check import check_map
 from hfnet_core.maintenance.colmap_import import import_colmap_model
 from hfnet_core.maintenance.nvm_import import import_nvm
-from hfnet_core.maintenance.posed_images import Imported
+from hfnet_core.maintenance.posed_images import Imported, Pairing
 from hfnet_core.maintenance.sfm_model import write_sfm_model
 from hfnet_core.maintenance.summary import summarize, summarize_check
 from hfnet_core.mapping.builder import build_map
@@ -161,22 +161,24 @@ def import_(
         SafeConsole().print(summarize(imported, output))
         return
     with _tools(model, MapBuildConfig(), computing, output, described) as tools:
-        if is_nvm:
-            cameras = None if intrinsics is None else dict(read_query_list(intrinsics))
-            found = import_nvm(folder, images, tools, cameras=cameras, frame_id=frame)
-            save_map(found.landmark_map, output)
-            _say_imported(found, images, output)
-        else:
-            _from_model(_Model(folder, images, frame), tools, output, described, matching)
+        _from_model(_Model(folder, images, frame, intrinsics), tools, output, described, matching)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A COLMAP model, its images, and the name of its frame."""
+    """A COLMAP or NVM model, its images, the name of its frame, and for NVM a list of cameras."""
 
-    folder: Path
+    path: Path
     images: Path
     frame: str = "map"
+    intrinsics: Path | None = None
+
+    def imported(self, tools: BuildTools, pairing: Pairing | None) -> Imported:
+        """Raises what `import_nvm` and `import_colmap_model` raise."""
+        if self.path.suffix.lower() == ".nvm":
+            cameras = None if self.intrinsics is None else dict(read_query_list(self.intrinsics))
+            return import_nvm(self.path, self.images, tools, cameras=cameras, frame_id=self.frame, pairing=pairing)
+        return import_colmap_model(self.path, self.images, tools, frame_id=self.frame, pairing=pairing)
 
 
 def _from_model(
@@ -184,19 +186,16 @@ def _from_model(
 ) -> None:
     """Describe, match, triangulate; write the map and, if asked for, the COLMAP model of all keypoints."""
     pairing, stored = matching.pairing(described.features, tools.config.extraction)
-    found = import_colmap_model(model.folder, model.images, tools, frame_id=model.frame, pairing=pairing)
+    found = model.imported(tools, pairing)
     save_map(found.landmark_map, output)
     if matching.colmap is not None and found.scene is not None:
         orders = None
         if stored is not None:
             orders = [stored.entered(item.name, item.features).order for item in found.scene.members]
         write_sfm_model(matching.colmap, found.scene.members, found.scene.joined, orders)
-    _say_imported(found, model.images, output)
-
-
-def _say_imported(found: Imported, images: Path, output: Path) -> None:
     if found.missing:
-        typer.echo(f"{len(found.missing)} images of the model are not in {images}: {printable(found.missing[0])}, ...")
+        missing = printable(found.missing[0])
+        typer.echo(f"{len(found.missing)} images of the model are not in {model.images}: {missing}, ...")
     SafeConsole().print(summarize(found.landmark_map, output))
 
 

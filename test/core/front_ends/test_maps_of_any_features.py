@@ -114,6 +114,7 @@ def test_pairs_come_from_retrieval_where_nothing_tells_them(tmp_path: Path) -> N
         run(*given, "-o", tmp_path / "b.hfmap", "--pairs", tmp_path / "pairs.txt")
 
 
+@pytest.mark.timeout(600)
 def test_a_dataset_is_run_with_features_from_a_file(tmp_path: Path) -> None:
     pytest.importorskip("h5py", reason="h5py is not installed: pip install 'hfnet_ros[hloc]'")
     data, features, out = tmp_path / "data", tmp_path / "f.h5", tmp_path / "out"
