@@ -60,7 +60,7 @@ class Level:
     """What is believed of the map's vertical beside the fixes. up: [3] in the map. sigma_deg: how far it may be off."""
 
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    sigma_deg: float = 2.0
+    sigma_deg: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

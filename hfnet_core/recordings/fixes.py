@@ -39,16 +39,17 @@ def read_fixes(reader: BagReader, trees: Trees, camera_frame: str, topic: str | 
         return chosen
     dropped: Counter[str] = Counter()
     rows, frame = [], ""
-    for _, recorded_ns, message in reader.messages([chosen.name]):
-        reason = _unusable(message)
-        if reason:
-            dropped[reason] += 1
-            continue
-        frame = frame or str(message.header.frame_id).lstrip("/")
-        altitude = float(message.altitude)
-        known = abs(altitude) < _LARGEST_ALTITUDE_M  # False for NaN: a receiver without altitude
-        place = (float(message.latitude), float(message.longitude), altitude if known else np.nan)
-        rows.append((stamp_of(message, recorded_ns), place, _sigmas(message)))
+    try:
+        for _, recorded_ns, message in reader.messages([chosen.name]):
+            if reason := _unusable(message):
+                dropped[reason] += 1
+                continue
+            frame = frame or str(message.header.frame_id).lstrip("/")
+            rows.append((stamp_of(message, recorded_ns), _place(message), _sigmas(message)))
+    except DatasetError as error:
+        if topic is not None:
+            raise
+        return NoFixes(str(error))  # of a receiver that nobody asked for
     if not rows:
         said = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         return NoFixes(f"none of the fixes of {chosen.name} can be used ({said})")
@@ -77,6 +78,12 @@ def _choose(reader: BagReader, name: str | None) -> Topic | NoFixes:
         listed = ", ".join(str(topic) for topic in found)
         return NoFixes(f"several GPS topics, choose one with --gps-topic: {listed}")
     return found[0] if found else NoFixes()
+
+
+def _place(message: Any) -> tuple[float, float, float]:
+    altitude = float(message.altitude)
+    known = abs(altitude) < _LARGEST_ALTITUDE_M  # False for NaN: a receiver without altitude
+    return float(message.latitude), float(message.longitude), altitude if known else np.nan
 
 
 def _unusable(message: Any) -> str:
