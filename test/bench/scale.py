@@ -31,6 +31,7 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import pose_error
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
+from hfnet_core.localization.retrieval import Retriever
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map
 from hfnet_core.types import Localized
@@ -125,7 +126,7 @@ def report(path: Path, written_s: float, cold: dict[str, float], warm: dict[str,
     for name, value in (("cold", cold), ("warm", warm)):
         print("  opening, {}: {open_s:.2f} s and {open_mb:.0f} MB resident; with a localizer {ready_s:.2f} s and "
               "{ready_mb:.0f} MB ({before_mb:.0f} MB before)".format(name, **value))  # fmt: skip
-    retriever = Localizer(found)._retriever
+    retriever = Retriever(found.place_descriptors)
     wanted = np.array([query.features.global_descriptor for query in queries])
     scores = wanted @ np.asarray(found.place_descriptors).T
     exact = np.argsort(-scores, axis=1, kind="stable")[:, :10]
