@@ -207,21 +207,21 @@ def test_the_command_prints_a_table_and_keeps_the_winner(model: Path, engine: En
 
 
 def test_maps_are_built_with_onnx_runtime_whatever_won(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from hfnet_core.cli.map import app as commands
     from hfnet_core.cli.map import care as map_care
+    from hfnet_core.front_ends import registry
 
     asked: list[Any] = []
 
     class SeenError(Exception):
         pass
 
-    def seen(*arguments: Any) -> None:
+    def seen(*arguments: Any, **_: Any) -> None:
         asked.append(arguments[1:])
         raise SeenError
 
     (tmp_path / "bag").mkdir()
     for module, words in (
-        (commands, ["map", "build", str(tmp_path / "bag"), "-o", str(tmp_path / "m.hfmap")]),
+        (registry, ["map", "build", str(tmp_path / "bag"), "-o", str(tmp_path / "m.hfmap")]),
         (
             map_care,
             ["map", "extend", str(tmp_path / "a.hfmap"), str(tmp_path / "bag"), "-o", str(tmp_path / "b.hfmap")],
