@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from scipy.optimize import least_squares
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array
@@ -126,6 +125,8 @@ def fitted_camera(size: Size, pinhole: Pinhole, points: Array, pixels: Array, si
 
 
 def _fit(model: str, size: Size, pinhole: Pinhole, rays: Array, pixels: Array) -> Camera:
+    from scipy.optimize import least_squares  # 130 modules, which no node needs
+
     count = CAMERA_PARAMETERS[model] - len(pinhole)
     scale = np.array([*pinhole, *np.ones(count)])
 
