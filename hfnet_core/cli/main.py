@@ -16,6 +16,14 @@ from hfnet_core.threads import one_blas_thread
 
 __all__ = ["app", "main"]
 
+# How libraries say it that do not raise MemoryError: the loader of extensions, torch's allocator and its kernels.
+_NO_MEMORY = (
+    "failed to map segment",
+    "Cannot allocate memory",
+    "can't allocate memory",
+    "could not create a primitive",
+)
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -74,7 +82,9 @@ def main() -> None:
     except HFNetError as error:
         print(f"hfnet: {error}", file=sys.stderr)
         sys.exit(2)
-    except MemoryError:
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)):
+            raise
         print("hfnet: out of memory; close other programs, or use smaller images or maps", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from hfnet_core.images.encoded import decode
 from hfnet_core.images.encodings import KNOWN, Layout, converted, demosaiced, layout_of, planar_size, planar_to_rgb
 from hfnet_core.images.orientation import AS_STORED
 from hfnet_core.images.video import codec_of
+from hfnet_core.limits import IMAGE
 
 __all__ = ["bytes_of", "decode_compressed_image", "decode_raw_image"]
 
@@ -78,6 +79,8 @@ def _size(message: Any) -> tuple[int, int, int]:
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height <= 0 or width <= 0:
         raise DatasetError(f"image of size {width}x{height} is empty")
+    if height * width > IMAGE.value():
+        raise DatasetError(f"image of {height * width / 1e6:.0f} megapixels, more than the limit of {IMAGE}")
     return height, width, step
 
 

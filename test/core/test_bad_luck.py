@@ -99,8 +99,12 @@ def test_a_planted_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "out.txt").is_symlink()
 
 
-def test_too_little_memory_is_one_line() -> None:
-    code = "import hfnet_core.cli.main as m\ndef full(): raise MemoryError\nm.app = full\nm.main()"
+@pytest.mark.parametrize(
+    "error", ["MemoryError", "ImportError('x.so: failed to map segment from shared object')",
+              "RuntimeError(\"[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried 9 bytes\")"],
+)  # fmt: skip
+def test_too_little_memory_is_one_line(error: str) -> None:
+    code = f"import hfnet_core.cli.main as m\ndef full(): raise {error}\nm.app = full\nm.main()"
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip

@@ -159,7 +159,7 @@ def text(rng: random.Random) -> String:
 
 def parameter(rng: random.Random) -> Parameter:
     """A setting of ours or another name, with a value of any type."""
-    names = [name for name, _, _ in parameter_names()]
+    names = [*(name for name, _, _ in parameter_names()), "use_sim_time", "start_type_description_service"]
     name = rng.choice(names) if rng.random() < 0.9 else word(rng) or "x"
     value = ParameterValue(type=rng.choice((0, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8, 9, 200)))
     value.bool_value, value.integer_value = bool(rng.randrange(2)), rng.choice(_INTEGERS)

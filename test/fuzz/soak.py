@@ -124,6 +124,7 @@ class Soak:
         self.strangers = Strangers(self.robot, self.maps)
         self._lines = 0
         values = {name: item.default for name, _, item in parameter_names() if name != "autostart"}
+        values["use_sim_time"] = False
         self._settings = [_message(name, value) for name, value in (values | given | {"threads": 1}).items()]
 
     def _end(self) -> None:

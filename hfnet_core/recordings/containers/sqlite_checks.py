@@ -54,7 +54,7 @@ def columns_of(data: sqlite3.Connection, path: Path, table: str) -> list[tuple[s
 
     table: one of TABLES. Raises ForeignDatabaseError where it is no plain table, and sqlite3.Error.
     """
-    columns = data.execute(f"PRAGMA table_xinfo({table})").fetchall()  # nosec B608
+    columns = data.execute(f"PRAGMA table_xinfo({table})").fetchall()
     if any(hidden for *_, hidden in columns):
         raise ForeignDatabaseError(f"{path}: is a database whose table {table} computes what it holds: no recording")
     if columns:

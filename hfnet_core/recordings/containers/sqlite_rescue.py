@@ -114,7 +114,7 @@ def _copy_table(
     if not columns:
         return 0, ""
     listed = ", ".join(f"{_quoted(column)} {kind if kind in _TYPES else ''}" for column, kind in columns)
-    new.execute(f"CREATE TABLE {name}({listed})")  # nosec B608
+    new.execute(f"CREATE TABLE {name}({listed})")
     done, marks = 0, ", ".join("?" * len(columns))
     try:
         for row in old.execute(f"SELECT * FROM {name}"):  # nosec B608

@@ -118,6 +118,10 @@ def test_planar_yuv_with_padding_or_all_planes_counted_in_its_step() -> None:
         ({"height": 2, "width": 2, "encoding": "rgb8", "data": bytes(11)}, "needs 12 bytes, has 11"),
         ({"height": 2, "width": 2, "encoding": "rgb8", "step": 5, "data": bytes(100)}, "with step 5"),
         ({"height": 0, "width": 2, "encoding": "rgb8", "data": b""}, "is empty"),
+        (
+            {"height": 20_000, "width": 20_000, "encoding": "mono8", "data": bytes(9)},
+            "400 megapixels, more than the limit",
+        ),
         ({"height": 2, "width": 3, "encoding": "nv12", "data": bytes(9)}, "is not even, as nv12"),
         ({"height": 2, "width": 2, "encoding": "nv12", "data": bytes(5)}, "needs 6 bytes, has 5"),
         ({"height": 2, "width": 4, "encoding": "bayer_rggb12", "data": bytes(12)}, "needs 16 bytes, has 12"),
