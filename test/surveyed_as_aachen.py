@@ -48,9 +48,13 @@ def _triangulated(
     fx, fy, cx, cy = camera.params
     reader.camera_model, reader.camera_params = "PINHOLE", f"{fx},{fy},{cx + 0.5},{cy + 0.5}"
     pycolmap.extract_features(
-        database, images, names, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader,
+        database,
+        images,
+        names,
+        camera_mode=pycolmap.CameraMode.SINGLE,
+        reader_options=reader,
         device=pycolmap.Device.cpu,
-    )  # fmt: skip
+    )
     pycolmap.match_exhaustive(database, device=pycolmap.Device.cpu)
     with pycolmap.Database.open(database) as opened:
         known = {image.name: image.image_id for image in opened.read_all_images()}

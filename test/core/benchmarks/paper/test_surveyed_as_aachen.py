@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import shared_data
+from surveyed_as_aachen import as_aachen
 
 from hfnet_core.benchmarks.datasets.catalogue import open_dataset
 from hfnet_core.benchmarks.paper.place_run import Extractors
@@ -20,8 +21,6 @@ from hfnet_core.geometry import pose_error
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["fountain-P11", "entry-P10"])
 def test_the_median_error_is_below_three_centimetres(name: str, tmp_path: Path) -> None:
-    from surveyed_as_aachen import as_aachen
-
     photos = shared_data("data", "strecha", name)
     truth = as_aachen(photos, tmp_path / "data")
     preset, backend = preset_of("aachen"), open_backend(None, "onnxruntime")
