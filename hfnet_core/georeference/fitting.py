@@ -193,7 +193,7 @@ def _refined(seen: Sightings, start: Similarity, level: Level, *, scaled: bool) 
 
     def residuals(values: Array, weights: Array) -> Array:
         found = similarity(values)
-        leaning = (found.pose.rotation @ up)[:2] / tolerance
+        leaning = _leaning(found.pose.rotation @ up) / tolerance
         return np.concatenate([((_antennas(seen, found) - enu) * weights).reshape(-1), leaning])
 
     values = np.concatenate([np.zeros(3), start.pose.translation, [0.0]])
@@ -209,6 +209,16 @@ def _refined(seen: Sightings, start: Similarity, level: Level, *, scaled: bool) 
         # A wide spread would forgive everything.
         cost = cost if trusting else float(fitted.cost + np.log(sigmas / seen.sigmas_m).sum() * 2)
     return _Refined(similarity(values), cost, sigmas, information)
+
+
+def _leaning(up: Array) -> Array:
+    """[2] how far a unit vector [3] is from z, towards x and y, in radians: half a turn for what hangs upside down."""
+    across = float(np.hypot(up[0], up[1]))
+    angle = float(np.arctan2(across, up[2]))
+    if across < 1e-9:
+        return np.array([angle, 0.0])
+    towards: Array = up[:2] / across * angle
+    return towards
 
 
 def _weights(apart: Array, sigmas_m: Array, *, agreeing: bool) -> Array:

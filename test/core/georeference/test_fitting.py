@@ -128,6 +128,18 @@ def test_a_straight_drive_of_a_level_map_is_enough() -> None:
     assert turn < 1.0
 
 
+@pytest.mark.parametrize("sigma_deg", [1.0, 10.0])
+def test_a_drive_on_a_line_does_not_hang_upside_down(sigma_deg: float) -> None:
+    truth = turned(45)
+    seen = drive(truth, 0.003, fixes=6, size_m=1.2)
+    way = np.linspace(0, 1.2, 6)[:, None] * np.array([1.0, 0.5, 0.0])
+    back = Pose(truth.pose.rotation).inverse()
+    straight = replace(seen, centres=back.apply(way), arms=np.zeros((6, 3)), enu=truth.pose.translation + way)
+    found = fit_earth(straight, Level(sigma_deg=sigma_deg), scaled=False).enu_from_map
+    assert found.pose.rotation[2, 2] > 0.99
+    assert heading_off(found, truth) < 0.5
+
+
 def test_a_map_that_is_not_level_at_all_is_brought_upright_by_the_fixes() -> None:
     truth = turned(45, scale=2.0, tilt=np.radians([-90.0, 0, 0]))  # in the frame of its first camera
     found = fit_earth(drive(truth), LEVEL, scaled=True)
