@@ -29,7 +29,7 @@ def main(one: Path, other: Path) -> int:
     apart = [poses[stamp].inverse() @ others[stamp] for stamp in poses.keys() & others.keys()]
     metres = max((float(np.linalg.norm(pose.translation)) for pose in apart), default=np.nan)
     turns = [np.degrees(np.arccos(np.clip((np.trace(pose.rotation) - 1) / 2, -1, 1))) for pose in apart]
-    print(f"features of {len(shares)} images; {len(poses)} images localized here, {len(others)} there, {len(apart)} in both")
+    print(f"features of {len(shares)} images; {len(poses)} poses here, {len(others)} there, {len(apart)} of the same")
     print(f"the same keypoints: {np.mean(shares):.2%}, least {min(shares):.2%}, at most {max(shift_px):.2g} px apart")
     print(f"descriptors differ by at most {max(local):.2g} (local), {max(whole):.2g} (global)")
     print(f"poses by at most {1e3 * metres:.4f} mm, {max(turns, default=np.nan):.5f} degrees")
