@@ -75,7 +75,8 @@ COMMANDS = {
         ("localize", "first.hfmap", "photos", "--queries", "queries.txt", "--output", "OUT/new.txt"), "new.txt"
     ),
     "calibrate": Command(
-        ("calibrate", "first.hfmap=second", "--foreign", "foreign", "--every", "1", "-o", "OUT/new.json", "--work", "OUT/work"),
+        ("calibrate", "first.hfmap=second", "--foreign", "foreign", "--every", "1", "-o", "OUT/new.json",
+         "--work", "OUT/work"),
         "new.json",
     ),
     "engine quantize": Command(("engine", "quantize", "first", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"),
