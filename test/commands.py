@@ -75,7 +75,10 @@ COMMANDS = {
         ("localize", "first.hfmap", "photos", "--queries", "queries.txt", "--output", "OUT/new.txt"), "new.txt"
     ),
     "calibrate": Command(
-        ("calibrate", "first.hfmap=second", "--foreign", "foreign", "--every", "1", "-o", "OUT/new.json", "--work", "OUT/work"),
+        (
+            *("calibrate", "first.hfmap=second", "--foreign", "foreign", "--every", "1", "--most-foreign", "200"),
+            *("-o", "OUT/new.json", "--work", "OUT/work"),
+        ),
         "new.json",
     ),
     "engine quantize": Command(("engine", "quantize", "first", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"),
@@ -107,7 +110,7 @@ def make_inputs(folder: Path) -> None:
     for index in range(6):
         cv2.imwrite(str(folder / "photos" / f"{index:03d}.png"), textured_image(160, 120, index))
     (folder / "foreign").mkdir()
-    for index in range(60):
+    for index in range(200):
         cv2.imwrite(str(folder / "foreign" / f"{index:03d}.png"), textured_image(160, 120, 100 + index))
     lines = [f"{index:03d}.png PINHOLE 160 120 100 100 80 60" for index in range(6)]
     (folder / "queries.txt").write_text("\n".join(lines) + "\n")

@@ -112,7 +112,9 @@ class Georeference:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    if type(value) is int:  # of any length, which a float is not
+        return abs(value) < 10**300
+    return type(value) is float and math.isfinite(value)
 
 
 def _number(known: Mapping[str, Any], name: str, largest: float) -> float:

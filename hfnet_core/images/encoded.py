@@ -25,6 +25,9 @@ _TIFF_SIZES = {1: "B", 3: "H", 4: "I"}  # types of a width or height: byte, shor
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 _PNM_HEADER, _WEBP_HEADER = 4096, 32  # bytes; of PNM with remarks
 
+_PNG, _PNG_CHANNELS = b"\x89PNG", {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_DEFLATE = 1032  # bytes of a byte: no more fit into deflate
+
 Content = bytes | memoryview
 
 
@@ -39,6 +42,8 @@ def decode(encoded: NDArray[np.uint8], flags: int) -> NDArray[np.uint8] | NDArra
     width, height = size
     if width * height > IMAGE.value():
         raise DatasetError(f"image of {width}x{height} pixels is more than the limit of {IMAGE}")
+    if not _may_hold_its_pixels(encoded.data):
+        return None
     try:
         image = cv2.imdecode(encoded, flags)
     except cv2.error:
@@ -71,6 +76,15 @@ def _jpeg(content: Content) -> tuple[int, int] | None:
             return width, height
         position += 2 + length
     return None
+
+
+def _may_hold_its_pixels(content: Content) -> bool:
+    """Whether a PNG is long enough for its size: OpenCV takes 18 bytes for each pixel before it misses the first."""
+    if bytes(content[: len(_PNG)]) != _PNG or len(content) < 26:
+        return True
+    width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
+    row = 1 + (width * depth * _PNG_CHANNELS.get(colour, 0) + 7) // 8
+    return bool(height * row <= _DEFLATE * len(content))
 
 
 def _png(content: Content) -> tuple[int, int]:

@@ -69,3 +69,12 @@ def test_a_damaged_datum_is_refused(change: dict[str, object]) -> None:
         Georeference.of({"georeference": {**TURNED.as_dict(), **change}})
     with pytest.raises(MapError, match="georeference"):
         Georeference.of({"georeference": []})
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("nan"), True, None, "1"])
+@pytest.mark.parametrize("name", ["latitude_deg", "scale", "fixes"])
+def test_numbers_that_are_none_are_refused_even_those_that_no_float_holds(name: str, value: object) -> None:
+    with pytest.raises(MapError, match="its georeference"):
+        Georeference.of({"georeference": {**TURNED.as_dict(), name: value}})
+    with pytest.raises(MapError, match="its georeference has no rotation"):
+        Georeference.of({"georeference": {**TURNED.as_dict(), "enu_from_map_xyzw": [0, 0, value, 1]}})

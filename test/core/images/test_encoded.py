@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import struct
 import tracemalloc
 import zlib
@@ -74,6 +75,24 @@ def test_a_picture_of_four_billion_pixels_is_refused_without_room_for_them(tmp_p
         decode_compressed_image(message)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_a_png_too_short_for_its_pixels_is_damaged_without_room_for_them() -> None:
+    """Within the limit of pixels, OpenCV would take two gigabytes for it."""
+    content = np.frombuffer(large_png(12_000, 10_000), np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert decode(content, AS_STORED) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_png_of_one_colour_which_is_as_short_as_any_is_decoded(channels: int, kind: type) -> None:
+    image = np.full((1500, 1600, channels), 7, kind)
+    content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
+    found = decode(content, cv2.IMREAD_UNCHANGED)
+    assert found is not None
+    assert np.array_equal(found.reshape(image.shape), image)
 
 
 def test_the_limit_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

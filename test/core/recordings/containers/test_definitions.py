@@ -15,6 +15,8 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.containers import opening
 from hfnet_core.recordings.containers.definitions import types_from_idl, types_from_msg
 
+RULE = "=" * 80 + "\n"
+
 
 def test_honest_definitions_are_parsed() -> None:
     types = types_from_msg("string[3] names\nfloat64[36] covariance\nuint8[1000000] data\n", "a/msg/A")
@@ -25,12 +27,42 @@ def test_honest_definitions_are_parsed() -> None:
     assert list(types_from_idl(idl)) == ["a/msg/B"]
 
 
+def register(text: str) -> None:
+    get_typestore(Stores.EMPTY).register(types_from_msg(text, "a/msg/A"))
+
+
 @pytest.mark.parametrize("field", ["string[20000] a", "Other[2000000000] a"])
 def test_arrays_that_would_be_a_long_program_are_refused(field: str) -> None:
     began = time.process_time()
     with pytest.raises(DatasetError, match=r"field 'a' of 'a/msg/A' is an array of \d+"):
-        types_from_msg(f"{field}\n", "a/msg/A")
+        register(f"{field}\n{RULE}MSG: a/Other\nint8 x\n")
     assert time.process_time() - began < 5.0
+
+
+NONE = "MSG: a/None3\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "MSG: a/Other\n",
+        f"MSG: a/Other\nNone3 x\n{RULE}{NONE}",
+        f"MSG: a/Other\nNone3[9] x\n{RULE}{NONE}",
+    ],
+)
+def test_a_list_of_messages_of_nothing_is_refused(rest: str) -> None:
+    """Its length is four bytes of the file, and each of its items none."""
+    with pytest.raises(DatasetError, match="field 'a' of 'a/msg/A' is a list of messages of nothing"):
+        register(f"Other[] a\n{RULE}{rest}")
+
+
+def test_a_message_that_contains_itself_is_refused() -> None:
+    with pytest.raises(DatasetError, match="contains itself"):
+        register(f"Other[] a\n{RULE}MSG: a/Other\nOther x\n")
+
+
+def test_lists_of_messages_of_something_are_not() -> None:
+    register(f"Other[] a\nOther[3] b\n{RULE}MSG: a/Other\nint8[] x\n")
 
 
 def test_a_definition_that_is_too_long_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +78,10 @@ def test_rosbags_itself_uses_them() -> None:
     assert opening.open_container
     assert anyreader.get_types_from_msg is types_from_msg
     assert anyreader.get_types_from_idl is types_from_idl
+
+
+def test_messages_of_nothing_in_each_other_are_looked_at_once() -> None:
+    """Two of the next kind in each of sixty: a million million million ways."""
+    levels = [f"MSG: a/B{level}\nB{level + 1} x\nB{level + 1} y\n" for level in range(60)]
+    with pytest.raises(DatasetError, match="a list of messages of nothing"):
+        register(f"B0[] a\n{RULE}{RULE.join([*levels, 'MSG: a/B60' + chr(10)])}")
