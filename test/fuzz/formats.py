@@ -26,6 +26,10 @@ from scene import CAMERA, Scene, looking, walk
 
 from hfnet_core.evaluation.query_list import read_query_list
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
+from hfnet_core.features.baselines import SiftExtractor
+from hfnet_core.features.exchange.hloc_files import read_pairs
+from hfnet_core.features.exchange.npz_files import write_npz
+from hfnet_core.features.exchange.stored import StoredFeatures
 from hfnet_core.features.network.model_file import DIGEST
 from hfnet_core.features.network.protobuf import varint
 from hfnet_core.features.network.tensorflow_checkpoint import TensorFlowCheckpoint, checkpoint_prefix
@@ -253,6 +257,19 @@ def _positions(folder: Path) -> None:
     (folder / "a.csv").write_text("keyframe,x,y,z\n0/1,1.0,2.0,3.0\n1700000000.5,4,5,6\n")
 
 
+def _npz(folder: Path) -> None:
+    sift = SiftExtractor()
+    write_npz(folder / "a.npz", sift.extract(textured_image()), sift.info)
+
+
+def _read_npz_features(folder: Path) -> None:
+    StoredFeatures([folder]).entered("a.jpg", (160, 120))
+
+
+def _pairs(folder: Path) -> None:
+    (folder / "pairs.txt").write_text("query/1.jpg db/1.jpg\nquery/1.jpg db/2.jpg\n")
+
+
 def _photos(folder: Path) -> None:
     colour = cv2.cvtColor(textured_image(48, 40), cv2.COLOR_GRAY2BGR)
     for suffix in ("jpg", "png", "webp", "tif", "bmp", "ppm"):
@@ -286,6 +303,8 @@ FORMATS = {
         Format("queries", _queries, _each(read_query_list)),
         Format("nvm", _nvm, _each(read_nvm), (".nvm",)),
         Format("positions", _positions, _each(read_positions)),
+        Format("npz-features", _npz, _read_npz_features),
+        Format("pairs", _pairs, _each(read_pairs)),
         Format("photo", _photos, _each(read_image)),
     )
 }

@@ -16,6 +16,7 @@ from hfnet_core.errors import MissingExtraError, ModelError  # noqa: E402
 from hfnet_core.front_ends.matchers import matcher, mutual_neighbours  # noqa: E402
 from hfnet_core.front_ends.registry import FrontEndSetup, local_front_end  # noqa: E402
 from hfnet_core.training.peers import weights  # noqa: E402
+from hfnet_core.training.teachers.teacher_files import superpoint_shapes  # noqa: E402
 
 SHIFT = 16  # pixels; a multiple of every network's stride
 
@@ -69,3 +70,19 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     network = torch.nn.Linear(2, 2)
     with pytest.raises(ModelError, match="bias is missing"):
         weights.load_strictly(network, weights.read_weights(tmp_path / "w.pth"), tmp_path / "w.pth")
+
+
+def test_superpoint_runs_on_weights_of_the_user(tmp_path: Path) -> None:
+    """Random weights in its layout: what counts is that keypoints and their descriptors come through."""
+    rng = np.random.default_rng(0)
+    stored = {
+        name: torch.from_numpy(rng.normal(0, np.sqrt(2 / max(np.prod(shape[1:]), 8)), shape).astype(np.float32))
+        for name, shape in superpoint_shapes().items()
+    }
+    stored["convPb.weight"] *= 20  # decided, as trained ones are
+    torch.save(stored, tmp_path / "superpoint_v1.pth")
+    given = FrontEndSetup(ExtractorConfig(max_keypoints=50), threads=1)
+    features = local_front_end(f"superpoint={tmp_path / 'superpoint_v1.pth'}", given).extract(textured_image(160, 120))
+    assert 0 < len(features) <= 50
+    assert features.descriptors.shape[1] == 256
+    assert np.allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=1e-5)
