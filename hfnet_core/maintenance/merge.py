@@ -82,7 +82,8 @@ def find_overlap(
             f"the maps were built with different models, {first.model_hash} and {second.model_hash}: build one of them "
             "again"
         )
-    localizer = Localizer(first, LocalizerConfig(tracking=False))
+    lenient = LocalizerConfig(tracking=False, min_confidence=0.9)  # they must agree on one transform
+    localizer = Localizer(first, lenient)
     found: dict[int, Localized] = {}
     for index in range(second.keyframes):
         camera = second.cameras[second.keyframe_cameras[index]]

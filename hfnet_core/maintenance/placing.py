@@ -55,7 +55,8 @@ def place(landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], progress: Pr
     Their odometry_from_camera, in whatever frame, is relative information: it exposes a localization that does not fit
     its neighbours, and carries the pose to keyframes that cannot be localized.
     """
-    localizer = Localizer(landmark_map, LocalizerConfig(tracking=False))
+    lenient = LocalizerConfig(tracking=False, min_confidence=0.9)  # what contradicts its neighbours goes
+    localizer = Localizer(landmark_map, lenient)
     found: dict[int, Localized] = {}
     reasons: Counter[str] = Counter()
     for index, keyframe in enumerate(keyframes):

@@ -102,15 +102,15 @@ def test_a_map_of_a_rolled_camera_is_that_of_an_upright_one(tmp_path: Path, rota
 
 def test_what_a_mask_hides_is_in_no_map_and_no_pose(files: tuple[Path, Path], tmp_path: Path) -> None:
     mask = np.full((CAMERA.height, CAMERA.width), 255, np.uint8)
-    mask[160:] = 0
+    mask[200:] = 0
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
     bag = drive(tmp_path / "a", [0, 32, 64, 96], 0)
     options = BagOptions(mask=tmp_path / "mask.png")
     unsure = LocalizerConfig(min_confidence=0.9)  # of half an image, by a network that nobody calibrated
     (first, *_) = OfflineLocalizer(files[1], files[0], localizer=unsure).bag(bag, options)
     assert isinstance(first.result, Localized)
-    assert first.result.keypoints_px[:, 1].max() < 160
+    assert first.result.keypoints_px[:, 1].max() < 200
     extractor = Extractor(open_backend(files[0], threads=1), ExtractorConfig(max_keypoints=300))
     built = build_map([bag], extractor, MapBuildConfig(refine_poses=False), options)
-    assert built.observation_px[:, 1].max() < 160
+    assert built.observation_px[:, 1].max() < 200
     assert built.provenance["recordings"][0]["mask"] == "mask.png"
