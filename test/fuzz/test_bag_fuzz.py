@@ -35,6 +35,14 @@ SOURCES_SAID = ("/robot2/tf", "/wheels/odom", "/goal")  # a warning of wrong pos
 NAMED = ("drive", "/", "--")  # the recording, a topic, or an option
 
 
+ONCE_WRONG = (  # without a word, before they were mended
+    Case("mcap", "nothing", ("another robot's tree",), False, 65536),
+    Case("rosbag1", "odometry in map", ("equal stamps", "one goal pose", "empty image"), False, 2275),
+    Case("mcap", "tf", ("gps", "no calibration"), False, 1192),
+    Case("mcap", "nothing", ("an imu of nan", "gps", "calibration last", "calibration of zeros first"), True, 291),
+)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Extractor]]:
     folder = tmp_path_factory.mktemp("fuzz")
@@ -79,6 +87,7 @@ def test_every_defect_alone_and_every_source_is_survived(place: tuple[Path, Extr
     alone = [Case(STORAGES[number % 3], SOURCES[number % len(SOURCES)], (defect,), number % 2 == 0, number)
              for number, defect in enumerate(DEFECTS)]  # fmt: skip
     plain = [Case("mcap", source, (), False, 0) for source in SOURCES]
+    plain += ONCE_WRONG
     for case in (*plain, *alone):
         work = folder / "alone"
         work.mkdir()
