@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,8 @@ class Pipeline:
         self._trust = config.trust_calibration
         self._judged: dict[str, _Judgement] = {}
         self._commands: deque[Callable[[float], None]] = deque()
+        self.turn = Lock()
+        """Held while an image is localized: one that outlives its session ends before the next session begins."""
 
     def _load(self, path: str) -> SharedMap:
         return shared_map(home_path(path), self.backend.info.model_hash, self._memory_mib, self._verify_mib)

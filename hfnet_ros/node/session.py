@@ -222,10 +222,12 @@ class Session:
         """The node outlives whatever an image does to it."""
         seen.laps.begun(free_s)
         try:
-            self._localize(seen)
+            with self._pipeline.turn:
+                self._localize(seen)
             self._reporter.health.clear("internal")
         except Exception as error:
-            if not self._node.context.ok():  # at shutdown publishers go first
+            # At shutdown publishers go first, and at cleanup those of an image that takes long.
+            if self._stages.stopping or not self._node.context.ok():
                 return
             self._reporter.log.exception("an image failed unexpectedly", every_s=_LOG_S)
             self._reporter.health.problem("internal", f"unexpected {type(error).__name__}: {error}")
