@@ -13,7 +13,7 @@ from hfnet_core.localization.confidence import DENSE, SPARSE, Calibration
 
 __all__ = ["calibrated", "table"]
 
-_UNKNOWN = 1.0  # log odds that a network which nobody calibrated is doubted by
+_UNKNOWN = 0.4  # log odds that a network which nobody calibrated is doubted by
 
 
 def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
