@@ -59,7 +59,8 @@ def _write_images(recording: Path, folder: Path) -> None:
     folder.mkdir()
     with Bag(recording) as bag:
         frames = list(bag.frames())
-        for frame in frames[len(frames) // _IMAGES :: max(len(frames) // _IMAGES, 1)]:
+        seen = frames[2 * len(frames) // 5 :]  # the walk begins with its face to a wall
+        for frame in seen[:: max(len(seen) // _IMAGES, 1)]:
             cv2.imwrite(str(folder / f"{frame.index:03}.jpg"), frame.image[..., ::-1])
 
 

@@ -27,7 +27,7 @@ def test_the_map_says_where_the_drive_was(tmp_path: Path, monkeypatch: pytest.Mo
     for answer in found:
         assert answer.truth is not None
         assert pose_error(answer.result.map_from_camera, answer.truth)[0] < 0.1
-    assert len(list((folder / "images").glob("*.jpg"))) == 5
+    assert len(list((folder / "images").glob("*.jpg"))) == 4
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
