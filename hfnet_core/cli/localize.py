@@ -11,7 +11,7 @@ import typer
 
 from hfnet_core.cli.feature_options import FeatureArguments
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, from_mapping
+from hfnet_core.config import UNHURRIED_MS, ExtractorConfig, LocalizerConfig, from_mapping
 from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.gallery import GALLERY_PICTURES, write_gallery
 from hfnet_core.evaluation.match_pictures import images_in, list_pictures
@@ -59,7 +59,7 @@ def localize(
         raise ConfigError("--gallery shows images of a list: give --queries; for a bag see `hfnet eval-bag`")
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output.parent}: no such folder to write the poses into")
-    localizer = from_mapping(LocalizerConfig, {"tracking": tracking})
+    localizer = from_mapping(LocalizerConfig, {"tracking": tracking, "search_budget_ms": UNHURRIED_MS})
     given = described.source(ExtractorConfig(), model) if described.given else None
     offline = OfflineLocalizer(map_file, model, localizer=localizer, source=given)
     if queries is not None:

@@ -7,7 +7,7 @@ what is allowed. `load(path)` reads overrides from YAML; unknown names are refus
 
 from hfnet_core.config.evaluation import EvaluationConfig
 from hfnet_core.config.features import BACKENDS, EngineConfig, ExtractorConfig
-from hfnet_core.config.localization import LocalizerConfig
+from hfnet_core.config.localization import UNHURRIED_MS, LocalizerConfig
 from hfnet_core.config.mapping import MapBuildConfig, MapCareConfig
 from hfnet_core.config.node import NodeConfig
 from hfnet_core.config.settings import Setting, Settings, from_mapping, setting, settings_of
@@ -15,6 +15,7 @@ from hfnet_core.config.training import TrainConfig
 
 __all__ = [
     "BACKENDS",
+    "UNHURRIED_MS",
     "EngineConfig",
     "EvaluationConfig",
     "ExtractorConfig",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from hfnet_core.config.settings import Checked, setting
 
-__all__ = ["LocalizerConfig"]
+__all__ = ["UNHURRIED_MS", "LocalizerConfig"]
+
+UNHURRIED_MS = 1000.0  # search budget where nobody waits: the answer does not depend on how busy the machine is
 
 
 @dataclass(frozen=True)

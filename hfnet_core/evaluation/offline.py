@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hfnet_core.config import ExtractorConfig, LocalizerConfig
+from hfnet_core.config import UNHURRIED_MS, ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -72,7 +72,7 @@ class OfflineLocalizer:
         """source: of features, instead of the network of `model`."""
         self.extractor: FeatureSource = source or Extractor(open_backend(model), extractor or ExtractorConfig())
         self.map = load_map(map_file, self.extractor.info.model_hash)
-        self.localizer = Localizer(self.map, localizer)
+        self.localizer = Localizer(self.map, localizer or LocalizerConfig(search_budget_ms=UNHURRIED_MS))
         self._judged: set[Camera] = set()
         self._warned = False
 

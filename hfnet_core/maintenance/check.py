@@ -10,7 +10,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 from numpy.typing import NDArray
 
-from hfnet_core.config import LocalizerConfig
+from hfnet_core.config import UNHURRIED_MS, LocalizerConfig
 from hfnet_core.geometry import pose_error
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
@@ -79,7 +79,9 @@ def check_map(
     for fold in np.unique(folds):
         absent = {asked.keyframe_names[index] for index in np.flatnonzero(folds == fold)}
         kept = np.array([name not in absent for name in landmark_map.keyframe_names], dtype=bool)
-        localizer = Localizer(keep_keyframes(landmark_map, kept), LocalizerConfig(tracking=False))
+        localizer = Localizer(
+            keep_keyframes(landmark_map, kept), LocalizerConfig(tracking=False, search_budget_ms=UNHURRIED_MS)
+        )
         original = np.flatnonzero(kept_landmarks(landmark_map, kept))
         for keyframe in np.flatnonzero(folds == fold):
             camera = asked.cameras[asked.keyframe_cameras[keyframe]]

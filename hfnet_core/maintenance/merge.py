@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.config import LocalizerConfig, MapBuildConfig
+from hfnet_core.config import UNHURRIED_MS, LocalizerConfig, MapBuildConfig
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose, Similarity, pose_error
 from hfnet_core.georeference.datum import KEY
@@ -82,7 +82,8 @@ def find_overlap(
             f"the maps were built with different models, {first.model_hash} and {second.model_hash}: build one of them "
             "again"
         )
-    lenient = LocalizerConfig(tracking=False, min_confidence=0.9)  # they must agree on one transform
+    # Less certain ones, too: they must agree on one transform.
+    lenient = LocalizerConfig(tracking=False, min_confidence=0.9, search_budget_ms=UNHURRIED_MS)
     localizer = Localizer(first, lenient)
     found: dict[int, Localized] = {}
     for index in range(second.keyframes):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from hfnet_core.config import LocalizerConfig, MapBuildConfig
+from hfnet_core.config import UNHURRIED_MS, LocalizerConfig, MapBuildConfig
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
@@ -55,7 +55,8 @@ def place(landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], progress: Pr
     Their odometry_from_camera, in whatever frame, is relative information: it exposes a localization that does not fit
     its neighbours, and carries the pose to keyframes that cannot be localized.
     """
-    lenient = LocalizerConfig(tracking=False, min_confidence=0.9)  # what contradicts its neighbours goes
+    # Less certain ones, too: what contradicts its neighbours goes.
+    lenient = LocalizerConfig(tracking=False, min_confidence=0.9, search_budget_ms=UNHURRIED_MS)
     localizer = Localizer(landmark_map, lenient)
     found: dict[int, Localized] = {}
     reasons: Counter[str] = Counter()

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, MapBuildConfig
+from hfnet_core.config import UNHURRIED_MS, ExtractorConfig, LocalizerConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError
 
 __all__ = ["PRESETS", "Preset", "preset_of"]
 
 _REFERENCE_WIDTH = 640
-_OFFLINE_BUDGET_MS = 10_000.0  # nobody waits for an answer
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Preset:
     building: MapBuildConfig = field(default_factory=lambda: MapBuildConfig(max_keypoints=3000))
     extraction: ExtractorConfig = field(default_factory=lambda: ExtractorConfig(max_keypoints=2000))
     localizer: LocalizerConfig = field(
-        default_factory=lambda: LocalizerConfig(tracking=False, search_budget_ms=_OFFLINE_BUDGET_MS)
+        default_factory=lambda: LocalizerConfig(tracking=False, search_budget_ms=UNHURRIED_MS)
     )
 
 
@@ -46,7 +45,7 @@ def _paper(name: str, max_side_px: int, error_px: float, width_px: int, min_inli
             min_confidence=0.5,
             ambiguity_ratio=1.0,
             tracking=False,
-            search_budget_ms=_OFFLINE_BUDGET_MS,
+            search_budget_ms=UNHURRIED_MS,
         ),
     )
 

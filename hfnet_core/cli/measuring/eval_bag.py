@@ -10,7 +10,7 @@ import typer
 
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
 from hfnet_core.cli.progress import progress_bars
-from hfnet_core.config import EvaluationConfig, LocalizerConfig, from_mapping
+from hfnet_core.config import UNHURRIED_MS, EvaluationConfig, LocalizerConfig, from_mapping
 from hfnet_core.evaluation.bag import evaluate_bag, map_from_bag
 from hfnet_core.evaluation.gallery import GALLERY_PICTURES, write_gallery
 from hfnet_core.evaluation.html_report import worst_frames, write_html
@@ -51,7 +51,7 @@ def eval_bag(
     """How well does a map localize a recording? Compares with the recording's own poses."""
     config = from_mapping(EvaluationConfig, {"recall_levels": levels})
     options = recording.of_one_camera()
-    settings = from_mapping(LocalizerConfig, {"tracking": tracking})
+    settings = from_mapping(LocalizerConfig, {"tracking": tracking, "search_budget_ms": UNHURRIED_MS})
     with TemporaryDirectory() as folder, progress_bars() as show:
         map_file = map_or_bag
         if is_bag(map_or_bag):

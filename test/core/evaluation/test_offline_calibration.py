@@ -29,7 +29,7 @@ FX, FY, CX, CY = CAMERA.params
 def localizer(tmp_path_factory: pytest.TempPathFactory) -> OfflineLocalizer:
     model, map_file = wall_files(tmp_path_factory.mktemp("wall"))
     return OfflineLocalizer(
-        map_file, model, localizer=LocalizerConfig(min_confidence=0.9)
+        map_file, model, localizer=LocalizerConfig(min_confidence=0.9, search_budget_ms=1000.0)
     )  # a network nobody calibrated
 
 

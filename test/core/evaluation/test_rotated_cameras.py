@@ -106,7 +106,9 @@ def test_what_a_mask_hides_is_in_no_map_and_no_pose(files: tuple[Path, Path], tm
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
     bag = drive(tmp_path / "a", [0, 32, 64, 96], 0)
     options = BagOptions(mask=tmp_path / "mask.png")
-    unsure = LocalizerConfig(min_confidence=0.9)  # of half an image, by a network that nobody calibrated
+    unsure = LocalizerConfig(
+        min_confidence=0.9, search_budget_ms=1000.0
+    )  # of half an image, by a network that nobody calibrated
     (first, *_) = OfflineLocalizer(files[1], files[0], localizer=unsure).bag(bag, options)
     assert isinstance(first.result, Localized)
     assert first.result.keypoints_px[:, 1].max() < 200

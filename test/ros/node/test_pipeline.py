@@ -29,7 +29,9 @@ SURE = np.eye(6) * 1e-2
 def pipeline(wall_world) -> Iterator[Pipeline]:
     model, map_file = wall_world
     config = NodeConfig(map_file=str(map_file), model_file=str(model), threads=1)
-    pipeline = Pipeline(Configs(config, EngineConfig(), ExtractorConfig(), LocalizerConfig(min_confidence=0.9)))
+    pipeline = Pipeline(
+        Configs(config, EngineConfig(), ExtractorConfig(), LocalizerConfig(min_confidence=0.9, search_budget_ms=1000.0))
+    )
     yield pipeline
     pipeline.close()
 
