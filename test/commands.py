@@ -54,6 +54,7 @@ def _map(*arguments: str) -> Command:
 COMMANDS = {
     "map build": _map("build", "first"),
     "map extend": _map("extend", "first.hfmap", "second"),
+    "map upgrade": _map("upgrade", "first.hfmap", "first"),
     "map merge": _map("merge", "first.hfmap", "second.hfmap"),
     "map align": _map("align", "first.hfmap", "--transform", "1 0 0 0 0 0 1"),
     "map prune": _map("prune", "first.hfmap", "--max-landmarks", "140"),

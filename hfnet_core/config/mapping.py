@@ -84,7 +84,7 @@ class MapBuildConfig(Checked):
 
 @dataclass(frozen=True)
 class MapCareConfig(Checked):
-    """Aligning and pruning maps."""
+    """Aligning, pruning and upgrading maps."""
 
     align_error_m: float = setting(
         0.1, "a known position further off than this is taken for wrong", unit="m", minimum=1e-3, maximum=1000.0
@@ -93,3 +93,9 @@ class MapCareConfig(Checked):
         0.03, "landmarks this close to the floor lie on it", unit="m", minimum=1e-3, maximum=10.0
     )
     min_per_keyframe: int = setting(100, "landmarks that pruning leaves to each keyframe", minimum=20, maximum=10000)
+    max_missing: float = setting(
+        0.1,
+        "upgrading: share of the keyframes whose images may be missing from the recordings",
+        minimum=0.0,
+        maximum=1.0,
+    )

@@ -123,7 +123,7 @@ def _check(features: Features, landmark_map: LandmarkMap) -> None:
     if count and landmark_map.landmarks and features.descriptors.shape[1] != size:
         raise MapError(
             f"the query's descriptors have {features.descriptors.shape[1]} values, the map's {size}: "
-            "use the model that made the map"
+            "use the model that made the map, or describe it anew with `hfnet map upgrade`"
         )
     parts = (features.keypoints_px, features.descriptors, features.global_descriptor)
     if not all(np.isfinite(part).all() for part in parts):

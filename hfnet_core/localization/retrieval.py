@@ -43,7 +43,7 @@ class Retriever:
         if descriptor.shape != (size,):
             raise MapError(
                 f"the query's global descriptor has {descriptor.shape} values, the map's {size}: "
-                "use the model that made the map"
+                "use the model that made the map, or describe it anew with `hfnet map upgrade`"
             )
         count = min(count, images)
         if count == 0:

@@ -58,7 +58,7 @@ def extend_map(
     if model_hash != landmark_map.model_hash:
         raise MapError(
             f"the map was built with model {landmark_map.model_hash}, the bags would be described by "
-            f"{model_hash}: use the map's model"
+            f"{model_hash}: use the map's model, or describe the map anew with `hfnet map upgrade`"
         )
     readings: list[Reading] = []
     first, cameras = next_recording(landmark_map.keyframe_names), len(options) if isinstance(options, Sequence) else 1

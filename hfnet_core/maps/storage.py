@@ -144,7 +144,7 @@ def load_map(
     if model_hash is not None and model_hash != landmark_map.model_hash:
         raise MapError(
             f"{path}: was built with model {landmark_map.model_hash}, the query uses model {model_hash}: use the map's "
-            "model or build the map again"
+            "model, describe the map anew with `hfnet map upgrade`, or build it again"
         )
     return landmark_map
 

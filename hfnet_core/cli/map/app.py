@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +10,8 @@ import typer
 
 from hfnet_core.cli.feature_options import FeatureArguments, PairArguments
 from hfnet_core.cli.map.care import add_commands
+from hfnet_core.cli.map.tools import build_tools
+from hfnet_core.cli.map.upgrade import upgrade
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, from_mapping
@@ -25,8 +25,6 @@ from hfnet_core.maintenance.sfm_model import write_sfm_model
 from hfnet_core.maintenance.summary import summarize, summarize_check
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools
-from hfnet_core.mapping.keyframes.workers import open_workers
-from hfnet_core.mapping.keyframes.workspace import open_workspace
 from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.maps.colmap import export_colmap, export_ply, import_colmap
 from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
@@ -83,13 +81,13 @@ def build(
     if images is not None:
         if len(bags) != 1:
             raise ConfigError("--images goes with one COLMAP model instead of bags")
-        with _tools(model, config, computing, output, described) as tools:
+        with build_tools(model, config, computing, output, described) as tools:
             _from_model(_Model(bags[0], images), tools, output, described, matching)
         return
     if matching.given:
         raise ConfigError("--pairs, --matches, --matcher and --colmap go with --images and a COLMAP model")
     options = recording.options()
-    with _tools(model, config, computing, output, described) as tools:
+    with build_tools(model, config, computing, output, described) as tools:
         built = build_map(bags, tools.extractor, config, options, tools.progress, tools.workspace)
         save_map(built, output)
     SafeConsole(stderr=True).print(summarize(built, output))
@@ -165,7 +163,7 @@ def import_(
         save_map(imported, output)
         SafeConsole().print(summarize(imported, output))
         return
-    with _tools(model, MapBuildConfig(), computing, output, described) as tools:
+    with build_tools(model, MapBuildConfig(), computing, output, described) as tools:
         _from_model(_Model(folder, images, frame, intrinsics), tools, output, described, matching)
 
 
@@ -204,19 +202,5 @@ def _from_model(
     SafeConsole().print(summarize(found.landmark_map, output))
 
 
-@contextmanager
-def _tools(
-    model: Path | None, config: MapBuildConfig, computing: WorkerArguments, output: Path, described: FeatureArguments
-) -> Iterator[BuildTools]:
-    """What a build of a map at `output` works with."""
-    # Whatever is fastest here: maps are the same byte by byte everywhere.
-    extractor = described.source(config.extraction, model, "onnxruntime")
-    with (
-        progress_bars() as show,
-        open_workers(computing.scheduler, computing.workers) as workers,
-        open_workspace(output, workers) as workspace,
-    ):
-        yield BuildTools(extractor, config, show, workspace)
-
-
 add_commands(app)
+app.command("upgrade")(upgrade)

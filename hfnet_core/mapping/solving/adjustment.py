@@ -26,7 +26,7 @@ else:
     pycolmap = later("pycolmap")
     cost_functions = later("pycolmap.cost_functions")
 
-__all__ = ["Anchor", "adjust", "adjustable"]
+__all__ = ["Anchor", "adjust", "adjust_points", "adjustable"]
 
 _ROBUST_PX = 1.0  # residuals beyond grow in influence as their root only
 _ROBUST_LINK = 2.0  # standard deviations: a wheel that slips must not bend the map
@@ -92,6 +92,19 @@ def adjust(
                 prior = pyceres.factors.NormalPrior(camera.params.copy(), _trust(camera) / pixel_px**2)
                 problem.add_residual_block(prior, None, [camera.params])
     adjuster.solve()
+
+
+def adjust_points(reconstruction: pycolmap.Reconstruction, *, pixel_px: float) -> None:
+    """Move points alone to the minimum of reprojection errors. pixel_px: standard deviation of a keypoint."""
+    views = adjustable(reconstruction)
+    if not views:
+        return
+    config = pycolmap.BundleAdjustmentConfig()
+    for view in views:
+        config.add_image(view + 1)
+        config.set_constant_rig_from_world_pose(reconstruction.image(view + 1).frame_id)
+    options = _options(pixel_px, refine_intrinsics=False)
+    pycolmap.create_default_ceres_bundle_adjuster(options, config, reconstruction).solve()
 
 
 def _options(pixel_px: float, refine_intrinsics: bool) -> pycolmap.BundleAdjustmentOptions:

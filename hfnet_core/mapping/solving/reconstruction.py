@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.extras import later
 from hfnet_core.geometry import Pose
-from hfnet_core.mapping.solving.adjustment import Anchor, adjust, adjustable
+from hfnet_core.mapping.solving.adjustment import Anchor, adjust, adjust_points, adjustable
 from hfnet_core.mapping.solving.odometry import Odometry
 from hfnet_core.mapping.solving.tracks import Tracks
 from hfnet_core.maps.colmap_cameras import to_pycolmap
@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 else:
     pycolmap = later("pycolmap")
 
-__all__ = ["KnownPoints", "Matches", "Scene", "View", "make_scene", "observations", "polish", "refine", "triangulate"]
+__all__ = [
+    "KnownPoints",
+    "Matches",
+    "Scene",
+    "View",
+    "make_scene",
+    "observations",
+    "polish",
+    "refine",
+    "settle",
+    "triangulate",
+]
 
 Matches = Mapping[tuple[int, int], NDArray[np.int32]]
 _SEED = 0
@@ -225,16 +236,34 @@ def polish(
     The noise is estimated from the median error of the points that are seen at least three times, so it fits every
     detector. What is left out agrees with the geometry by a few pixels only because it is a neighbouring keypoint.
     """
-    tracks = scene.tracks()
-    errors = np.linalg.norm(tracks.residuals_px(), axis=1)[tracks.lengths()[tracks.tracks] >= 3]
-    if not len(errors):
+    limit_px = _noise_limit_px(scene, max_error_px)
+    if limit_px is None:
         return
-    sigma_px = float(np.median(errors)) / _RAYLEIGH_MEDIAN
-    limit_px = min(max_error_px, max(_DEVIATIONS * sigma_px, _LEAST_SHARE * max_error_px))
     manager = pycolmap.ObservationManager(scene.reconstruction, scene.graph)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
     _adjust(scene, priors, config, max_error_px, None, odometry)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
+
+
+def settle(scene: Scene, config: MapBuildConfig, max_error_px: float) -> None:
+    """As `polish`, but poses and cameras stay: only points move, to where they fit best, in place."""
+    limit_px = _noise_limit_px(scene, max_error_px)
+    if limit_px is None:
+        return
+    manager = pycolmap.ObservationManager(scene.reconstruction, scene.graph)
+    manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
+    adjust_points(scene.reconstruction, pixel_px=max_error_px / config.max_reprojection_error_px)
+    manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
+
+
+def _noise_limit_px(scene: Scene, max_error_px: float) -> float | None:
+    """The error of an observation beyond the noise; None where no point is seen often enough to tell."""
+    tracks = scene.tracks()
+    errors = np.linalg.norm(tracks.residuals_px(), axis=1)[tracks.lengths()[tracks.tracks] >= 3]
+    if not len(errors):
+        return None
+    sigma_px = float(np.median(errors)) / _RAYLEIGH_MEDIAN
+    return min(max_error_px, max(_DEVIATIONS * sigma_px, _LEAST_SHARE * max_error_px))
 
 
 _RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with two normal components of deviation 1

@@ -14,7 +14,14 @@ from hfnet_core.cli.main import app
 from hfnet_core.cli.option_sets import BagArguments, with_option_sets
 from hfnet_core.errors import ConfigError, DatasetError
 
-BAG_COMMANDS = (("map", "build"), ("map", "extend"), ("localize",), ("eval-bag",), ("bench", "localize"))
+BAG_COMMANDS = (
+    ("map", "build"),
+    ("map", "extend"),
+    ("map", "upgrade"),
+    ("localize",),
+    ("eval-bag",),
+    ("bench", "localize"),
+)
 
 
 def flags_of(*names: str) -> set[str]:

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.mapping.solving.adjustment import Anchor, adjust
+from hfnet_core.mapping.solving.adjustment import Anchor, adjust, adjust_points
 from hfnet_core.mapping.solving.odometry import Link
 from hfnet_core.mapping.solving.reconstruction import Scene, View, make_scene
 from hfnet_core.projection import project_in_camera, rays_of, refinable
@@ -140,3 +140,15 @@ def test_a_pinhole_becomes_refinable_without_changing() -> None:
     points = np.random.default_rng(0).uniform((-1, -1, 2), (1, 1, 4), (20, 3))
     assert np.allclose(project_in_camera(camera, points), project_in_camera(MODELS[0], points))
     assert camera.model == "OPENCV"
+
+
+def test_points_alone_move_where_poses_are_right() -> None:
+    scene = scene_of(MODELS[0])
+    for index, point in scene.reconstruction.points3D.items():
+        point.xyz = point.xyz + np.random.default_rng(index).normal(0, 0.05, 3)
+    before = scene.poses(), scene.cameras()
+    assert np.abs(scene.tracks().residuals_px()).max() > 5
+    adjust_points(scene.reconstruction, pixel_px=1.0)
+    assert np.abs(scene.tracks().residuals_px()).max() < 0.01
+    assert all(np.array_equal(a.matrix(), b.matrix()) for a, b in zip(scene.poses(), before[0], strict=True))
+    assert scene.cameras() == before[1]
