@@ -1,4 +1,4 @@
-"""What a camera sees: projection with its derivatives, rays, focal lengths. The models are COLMAP's (see lenses.py).
+"""What a camera sees: projection with its derivatives, rays, focal lengths. The models are COLMAP's (see lenses/).
 
 A point on or behind the plane through the camera's centre is not seen, by fisheyes neither.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.lenses import lens_of
+from hfnet_core.lenses.models import lens_of
 from hfnet_core.types import Camera
 
 __all__ = [
