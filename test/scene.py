@@ -52,8 +52,7 @@ class Scene:
         """Features as a network would see them and the point of each keypoint (-1: none)."""
         rng = np.random.default_rng(seed)
         pixels, visible = project(self.points, map_from_camera, camera)
-        facing = np.einsum("ij,ij->i", self.points[:, :2], self.points[:, :2] - map_from_camera.translation[:2]) > 0
-        seen = rng.permutation(np.flatnonzero(visible & facing))[:800]
+        seen = rng.permutation(np.flatnonzero(visible & self._facing(map_from_camera)))[:800]
         extra = int(outliers * len(seen))
         keypoints = np.vstack([
             pixels[seen] + rng.normal(0, noise_px, (len(seen), 2)),
@@ -68,6 +67,10 @@ class Scene:
             words.astype(np.float32), camera.width, camera.height,
         )  # fmt: skip
         return features, np.concatenate([seen, np.full(extra, -1)])
+
+    def _facing(self, map_from_camera: Pose) -> np.ndarray:
+        """[N] whose side of the room the camera is on: walls hide nothing else."""
+        return np.einsum("ij,ij->i", self.points[:, :2], self.points[:, :2] - map_from_camera.translation[:2]) > 0
 
     def build_map(self, poses: list[Pose], min_track: int = 2) -> LandmarkMap:
         """A map of exact points, seen from `poses`."""
@@ -88,23 +91,31 @@ class Scene:
 
     def build_double_map(self, poses: list[Pose], other: Scene | None = None) -> LandmarkMap:
         """Two rooms of the same shape, the second one 100 m apart and not covisible: this one again, or another."""
-        shift = np.array([100.0, 0.0, 0.0])
-        rooms = (self, other or self)
-        views = [room.view(pose, seed=1000 + index) for room in rooms for index, pose in enumerate(poses)]
-        rows = sorted(
-            (int(point) + (index // len(poses)) * len(self.points), index, row)
-            for index, (_, points) in enumerate(views)
-            for row, point in enumerate(points)
-            if point >= 0
-        )
-        return assemble_map(
-            rows,
-            views_px=[features.keypoints_px for features, _ in views],
-            views_descriptors=[features.descriptors for features, _ in views],
-            global_descriptors=[features.global_descriptor for features, _ in views],
-            poses=[*poses, *(Pose(pose.rotation, pose.translation + shift) for pose in poses)],
-            points=np.vstack([self.points, self.points + shift]),
-        )
+        return places_map([(self, Pose(), poses), (other or self, Pose(translation=np.array([100.0, 0, 0])), poses)])
+
+
+def places_map(places: list[tuple[Scene, Pose, list[Pose]]]) -> LandmarkMap:
+    """Several places in one map that share no landmarks: of each map_from_place, and the cameras in it."""
+    views = [
+        (number, place.view(pose, seed=1000 + index))
+        for number, (place, _, poses) in enumerate(places)
+        for index, pose in enumerate(poses)
+    ]
+    starts = np.cumsum([0, *(len(place.points) for place, _, _ in places)])
+    rows = sorted(
+        (int(starts[number] + point), keyframe, row)
+        for keyframe, (number, (_, points)) in enumerate(views)
+        for row, point in enumerate(points)
+        if point >= 0
+    )
+    return assemble_map(
+        rows,
+        views_px=[features.keypoints_px for _, (features, _) in views],
+        views_descriptors=[features.descriptors for _, (features, _) in views],
+        global_descriptors=[features.global_descriptor for _, (features, _) in views],
+        poses=[map_from_place @ pose for _, map_from_place, poses in places for pose in poses],
+        points=np.vstack([map_from_place.apply(place.points) for place, map_from_place, _ in places]),
+    )
 
 
 TRUTH = looking(0.5, -0.2, 30.0)
@@ -131,8 +142,8 @@ def assemble_map(rows, views_px, views_descriptors, global_descriptors, poses, p
     order = np.argsort(table[:, 1], kind="stable")
     count = len(poses)
     shared = np.zeros((count, count), np.int64)
-    for index in range(len(used)):
-        seen_by = table[landmark == index, 1]
+    offsets = np.searchsorted(landmark, np.arange(len(used) + 1)).astype(np.int64)
+    for seen_by in np.split(table[:, 1], offsets[1:-1]):
         shared[np.ix_(seen_by, seen_by)] += 1
     np.fill_diagonal(shared, 0)
     neighbours = [sorted(np.flatnonzero(row), key=lambda k, row=row: (-row[k], k)) for row in shared]
@@ -144,7 +155,7 @@ def assemble_map(rows, views_px, views_descriptors, global_descriptors, poses, p
         keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(-1, 3, 4),
         global_descriptors=np.array(global_descriptors, np.float32).reshape(count, GLOBAL_DIM),
         landmarks_xyz=points[used].astype(np.float32).reshape(-1, 3),
-        landmark_offsets=np.searchsorted(landmark, np.arange(len(used) + 1)).astype(np.int64),
+        landmark_offsets=offsets,
         observation_keyframes=table[:, 1].astype(np.int32),
         observation_px=np.array([views_px[k][r] for _, k, r in table], np.float32).reshape(-1, 2),
         observation_descriptors=np.array([views_descriptors[k][r] for _, k, r in table], np.float16).reshape(

@@ -14,7 +14,7 @@ from hfnet_core.localization import pose
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
 from hfnet_core.types import Mode
 
-__all__ = ["Hypothesis", "Look", "Trial", "hypothesis_of"]
+__all__ = ["Hypothesis", "Look", "Trial", "hypothesis_of", "is_elsewhere"]
 
 SAME_PLACE_M, SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
 _HEARD = 0.2  # of a view's matches must agree with a pose for the view to count
@@ -65,14 +65,19 @@ class Hypothesis:
 
     def elsewhere(self, other: Hypothesis) -> bool:
         """Whether the two are different answers."""
-        metres, degrees = pose_error(self.map_from_rig, other.map_from_rig)
-        return metres > SAME_PLACE_M or degrees > SAME_PLACE_DEG
+        return is_elsewhere(self.map_from_rig, other.map_from_rig)
 
     def solved(self, solution: pose.Solution | None, found: Correspondences) -> Hypothesis:
         """The same with another solution on these correspondences; as it was where there is none."""
         if solution is None:
             return self
         return replace(self, map_from_rig=solution.map_from_rig, agreeing=solution.inliers, found=found)
+
+
+def is_elsewhere(one: Pose, other: Pose) -> bool:
+    """Whether two poses are different answers."""
+    metres, degrees = pose_error(one, other)
+    return metres > SAME_PLACE_M or degrees > SAME_PLACE_DEG
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,12 +88,20 @@ def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
 def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> list[Candidate]:
     """The best one at each other place that explains nearly as much, compared after the guided pass."""
     found: list[Candidate] = []
-    enough = config.ambiguity_ratio * best.hypothesis.guided
     for other in others:
-        as_good = other.hypothesis.guided >= enough and other.log_odds >= (_EXCLUDED if other.mirrored else _PLAUSIBLE)
+        likely = other.log_odds >= (_EXCLUDED if other.mirrored else _PLAUSIBLE)
+        as_good = likely and _explains_as_much(other, best, config.ambiguity_ratio)
         if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
             found.append(other)
     return found
+
+
+def _explains_as_much(other: Candidate, best: Candidate, ratio: float) -> bool:
+    """Of the keypoints; or of what the map knows of the place: one room may be mapped more densely than its double."""
+    ours, theirs = best.hypothesis, other.hypothesis
+    if theirs.guided >= ratio * ours.guided:
+        return True
+    return not other.mirrored and theirs.guided * ours.asked >= ratio * ours.guided * theirs.asked > 0
 
 
 def _answer(query: Query, candidate: Candidate, landmark_map: LandmarkMap) -> Localization:

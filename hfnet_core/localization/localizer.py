@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
@@ -62,7 +63,7 @@ class Localizer:
             return self._nothing(query, matches, prior)
         best = max(candidates, key=lambda candidate: candidate.log_odds)
         if prior is None and judgement.weakness(best, self.config) is None:
-            candidates += self._examine(query, self._search.elsewhere(query, best.hypothesis))[0]
+            candidates += self._doubles(query, best.hypothesis)
         return judgement.judge(query, candidates, self.map, self.config)
 
     def candidates(self, views: Sequence[View], prior: Pose | None = None) -> list[Candidate]:
@@ -91,6 +92,13 @@ class Localizer:
             if every_view_looked and spent_s * (number + 2) / (number + 1) > 1e-3 * self.config.search_budget_ms:
                 break  # another one like these would take too long
         return candidates, matches
+
+    def _doubles(self, query: Query, found: Hypothesis) -> list[Candidate]:
+        """What places say that look like the one found: those that the map knows, and the one that resembles the image
+        most. All are looked at: the first of them convinces no more than the others."""
+        trials = chain(self._near.alike(query, found), self._search.elsewhere(query, found))
+        hypotheses = (self._hypothesis(query, trial) for trial in trials)
+        return [one for other in hypotheses if other is not None for one in self._candidates(query, other)]
 
     def _hypothesis(self, query: Query, trial: Trial) -> Hypothesis | None:
         """What a trial found, if that is worth a closer look; of a rough one what is found around it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose
 from hfnet_core.localization import covisibility, matching, pose
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
-from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of
+from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of, is_elsewhere
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
@@ -20,6 +20,7 @@ from hfnet_core.types import Mode
 __all__ = ["NearSearch"]
 
 _GUIDED_RADIUS_PX, _GUIDED_RATIO = 12.0, 0.95  # second matching pass around a solved pose
+_ALIKE = 6  # places looked at that the map knows to be alike
 _ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a prior; share of their radius that inliers may have moved
 
 
@@ -50,6 +51,16 @@ class NearSearch:
                 return Trial(best, matches)
             expected = best.map_from_rig
         return Trial(None, matches)
+
+    def alike(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
+        """What the places say that the map knows to look like the one found."""
+        seen: list[Pose] = []
+        for keyframe in found.keyframes:
+            for there_from_here in self._map.look_alikes_of(keyframe):
+                there = there_from_here @ found.map_from_rig
+                if len(seen) < _ALIKE and all(is_elsewhere(there, one) for one in (found.map_from_rig, *seen)):
+                    seen.append(there)
+                    yield self.trial(query, there, Mode.GLOBAL)
 
     def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.

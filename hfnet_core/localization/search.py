@@ -65,9 +65,13 @@ class MapSearch:
         for view in range(len(query.views)):
             place = self._alike(query, view, here)
             if place:
-                look = Look(view, place, self._match(query, view, place))
-                query.clock.lap("matching")
-                yield self._trial(query, look, [look], has_double=False)
+                yield self.at(query, view, place)
+
+    def at(self, query: Query, view: int, keyframes: tuple[int, ...]) -> Trial:
+        """What one place says of one view."""
+        look = Look(view, keyframes, self._match(query, view, keyframes))
+        query.clock.lap("matching")
+        return self._trial(query, look, [look], has_double=False)
 
     def _trial(self, query: Query, look: Look, looks: Sequence[Look], has_double: bool) -> Trial:
         return Trial(hypothesis_of(query, look, looks, Mode.GLOBAL, self._config), len(look.found), has_double)

@@ -79,6 +79,7 @@ def moved_map(landmark_map: LandmarkMap, new_from_old: Similarity, frame_id: str
             f"coordinates of up to {largest:.0f} m would round landmarks to millimetres and more: choose an origin "
             f"within {_MAX_COORDINATE_M:.0f} m"
         )
+    alike = [new_from_old.move(Pose.from_matrix(pose)) for pose in landmark_map.alike_poses]
     place = Georeference.of(landmark_map.provenance)
     known = {} if place is None else {KEY: place.moved(new_from_old).as_dict()}
     return replace(
@@ -86,6 +87,7 @@ def moved_map(landmark_map: LandmarkMap, new_from_old: Similarity, frame_id: str
         provenance={**landmark_map.provenance, **known},
         keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(-1, 3, 4),
         landmarks_xyz=moved.astype(np.float32),
+        alike_poses=np.array([pose.matrix()[:3] for pose in alike]).reshape(-1, 3, 4),
         frame_id=landmark_map.frame_id if frame_id is None else frame_id,
         pose_sigma_m=landmark_map.pose_sigma_m * new_from_old.scale,
     )

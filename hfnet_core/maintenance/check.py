@@ -14,12 +14,12 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import pose_error
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.maps.descriptors import unit
+from hfnet_core.mapping.look_alikes import features_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.subset import keep_keyframes, kept_landmarks
-from hfnet_core.types import Features, Localization, Localized
+from hfnet_core.types import Localization, Localized
 
-__all__ = ["HeldBack", "MapCheck", "check_map", "features_of"]
+__all__ = ["HeldBack", "MapCheck", "check_map"]
 
 _FOLDS = 5  # each keyframe is held back once, a fifth of them at a time
 WEAK_INLIERS = 50  # fewer make a place that a change of light or furniture may lose
@@ -89,20 +89,6 @@ def check_map(
                 hits[original[found.landmarks]] += 1
             progress(len(results), count)
     return MapCheck(tuple(sorted(results, key=lambda item: item.keyframe)), _components(landmark_map), hits)
-
-
-def features_of(landmark_map: LandmarkMap, keyframe: int) -> Features:
-    """What the map stores of a keyframe, as a query."""
-    rows = landmark_map.observations_of(keyframe)
-    camera = landmark_map.cameras[landmark_map.keyframe_cameras[keyframe]]
-    return Features(
-        np.array(landmark_map.observation_px[rows]),
-        np.ones(len(rows), dtype=np.float32),
-        unit(landmark_map.observation_descriptors[rows]),
-        np.array(landmark_map.global_descriptors[keyframe]),
-        camera.width,
-        camera.height,
-    )
 
 
 def _judged(asked: LandmarkMap, keyframe: int, found: Localization) -> HeldBack:

@@ -17,8 +17,8 @@ from scipy.spatial import cKDTree
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Array, Pose
-from hfnet_core.maintenance.check import features_of
 from hfnet_core.mapping.bundle import SETTLED, TIGHTER, Bundle, BundleView
+from hfnet_core.mapping.look_alikes import features_of, with_look_alikes
 from hfnet_core.mapping.pairing.pair_matching import match_descriptors
 from hfnet_core.mapping.pairing.pairs import select_pairs
 from hfnet_core.mapping.solving.reconstruction import KnownPoints, observations
@@ -231,12 +231,12 @@ def to_map(
     provenance: Mapping[str, Any],
     descriptor_dtype: str,
 ) -> LandmarkMap:
-    """The joint map, with its statistics in the provenance."""
+    """The joint map, with its statistics in the provenance and its look-alike places."""
     found = {
         **statistics.counts(len(members), len(joined.points), len(joined.rows)),
         **statistics.reprojection(joined.errors),
     }
-    return assemble_map(
+    joint = assemble_map(
         names=[member.name for member in members],
         stamps_ns=[member.stamp_ns for member in members],
         view_cameras=[member.camera for member in members],
@@ -252,3 +252,4 @@ def to_map(
         provenance={**provenance, "statistics": found},
         descriptor_dtype=descriptor_dtype,
     )
+    return with_look_alikes(joint)

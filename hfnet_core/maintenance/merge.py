@@ -16,7 +16,6 @@ from hfnet_core.georeference.datum import KEY
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maintenance.align import moved_map, rigid_from_poses
-from hfnet_core.maintenance.check import features_of
 from hfnet_core.maintenance.joint import (
     Cameras,
     Member,
@@ -29,6 +28,7 @@ from hfnet_core.maintenance.joint import (
     typical_depth,
 )
 from hfnet_core.maintenance.placing import strongest_keyframes
+from hfnet_core.mapping.look_alikes import features_of
 from hfnet_core.mapping.solving.reconstruction import KnownPoints
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.progress import Progress, silent

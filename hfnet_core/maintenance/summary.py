@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from hfnet_core.georeference.datum import Georeference
+from hfnet_core.localization.covisibility import nearby_keyframes
 from hfnet_core.maintenance.check import MapCheck
 from hfnet_core.mapping.georeferencing import MISSING
 from hfnet_core.maps.coverage import SECTORS, coverage_of, group_places, plan_of
@@ -17,6 +18,8 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.statistics import COUNTS, counts
 
 __all__ = ["accuracy_rows", "summarize", "summarize_check"]
+
+_ALIKE_SHOWN = 3
 
 
 def summarize(landmark_map: LandmarkMap, path: Path) -> Table:
@@ -49,6 +52,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
         rows.append(("loop closures", ", ".join(f"{value} {name}" for name, value in loops.items())))
     if "gravity" in landmark_map.provenance:
         rows.append(("gravity", str(landmark_map.provenance["gravity"])))
+    rows += _look_alikes(landmark_map)
     rows += [*_origin(landmark_map.provenance), *_place(landmark_map.provenance)]
     for index, recording in enumerate(landmark_map.provenance.get("recordings", [])):
         rows.append((f"recording {index}", "; ".join(f"{name} {value}" for name, value in recording.items())))
@@ -60,6 +64,22 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
     if path.is_file():
         rows.append(("file", f"{path.stat().st_size / 1e6:.1f} MB"))
     return rows
+
+
+def _look_alikes(landmark_map: LandmarkMap) -> list[tuple[str, str]]:
+    """Which keyframes other places show as well: one of each group of places that are alike."""
+    alike = list(dict.fromkeys(landmark_map.alike_keyframes.tolist()))
+    if not alike:
+        return []
+    examples = []
+    for group in group_places(landmark_map, alike)[:_ALIKE_SHOWN]:
+        there = landmark_map.look_alikes_of(group[0])[0] @ landmark_map.map_from_camera(group[0])
+        doubles = nearby_keyframes(landmark_map, there, 1)
+        names = [landmark_map.keyframe_names[index] for index in (group[0], *doubles)]
+        x, y, z = there.translation
+        examples.append(f"{' is like '.join(names)}, at x {x:.2f} y {y:.2f} z {z:.2f}")
+    said = f"{len(alike)} of {landmark_map.keyframes} keyframes show what another place does, too: "
+    return [("look-alike places", said + "; ".join(examples))]
 
 
 def _origin(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -112,7 +132,7 @@ def summarize_check(landmark_map: LandmarkMap, check: MapCheck, path: Path) -> T
     table = Table(title=path.name, show_header=False, title_justify="left")
     table.add_row("checksums", "right")
     table.add_row("connected parts", str(check.components))
-    for name, value in (*_coverage_rows(landmark_map), *accuracy_rows(check)):
+    for name, value in (*_coverage_rows(landmark_map), *accuracy_rows(check), *_look_alikes(landmark_map)):
         table.add_row(name, value)
     places = group_places(landmark_map, [item.keyframe for item in check.weak])
     by_keyframe = {item.keyframe: item for item in check.weak}

@@ -24,6 +24,7 @@ from hfnet_core.mapping.keyframes.reading import (
     read_keyframes,
 )
 from hfnet_core.mapping.keyframes.workspace import Workspace
+from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.mapping.pairing.pairs import sequence_pairs
 from hfnet_core.mapping.pose_modes import (
     DRIFTING,
@@ -166,7 +167,7 @@ def build_from_keyframes(
     statistics = {"gravity": state.gravity(), "statistics": state.statistics(points, rows, errors), **loops}
     metres, radians = state.pose_sigmas()
     sigma = placed.sigma
-    return assemble_map(
+    built = assemble_map(
         names=[keyframe.name for keyframe in keyframes],
         stamps_ns=[keyframe.stamp_ns for keyframe in keyframes],
         view_cameras=[view.camera for view in state.views],
@@ -182,3 +183,4 @@ def build_from_keyframes(
         provenance={**statistics, **placed.provenance, "model": {"name": info.name, "version": info.version}},
         descriptor_dtype=config.descriptor_dtype,
     )
+    return with_look_alikes(built, progress)

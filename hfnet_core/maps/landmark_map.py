@@ -44,6 +44,8 @@ class LandmarkMap:
     keyframe_offsets: [M + 1] int64. keyframe_observations: [O] int64. covisible_offsets: [M + 1] int64.
     covisible_keyframes, covisible_weights: int32.
     given_cameras: C, the calibrations that `cameras` refine, or empty where they were taken as given.
+    alike_keyframes: [P] int32, sorted, and alike_poses: [P, 3, 4] float64: keyframes that another place shows as well,
+    and the pose (map_from_camera) that they would have there; empty where none are known.
     model_hash: of the network that made the descriptors. frame_id: name of the map frame. pose_sigma_m, pose_sigma_rad:
     how well the refined keyframes agree with the poses they were given (root mean square per axis; 0 if nothing was
     refined): the uncertainty of the map's own frame, a floor for that of every pose in it. provenance: how it was made.
@@ -73,6 +75,8 @@ class LandmarkMap:
     pose_sigma_rad: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     given_cameras: tuple[Camera, ...] = ()
+    alike_keyframes: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    alike_poses: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 4)))
 
     def __post_init__(self) -> None:
         m, o, n = len(self.keyframe_names), len(self.observation_keyframes), len(self.landmarks_xyz)
@@ -90,6 +94,7 @@ class LandmarkMap:
         self._check_offsets("keyframe_offsets", m, o)
         self._check_offsets("covisible_offsets", m, len(self.covisible_keyframes))
         self._check_shape("covisible_weights", self.covisible_keyframes.shape)
+        self._check_shape("alike_poses", (len(self.alike_keyframes), 3, 4))
 
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         found = getattr(self, name).shape
@@ -116,7 +121,10 @@ class LandmarkMap:
         self._check_range("covisible_weights", self.landmarks + 1)
         if "keyframe_landmarks" in self.__dict__:  # stored; what is derived from the others is in range
             self._check_range("keyframe_landmarks", self.landmarks)
-        self._check_poses()
+        self._check_range("alike_keyframes", self.keyframes)
+        self._check_order("alike_keyframes")
+        for name in ("keyframe_poses", "alike_poses"):
+            self._check_poses(name)
 
     def check(self) -> None:
         """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""
@@ -129,19 +137,17 @@ class LandmarkMap:
                         "is damaged, rebuild it"
                     )
 
-    def _check_poses(self) -> None:
+    def _check_poses(self, name: str) -> None:
         """Rotations must be rotations, and positions on this planet."""
-        poses = self.keyframe_poses
+        poses = getattr(self, name)
         if not (np.abs(poses) <= LARGEST).all():
-            raise MapError("map array keyframe_poses holds values that are no numbers: the map is damaged, rebuild it")
+            raise MapError(f"map array {name} holds values that are no numbers: the map is damaged, rebuild it")
         rotations = poses[:, :, :3]
         squared = rotations @ rotations.transpose(0, 2, 1)
         if len(poses) and (
             np.abs(squared - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(rotations).min() < 0  # a mirror
         ):
-            raise MapError(
-                "map array keyframe_poses holds matrices that are no rotations: the map is damaged, rebuild it"
-            )
+            raise MapError(f"map array {name} holds matrices that are no rotations: the map is damaged, rebuild it")
 
     def _check_order(self, name: str) -> None:
         offsets = getattr(self, name)
@@ -247,6 +253,12 @@ class LandmarkMap:
     def map_from_camera(self, keyframe: int) -> Pose:
         """The pose of a keyframe's camera."""
         return Pose.from_matrix(self.keyframe_poses[keyframe])
+
+    def look_alikes_of(self, keyframe: int) -> list[Pose]:
+        """Where other places show what surrounds a keyframe: there_from_here of each, both in the map frame."""
+        first, last = np.searchsorted(self.alike_keyframes, [keyframe, keyframe + 1])
+        here_from_camera = self.map_from_camera(keyframe)
+        return [Pose.from_matrix(there) @ here_from_camera.inverse() for there in self.alike_poses[first:last]]
 
     def known_cameras(self, frame: str = "") -> tuple[Camera, ...]:
         """Its cameras as they were given and as they are refined, to compare others with.

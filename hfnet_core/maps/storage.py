@@ -56,6 +56,8 @@ _DERIVED: dict[str, tuple[str, ...]] = {
     "landmark_descriptors": ("i1", "f2"),
     "place_descriptors": ("f4",),
 }
+# Of maps with look-alike places; programs that do not know these arrays read the others.
+_OPTIONAL: dict[str, tuple[str, ...]] = {"alike_keyframes": ("i4",), "alike_poses": ("f8",)}
 # What a version stores of it; version 1 also knows descriptors as float16 only.
 _STORED: dict[str, tuple[str, ...]] = {
     "1": (),
@@ -79,7 +81,7 @@ def save_map(landmark_map: LandmarkMap, path: Path) -> None:
     arrays contradict each other.
     """
     landmark_map.check()
-    wanted = {**_DTYPES, **_DERIVED}
+    wanted = {**_DTYPES, **_DERIVED, **(_OPTIONAL if len(landmark_map.alike_keyframes) else {})}
     arrays = {name: _as_one_of(getattr(landmark_map, name), dtypes) for name, dtypes in wanted.items()}
     write_map(path, arrays, describe(landmark_map))
 
@@ -176,14 +178,15 @@ def _check(path: Path, landmark_map: LandmarkMap) -> None:
 
 def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
     derived = _STORED[stored.metadata["version"]]
-    wanted = _DTYPES | {name: _DERIVED[name] for name in derived}
+    optional = _OPTIONAL if any(name in stored.arrays for name in _OPTIONAL) else {}
+    wanted = _DTYPES | optional | {name: _DERIVED[name] for name in derived}
     for name, dtypes in wanted.items():
         if name not in stored.arrays:
             raise MapError(f"{path}: lacks array {name}: the file is damaged, build it again")
         found = stored.arrays[name].dtype
         if not any(found == np.dtype(dtype) for dtype in dtypes):
             raise MapError(f"{path}: array {name} has type {found}, expected {np.dtype(dtypes[0])}")
-    arrays: dict[str, Any] = {name: stored.arrays[name] for name in _DTYPES}
+    arrays: dict[str, Any] = {name: stored.arrays[name] for name in (*_DTYPES, *optional)}
     try:
         known = checked_description(parse_json(stored.metadata.get("description", "null")))
         landmark_map = LandmarkMap(

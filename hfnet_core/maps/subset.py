@@ -40,6 +40,7 @@ def keep_keyframes(
     count, total = int(kept.sum()), int(alive.sum())
     order, offsets = group_by(keyframes, count)
     graph = covisibility(landmarks, keyframes, total, count)
+    alike = kept[landmark_map.alike_keyframes]
     return replace(
         landmark_map,
         keyframe_names=tuple(name for name, keep in zip(landmark_map.keyframe_names, kept, strict=True) if keep),
@@ -57,4 +58,6 @@ def keep_keyframes(
         covisible_offsets=graph[0],
         covisible_keyframes=graph[1],
         covisible_weights=graph[2],
+        alike_keyframes=renumbered[landmark_map.alike_keyframes[alike]].astype(np.int32),
+        alike_poses=landmark_map.alike_poses[alike],
     )

@@ -27,6 +27,7 @@ from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools
 from hfnet_core.mapping.keyframes.workers import open_workers
 from hfnet_core.mapping.keyframes.workspace import open_workspace
+from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.maps.colmap import export_colmap, export_ply, import_colmap
 from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
 from hfnet_core.terminal import SafeConsole
@@ -106,11 +107,15 @@ def info(
 @app.command("check")
 def check(
     path: Annotated[Path, typer.Argument(metavar="MAP", help="A map.")],
+    store: Annotated[bool, typer.Option("--store", help="Write the look-alike places found into the map.")] = False,
 ) -> None:
-    """Verify a map's checksums, localize every keyframe without itself, and name weak places."""
+    """Verify a map's checksums, localize every keyframe without itself, and name weak and look-alike places."""
     landmark_map = load_map(path, verify=True)
     with progress_bars() as show:
         found = check_map(landmark_map, lambda done, total: show("localizing keyframes", done, total))
+        landmark_map = with_look_alikes(landmark_map, show)
+        if store:
+            save_map(landmark_map, path)
     SafeConsole().print(summarize_check(landmark_map, found, path))
 
 
@@ -156,7 +161,7 @@ def import_(
     if images is None:
         if matching.given or described.given:
             raise ConfigError("--features, --pairs, --matches, --matcher and --colmap go with --images")
-        imported = import_colmap(folder)
+        imported = with_look_alikes(import_colmap(folder))
         save_map(imported, output)
         SafeConsole().print(summarize(imported, output))
         return

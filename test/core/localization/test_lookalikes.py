@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scene import CAMERA, Scene, looking, unit, walk
+from scene import CAMERA, GLOBAL_DIM, LOCAL_DIM, Scene, looking, places_map, unit, walk
 
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localization.localizer import Localizer, View
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.mapping.look_alikes import with_look_alikes
+from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localized, NotLocalized, Reason
 
 APART = Pose(translation=np.array([100.0, 0.0, 0.0]))
@@ -20,9 +22,33 @@ def scene() -> Scene:
     return Scene.make()
 
 
-def refurnished(scene: Scene, share: float) -> Scene:
+@pytest.fixture(scope="module")
+def small() -> Scene:
+    return Scene.make(2500)
+
+
+class Corridor(Scene):
+    """Eight times the same door, 2.5 m apart, with the same posters on either side: points at y = -1 and 1 metres."""
+
+    PERIOD_M = 2.5
+
+    @classmethod
+    def of_doors(cls, doors: int = 8, points: int = 300) -> Corridor:
+        rng = np.random.default_rng(0)
+        sides = rng.choice([-1.0, 1.0], points) * rng.uniform(0.95, 1.0, points)
+        door = np.column_stack([rng.uniform(0, cls.PERIOD_M, points), sides, rng.uniform(0, 2.6, points)])
+        descriptors = unit(rng.normal(size=(points, LOCAL_DIM)))
+        words = rng.normal(size=(points, GLOBAL_DIM))
+        every = [door + np.array([number * cls.PERIOD_M, 0.0, 0.0]) for number in range(doors)]
+        return cls(np.vstack(every), np.vstack([descriptors] * doors), np.vstack([words] * doors))
+
+    def _facing(self, map_from_camera: Pose) -> np.ndarray:
+        return np.ones(len(self.points), bool)
+
+
+def refurnished(scene: Scene, share: float, seed: int = 5) -> Scene:
     """The same room with `share` of the points, those at one end, looking otherwise."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     own = scene.points[:, 0] > np.quantile(scene.points[:, 0], 1.0 - share)
     descriptors, words = scene.descriptors.copy(), scene.words.copy()
     descriptors[own] = unit(rng.normal(size=(int(own.sum()), descriptors.shape[1])))
@@ -60,3 +86,96 @@ def test_odometry_leads_to_what_tells_two_rooms_apart(scene: Scene, room: int) -
         answers.append(isinstance(result, Localized))
     assert not answers[0]
     assert answers[-3:] == [True] * 3
+
+
+def at(x: float, z: float = 0.0) -> Pose:
+    return Pose(translation=np.array([x, 0.0, z]))
+
+
+def outcomes(landmark_map: LandmarkMap, queries: list[tuple[Scene, Pose, Pose]]) -> list[str]:
+    """ "right", "wrong" or the reason, of each (place, camera in it, map_from_place)."""
+    localizer = Localizer(landmark_map)
+    out = []
+    for seed, (place, pose, map_from_place) in enumerate(queries):
+        result = localizer.localize(views(place, pose, seed))
+        if isinstance(result, Localized):
+            metres, degrees = pose_error(result.map_from_camera, map_from_place @ pose)
+            out.append("right" if metres < 0.5 and degrees < 10.0 else "wrong")
+        else:
+            out.append(result.reason.name)
+    return out
+
+
+@pytest.mark.parametrize("counts", [(48, 9), (9, 48)])
+def test_a_room_mapped_sparsely_is_not_mistaken_for_its_double_mapped_densely(
+    small: Scene, counts: tuple[int, int]
+) -> None:
+    """In either order; of the sparse room too few keyframes look like an image for retrieval to tell of it."""
+    rooms = places_map([(small, at(100.0 * number), walk(count)) for number, count in enumerate(counts)])
+    known = with_look_alikes(rooms)
+    queries = [(small, looking(0.3, 0.4, 45.0 * step), at(0.0)) for step in range(8)]
+    assert outcomes(known, queries) == ["AMBIGUOUS"] * 8
+    assert len(set(known.alike_keyframes.tolist())) > 0.8 * rooms.keyframes
+
+
+def test_of_four_floors_of_one_plan_none_is_believed_unless_something_tells(small: Scene) -> None:
+    """A tenth of each floor is its own; an image of it may be answered, and then rightly."""
+    floors = [refurnished(small, 0.1, seed=10 + number) for number in range(4)]
+    building = with_look_alikes(
+        places_map([(floor, at(0.0, 3.0 * number), walk(16)) for number, floor in enumerate(floors)])
+    )
+    for number, floor in enumerate(floors):
+        queries = [(floor, looking(-0.3, 0.2, 60.0 * step), at(0.0, 3.0 * number)) for step in range(6)]
+        found = outcomes(building, queries)
+        assert "wrong" not in found
+        assert found.count("AMBIGUOUS") >= 4
+
+
+@pytest.mark.parametrize("headings", [(0.0,), (45.0, -45.0, 30.0)])
+def test_in_a_corridor_of_identical_doors_no_door_is_believed(headings: tuple[float, ...]) -> None:
+    corridor = Corridor.of_doors()
+    poses = [looking(x, 0.0, heading) for x in np.arange(1.2, 19.0, 1.25) for heading in headings]
+    known = with_look_alikes(corridor.build_map(poses))
+    rng = np.random.default_rng(3)
+    queries = [
+        (corridor, looking(rng.uniform(2, 17), rng.uniform(-0.3, 0.3), headings[step % len(headings)]), Pose())
+        for step in range(12)
+    ]
+    found = outcomes(known, queries)
+    assert not {"right", "wrong"} & set(found)
+    assert found.count("AMBIGUOUS") >= 4
+
+
+@pytest.mark.parametrize("floor", [0, 2])
+def test_odometry_tells_the_floor_within_two_images_of_what_is_its_own(small: Scene, floor: int) -> None:
+    """The robot turns from the end that all floors share to the end that differs."""
+    floors = [refurnished(small, 0.3, seed=10 + number) for number in range(4)]
+    places = [(room, at(0.0, 3.0 * number), walk(16)) for number, room in enumerate(floors)]
+    tracker = Tracker(Localizer(with_look_alikes(places_map(places))))
+    headings = [180.0 - 15.0 * step for step in range(13)]
+    told, own_seen = None, None
+    own = small.points[:, 0] > np.quantile(small.points[:, 0], 0.7)
+    for step, heading in enumerate(headings):
+        pose = looking(0.0, 0.2, heading)
+        features, points = floors[floor].view(pose, seed=step)
+        if own_seen is None and own[points[points >= 0]].mean() > 0.4:
+            own_seen = step
+        result = tracker.process([View(features, CAMERA)], 0.5 * step, ODOM_FROM_MAP @ pose)
+        if isinstance(result, Localized):
+            assert pose_error(result.map_from_camera, at(0.0, 3.0 * floor) @ pose)[0] < 0.1
+            told = step if told is None else told
+    assert own_seen is not None
+    assert told is not None
+    assert 0 < told <= own_seen + 2
+
+
+def test_a_place_without_a_double_has_no_look_alikes(small: Scene) -> None:
+    assert len(with_look_alikes(small.build_map(walk(30))).alike_keyframes) == 0
+
+
+def test_look_alikes_lead_to_the_other_place_and_back(small: Scene) -> None:
+    rooms = with_look_alikes(places_map([(small, at(0.0), walk(16)), (small, at(100.0), walk(16))]))
+    for keyframe in rooms.alike_keyframes:
+        there_from_here = rooms.look_alikes_of(keyframe)[0]
+        wanted = at(100.0 if keyframe < 16 else -100.0)
+        assert pose_error(there_from_here, wanted)[0] < 0.1

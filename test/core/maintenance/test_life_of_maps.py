@@ -12,9 +12,10 @@ from drive import INFO, drive
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, MapError
-from hfnet_core.maintenance.check import check_map, features_of
+from hfnet_core.maintenance.check import check_map
 from hfnet_core.maintenance.summary import summarize, summarize_check
 from hfnet_core.mapping.builder import Placed, build_from_keyframes
+from hfnet_core.mapping.look_alikes import features_of
 from hfnet_core.maps.colmap import export_colmap, import_colmap
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import _DTYPES

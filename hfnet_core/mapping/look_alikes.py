@@ -1,0 +1,141 @@
+"""Places of a map that look alike: keyframes which another place, or the next door of a corridor, shows as well.
+
+One image cannot tell them apart. What is found here is stored in the map, and looked at whenever one of the places is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.config import LocalizerConfig
+from hfnet_core.geometry import Pose
+from hfnet_core.localization.correspondences import Query, View
+from hfnet_core.localization.covisibility import nearby_keyframes
+from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
+from hfnet_core.localization.nearby import NearSearch
+from hfnet_core.localization.retrieval import Retriever
+from hfnet_core.localization.search import MapSearch
+from hfnet_core.maps.descriptors import unit
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.progress import Progress, silent
+from hfnet_core.types import Features, Mode
+
+__all__ = ["features_of", "with_look_alikes"]
+
+_RANKED = 64  # most similar keyframes among which other places are looked for
+_PLACES, _TOGETHER = 3, 4  # other places looked at for a keyframe, and keyframes of each
+_SIMILAR = 0.7  # times the similarity of its most similar neighbour, that another place must have to be looked at
+_DECIMALS = 6  # of stored poses: where to look, the same byte by byte
+_ASKED = 500  # observations of a keyframe: enough to tell, and quicker than all
+_SHARE = (
+    0.35  # of what the keyframe or the place shows that the other must explain; an image of the right one does half
+)
+
+
+def with_look_alikes(landmark_map: LandmarkMap, progress: Progress = silent) -> LandmarkMap:
+    """The map with its look-alike places, found anew."""
+    search = _Search(landmark_map)
+    found: dict[int, list[Pose]] = {}
+    for keyframe in range(landmark_map.keyframes):
+        for there in search.doubles(keyframe):
+            _note(found, keyframe, there)
+            other = search.nearest(there)
+            if other is not None:  # which shows this place in turn, however few keyframes it has itself
+                here_from_there = landmark_map.map_from_camera(keyframe) @ there.inverse()
+                _note(found, other, here_from_there @ landmark_map.map_from_camera(other))
+        progress("looking for places that look alike", keyframe + 1, landmark_map.keyframes)
+    rows = [(keyframe, there.matrix()[:3]) for keyframe in sorted(found) for there in found[keyframe]]
+    return replace(
+        landmark_map,
+        alike_keyframes=np.array([keyframe for keyframe, _ in rows], np.int32),
+        alike_poses=np.round(np.array([pose for _, pose in rows], np.float64).reshape(-1, 3, 4), _DECIMALS),
+    )
+
+
+def _note(found: dict[int, list[Pose]], keyframe: int, there: Pose) -> None:
+    known = found.setdefault(keyframe, [])
+    if all(is_elsewhere(there, one) for one in known):
+        known.append(there)
+
+
+class _Search:
+    """Asks for keyframes as if they were images, everywhere but where they are."""
+
+    def __init__(self, landmark_map: LandmarkMap) -> None:
+        config = LocalizerConfig(tracking=False)
+        self._map, self._least = landmark_map, config.min_inliers
+        self._search, self._near = MapSearch(landmark_map, config), NearSearch(landmark_map, config)
+        self._retriever = Retriever(landmark_map.place_descriptors)
+
+    def doubles(self, keyframe: int) -> Iterator[Pose]:
+        """Poses elsewhere from which the map shows what a keyframe does."""
+        here, camera = self._map.map_from_camera(keyframe), self._map.cameras[self._map.keyframe_cameras[keyframe]]
+        features = _some(features_of(self._map, keyframe))
+        if len(features) < self._least:
+            return
+        query = Query.of([View(features, camera)], self._map)
+        for trial in self._trials(query, keyframe):
+            if trial.hypothesis is None or not is_elsewhere(trial.hypothesis.map_from_rig, here):
+                continue
+            refined = self._near.refine(query, trial.hypothesis)
+            if self._explains(refined, len(features)) and is_elsewhere(refined.map_from_rig, here):
+                yield refined.map_from_rig
+
+    def nearest(self, there: Pose) -> int | None:
+        """The keyframe that looks most nearly as a camera there would."""
+        near = nearby_keyframes(self._map, there, 1)
+        return near[0] if near else None
+
+    def _explains(self, hypothesis: Hypothesis, observations: int) -> bool:
+        return hypothesis.inliers >= self._least and hypothesis.guided >= _SHARE * min(observations, hypothesis.asked)
+
+    def _trials(self, query: Query, keyframe: int) -> Iterator[Trial]:
+        """At the other places that are most similar, and where the most similar neighbour at some distance is."""
+        found, similarity = self._retriever.query(query.views[0].features.global_descriptor, _RANKED)
+        neighbours = self._neighbours(keyframe)
+        ours = np.isin(found, neighbours) & (found != keyframe)
+        usual = similarity[ours][0] if ours.any() else similarity[0]
+        others = found[~np.isin(found, neighbours) & (similarity >= _SIMILAR * usual)]
+        for _ in range(_PLACES):
+            if not len(others):
+                break
+            own = np.isin(others, self._neighbours(int(others[0])))
+            yield self._search.at(query, 0, tuple(int(other) for other in others[own][:_TOGETHER]))
+            others = others[~own]
+        here = self._map.map_from_camera(keyframe)
+        apart = (int(other) for other in found[ours] if is_elsewhere(self._map.map_from_camera(int(other)), here))
+        for other in islice(apart, 1):  # of repeated structure, which keyframes of one place show
+            yield self._near.trial(query, self._map.map_from_camera(other), Mode.GLOBAL)
+
+    def _neighbours(self, keyframe: int) -> NDArray[np.int32]:
+        return np.append(self._map.covisible_with(keyframe)[0], np.int32(keyframe))
+
+
+def _some(features: Features) -> Features:
+    """At most _ASKED of the keypoints, evenly chosen."""
+    rows = np.unique(np.linspace(0, len(features) - 1, min(len(features), _ASKED)).astype(np.int64))
+    return replace(
+        features,
+        keypoints_px=features.keypoints_px[rows],
+        scores=features.scores[rows],
+        descriptors=features.descriptors[rows],
+    )
+
+
+def features_of(landmark_map: LandmarkMap, keyframe: int) -> Features:
+    """What the map stores of a keyframe, as a query."""
+    rows = landmark_map.observations_of(keyframe)
+    camera = landmark_map.cameras[landmark_map.keyframe_cameras[keyframe]]
+    return Features(
+        np.array(landmark_map.observation_px[rows]),
+        np.ones(len(rows), dtype=np.float32),
+        unit(landmark_map.observation_descriptors[rows]),
+        np.array(landmark_map.global_descriptors[keyframe]),
+        camera.width,
+        camera.height,
+    )
