@@ -33,6 +33,7 @@ __all__ = [
     "doubts_about_info",
     "frame_name",
     "frustums_to_marker",
+    "header",
     "keyframes_to_marker",
     "landmarks_to_cloud",
     "path_to_msg",

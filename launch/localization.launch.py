@@ -36,7 +36,16 @@ ARGUMENTS = {
     "log_level": ("", "debug, info, warn or error"),
     "rviz": ("false", "show map and pose in rviz2"),
 }
-SHOWN = ("map_cloud", "keyframes", "path", "pose", "pose_with_covariance", "frustum", "debug_image")  # in rviz
+SHOWN = (
+    "map_cloud",
+    "keyframes",
+    "path",
+    "pose",
+    "pose_with_covariance",
+    "candidates",
+    "frustum",
+    "debug_image",
+)  # in rviz
 PARAMETERS = {
     "map": "map_file",
     "model": "model_file",

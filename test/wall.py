@@ -6,6 +6,7 @@ The camera is CAMERA, DISTANCE_M in front of the wall. `shift` is its way along 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -118,6 +119,40 @@ def _assemble(features: list, tracks: list[list[tuple[int, int]]], model_hash: s
         covisible_weights=np.array([row[j] for row, n in zip(shared, neighbours, strict=True) for j in n], np.int32),
         model_hash=model_hash,
     )  # fmt: skip
+
+
+def doubled(once: LandmarkMap, apart_m: float) -> LandmarkMap:
+    """The map twice: a copy along x, which shares nothing with the original and comes after it."""
+    poses, points = np.array(once.keyframe_poses), np.array(once.landmarks_xyz)
+    poses[:, 0, 3] += apart_m
+    points[:, 0] += apart_m
+
+    def twice(name: str, step: int = 0) -> np.ndarray:
+        values = getattr(once, name)
+        return np.concatenate([values, values + np.array(step, values.dtype)])
+
+    def offsets(name: str) -> np.ndarray:
+        values = getattr(once, name)
+        return np.concatenate([values, values[1:] + values[-1]])
+
+    return replace(
+        once,
+        keyframe_names=(*once.keyframe_names, *(f"copy/{name}" for name in once.keyframe_names)),
+        keyframe_cameras=twice("keyframe_cameras"),
+        keyframe_stamps_ns=twice("keyframe_stamps_ns"),
+        keyframe_poses=np.concatenate([once.keyframe_poses, poses]),
+        global_descriptors=twice("global_descriptors"),
+        landmarks_xyz=np.concatenate([once.landmarks_xyz, points]),
+        landmark_offsets=offsets("landmark_offsets"),
+        observation_keyframes=twice("observation_keyframes", once.keyframes),
+        observation_px=twice("observation_px"),
+        observation_descriptors=twice("observation_descriptors"),
+        keyframe_offsets=offsets("keyframe_offsets"),
+        keyframe_observations=twice("keyframe_observations", once.observations),
+        covisible_offsets=offsets("covisible_offsets"),
+        covisible_keyframes=twice("covisible_keyframes", once.keyframes),
+        covisible_weights=twice("covisible_weights"),
+    )
 
 
 def wall_files(folder: Path) -> tuple[Path, Path]:

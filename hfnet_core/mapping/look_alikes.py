@@ -32,9 +32,7 @@ _PLACES, _TOGETHER = 3, 4  # other places looked at for a keyframe, and keyframe
 _SIMILAR = 0.7  # times the similarity of its most similar neighbour, that another place must have to be looked at
 _DECIMALS = 6  # of stored poses: where to look, the same byte by byte
 _ASKED = 500  # observations of a keyframe: enough to tell, and quicker than all
-_SHARE = (
-    0.35  # of what the keyframe or the place shows that the other must explain; an image of the right one does half
-)
+_SHARE = 0.35  # of what the keyframe or the place shows that the other must explain; of an image it is about half
 
 
 def with_look_alikes(landmark_map: LandmarkMap, progress: Progress = silent) -> LandmarkMap:

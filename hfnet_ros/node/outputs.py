@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from threading import Lock
 
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_profile_sensor_data
@@ -19,7 +20,9 @@ from hfnet_core.types import Localized, Mode
 from hfnet_ros.conversions import (
     array_to_image,
     frustums_to_marker,
+    header,
     path_to_msg,
+    pose_to_msg,
     pose_to_stamped,
     pose_to_stamped_with_covariance,
 )
@@ -43,6 +46,7 @@ class Outputs:
         self._node, self._frames = node, frames
         self._pose = lifecycle_publisher(node, PoseStamped, "~/pose", _QUEUE)
         self._with_covariance = lifecycle_publisher(node, PoseWithCovarianceStamped, "~/pose_with_covariance", _QUEUE)
+        self._candidates = lifecycle_publisher(node, PoseArray, "~/candidates", _QUEUE)
         self._path = lifecycle_publisher(node, Path, "~/path", 1)
         self._picture = lifecycle_publisher(node, Image, "~/debug_image", qos_profile_sensor_data)
         self._frustum = lifecycle_publisher(node, Marker, "~/frustum", 1)
@@ -56,6 +60,7 @@ class Outputs:
         with self._lock:
             self._poses: deque[PoseStamped] = deque()
             self._path_is_new = False
+        self._doubtful = False
 
     def publish(self, pose: Pose, covariance: Array, frames: FrameSet, map_frame: str, path_length: int) -> None:
         """Publish map_from_rig with its covariance [6, 6]."""
@@ -67,6 +72,13 @@ class Outputs:
             self._path_is_new = True
             while len(self._poses) > path_length:
                 self._poses.popleft()
+
+    def publish_candidates(self, places: Sequence[Localized], frames: FrameSet, map_frame: str) -> None:
+        """The pose in each of several look-alike places; once it is known, or nothing is, an empty message."""
+        if places or self._doubtful:
+            poses = [pose_to_msg(place.map_from_camera) for place in places]
+            self._candidates.publish(PoseArray(header=header(map_frame, frames.stamp_ns), poses=poses))
+        self._doubtful = bool(places)
 
     def broadcast(
         self, config: NodeConfig, map_from_rig: Pose, odom_from_rig: Pose | None, frames: FrameSet, map_frame: str
@@ -116,7 +128,14 @@ class Outputs:
             self._frustum.publish(_frustum(outcome, frames, map_frame))
 
     def close(self) -> None:
-        for publisher in (self._pose, self._with_covariance, self._path, self._picture, self._frustum):
+        for publisher in (
+            self._pose,
+            self._with_covariance,
+            self._candidates,
+            self._path,
+            self._picture,
+            self._frustum,
+        ):
             self._node.destroy_lifecycle_publisher(publisher)
 
 

@@ -265,6 +265,8 @@ class Session:
         found, config = outcome.result, self._config
         if self._stages.stopping or frames.epoch != self._epoch or self._pipeline.map.damage:
             return
+        places = found.places if isinstance(found, NotLocalized) else ()
+        self._outputs.publish_candidates(places, frames, self.map_frame)
         if isinstance(found, NotLocalized):
             if found.reason is Reason.INCONSISTENT:
                 self._outputs.corrections.doubt()

@@ -13,7 +13,7 @@ pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseArray, PoseStamped
 from helpers import shared_data
 from nav_msgs.msg import Path
 from nav_msgs.srv import LoadMap
@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image, NavSatFix, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
-from wall import SHIFTS, map_from_camera, noise_image, view, wall_image
+from wall import SHIFTS, doubled, map_from_camera, noise_image, view, wall_image
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.georeference.datum import Georeference
@@ -255,6 +255,27 @@ def test_frustum_while_it_knows_where_it_is(robot):
     assert np.allclose([apex.x, apex.y, apex.z], map_from_camera(SHIFT).translation, atol=0.01)
     robot.until_says("not localized", again=lambda: robot.show(noise_image()))
     until(lambda: markers[-1].action == Marker.DELETE)
+
+
+def test_candidates_are_shown_while_two_places_look_alike(ros, wall_world, tmp_path):
+    """Two walls of one kind, five metres apart; then something else."""
+    model, map_file = wall_world
+    twice = tmp_path / "twice.hfmap"
+    save_map(doubled(load_map(map_file), 5.0), twice)
+    robot = Robot(ros, {"map_file": str(twice), "model_file": str(model), "autostart": True})
+    try:
+        robot.wait_active()
+        arrays = robot.listen(PoseArray, "localization/candidates")
+        robot.until_says("two places explain", again=lambda: robot.show(view(SHIFT)))
+        until(lambda: arrays, 10)
+        assert arrays[-1].header.frame_id == load_map(map_file).frame_id
+        x, y, z = map_from_camera(SHIFT).translation
+        found = sorted((pose.position.x, pose.position.y, pose.position.z) for pose in arrays[-1].poses)
+        assert np.allclose(found, [(x, y, z), (x + 5.0, y, z)], atol=0.02)
+        assert not robot.poses
+        until(lambda: robot.show(noise_image()) and not arrays[-1].poses, 10)
+    finally:
+        robot.close()
 
 
 def test_names_can_be_remapped(ros, wall_world):
