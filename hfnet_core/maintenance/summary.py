@@ -17,7 +17,7 @@ from hfnet_core.maps.coverage import SECTORS, coverage_of, group_places, plan_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.statistics import COUNTS, counts
 
-__all__ = ["accuracy_rows", "summarize", "summarize_check"]
+__all__ = ["accuracy_rows", "look_alike_rows", "summarize", "summarize_check"]
 
 _ALIKE_SHOWN = 3
 
@@ -52,7 +52,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
         rows.append(("loop closures", ", ".join(f"{value} {name}" for name, value in loops.items())))
     if "gravity" in landmark_map.provenance:
         rows.append(("gravity", str(landmark_map.provenance["gravity"])))
-    rows += _look_alikes(landmark_map)
+    rows += look_alike_rows(landmark_map)
     rows += [*_origin(landmark_map.provenance), *_place(landmark_map.provenance)]
     for index, recording in enumerate(landmark_map.provenance.get("recordings", [])):
         rows.append((f"recording {index}", "; ".join(f"{name} {value}" for name, value in recording.items())))
@@ -66,7 +66,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
     return rows
 
 
-def _look_alikes(landmark_map: LandmarkMap) -> list[tuple[str, str]]:
+def look_alike_rows(landmark_map: LandmarkMap) -> list[tuple[str, str]]:
     """Which keyframes other places show as well: one of each group of places that are alike."""
     alike = list(dict.fromkeys(landmark_map.alike_keyframes.tolist()))
     if not alike:
@@ -132,7 +132,7 @@ def summarize_check(landmark_map: LandmarkMap, check: MapCheck, path: Path) -> T
     table = Table(title=path.name, show_header=False, title_justify="left")
     table.add_row("checksums", "right")
     table.add_row("connected parts", str(check.components))
-    for name, value in (*_coverage_rows(landmark_map), *accuracy_rows(check), *_look_alikes(landmark_map)):
+    for name, value in (*_coverage_rows(landmark_map), *accuracy_rows(check), *look_alike_rows(landmark_map)):
         table.add_row(name, value)
     places = group_places(landmark_map, [item.keyframe for item in check.weak])
     by_keyframe = {item.keyframe: item for item in check.weak}

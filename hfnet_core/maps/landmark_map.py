@@ -257,8 +257,10 @@ class LandmarkMap:
     def look_alikes_of(self, keyframe: int) -> list[Pose]:
         """Where other places show what surrounds a keyframe: there_from_here of each, both in the map frame."""
         first, last = np.searchsorted(self.alike_keyframes, [keyframe, keyframe + 1])
-        here_from_camera = self.map_from_camera(keyframe)
-        return [Pose.from_matrix(there) @ here_from_camera.inverse() for there in self.alike_poses[first:last]]
+        if first == last:  # which costs every image a look
+            return []
+        camera_from_here = self.map_from_camera(keyframe).inverse()
+        return [Pose.from_matrix(there) @ camera_from_here for there in self.alike_poses[first:last]]
 
     def known_cameras(self, frame: str = "") -> tuple[Camera, ...]:
         """Its cameras as they were given and as they are refined, to compare others with.

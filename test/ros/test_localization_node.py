@@ -266,10 +266,10 @@ def test_candidates_are_shown_while_two_places_look_alike(ros, wall_world, tmp_p
     try:
         robot.wait_active()
         arrays = robot.listen(PoseArray, "localization/candidates")
-        robot.until_says("two places explain", again=lambda: robot.show(view(SHIFT)))
+        robot.until_says("two places explain", again=lambda: robot.show(view(96)))
         until(lambda: arrays, 10)
         assert arrays[-1].header.frame_id == load_map(map_file).frame_id
-        x, y, z = map_from_camera(SHIFT).translation
+        x, y, z = map_from_camera(96).translation
         found = sorted((pose.position.x, pose.position.y, pose.position.z) for pose in arrays[-1].poses)
         assert np.allclose(found, [(x, y, z), (x + 5.0, y, z)], atol=0.02)
         assert not robot.poses

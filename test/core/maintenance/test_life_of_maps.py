@@ -12,8 +12,10 @@ from drive import INFO, drive
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.geometry import Pose, Similarity
+from hfnet_core.maintenance.align import moved_map
 from hfnet_core.maintenance.check import check_map
-from hfnet_core.maintenance.summary import summarize, summarize_check
+from hfnet_core.maintenance.summary import look_alike_rows, summarize, summarize_check
 from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.mapping.look_alikes import features_of
 from hfnet_core.maps.colmap import export_colmap, import_colmap
@@ -125,3 +127,24 @@ def test_refusals(some_map: LandmarkMap, tmp_path: Path) -> None:
     (tmp_path / "model" / "cameras.bin").unlink()
     with pytest.raises(MapError, match="is no COLMAP model"):
         import_colmap(tmp_path / "model")
+
+
+def test_look_alikes_live_on_in_moved_and_smaller_maps(some_map: LandmarkMap) -> None:
+    there = Pose(translation=np.array([7.0, 0.0, 0.0]))
+    poses = [(there @ some_map.map_from_camera(index)).matrix()[:3] for index in (2, 5)]
+    known = replace(some_map, alike_keyframes=np.array([2, 5], np.int32), alike_poses=np.array(poses))
+    smaller = keep_keyframes(known, np.arange(some_map.keyframes) != 2)
+    assert smaller.alike_keyframes.tolist() == [4]
+    assert np.allclose(smaller.look_alikes_of(4)[0].translation, [7.0, 0.0, 0.0])
+    turned = Similarity(2.0, Pose.from_quat_xyzw([0.0, 0.0, 1.0, 0.0], [1.0, 2.0, 3.0]))
+    assert np.allclose(moved_map(known, turned).look_alikes_of(5)[0].translation, [-14.0, 0.0, 0.0])
+
+
+def test_a_table_names_look_alikes(some_map: LandmarkMap) -> None:
+    known = replace(
+        some_map, alike_keyframes=np.array([2], np.int32), alike_poses=np.array(some_map.keyframe_poses[[7]])
+    )
+    rows = dict(look_alike_rows(known))
+    first, second = some_map.keyframe_names[2], some_map.keyframe_names[7]
+    assert f"{first} is like {second}" in rows["look-alike places"]
+    assert look_alike_rows(some_map) == []

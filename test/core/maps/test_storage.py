@@ -55,6 +55,28 @@ def test_round_trip(small_map: LandmarkMap, saved: Path) -> None:
     assert found.provenance["made"] == {"by": "a test"}
 
 
+def test_look_alikes_are_kept_and_absent_where_there_are_none(small_map: LandmarkMap, tmp_path: Path) -> None:
+    """A program that does not know the two arrays reads all others."""
+    poses = np.array(small_map.keyframe_poses[[0, 2]])
+    known = replace(small_map, alike_keyframes=np.array([0, 2], np.int32), alike_poses=poses)
+    for name, landmark_map in (("with", known), ("without", small_map)):
+        save_map(landmark_map, tmp_path / f"{name}.hfmap")
+    found = load_map(tmp_path / "with.hfmap", verify=True)
+    assert found.alike_keyframes.tolist() == [0, 2]
+    assert np.array_equal(found.alike_poses, poses)
+    header = (tmp_path / "without.hfmap").read_bytes()
+    assert b"alike_keyframes" not in header
+    assert len(load_map(tmp_path / "without.hfmap").alike_keyframes) == 0
+
+
+@pytest.mark.parametrize("keyframes", [[2, 0], [0, 99], [-1, 0]])
+def test_look_alikes_that_make_no_sense_are_refused(small_map: LandmarkMap, keyframes: list[int]) -> None:
+    poses = np.array(small_map.keyframe_poses[[0, 2]])
+    known = replace(small_map, alike_keyframes=np.array(keyframes, np.int32), alike_poses=poses)
+    with pytest.raises(MapError, match="alike_keyframes"):
+        known.check()
+
+
 def test_any_safetensors_reader_opens_it(small_map: LandmarkMap, saved: Path) -> None:
     arrays = load_file(saved)
     assert np.array_equal(arrays["landmarks_xyz"], small_map.landmarks_xyz)
