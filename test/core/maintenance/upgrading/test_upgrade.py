@@ -24,7 +24,7 @@ from wall import (
 )
 
 from hfnet_core.cli.main import main
-from hfnet_core.config import ExtractorConfig, LocalizerConfig, MapBuildConfig
+from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -40,7 +40,6 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.recordings.bag_writer import WriterTopics, open_writer
 from hfnet_core.recordings.options import BagOptions, options_per_camera
-from hfnet_core.types import Localized
 
 CONFIG = MapBuildConfig(refine_poses=False, keyframe_distance_m=0.05)
 START = 1_700_000_000 * 10**9
@@ -73,11 +72,14 @@ def old(bag: Path, extractors: tuple[Extractor, Extractor]) -> LandmarkMap:
 
 
 def error_m(landmark_map: LandmarkMap, extractor: Extractor, shift: int) -> float:
-    """How far from the truth an image is localized, metres."""
-    features = extractor.extract(view(shift)).without_dense()  # random weights are no second witness
-    found = Localizer(landmark_map, LocalizerConfig(min_confidence=0.5)).localize([View(features, CAMERA)])
-    assert isinstance(found, Localized), found
-    metres, degrees = pose_error(found.map_from_camera, map_from_camera(shift))
+    """How far from the truth the pose of an image is that most of its matches support, metres.
+
+    Of the poses that are judged: features of random weights on a plane convince no judge.
+    """
+    found = Localizer(landmark_map).candidates([View(extractor.extract(view(shift)).without_dense(), CAMERA)])
+    best = max((candidate.hypothesis for candidate in found), key=lambda hypothesis: hypothesis.inliers)
+    assert best.inliers > 100
+    metres, degrees = pose_error(best.map_from_rig, map_from_camera(shift))
     assert degrees < 1.0
     return metres
 
