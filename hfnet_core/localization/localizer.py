@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
@@ -63,7 +62,7 @@ class Localizer:
             return self._nothing(query, matches, prior)
         best = max(candidates, key=lambda candidate: candidate.log_odds)
         if prior is None and judgement.weakness(best, self.config) is None:
-            candidates += self._doubles(query, best.hypothesis)
+            candidates += self._doubles(query, best, candidates)
         return judgement.judge(query, candidates, self.map, self.config)
 
     def candidates(self, views: Sequence[View], prior: Pose | None = None) -> list[Candidate]:
@@ -93,10 +92,15 @@ class Localizer:
                 break  # another one like these would take too long
         return candidates, matches
 
-    def _doubles(self, query: Query, found: Hypothesis) -> list[Candidate]:
-        """What places say that look like the one found: those that the map knows, and the one that resembles the image
-        most. All are looked at: the first of them convinces no more than the others."""
-        trials = chain(self._near.alike(query, found), self._search.elsewhere(query, found))
+    def _doubles(self, query: Query, best: Candidate, known: Sequence[Candidate]) -> list[Candidate]:
+        """What places say that look like the one found: those that the map knows, or else the one that resembles the
+        image most. All are looked at: the first of them convinces no more than the others."""
+        found, tried = best.hypothesis, [one.hypothesis.map_from_rig for one in known]
+        return self._all(query, self._near.alike(query, found, tried)) or self._all(
+            query, self._search.elsewhere(query, found)
+        )
+
+    def _all(self, query: Query, trials: Iterable[Trial]) -> list[Candidate]:
         hypotheses = (self._hypothesis(query, trial) for trial in trials)
         return [one for other in hypotheses if other is not None for one in self._candidates(query, other)]
 

@@ -52,13 +52,13 @@ class NearSearch:
             expected = best.map_from_rig
         return Trial(None, matches)
 
-    def alike(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
-        """What the places say that the map knows to look like the one found."""
-        seen: list[Pose] = []
+    def alike(self, query: Query, found: Hypothesis, known: Sequence[Pose]) -> Iterator[Trial]:
+        """What the places say that the map knows to look like the one found. known: poses that were tried already."""
+        seen = list(known)
         for keyframe in found.keyframes:
             for there_from_here in self._map.look_alikes_of(keyframe):
                 there = there_from_here @ found.map_from_rig
-                if len(seen) < _ALIKE and all(is_elsewhere(there, one) for one in (found.map_from_rig, *seen)):
+                if len(seen) - len(known) < _ALIKE and all(is_elsewhere(there, one) for one in seen):
                     seen.append(there)
                     yield self.trial(query, there, Mode.GLOBAL)
 

@@ -110,8 +110,8 @@ def check(
     """Verify a map's checksums, localize every keyframe without itself, and name weak and look-alike places."""
     landmark_map = load_map(path, verify=True)
     with progress_bars() as show:
-        found = check_map(landmark_map, lambda done, total: show("localizing keyframes", done, total))
         landmark_map = with_look_alikes(landmark_map, show)
+        found = check_map(landmark_map, lambda done, total: show("localizing keyframes", done, total))
         if store:
             save_map(landmark_map, path)
     SafeConsole().print(summarize_check(landmark_map, found, path))
