@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from bags import write_bag
 from helpers import shared_data, textured_image, tiny_model
+from scene import Scene, places_map, walk
 
 from hfnet_core.cli.main import main
-from hfnet_core.maps.storage import load_map
+from hfnet_core.geometry import Pose
+from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.image_folder import list_folder
 from hfnet_core.recordings.options import BagOptions
@@ -136,3 +138,13 @@ def test_real_recording_gives_the_same_map_from_every_container(tmp_path: Path, 
     extent = np.ptp(np.quantile(found.landmarks_xyz, (0.05, 0.95), axis=0), axis=0)
     assert (extent < 10).all()  # a kitchen
     assert run(monkeypatch, capsys, "map", "info", output)[0] == 0
+
+
+def test_map_check_stores_look_alikes_only_when_asked(tmp_path: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    room, path = Scene.make(1500), tmp_path / "twice.hfmap"
+    save_map(places_map([(room, Pose(translation=np.array([x, 0.0, 0.0])), walk(10)) for x in (0.0, 100.0)]), path)
+    before = path.read_bytes()
+    assert run(monkeypatch, capsys, "map", "check", path)[0] == 0
+    assert path.read_bytes() == before
+    assert run(monkeypatch, capsys, "map", "check", path, "--store")[0] == 0
+    assert len(load_map(path, verify=True).alike_keyframes) > 10
