@@ -136,8 +136,8 @@ def cloud(count: int) -> np.ndarray:
 
 
 def assemble_map(rows, views_px, views_descriptors, global_descriptors, poses, points) -> LandmarkMap:
-    """A LandmarkMap from sorted (point, keyframe, keypoint) rows."""
-    table = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    """A LandmarkMap from (point, keyframe, keypoint) rows."""
+    table = np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
     used, landmark = np.unique(table[:, 0], return_inverse=True)
     order = np.argsort(table[:, 1], kind="stable")
     count = len(poses)

@@ -113,7 +113,7 @@ def _independent(
     support = hypothesis.found.where(hypothesis.agreeing)
     fitted = support.pixels[support.views == number]
     if len(fitted) and len(pixels):
-        apart &= ~np.isin(landmarks, support.landmarks, kind="sort")
+        apart &= ~np.isin(landmarks, support.landmarks)
         landmarks, pixels = landmarks[apart], pixels[apart]
         apart = cKDTree(fitted).query(pixels, distance_upper_bound=_APART_PX)[0] > _APART_PX
     return landmarks[apart], pixels[apart]

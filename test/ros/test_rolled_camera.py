@@ -45,7 +45,7 @@ def test_its_images_are_turned_and_its_pose_is_its_own(ros, wall_world, rotation
         robot.close()
 
 
-@pytest.mark.parametrize(("seen", "localizes"), [(slice(0, 200), True), (slice(0, 24), False)])
+@pytest.mark.parametrize(("seen", "localizes"), [(slice(0, 228), True), (slice(0, 24), False)])
 def test_what_a_mask_file_hides_says_nothing(ros, wall_world, tmp_path, seen, localizes):
     model, map_file = wall_world
     mask = np.zeros((CAMERA.height, CAMERA.width), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,6 +42,7 @@ class World:
             settle=lambda stamp_s: self.did.append(("settle", stamp_s)),
             localize=self._localize,
             map=SimpleNamespace(damage=""),
+            turn=Lock(),
         )
         self.session._odometry = SimpleNamespace(odom_from_rig=lambda frames, give_up: None)
 

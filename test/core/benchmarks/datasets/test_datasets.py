@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hfnet_core.benchmarks.datasets.catalogue import DATASETS, open_dataset
-from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.errors import ConfigError, DatasetError, HFNetError
 from hfnet_core.geometry import pose_error
 from hfnet_core.synthetic.copies import COPIES, write_copy
 from hfnet_core.synthetic.copies.writing import write_colmap
@@ -105,10 +105,10 @@ def _check_what_is_missing(name: str, root: Path) -> None:
             dataset = open_dataset(name, root)
             for place in dataset.places():
                 dataset.open(place).map_images()
-        except DatasetError as error:
+        except HFNetError as error:
             refused += 1
             assert "\n" not in str(error)
-            if " lacks " in str(error):
+            if str(error).startswith(f"{root}: "):
                 assert page in str(error)
         finally:
             away.rename(path)
