@@ -158,7 +158,7 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int
         raise kind(f"{path}: map cannot be read ({error.strerror}); build one with `hfnet map build`") from error
     key = (str(path.resolve()), version)
     with _lock:
-        found = _maps.get(key)
+        found = known = _maps.get(key)
         if found is None or found.landmark_map.model_hash != model_hash:
             verify = version[2] <= verify_mib << 20
             loaded = load_map(path, model_hash, verify=verify, in_memory=version[2] <= memory_mib << 20)
@@ -167,7 +167,7 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int
             if verification is not None:
                 finalize(found, verification.stop)
             _maps[key] = found
-    if found.damage:
+    if found is known and found.damage:  # of one that is new the node says it itself
         raise MapError(found.damage)
     return found
 

@@ -89,13 +89,13 @@ def test_two_cameras_are_solved_together(scene: Scene, localizer: Localizer) -> 
 def test_cameras_that_are_too_weak_alone_suffice_together(scene: Scene, room: LandmarkMap) -> None:
     """The Localizer refuses each of the two images: fewer than 20 inliers. Their sum is accepted."""
     images = [thinned(image, 18) for image in frame_set(scene, outliers=0.0)]
-    one = Localizer(room, LocalizerConfig(min_inliers=20))
+    one = Localizer(room, LocalizerConfig(min_inliers=20, search_budget_ms=1000.0))
     for image in images:
         assert isinstance(one.localize([image]), NotLocalized)
-    result = Localizer(room, LocalizerConfig(min_inliers=20)).localize(images)
+    result = Localizer(room, LocalizerConfig(min_inliers=20, search_budget_ms=1000.0)).localize(images)
     assert_at(result, HERE, 0.05, 0.5)
     assert 20 <= result.inliers <= 36
-    alone = Localizer(room, LocalizerConfig(min_inliers=20)).localize([images[0]])
+    alone = Localizer(room, LocalizerConfig(min_inliers=20, search_budget_ms=1000.0)).localize([images[0]])
     assert isinstance(alone, NotLocalized)
     assert alone.reason is Reason.TOO_FEW_KEYPOINTS
 
