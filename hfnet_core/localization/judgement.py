@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ __all__ = ["Candidate", "judge", "rivals", "weakness"]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
-_EXACTLY = 0.9  # probability that the pose is off by less than what makes it another one
+_EXACTLY = 0.9  # lowest exactness of an accepted pose
 _PLAUSIBLE = 0.0  # log odds from which another place is a rival,
 _EXCLUDED = -10.0  # and the other pose of a plane: below it needs another focal length
 
@@ -42,6 +43,11 @@ class Candidate:
     def confidence(self) -> float:
         """Probability of being the right place, 0..1; how exactly the pose is known its covariance says."""
         return float(1.0 / (1.0 + np.exp(-np.clip(self.log_odds, -50.0, 50.0))))
+
+    @cached_property
+    def exactness(self) -> float:
+        """Probability that the pose is off by less than what makes it another one, 0..1."""
+        return self.uncertainty.within(SAME_PLACE_M, SAME_PLACE_DEG)
 
 
 def judge(
@@ -73,7 +79,7 @@ def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
     if candidate.confidence < config.min_confidence:
         told = f"confidence {candidate.confidence:.4f}, need {config.min_confidence:g}: {evidence.inliers} inliers"
         return told + focal
-    if candidate.uncertainty.within(SAME_PLACE_M, SAME_PLACE_DEG) < _EXACTLY:
+    if candidate.exactness < _EXACTLY:
         told = f"{evidence.inliers} inliers do not tell the pose to {SAME_PLACE_M:g} m and {SAME_PLACE_DEG:g} degrees"
         return told + focal
     if evidence.inliers < config.min_inliers:
