@@ -60,7 +60,7 @@ _PLANAR = {
     "yuv420": cv2.COLOR_YUV2RGB_I420,
     "yv12": cv2.COLOR_YUV2RGB_YV12,
 }
-_MOSAIC, _SIZE = 3, "a larger or an even one"  # fewest rows and columns of a mosaic; what else there may be
+_MOSAIC = 3  # fewest rows and columns of a mosaic
 _DEEP = re.compile(r"(mono|bayer_(?:rggb|bggr|gbrg|grbg))(8|10|12|14|16)")
 
 KNOWN = (*_PLAIN, "mono10", "mono12", "mono14", *(f"{name}8|10|12|14|16" for name in _BAYER), *_INTERLEAVED, *_PLANAR)
@@ -106,13 +106,16 @@ def converted(pixels: Image, code: int) -> Image:
     OpenCV before 4.6 writes past the end where newer ones raise.
     """
     height, width = pixels.shape[:2]
+    refusal = DatasetError(
+        f"image of size {width}x{height} is none of its encoding, which needs a larger or an even one"
+    )
     odd = code in _INTERLEAVED.values() and width % 2
     if odd or (code in _BAYER.values() and min(height, width) < _MOSAIC):
-        raise DatasetError(f"image of size {width}x{height} is none of its encoding, which needs {_SIZE}")
+        raise refusal
     try:
         return np.asarray(cv2.cvtColor(pixels, code))
     except cv2.error as error:
-        raise DatasetError(f"image of size {width}x{height} is none of its encoding, which needs {_SIZE}") from error
+        raise refusal from error
 
 
 def demosaiced(mosaic: Image, encoding: str) -> Image | None:
