@@ -11,30 +11,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from hfnet_core.config import TrainConfig
+from tiny_training import TINY, grid_teacher
+
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.training.data.global_data import GlobalDataSettings
 from hfnet_core.training.data.local_data import LocalDataSettings
 from hfnet_core.training.data.pool import select_keypoints
-from hfnet_core.training.data.teacher_keypoints import Teacher, TeacherKeypoints
+from hfnet_core.training.data.teacher_keypoints import Teacher
 from hfnet_core.training.network import HFNet
 from hfnet_core.training.recipe import train_network, view_sizes
 from hfnet_core.training.teachers.aliked import Aliked
-
-TINY = TrainConfig(
-    local_minutes=0.01, polish_minutes=0.01, finish_minutes=0.01, turn_minutes=0.01,
-    warmup_minutes=0.01, global_minutes=0.01, imitation_minutes=0.01,
-    regression_batches=3, crop_px=64, pairs=2, view_px=96, places=3, views=2,
-    local_dim=16, global_dim=24, clusters=4, words=4, word_dim=8, rooms=1, intermediate_dim=8, workers=0,
-)  # fmt: skip
-
-
-def middle_teacher(image: np.ndarray) -> TeacherKeypoints:
-    """A regular grid of keypoints."""
-    x, y = np.meshgrid(np.arange(12.0, image.shape[1], 16), np.arange(12.0, image.shape[0], 16))
-    xy = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
-    return TeacherKeypoints(xy, np.ones(len(xy), np.float32))
 
 
 def no_teacher() -> Teacher:
@@ -44,7 +31,7 @@ def no_teacher() -> Teacher:
 @pytest.mark.parametrize("global_head", ["local", "layer_18"])
 def test_pool_to_model_and_again(global_head: str, pool_folder: Path, tmp_path: Path) -> None:
     output, lines, config = tmp_path / "run", [], dataclasses.replace(TINY, global_head=global_head)
-    first = train_network(pool_folder, output, config, lambda: middle_teacher, version="1.2", report=lines.append)
+    first = train_network(pool_folder, output, config, lambda: grid_teacher, version="1.2", report=lines.append)
 
     assert "pool: 4 photos under CC0-1.0" in lines
     backend = open_backend(output / "hfnet.onnx")
@@ -64,9 +51,7 @@ def test_another_global_head_goes_on_from_the_same_local_training(pool_folder: P
     def train(**changes: object) -> tuple[HFNet, list[str]]:
         lines: list[str] = []
         config = dataclasses.replace(TINY, **changes)
-        return train_network(
-            pool_folder, output, config, lambda: middle_teacher, version="1", report=lines.append
-        ), lines
+        return train_network(pool_folder, output, config, lambda: grid_teacher, version="1", report=lines.append), lines
 
     output = tmp_path / "run"
     first, _ = train()
