@@ -97,7 +97,9 @@ COMMANDS = {
         "new.html", steady=False,
     ),
     "eval-bag json": Command(("eval-bag", "first.hfmap", "second", "--json", "OUT/new.json"), "new.json", steady=False),
-    "eval-bag picture": Command(("eval-bag", "first.hfmap", "second", "--picture", "OUT/new.png"), "new.png"),
+    "eval-bag picture": Command(
+        ("eval-bag", "first.hfmap", "second", "--picture", "OUT/new.png"), "new.png", steady=False
+    ),
     "eval-bag report": Command(
         ("eval-bag", "first.hfmap", "second", "--report", "OUT/new.html"), "new.html", steady=False
     ),
