@@ -7,8 +7,8 @@ import pytest
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.localization.correspondences import Correspondences, Query, between
 from hfnet_core.localization.confidence import Evidence
+from hfnet_core.localization.correspondences import Correspondences, Query, between
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.judgement import Candidate, rivals
 from hfnet_core.localization.planar import second_pose
