@@ -181,8 +181,10 @@ class CalibrationCheck:
         before = list(self._images)
         for _ in range(_STEPS):
             told = self._explained(suspecting=True)
-            around = Deviation() if told is None else _named(told)
-            if not any(around) or _near(around, self._around):
+            if told is None or not told.defects:
+                break
+            around = Deviation(*told.together[:STATIC].tolist())
+            if _near(around, self._around):
                 break
             self._around = around
             self._images = deque((_anew(image, around) for image in self._images), _MOST)
@@ -215,11 +217,6 @@ def _far(images: Sequence[_Counted] | deque[_Counted]) -> float:
     middle = float(np.median(far))
     alike = np.count_nonzero(np.abs(far - middle) < _FAR_ALIKE)
     return middle if alike >= 0.8 * len(far) else 0.0
-
-
-def _named(told: Explanation) -> Deviation:
-    numbers = [number for defect in told.defects for number in defect.value if number < STATIC]
-    return Deviation(*(float(told.values[number]) if number in numbers else 0.0 for number in range(STATIC)))
 
 
 def _near(one: Deviation, other: Deviation) -> bool:

@@ -28,6 +28,7 @@ _USUAL = np.array([0.01, 2.0, 2.0, 0.01, 0.01, 0.002])  # and of calibrations of
 _ROUNDS = 3  # of weights against images that err
 _STRANGE = 3.0  # times the usual disagreement from which an image loses influence
 _SURE2 = 25.0  # square of how many standard deviations, for each number
+_NEARLY = 0.85  # share of what the best explanation explains, from which another one is told as well
 _AGREEING = 0.4  # share of a defect that each half of the images must show
 
 
@@ -35,13 +36,15 @@ _AGREEING = 0.4  # share of a defect that each half of the images must show
 class Explanation:
     """What the images say together.
 
-    defects: those that they name. values, sigmas: [6] of each number: for defects from the fit of all of them, for the
-    rest as if it were the only other error. likely: [6] what is believable, given how good calibrations usually are.
+    defects: those that they name. rivals: each of these alone would explain nearly as much as the only one named. values, sigmas: [6] of each number: for defects from the fit of all of them, for the
+    rest as if it were the only other error. together: [6] if everything were wrong at once. likely: [6] what is believable, given how good calibrations usually are.
     """
 
     defects: frozenset[Defect]
+    rivals: frozenset[Defect]
     values: Array
     sigmas: Array
+    together: Array
     likely: Array
 
 
@@ -100,6 +103,7 @@ def explained(
     sure2 = _SURE2 / 4.0 if suspecting else _SURE2
     images = _Images(information, scores).robust()
     named: list[Defect] = []
+    alone: dict[Defect, float] = {}
     while True:
         gains = {
             defect: images.fit(_numbers([*named, defect]))[2]
@@ -108,17 +112,25 @@ def explained(
         }
         if not gains:
             break
+        alone = alone or gains
         named.append(max(gains, key=lambda defect: gains[defect]))
     named = [defect for defect in named if _holds(images, named, defect, notable[defect], sure2)]
+    rivals = {
+        defect
+        for defect, gain in alone.items()
+        if len(named) == 1 and defect is not named[0] and gain > _NEARLY * alone.get(named[0], np.inf)
+    }
     values, sigmas = np.zeros(len(_WIDE)), np.zeros(len(_WIDE))
     for defect in Defect:
-        numbers = _numbers(named if defect in named else [*named, defect])
+        beside = [] if defect in rivals else [one for one in named if one is not defect]
+        numbers = _numbers([*beside, defect])
         found, covariance, _ = images.fit(numbers)
         for number in defect.value:
             at = numbers.index(number)
             values[number], sigmas[number] = found[at], covariance[at, at] ** 0.5
     likely, _, _ = images.fit(range(len(_WIDE)), np.where(np.isin(range(len(_WIDE)), _numbers(named)), _WIDE, _USUAL))
-    return Explanation(frozenset(named), values, sigmas, likely)
+    together, _, _ = images.fit(range(len(_WIDE)))
+    return Explanation(frozenset(named), frozenset(rivals), values, sigmas, together, likely)
 
 
 def _numbers(defects: Sequence[Defect]) -> list[int]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hfnet_core.geometry import Array
 from hfnet_core.localization.uncertainty.calibration.explanation import Defect, Explanation
-from hfnet_core.projection import pixel_scale
+from hfnet_core.projection import pixel_scale, project_in_camera
 from hfnet_core.types import Camera
 
 __all__ = ["notable_for", "summary_of", "warning_of"]
@@ -39,8 +39,9 @@ def warning_of(told: Explanation, camera: Camera) -> str | None:
     """The defects named and what to do, None without any."""
     if not told.defects:
         return None
-    said = [_SAYING[defect](told, camera) for defect in Defect if defect in told.defects]
-    return f"the images fit the map with {' and '.join(said)}, {_REMEDY}"
+    said = " and ".join(_SAYING[defect](told, camera) for defect in Defect if defect in told.defects)
+    others = "".join(f", or with {_SAYING[defect](told, camera)}" for defect in Defect if defect in told.rivals)
+    return f"the images fit the map with {said}{others}, {_REMEDY}"
 
 
 def _focal_length(told: Explanation, camera: Camera) -> str:
@@ -57,11 +58,20 @@ def _principal_point(told: Explanation, camera: Camera) -> str:
 def _distortion(told: Explanation, camera: Camera) -> str:
     k1, k2 = told.values[3:5]
     moved = float(_bending(camera) @ told.values[3:5])
-    question = "are they rectified already?" if any(camera.distortion) else "are they not rectified?"
     return (
-        f"distortion that the calibration does not have (k1 {k1:+.2f}, k2 {k2:+.2f}: {moved:+.0f} px where the longer "
-        f"side ends; {question})"
+        f"distortion that the calibration lacks (k1 {k1:+.2f}, k2 {k2:+.2f}: {moved:+.0f} px at the edge of the "
+        f"image{_rectified(camera, moved)})"
     )
+
+
+def _rectified(camera: Camera, moved: float) -> str:
+    """What the distortion of images suggests, if a pinhole or the distortion given has anything to do with it."""
+    if not any(camera.distortion):
+        return ", are they not rectified?"
+    edge = np.array([[max(camera.width, camera.height) / 2.0 / camera.focal_length[0], 0.0, 1.0]])
+    bent = float(project_in_camera(camera, edge)[0, 0] - camera.principal_point[0]) - edge[0, 0] * camera.focal_length[0]
+    undone = -1.5 < moved / bent < -0.5 if abs(bent) > 1.0 else False
+    return ", are they rectified already?" if undone else ""
 
 
 def _rolling_shutter(told: Explanation, camera: Camera) -> str:
@@ -83,7 +93,7 @@ def summary_of(told: Explanation, camera: Camera) -> str:
     s_focal, s_cx, s_cy, *_, s_rows = told.sigmas
     moved = float(bending @ np.array([k1, k2]))
     return (
-        f"focal length {100 * focal:+.1f}±{100 * s_focal:.1f} %, principal point {scale * cx:+.1f}±{scale * s_cx:.1f} "
+        f"focal length {100 * math.expm1(focal):+.1f}±{100 * s_focal:.1f} %, principal point {scale * cx:+.1f}±{scale * s_cx:.1f} "
         f"{scale * cy:+.1f}±{scale * s_cy:.1f} px, distortion {moved:+.1f} px at the sides, rows over "
         f"{1e3 * rows:.0f}±{1e3 * s_rows:.0f} ms"
     )
