@@ -127,7 +127,7 @@ class Localizer:
 
     def _candidate(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> Candidate:
         refined = self._near.refine(query, hypothesis)
-        witness = verify(query, refined, self.map, self.config.cluster_size)
+        witness = verify(query, refined, self.map)
         query.clock.lap("verification")
         support = refined.found.where(refined.agreeing)
         known = uncertainty_of(support, query, refined.map_from_rig, self.map)
