@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from hfnet_core.config import PaperTrainConfig, from_mapping
@@ -33,7 +33,7 @@ class CornerTeacher:
 
     def __init__(self) -> None:
         projection = torch.randn(self.local_dim, 64, generator=torch.Generator().manual_seed(1))
-        self._projection = nn.Parameter(projection[:, :, None, None], requires_grad=False)
+        self._projection = projection[:, :, None, None]
 
     def local_targets(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See LocalTeacher."""
@@ -71,10 +71,12 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     images, output, *changes = sys.argv[1:]
     config = tiny_config(**{text.partition("=")[0]: yaml.safe_load(text.partition("=")[2]) for text in changes})
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+
     try:
-        train_paper(
-            [Path(images)], Path(output), config, stand_in, IDENTITY, report=lambda line: print(line, flush=True)
-        )
+        train_paper([Path(images)], Path(output), config, stand_in, IDENTITY, report=report)
     except HFNetError as error:
         print(f"hfnet: {error}", file=sys.stderr)
         sys.exit(2)

@@ -7,6 +7,7 @@ its name and shape, as in the paper; so does one of HF-Net.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -28,8 +29,7 @@ def draw_weights(network: HFNet, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            deviation = _KERNEL_DEVIATION
-            nn.init.trunc_normal_(module.weight, 0, deviation, -2 * deviation, 2 * deviation, generator=generator)
+            _truncated_normal(module.weight, generator)
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.BatchNorm2d):
@@ -39,6 +39,11 @@ def draw_weights(network: HFNet, seed: int) -> None:
     _glorot(head.clusters, generator)
     _glorot(head.reduction.weight, generator)
     head.reduction.bias.zero_()
+
+
+def _truncated_normal(values: Tensor, generator: torch.Generator) -> None:
+    """By the inverse of the distribution: uniform numbers within what two deviations hold."""
+    values.uniform_(-1, 1, generator=generator).mul_(math.erf(2**0.5)).erfinv_().mul_(2**0.5 * _KERNEL_DEVIATION)
 
 
 def _glorot(values: Tensor, generator: torch.Generator) -> None:

@@ -20,6 +20,7 @@ import torch
 from hfnet_core.config import PaperTrainConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.files import make_folder
 from hfnet_core.progress import ProgressLines
 from hfnet_core.training.data.photo_stream import find_photos
 from hfnet_core.training.export import Identity, write_results
@@ -64,11 +65,18 @@ def train_paper(
     network = HFNet(_spec(config, teacher))
     draw_weights(network, config.seed)
     folder = output / DistillationStage.name
-    if start is not None and not (folder / CHECKPOINT_NAME).is_file():
+    begun = (folder / CHECKPOINT_NAME).is_file()
+    if start is not None and not begun:
         report(f"start: {start_from(network, start)} variables of {start}")
     validation = Validation(photos, teacher, (config.width_px, config.height_px), config.batch_size)
     watcher = validation.watcher(network, config.validation_steps, StepTable(folder / "validation.csv"), report)
     stage = DistillationStage(photos, teacher, config)
+    if not begun:
+        make_folder(folder)
+        network.to(device)
+        with ProgressLines(report) as progress:
+            progress("validation before the first step", 0, photos.validation)
+            watcher(0)
     run_stage(stage, network, _settings(config), folder, device, report, after_step=watcher)
     model, parity = write_results(network.cpu(), output, identity)
     report(f"wrote {model}; largest difference to torch {parity.worst:.1e}")

@@ -67,9 +67,8 @@ def _motion(rng: np.random.Generator, image: Image) -> Image:
         return image
     length = _odd(rng, _MOTION_LENGTH, image)
     steps = np.arange(length) - length // 2
-    kernel = np.zeros((length, length))
-    direction = (np.eye(length), np.eye(length)[::-1], steps[:, None] == 0, steps[None, :] == 0)[int(rng.integers(4))]
-    kernel[direction.astype(bool)] = 1.0
+    lines = (np.eye(length), np.eye(length)[::-1], steps[:, None] == 0, steps[None, :] == 0)
+    kernel = np.broadcast_to(lines[int(rng.integers(len(lines)))], (length, length)).astype(np.float64)
     kernel *= np.exp(-(steps[:, None] ** 2 + steps[None, :] ** 2) / (2 * length**2 / 16))
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.float32)
 

@@ -37,5 +37,6 @@ class StepTable:
 
     def _cut(self, step: int) -> None:
         header, *rows = read_text(self._path, "a table of a run").splitlines() or [""]
-        kept = [row for row in rows if row.partition(",")[0].isdecimal() and int(row.partition(",")[0]) < step]
+        whole = [row for row in rows if row.count(",") == header.count(",") and row.partition(",")[0].isdecimal()]
+        kept = [row for row in whole if int(row.partition(",")[0]) < step]
         written_whole(self._path, "".join(f"{line}\n" for line in (header, *kept) if line))
