@@ -11,7 +11,7 @@ from hfnet_core.config.localization import UNHURRIED_MS, LocalizerConfig
 from hfnet_core.config.mapping import MapBuildConfig, MapCareConfig
 from hfnet_core.config.node import NodeConfig
 from hfnet_core.config.settings import Setting, Settings, from_mapping, setting, settings_of
-from hfnet_core.config.training import TrainConfig
+from hfnet_core.config.training import PaperTrainConfig, TrainConfig
 
 __all__ = [
     "BACKENDS",
@@ -23,6 +23,7 @@ __all__ = [
     "MapBuildConfig",
     "MapCareConfig",
     "NodeConfig",
+    "PaperTrainConfig",
     "Setting",
     "Settings",
     "TrainConfig",
