@@ -34,7 +34,9 @@ from hfnet_core.mapping.pairing.image_pairs import image_pairs, verified_matches
 from hfnet_core.progress import Progress, silent
 from hfnet_core.types import Camera
 
-__all__ = ["Found", "poses_from_images"]
+__all__ = ["ARBITRARY", "Found", "poses_from_images"]
+
+ARBITRARY = "arbitrary"  # the source of a scale that nothing tells
 
 _log = logging.getLogger(__name__)
 _LEAST_BASELINE_M = 0.005  # nearer, and the cameras are one that /tf names twice
@@ -127,7 +129,7 @@ def _scale(
                 raise
     if beside or not config.scale_free:
         return scale_from_baselines(beside), "baseline"
-    return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), "arbitrary"
+    return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), ARBITRARY
 
 
 def _scale_from_gps(keyframes: Sequence[Keyframe], structure: Structure, tracks: Mapping[int, GpsTrack]) -> Scale:
