@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ __all__ = [
     "Matched",
     "Mode",
     "NotLocalized",
+    "Ranges",
     "Reason",
 ]
 
@@ -178,6 +179,21 @@ class Features:
         return self if self.dense is None else replace(self, dense=None)
 
 
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """How far away the keypoints of one image are, by a depth image or a second camera.
+
+    metres: [K] float32 along the optical axis, NaN where unknown. sigma_m: [K], their standard deviations.
+    """
+
+    metres: Float32
+    sigma_m: Float32
+
+    def where(self, chosen: NDArray[Any]) -> Ranges:
+        """Those chosen by index or mask."""
+        return Ranges(self.metres[chosen], self.sigma_m[chosen])
+
+
 class Reason(Enum):
     """Why there is no pose."""
 
@@ -236,6 +252,7 @@ class Localized:
     [M] theirs. focal: of each view, None where it does not tell. confidence: probability of being right, 0..1.
     guided: keypoints explained when every place is looked at equally deeply, to compare look-alike places by. matched:
     of the place with most of them, None where only the surroundings of an expected pose were searched.
+    map_name: of several maps, the one that the pose, keyframes and landmarks are of; "" for the only one.
     Of a rig, map_from_camera is the rig's pose, and the cells of all images count.
     """
 
@@ -257,6 +274,7 @@ class Localized:
     confidence: float = float("nan")
     guided: int = 0
     matched: Matched | None = None
+    map_name: str = ""
 
     @property
     def inlier_ratio(self) -> float:

@@ -197,8 +197,10 @@ def build_from_keyframes(
         scene = state.triangulate(1.0)
     _say_corrections(placed, state)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
-    state.check_landmarks(len(points))
-    statistics = {"gravity": state.gravity(), "statistics": state.statistics(points, rows, errors), **loops}
+    found = state.with_depth(points, rows)
+    state.check_landmarks(len(found.xyz))
+    depth = state.compare_depth(found)
+    told = {"gravity": state.gravity(), "statistics": state.statistics(found, errors), **loops, **depth}
     metres, radians = state.pose_sigmas()
     sigma = placed.sigma
     built = assemble_map(
@@ -209,12 +211,13 @@ def build_from_keyframes(
         cameras=state.cameras,
         given_cameras=state.given,
         features=[keyframe.features for keyframe in keyframes],
-        points=points,
-        rows=rows,
+        points=found.xyz,
+        rows=found.rows,
+        landmark_sigmas_m=found.sigma_m,
         pose_sigma=(float(np.hypot(metres, sigma[0])), float(np.hypot(radians, sigma[1]))),
         model_hash=info.model_hash,
         frame_id=placed.frame_id,
-        provenance={**statistics, **placed.provenance, "model": {"name": info.name, "version": info.version}},
+        provenance={**told, **placed.provenance, "model": {"name": info.name, "version": info.version}},
         descriptor_dtype=config.descriptor_dtype,
     )
     return with_look_alikes(built, progress)

@@ -16,6 +16,7 @@ from hfnet_core.mapping.keyframes.reading import OWN_FRAME, Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.gravity import level, mean_up
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera
@@ -82,12 +83,18 @@ def choose_mode(bag: Bag, config: MapBuildConfig, cameras: int = 1) -> str:
         )
     if mode == IMAGES and cameras == 1:  # the distance between several may tell the scale
         why = "; ".join(filter(None, (bag.no_poses, "" if _has_gps(bag) else str(bag.gps))))
-        require_scale_source(config, str(bag.path), told=bag.has_poses or _has_gps(bag), why=why)
+        told = bag.has_poses or _has_gps(bag) or _has_depth(bag)
+        require_scale_source(config, str(bag.path), told=told, why=why)
     return mode
 
 
 def _has_gps(bag: Bag) -> bool:
     return isinstance(bag.gps, GpsTrack)
+
+
+def _has_depth(bag: Bag) -> bool:
+    with recorded_depth(bag) as depth:
+        return depth.topic is not None
 
 
 def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
@@ -98,6 +105,8 @@ def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
         return "images alone, scale from a known distance"
     if bag.has_poses:
         return f"images alone, scale from {bag.pose_source}"
+    if _has_depth(bag):
+        return "images alone, scale from depth images"
     if isinstance(bag.gps, GpsTrack):
         return f"images alone, scale from {bag.gps.topic}"
     return "images alone, scale " + ("arbitrary" if config.scale_free else "from the distance of the cameras")

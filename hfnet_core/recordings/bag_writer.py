@@ -32,6 +32,7 @@ apsw, typesys = later("apsw"), later("rosbags.typesys")
 rosbag1, rosbag2 = later("rosbags.rosbag1"), later("rosbags.rosbag2")
 
 STORAGES = ("mcap", "sqlite3", "rosbag1")
+_DEPTH_HEADER = 12  # bytes before the PNG in compressedDepth, which mean something for floats only
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -43,6 +44,7 @@ class WriterTopics:
     image: str = "/camera/image_raw"
     compressed: str = "/camera/image_raw/compressed"
     camera_info: str = "/camera/camera_info"
+    depth: str = "/camera/depth/image_raw/compressedDepth"
     pose: str = "/ground_truth/pose"
     odometry: str = "/odom"
     map_frame: str = "map"
@@ -94,10 +96,14 @@ class BagWriter:
             data=data,
         )
 
-    def compressed(self, stamp_ns: int, data: bytes, image_format: str) -> None:
-        """An encoded image, its bytes kept as they are. image_format: jpeg or png."""
+    def depth(self, stamp_ns: int, data: bytes) -> None:
+        """Depth registered to the image, as a 16-bit PNG in millimetres, its bytes kept as they are."""
+        self.compressed(stamp_ns, bytes(_DEPTH_HEADER) + data, "16UC1; compressedDepth png", self.topics.depth)
+
+    def compressed(self, stamp_ns: int, data: bytes, image_format: str, topic: str = "") -> None:
+        """An encoded image, its bytes kept as they are. image_format: jpeg or png. topic: of another kind of image."""
         self.write(
-            self.topics.compressed,
+            topic or self.topics.compressed,
             "sensor_msgs/msg/CompressedImage",
             stamp_ns,
             header=self.header(stamp_ns, self.topics.camera_frame),
@@ -224,6 +230,8 @@ def write_folder_bag(
             writer.compressed(frame.stamp_ns, data, _FORMATS[frame.path.suffix.lower()])
             if camera is not None:
                 writer.camera_info(frame.stamp_ns, camera)
+            if frame.depth is not None:
+                writer.depth(frame.stamp_ns, read_file(frame.depth, IMAGE_FILE))
             if frame.map_from_camera is not None:
                 writer.pose(frame.stamp_ns, frame.map_from_camera)
             count += 1

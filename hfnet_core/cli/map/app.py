@@ -11,6 +11,7 @@ import typer
 from hfnet_core.cli.feature_options import FeatureArguments, PairArguments
 from hfnet_core.cli.map.care import add_commands
 from hfnet_core.cli.map.tools import build_tools
+from hfnet_core.cli.map.update import update
 from hfnet_core.cli.map.upgrade import upgrade
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
 from hfnet_core.cli.progress import progress_bars
@@ -221,3 +222,4 @@ def _from_model(
 
 add_commands(app)
 app.command("upgrade")(upgrade)
+app.command("update")(update)
