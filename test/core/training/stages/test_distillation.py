@@ -12,8 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from test_photo_stream import draw_folder
-from tiny_paper import stand_in, tiny_config
+from tiny_paper import draw_folder, stand_in, tiny_config
 
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.features.network.architecture import NetworkSpec
