@@ -127,6 +127,8 @@ def test_a_run_does_not_go_on_with_other_photos(photos: Photos) -> None:
         other.restore(stage.state())
     with pytest.raises(ConfigError, match=r"batch_size: .*\(2 then, 3 now\)"):
         DistillationStage(photos, stand_in("cpu"), tiny_config(batch_size=3)).restore(stage.state())
+    with pytest.raises(ConfigError, match=r"loss_weights: .*\[1\.0, 1\.0, 1\.0\] now"):
+        DistillationStage(photos, stand_in("cpu"), tiny_config(loss_weights=[1, 1, 1])).restore(stage.state())
 
 
 def test_validation_sees_clean_photos_and_changes_nothing(tmp_path: Path) -> None:
