@@ -7,6 +7,7 @@ what is allowed. `load(path)` reads overrides from YAML; unknown names are refus
 
 from hfnet_core.config.evaluation import EvaluationConfig
 from hfnet_core.config.features import BACKENDS, EngineConfig, ExtractorConfig
+from hfnet_core.config.live import LiveConfig
 from hfnet_core.config.localization import UNHURRIED_MS, LocalizerConfig
 from hfnet_core.config.mapping import MapBuildConfig, MapCareConfig
 from hfnet_core.config.node import NodeConfig
@@ -19,6 +20,7 @@ __all__ = [
     "EngineConfig",
     "EvaluationConfig",
     "ExtractorConfig",
+    "LiveConfig",
     "LocalizerConfig",
     "MapBuildConfig",
     "MapCareConfig",
