@@ -21,9 +21,9 @@ __all__ = ["Candidate", "judge", "rivals", "weakness"]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
-_EXACTLY = 0.9  # lowest exactness of an accepted pose
-_PLAUSIBLE = 0.0  # log odds from which another place is a rival,
-_EXCLUDED = -10.0  # and the other pose of a plane: below it needs another focal length
+_EXACTLY = 0.95  # lowest exactness of an accepted pose
+_PLAUSIBLE = 0.0  # log odds from which another place is a rival
+_APART = 7.0  # log odds between the two poses of a plane from which only one is believed
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
     """The best one at each other place that explains nearly as much, compared after the guided pass."""
     found: list[Candidate] = []
     for other in others:
-        likely = other.log_odds >= (_EXCLUDED if other.mirrored else _PLAUSIBLE)
+        likely = other.log_odds >= (best.log_odds - _APART if other.mirrored else _PLAUSIBLE)
         as_good = likely and _explains_as_much(other, best, config.ambiguity_ratio)
         if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
             found.append(other)

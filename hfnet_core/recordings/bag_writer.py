@@ -38,14 +38,17 @@ _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 @dataclass(frozen=True)
 class WriterTopics:
-    """Names used in a written bag. map_frame is the frame of the poses, camera_frame that of the images."""
+    """Names used in a written bag. map_frame is the frame of the poses, odometry_frame that of the odometry,
+    camera_frame that of the images."""
 
     image: str = "/camera/image_raw"
     compressed: str = "/camera/image_raw/compressed"
     camera_info: str = "/camera/camera_info"
     depth: str = "/camera/depth/image_raw/compressedDepth"
     pose: str = "/ground_truth/pose"
+    odometry: str = "/odom"
     map_frame: str = "map"
+    odometry_frame: str = "odom"
     camera_frame: str = "camera"
 
 
@@ -131,13 +134,33 @@ class BagWriter:
 
     def pose(self, stamp_ns: int, map_from_camera: Pose) -> None:
         """The camera's pose as a PoseStamped."""
-        x, y, z = (float(value) for value in map_from_camera.translation)
-        qx, qy, qz, qw = (float(value) for value in map_from_camera.quat_xyzw())
+        header = self.header(stamp_ns, self.topics.map_frame)
+        pose = self._pose(map_from_camera)
+        self.write(self.topics.pose, "geometry_msgs/msg/PoseStamped", stamp_ns, header=header, pose=pose)
+
+    def odometry(self, stamp_ns: int, odom_from_camera: Pose) -> None:
+        """The camera's pose as odometry has it, without covariance or speed."""
+        zero = self.type("geometry_msgs/msg/Vector3")(x=0.0, y=0.0, z=0.0)
+        still = self.type("geometry_msgs/msg/Twist")(linear=zero, angular=zero)
+        unknown = np.zeros(36)
+        pose = self.type("geometry_msgs/msg/PoseWithCovariance")(pose=self._pose(odom_from_camera), covariance=unknown)
+        twist = self.type("geometry_msgs/msg/TwistWithCovariance")(twist=still, covariance=unknown)
+        self.write(
+            self.topics.odometry,
+            "nav_msgs/msg/Odometry",
+            stamp_ns,
+            header=self.header(stamp_ns, self.topics.odometry_frame),
+            child_frame_id=self.topics.camera_frame,
+            pose=pose,
+            twist=twist,
+        )
+
+    def _pose(self, pose: Pose) -> Any:
+        x, y, z = (float(value) for value in pose.translation)
+        qx, qy, qz, qw = (float(value) for value in pose.quat_xyzw())
         position = self.type("geometry_msgs/msg/Point")(x=x, y=y, z=z)
         orientation = self.type("geometry_msgs/msg/Quaternion")(x=qx, y=qy, z=qz, w=qw)
-        pose = self.type("geometry_msgs/msg/Pose")(position=position, orientation=orientation)
-        header = self.header(stamp_ns, self.topics.map_frame)
-        self.write(self.topics.pose, "geometry_msgs/msg/PoseStamped", stamp_ns, header=header, pose=pose)
+        return self.type("geometry_msgs/msg/Pose")(position=position, orientation=orientation)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from hfnet_core.maps.library.library import MapLibrary
 from hfnet_core.recordings.calibration.plausibility import check_against_map
 from hfnet_core.threads import side_by_side
 from hfnet_core.types import Camera, Features, Localization, NotLocalized, Ranges, Reason
+from hfnet_ros.memory import give_back_freed
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
 from hfnet_ros.parameters import Configs
@@ -163,6 +164,7 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """Run everything once, so that the first image is not late. Raises BackendError when the network cannot run."""
+        give_back_freed()  # of loading; what is freed from now on serves the next image
         cameras = self.map.landmark_map.cameras
         camera = cameras[0] if cameras else Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))
         noise = np.random.default_rng(0).integers(0, 256, (camera.height, camera.width), dtype=np.uint8)
@@ -225,10 +227,13 @@ class Pipeline:
 
     def prepare_map(self, path: str) -> PreparedMap:
         """Load another map, or folder of maps, beside the current one, which stays in use. Raises MapError."""
-        library = self._open(path)
-        loaded = self._load(path) if library is None else _first(library)
-        Localizer(loaded.landmark_map, self._settings)  # what it derives from the map is kept there
-        return PreparedMap(loaded, library)
+        try:
+            library = self._open(path)
+            loaded = self._load(path) if library is None else _first(library)
+            Localizer(loaded.landmark_map, self._settings)  # what it derives from the map is kept there
+            return PreparedMap(loaded, library)
+        finally:
+            give_back_freed()  # also what is left of the map before
 
     def use_map(self, prepared: PreparedMap) -> None:
         """Use what was prepared."""

@@ -18,6 +18,7 @@ from hfnet_core.geometry import Pose, on_plane, tilt_deg
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR
 from hfnet_core.types import Features, NotLocalized, Reason
 from hfnet_ros.conversions import covariance_from_msg, frame_name, pose_from_msg
+from hfnet_ros.memory import give_back_freed
 from hfnet_ros.node.cameras import Cameras
 from hfnet_ros.node.depth.images import Depths
 from hfnet_ros.node.diagnostics import Level, Reporter
@@ -55,6 +56,7 @@ class Loaded:
     def close(self) -> None:
         for part in (self.display, self.outputs, self.frames, self.pipeline):
             part.close()
+        give_back_freed()
 
 
 @dataclass(frozen=True, eq=False)

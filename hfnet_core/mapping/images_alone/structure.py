@@ -25,6 +25,7 @@ from hfnet_core.mapping.images_alone.scale import (
     scale_from_distance,
     scale_from_odometry,
     spread_of,
+    turned_deg,
 )
 from hfnet_core.mapping.keyframes.known_distance import known_distance
 from hfnet_core.mapping.keyframes.reading import Keyframe
@@ -34,11 +35,14 @@ from hfnet_core.mapping.pairing.image_pairs import image_pairs, verified_matches
 from hfnet_core.progress import Progress, silent
 from hfnet_core.types import Camera
 
-__all__ = ["Found", "poses_from_images"]
+__all__ = ["ARBITRARY", "Found", "poses_from_images"]
+
+ARBITRARY = "arbitrary"  # the source of a scale that nothing tells
 
 _log = logging.getLogger(__name__)
 _LEAST_BASELINE_M = 0.005  # nearer, and the cameras are one that /tf names twice
 _ARBITRARY_DEPTH = 3.0  # "metres" to what is typically seen, where nothing tells the scale
+_WRONG_WAY_DEG = 45.0  # a wrong mounting is a quarter turn or more; a tilt that nobody measured, a few degrees
 _NAMED = 20  # images that are left out, in the provenance
 
 
@@ -131,7 +135,7 @@ def _scale(
                 raise
     if beside or not config.scale_free:
         return scale_from_baselines(beside), "baseline"
-    return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), "arbitrary"
+    return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), ARBITRARY
 
 
 def _scale_from_gps(keyframes: Sequence[Keyframe], structure: Structure, tracks: Mapping[int, GpsTrack]) -> Scale:
@@ -173,7 +177,10 @@ def _baselines(keyframes: Sequence[Keyframe]) -> list[tuple[int, int, float]]:
 
 
 def _aligned(keyframes: Sequence[Keyframe], structure: Structure, scale: Scale) -> tuple[Similarity, int | None]:
-    """The way into the map's frame, and the recording that named it: each one's odometry has a frame of its own."""
+    """The way into the map's frame, and the recording that named it: each one's odometry has a frame of its own.
+
+    None of odometry that contradicts the images: its axes are wrong, though its distances fit.
+    """
     both = [
         keyframe.recording
         for keyframe, pose in zip(keyframes, structure.poses, strict=True)
@@ -182,4 +189,14 @@ def _aligned(keyframes: Sequence[Keyframe], structure: Structure, scale: Scale) 
     if not both:
         return Similarity(scale.factor, Pose()), None
     odometry = [keyframe.odometry_from_camera if keyframe.recording == both[0] else None for keyframe in keyframes]
+    turned = turned_deg(structure.poses, odometry)
+    if turned > _WRONG_WAY_DEG:
+        _log.warning(
+            "the odometry of recording %d moves the camera another way than the images show, by %.0f deg: only its "
+            "distances are used, and the frame of the map is the images' own; is the camera mounted as "
+            "--base-from-camera, /tf or --pose-frame say?",
+            both[0],
+            turned,
+        )
+        return Similarity(scale.factor, Pose()), None
     return align(structure.poses, odometry, scale), both[0]
