@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_core.types import Features, Ranges
 
@@ -11,6 +14,7 @@ __all__ = ["stereo_ranges"]
 # At 640 px width: how far rows of a rectified pair may differ, and the standard deviation of a disparity.
 _ROW_PX, _DISPARITY_PX = 2.0, 0.7
 _RATIO = 0.9  # of descriptor distances, best to second best along the row
+_SIMILAR = 0.5  # least similarity, where nothing else in the row resembles a keypoint
 _FURTHEST = 0.3  # relative standard deviation of a distance that still tells something
 
 
@@ -26,8 +30,8 @@ def stereo_ranges(left: Features, right: Features, focal_px: float, baseline_m: 
         similarity = _in_rows(left, right, _ROW_PX * scale)
         best = similarity.argmax(axis=1)
         rows = np.arange(count)
-        mutual = (similarity[rows, best] > -np.inf) & (similarity.argmax(axis=0)[best] == rows)
-        chosen = rows[mutual & (_second(similarity, best) <= 0)]
+        mutual = (similarity[rows, best] >= _SIMILAR) & (similarity.argmax(axis=0)[best] == rows)
+        chosen = rows[mutual & _is_clear(similarity, best)]
         disparity = left.keypoints_px[chosen, 0].astype(np.float64) - right.keypoints_px[best[chosen], 0]
         far = focal_px * baseline_m / disparity
         noise = far / disparity * _DISPARITY_PX * scale
@@ -36,18 +40,18 @@ def stereo_ranges(left: Features, right: Features, focal_px: float, baseline_m: 
     return Ranges(metres.astype(np.float32), sigma.astype(np.float32))
 
 
-def _in_rows(left: Features, right: Features, row_px: float) -> np.ndarray:
+def _in_rows(left: Features, right: Features, row_px: float) -> NDArray[Any]:
     """[K, L] similarity of descriptors, minus infinity where a pair cannot be one point."""
     across = left.keypoints_px[:, None] - right.keypoints_px[None]
     possible = (np.abs(across[:, :, 1]) <= row_px) & (across[:, :, 0] > 0)
     return np.where(possible, left.descriptors @ right.descriptors.T, -np.inf)
 
 
-def _second(similarity: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """[K] by how much the best match fails the ratio test; at most zero where it passes."""
+def _is_clear(similarity: np.ndarray, best: np.ndarray) -> NDArray[Any]:
+    """[K] whether the best match passes the ratio test."""
     rows = np.arange(len(best))
     first = np.sqrt(np.maximum(2 - 2 * similarity[rows, best], 0.0))
     others = similarity.copy()
     others[rows, best] = -np.inf
     second = np.sqrt(np.maximum(2 - 2 * np.maximum(others.max(axis=1), -1.0), 0.0))
-    return np.asarray(first - _RATIO * second)
+    return np.asarray(first < _RATIO * second)
