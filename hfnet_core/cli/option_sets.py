@@ -54,6 +54,9 @@ class BagArguments:
     depth_topic: Annotated[
         list[str] | None, typer.Option(help="Depth registered to the images, or none [default: beside them]")
     ] = None
+    stereo_topic: Annotated[
+        list[str] | None, typer.Option(help="Right images of a rectified pair, or none [default: beside the left]")
+    ] = None
     tf_topic: Annotated[
         list[str] | None, typer.Option(help="Topic of transforms, if there are several trees; two are joined.")
     ] = None
@@ -72,6 +75,7 @@ class BagArguments:
             image_rotation=self.image_rotation or (),
             mask=self.mask or (),
             depth_topic=self.depth_topic or (),
+            stereo_topic=self.stereo_topic or (),
             base_from_camera=[parse_pose(text) for text in self.base_from_camera or ()],
         )
 

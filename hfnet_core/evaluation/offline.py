@@ -97,6 +97,10 @@ class OfflineLocalizer:
             return self.map.cameras
         return tuple(camera for entry in self._maps.entries.values() for camera in entry.cameras)
 
+    def known_cameras(self, frame: str = "") -> tuple[Camera, ...]:
+        """What calibrations are compared with: see LandmarkMap; of several maps, the cameras of all."""
+        return self.map.known_cameras(frame) if self._maps is None else self.cameras
+
     def localize(self, views: Sequence[View]) -> Localization:
         """On its own, in the map or in whichever of several it shows."""
         return self.localizer.localize(views) if self._finder is None else self._finder.find(views)
@@ -153,7 +157,7 @@ class OfflineLocalizer:
         """Log the first camera unlike the map's. Raises DatasetError for one that is theirs of another resolution."""
         if trust or camera in self._judged:
             return
-        said = check_against_map(camera, self.map.known_cameras())
+        said = check_against_map(camera, self.known_cameras())
         self._judged.add(camera)
         if said and not self._warned:
             _log.warning("%s", said)
@@ -176,7 +180,7 @@ class OfflineLocalizer:
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
         with Bag(path, options) as bag:
-            bag.compare_cameras(self.map.known_cameras(bag.camera_frame))
+            bag.compare_cameras(self.known_cameras(bag.camera_frame))
             film = FilmLocalizer(self, bag.rotation)
             with recorded_depth(bag) as depth:
                 for frame in bag.frames():

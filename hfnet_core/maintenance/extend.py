@@ -77,7 +77,9 @@ def read_visits(
     first, cameras = next_recording(landmark_map.keyframe_names), len(options) if isinstance(options, Sequence) else 1
     for number, bag in enumerate(open_cameras(bags, options), start=first):
         bag.compare_cameras(landmark_map.known_cameras(bag.camera_frame))
-        reading = read_keyframes(bag, ReadingPlan(number, from_images=not bag.has_poses), tools)
+        reading = read_keyframes(
+            bag, ReadingPlan(number, not bag.has_poses, drive=first + (number - first) // cameras), tools
+        )
         if bag.has_poses:
             told = [replace(item, odometry_from_camera=item.map_from_camera) for item in reading.keyframes]
             reading = replace(reading, keyframes=told)

@@ -261,8 +261,8 @@ def join(
         for camera, pose, item in zip(state.view_cameras, state.poses, members, strict=True)
     ]
     triangulated = Points(points, rows, np.zeros(len(points)))
-    matches = {**state.verified(1.0), **(same or {})}
-    found = fill_up(triangulated, measured, matches, config.depth_landmarks)
+    known_same = same or {}
+    found = fill_up(triangulated, measured, lambda: {**state.verified(1.0), **known_same}, config.depth_landmarks)
     return Joined(state.poses, state.cameras, found.xyz, found.rows, errors, found.sigma_m)
 
 

@@ -165,11 +165,13 @@ class KeyframeBundle(Bundle):
     def with_depth(self, points: NDArray[np.float64], rows: NDArray[np.int64]) -> Points:
         """Triangulated points [L, 3], their observations [O, 3], and what depth images add."""
         triangulated = Points(points, rows, np.zeros(len(points)))
-        return fill_up(triangulated, self._measured(), self.verified(1.0), self.config.depth_landmarks)
+        return fill_up(triangulated, self._measured(), lambda: self.verified(1.0), self.config.depth_landmarks)
 
     def compare_depth(self, points: Points) -> dict[str, Any]:
         """What to say of the scale by depth images, beside what it is from."""
         ranges = [keyframe.ranges for keyframe in self.keyframes]
+        if all(own is None for own in ranges):
+            return {}
         what = "the poses" if self.odometry is None else "the odometry"
         return report(compare(seen_of(points, self._measured()), ranges), what)
 

@@ -16,6 +16,7 @@ from hfnet_core.mapping.keyframes.reading import OWN_FRAME, Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.depth.pair import recorded_pair
 from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.gravity import level, mean_up
 from hfnet_core.recordings.options import BagOptions
@@ -93,8 +94,8 @@ def _has_gps(bag: Bag) -> bool:
 
 
 def _has_depth(bag: Bag) -> bool:
-    with recorded_depth(bag) as depth:
-        return depth.topic is not None
+    with recorded_depth(bag) as depth, recorded_pair(bag) as pair:
+        return depth.topic is not None or pair is not None
 
 
 def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
@@ -106,7 +107,7 @@ def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
     if bag.has_poses:
         return f"images alone, scale from {bag.pose_source}"
     if _has_depth(bag):
-        return "images alone, scale from depth images"
+        return "images alone, scale from depth"
     if isinstance(bag.gps, GpsTrack):
         return f"images alone, scale from {bag.gps.topic}"
     return "images alone, scale " + ("arbitrary" if config.scale_free else "from the distance of the cameras")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
-from hfnet_core.errors import BackendError, ConfigError, DatasetError
+from hfnet_core.errors import BackendError, ConfigError, DatasetError, MapError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
 from hfnet_core.features.backends.tuning_process import BackgroundTuning
 from hfnet_core.features.extractor import Extractor
@@ -197,12 +197,22 @@ class Pipeline:
         views = [
             View(found, frame.camera, frame.rig_from_camera, far) for frame, found, far in seen if found is not None
         ]
-        result = self._tracker.process(views, frames.stamp_ns * 1e-9, odom_from_rig)
-        if isinstance(self._tracker, MapsTracker) and self._library is not None:
-            self.map = self._library.held(self._tracker.current)
+        result = self._process(views, frames.stamp_ns * 1e-9, odom_from_rig)
         for view, (frame, _, _) in enumerate(seen):
             self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
         return Outcome(result, features, failures, self._tracker.consistency)
+
+    def _process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization:
+        """As the tracker does; of several maps, follow to the one where the robot is."""
+        if not isinstance(self._tracker, MapsTracker) or self._library is None:
+            return self._tracker.process(views, stamp_s, odom_from_rig)
+        try:
+            result = self._tracker.process(views, stamp_s, odom_from_rig)
+            self.map = self._library.held(self._tracker.current)
+        except MapError as error:  # one of the maps, which may be there again with the next image
+            self._tracker.miss()
+            return NotLocalized(Reason.NO_MAP, str(error))
+        return result
 
     def _refusal(self, frame: CameraFrame) -> NotLocalized | None:
         """Why the map shows that a frame's calibration cannot be true, None where it does not."""
@@ -252,6 +262,11 @@ class Pipeline:
     def start_from(self, map_from_rig: Pose, covariance: Array) -> None:
         """Search near a pose that somebody gives, with its covariance [6, 6]."""
         self._commands.append(lambda stamp_s: self._tracker.set_prior(map_from_rig, stamp_s, covariance))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was asked for has been carried out."""
+        return not self._commands
 
     def settle(self, stamp_s: float = 0.0) -> None:
         """Carry out what was asked for, before an image of this time is localized."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,6 +104,12 @@ class _Visit:
     held: NDArray[np.bool_]
 
     @property
+    def drive(self) -> int:
+        """Which bag it is of: several cameras make one visit."""
+        first = self.reading.keyframes[0]
+        return first.recording if first.drive is None else first.drive
+
+    @property
     def sightings(self) -> list[Sighting]:
         """Of every image whose pose a robot would have taken."""
         least = LocalizerConfig.min_confidence
@@ -152,8 +159,8 @@ def update_with_keyframes(
     """`update_map` of keyframes, of which odometry_from_camera counts, not map_from_camera."""
     visits = [_visit(landmark_map, reading, progress) for reading in readings]
     counts = counts_of(landmark_map)
-    for visit in visits:
-        seen = count_visit(landmark_map, visit.sightings)
+    for _, together in itertools.groupby(visits, key=lambda visit: visit.drive):
+        seen = count_visit(landmark_map, [one for visit in together for one in visit.sightings])
         counts = Counts(counts.hits + seen.hits, counts.misses + seen.misses)
     grown, learned, out_of_reach = landmark_map, 0, 0
     for visit in visits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,23 +52,25 @@ class _Measured:
 
 def seen_of(points: Points, views: Sequence[MeasuredView]) -> list[Seen]:
     """Of each view the keypoints that triangulated landmarks have, and how far away these are along its axis."""
-    out: list[Seen] = []
-    for number, view in enumerate(views):
-        own = points.rows[(points.rows[:, 1] == number) & (points.sigma_m[points.rows[:, 0]] == 0)]
-        out.append((own[:, 2], view.map_from_camera.inverse().apply(points.xyz[own[:, 0]])[:, 2]))
-    return out
+    rows = points.rows[points.sigma_m[points.rows[:, 0]] == 0]
+    rows = rows[np.argsort(rows[:, 1], kind="stable")]
+    ends = np.cumsum(np.bincount(rows[:, 1], minlength=len(views)))
+    return [
+        (own[:, 2], view.map_from_camera.inverse().apply(points.xyz[own[:, 0]])[:, 2])
+        for view, own in zip(views, np.split(rows, ends[:-1]), strict=True)
+    ]
 
 
 def fill_up(
     points: Points,
     views: Sequence[MeasuredView],
-    matches: Mapping[tuple[int, int], NDArray[np.int32]],
+    matches: Callable[[], Mapping[tuple[int, int], NDArray[np.int32]]],
     per_view: int,
 ) -> Points:
     """The landmarks, and more in views that see fewer than `per_view`.
 
-    matches: keypoints [N, 2] of two views that show the same; measurements of one point are joined by them. Points
-    that several views measured come first, then the strongest keypoints, which views list first.
+    matches: gives keypoints [N, 2] of two views that show the same; measurements of one point are joined by them.
+    Points that several views measured come first, then the strongest keypoints, which views list first.
     """
     if per_view == 0 or all(view.ranges is None for view in views):
         return points
@@ -80,7 +82,7 @@ def fill_up(
     measured = [_measured(number, view, taken[number]) for number, view in enumerate(views)]
     xyz, rows, sigmas = [points.xyz], [points.rows], [points.sigma_m]
     count = len(points.xyz)
-    for group in _groups(measured, matches, taken):
+    for group in _groups(measured, matches(), taken):
         if not any(missing[one.view] > 0 for one in group):
             continue
         weights = np.array([one.sigma_m**-2.0 for one in group])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.sources import FeatureSource, NamedSource, preparation_for
+from hfnet_core.features.stereo import stereo_ranges
 from hfnet_core.geometry import Pose
 from hfnet_core.georeference.track import GpsTrack
 from hfnet_core.mapping.keyframes.known_distance import named_images
@@ -29,6 +30,7 @@ from hfnet_core.mapping.keyframes.workspace import Workspace, key_of
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.containers.checksums import has_checksums
+from hfnet_core.recordings.depth.pair import RecordedPair, recorded_pair
 from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.types import Camera, Features, Ranges
 
@@ -162,7 +164,7 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
             )
         )
         tools.progress("extracting features", len(keyframes), len(chosen))
-    keyframes, depth = _with_ranges(bag, keyframes)
+    keyframes, depth = _with_ranges(bag, keyframes, tools)
     summary = {
         "keyframes_sha256": digest.hexdigest(),
         "images": len(bag),
@@ -190,13 +192,27 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     return Reading(str(bag.path), keyframes, summary, map_frame)
 
 
-def _with_ranges(bag: Bag, keyframes: list[Keyframe]) -> tuple[list[Keyframe], dict[str, Any]]:
-    """Keyframes that know how far away things are, where depth was recorded, and what to say of it."""
+def _with_ranges(bag: Bag, keyframes: list[Keyframe], tools: BuildTools) -> tuple[list[Keyframe], dict[str, Any]]:
+    """Keyframes that know how far away things are, by depth images or a second camera, and what to say of it."""
     with recorded_depth(bag) as depth:
-        if depth.topic is None:
+        if depth.topic is not None:
+            found = [replace(item, ranges=depth.ranges(item.stamp_ns, item.features)) for item in keyframes]
+            return found, {"depth_topic": depth.topic.name, "keyframes_with_depth": depth.used}
+    with recorded_pair(bag) as pair:
+        if pair is None or isinstance(tools.extractor, NamedSource):
             return keyframes, {}
-        found = [replace(item, ranges=depth.ranges(item.stamp_ns, item.features)) for item in keyframes]
-        return found, {"depth_topic": depth.topic.name, "keyframes_with_depth": depth.used}
+        found = [replace(item, ranges=_stereo(pair, item, tools)) for item in keyframes]
+        used = sum(item.ranges is not None for item in found)
+        return found, {"stereo_topic": pair.topic.name, "keyframes_with_depth": used}
+
+
+def _stereo(pair: RecordedPair, keyframe: Keyframe, tools: BuildTools) -> Ranges | None:
+    """Of a keyframe's keypoints by the right image; None without, or where it is of another size."""
+    image = pair.image(keyframe.stamp_ns)
+    if image is None or image.shape[1::-1] != (keyframe.camera.width, keyframe.camera.height):
+        return None
+    right = tools.extractor.extract(image).without_dense()
+    return stereo_ranges(keyframe.features, right, pair.focal_px, pair.baseline_m)
 
 
 def _choose(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> tuple[list[int], int | None]:

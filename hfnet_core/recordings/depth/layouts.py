@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-__all__ = ["DEPTH_TRANSPORTS", "NO_DEPTH", "depth_topics_of", "registered_depth"]
+__all__ = ["DEPTH_TRANSPORTS", "NO_DEPTH", "depth_topics_of", "registered_depth", "right_of"]
 
 NO_DEPTH = "none"  # in place of a topic's name
 DEPTH_TRANSPORTS = ("", "/compressedDepth", "/compressed")
@@ -53,6 +53,15 @@ def registered_depth(image: str) -> Iterator[str]:
         found = re.fullmatch(rf"(|.*/){ending}", image)
         if found is not None:
             yield from (found[1] + depth for depth in depths)
+
+
+def right_of(image: str) -> str:
+    """The topic of the right camera's images beside a left one's, both without transport; "" for no left one."""
+    for left, right in (("left/", "right/"), ("infra1/", "infra2/"), ("left_", "right_")):
+        head, found, tail = image.rpartition(left)
+        if found and "/" not in tail:
+            return head + right + tail
+    return ""
 
 
 def depth_topics_of(image: str, topics: Collection[str]) -> list[str]:

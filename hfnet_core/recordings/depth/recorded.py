@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.images.depth import DepthImage, decode_compressed_depth, decode_depth, ranges_at
-from hfnet_core.recordings.bag_reader import BagReader, Topic, stamp_of
+from hfnet_core.recordings.bag_reader import BagReader, Topic
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, image_name
+from hfnet_core.recordings.depth.by_stamp import ByStamp
 from hfnet_core.recordings.depth.layouts import NO_DEPTH, depth_topics_of
 from hfnet_core.types import Features, Ranges
 
@@ -66,32 +66,21 @@ def _decoded(topic: Topic, message: Any) -> DepthImage:
 
 
 class RecordedDepth:
-    """Asked for in the order of recording; going back begins anew. topic: None for a recording without depth."""
+    """Asked for in the order of recording. topic: None for a recording without depth."""
 
     def __init__(self, reader: BagReader, topic: Topic | None) -> None:
-        self.topic, self._reader = topic, reader
+        self.topic, self._path = topic, reader.path
+        self._messages = None if topic is None else ByStamp(reader, topic.name, _TOGETHER_NS)
         self.used = 0
         """How many images had a depth image."""
         self._complained = False
-        self._restart()
-
-    def _restart(self) -> None:
-        names = [] if self.topic is None else [self.topic.name]
-        self._messages = iter(self._reader.messages(names))
-        self._waiting: deque[tuple[int, Any]] = deque()
-        self._asked_ns: int | None = None
 
     def at(self, stamp_ns: int) -> DepthImage | None:
         """The depth image nearest to the stamp, at most 20 ms away; None without, or where it is damaged."""
-        if self.topic is None:
+        if self.topic is None or self._messages is None:
             return None
-        if self._asked_ns is not None and stamp_ns < self._asked_ns:
-            self._restart()
-        self._asked_ns = stamp_ns
-        self._read_until(stamp_ns + _TOGETHER_NS)
-        near = [(abs(own_ns - stamp_ns), message) for own_ns, message in self._waiting]
-        apart, message = min(near, key=lambda item: item[0], default=(_TOGETHER_NS + 1, None))
-        if apart > _TOGETHER_NS:
+        message = self._messages.nearest(stamp_ns)
+        if message is None:
             return None
         try:
             return _decoded(self.topic, message)
@@ -112,16 +101,7 @@ class RecordedDepth:
         self.used += 1
         return found
 
-    def _read_until(self, last_ns: int) -> None:
-        while not self._waiting or self._waiting[-1][0] <= last_ns:
-            found = next(self._messages, None)
-            if found is None:
-                break
-            self._waiting.append((stamp_of(found[2], found[1]), found[2]))
-        while len(self._waiting) > 1 and self._waiting[0][0] < last_ns - 2 * _TOGETHER_NS:
-            self._waiting.popleft()
-
     def _complain(self, error: DatasetError) -> None:
         if not self._complained:
-            _log.warning("%s: topic %s: %s", self._reader.path, self.topic, error)
+            _log.warning("%s: topic %s: %s", self._path, self.topic, error)
         self._complained = True

@@ -102,7 +102,6 @@ class Depths:
         return out
 
     def _of(self, own: _DepthInput, stamp_ns: int, features: Features) -> Ranges | None:
-        tag = f"depth {own.name}".rstrip()
         own.asked += 1
         try:
             depth = own.at(stamp_ns)
@@ -110,10 +109,12 @@ class Depths:
                 return None
             ranges = ranges_at(depth, features.keypoints_px, features.width, features.height)
         except DatasetError as error:
-            self._reporter.complain(tag, f"depth is not used: {own.topic}: {error}", Level.WARN)
+            self._reporter.complain(
+                f"depth {own.name}".rstrip(), f"depth is not used: {own.topic}: {error}", Level.WARN
+            )
             return None
         own.used += 1
-        self._reporter.health.clear(tag)
+        self._reporter.health.clear(f"depth {own.name}".rstrip())
         return ranges
 
     def watch(self) -> None:

@@ -45,10 +45,9 @@ class MapDisplay:
 
     def follow(self, pipeline: Pipeline, *, active: bool) -> None:
         """Of several maps, show the one where the robot is by now. Call this now and then."""
-        if not pipeline.maps:
-            return
-        self._health.fact("maps", pipeline.maps)
-        if active and self._shown is not pipeline.map:
+        if pipeline.maps:
+            self._health.fact("maps", pipeline.maps)
+        if active and pipeline.is_settled and self._shown is not pipeline.map:
             self._log.info(f"now in {pipeline.map.path}")
             self.describe(pipeline.map)
             self.show(pipeline.map)

@@ -69,7 +69,9 @@ def _rectified(camera: Camera, moved: float) -> str:
     if not any(camera.distortion):
         return ", are they not rectified?"
     edge = np.array([[max(camera.width, camera.height) / 2.0 / camera.focal_length[0], 0.0, 1.0]])
-    bent = float(project_in_camera(camera, edge)[0, 0] - camera.principal_point[0]) - edge[0, 0] * camera.focal_length[0]
+    bent = (
+        float(project_in_camera(camera, edge)[0, 0] - camera.principal_point[0]) - edge[0, 0] * camera.focal_length[0]
+    )
     undone = -1.5 < moved / bent < -0.5 if abs(bent) > 1.0 else False
     return ", are they rectified already?" if undone else ""
 

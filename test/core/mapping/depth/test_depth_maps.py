@@ -156,11 +156,11 @@ def test_measurements_that_contradict_each_other_stay_apart() -> None:
 
     nothing = Points(np.zeros((0, 3)), np.zeros((0, 3), np.int64), np.zeros(0))
     matches = {(0, 1): np.array([[0, 0], [1, 1]], np.int32)}
-    found = fill_up(nothing, [view([2.0, 2.0]), view([2.01, 3.0])], matches, 10)
+    found = fill_up(nothing, [view([2.0, 2.0]), view([2.01, 3.0])], lambda: matches, 10)
     assert np.bincount(found.rows[:, 0]).tolist() == [2, 1, 1]
     assert found.xyz[0] == pytest.approx([0, 0, 2.005], abs=0.01)
-    assert fill_up(nothing, [view([2.0, 2.0])], {}, 1).rows.tolist() == [[0, 0, 0]]
-    assert fill_up(nothing, [view([np.nan, 2.0])], {}, 0) is nothing
+    assert fill_up(nothing, [view([2.0, 2.0])], dict, 1).rows.tolist() == [[0, 0, 0]]
+    assert fill_up(nothing, [view([np.nan, 2.0])], dict, 0) is nothing
 
 
 def test_a_file_keeps_what_depth_told_and_other_maps_do_not_change(turned_map: LandmarkMap, tmp_path: Path) -> None:
