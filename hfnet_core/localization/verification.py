@@ -14,10 +14,10 @@ from scipy.spatial import cKDTree
 
 from hfnet_core.geometry import Array
 from hfnet_core.localization import covisibility
+from hfnet_core.localization.appearance.scales import suiting
 from hfnet_core.localization.correspondences import Query
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.uncertainty.covariance import cells
-from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import pixel_scale, project
 
@@ -78,7 +78,8 @@ def _of_view(
     places = ((around.reshape(-1, 2) + 0.5) * scale - 0.5).astype(np.float32)
     assert view.features.dense is not None
     shown = view.features.dense.sample(places).reshape(len(landmarks), 1 + len(_RING), -1)
-    similarity = np.einsum("npd,nd->np", shown, unit(landmark_map.landmark_descriptors[landmarks]))
+    expected = suiting(landmark_map, landmarks, hypothesis.map_from_rig @ view.rig_from_camera, query.cameras[number])
+    similarity = np.einsum("npd,nd->np", shown, expected)
     hits = similarity[:, 0] > similarity[:, 1:].max(axis=1)
     return Witness(len(landmarks), int(hits.sum()), _agreement(hits, where))
 
