@@ -18,7 +18,7 @@ from hfnet_core.features.exchange.npz_files import write_npz
 from hfnet_core.features.sources import FeatureSource, extract_named
 from hfnet_core.files import make_folder
 from hfnet_core.images.preparation import Preparation
-from hfnet_core.images.reading import read_image
+from hfnet_core.images.reading import IMAGE_SUFFIXES, read_image
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
@@ -27,7 +27,6 @@ from hfnet_core.types import Features
 __all__ = ["ExportOptions", "Exported", "export_features"]
 
 _log = logging.getLogger(__name__)
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
 _HDF5 = (".h5", ".hdf5")
 
 
@@ -158,7 +157,7 @@ def _there(output: Path, *, into_hdf5: bool) -> Callable[[str], bool]:
 def _list_images(folder: Path) -> list[_Item]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder of images")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not found:
         raise DatasetError(f"{folder}: no image in this folder or below")
     return [_Item(path.relative_to(folder).as_posix(), path) for path in found]

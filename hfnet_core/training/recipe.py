@@ -8,7 +8,8 @@
     finish     the same from a lower learning rate              OUTPUT/finish/
     turn       the same with crops turned much further, for     OUTPUT/turn/
                cameras that roll
-    global     a VLAD of the local descriptors, fitted to the pool and to rooms rendered from its photos
+    global     a VLAD of the local descriptors, fitted to the   OUTPUT/global/*/
+               pool and to rooms rendered from its photos
     export     the network, as checkpoint, variables and ONNX   OUTPUT/{trained.pt, variables.npz, hfnet.onnx}
 
 With `global_head="layer_18"` the global descriptor pools layer 18, as the released network does:
@@ -24,6 +25,8 @@ Every part goes on where it was interrupted when the same call is repeated.
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,13 +36,13 @@ import torch
 
 from hfnet_core.config import TrainConfig
 from hfnet_core.features.network.architecture import NetworkSpec
-from hfnet_core.training.checkpoint import save_network
+from hfnet_core.progress import ProgressLines
 from hfnet_core.training.data.global_data import GlobalDataSettings
 from hfnet_core.training.data.local_data import LocalDataSettings
 from hfnet_core.training.data.pair_matches import match_pairs, read_pair_matches
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
-from hfnet_core.training.export import export_checkpoint, save_variables
+from hfnet_core.training.export import Identity, write_results
 from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.stages.global_stage import (
     GlobalLossSettings,
@@ -50,13 +53,14 @@ from hfnet_core.training.stages.global_stage import (
 from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
 from hfnet_core.training.stages.local_vlad import fit_local_vlad
 from hfnet_core.training.stages.loop import CHECKPOINT_NAME, RunSettings, run_stage
+from hfnet_core.training.stages.parts import Parts
 
 __all__ = ["spec_of", "train_network", "view_sizes"]
 
 _IMITATION = GlobalLossSettings(imitation_weight=10.0, place_weight=0.25, dense_weight=0.25)
 _TURN_DEG = 60.0  # two crops of a photo then differ by 41 degrees (standard deviation) instead of 21
 _GENTLE_TURN_DEG = 45.0
-_BLANK_REPORTS = 50  # photos between two lines about the teacher
+_TEACHER_REPORTS_S = 8.0  # between two lines about the teacher
 
 
 def train_network(
@@ -84,16 +88,11 @@ def train_network(
     network = HFNet(spec_of(config))
     _train_local(pool, network, output, config, report)
     if isinstance(network.global_head, LocalVladHead):
-        network.global_head.load_state_dict(_fitted(network, pool, config).state_dict())
+        network.global_head.load_state_dict(_fitted(network, pool, output, config, report).state_dict())
     else:
         _train_global(pool, network, output, config, report)
 
-    save_network(network, output / "trained.pt")
-    save_variables(network.variables(), output / "variables.npz")
-    model = output / "hfnet.onnx"
-    parity = export_checkpoint(
-        output / "trained.pt", model, name="hfnet-trained", version=version, licence="Apache-2.0"
-    )
+    model, parity = write_results(network, output, Identity("hfnet-trained", version, "Apache-2.0"))
     report(f"wrote {model}; largest difference to torch {parity.worst:.1e}")
     return network
 
@@ -161,7 +160,7 @@ def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig,
         settings(config.global_minutes, rate, config.seed),
         lambda: initialize_clusters(network, contrastive, config.seed),
     )
-    teacher = _fitted(network, pool, config)
+    teacher = _fitted(network, pool, output, config, report)
     imitation = GlobalStage(pool, views, _IMITATION, teacher, "imitation")
     run(
         imitation,
@@ -174,14 +173,27 @@ def _view_settings(config: TrainConfig) -> GlobalDataSettings:
     return GlobalDataSettings(places=config.places, views=config.views, sizes=view_sizes(config.view_px))
 
 
-def _fitted(network: HFNet, pool: Pool, config: TrainConfig) -> LocalVladHead:
+def _fitted(
+    network: HFNet, pool: Pool, output: Path, config: TrainConfig, report: Callable[[str], None]
+) -> LocalVladHead:
+    """The VLAD of this network's local descriptors; fitted once, and what is done of it survives a kill."""
     sizes = {"words": config.words, "word_dim": config.word_dim, "global_dim": config.global_dim}
-    return fit_local_vlad(network, pool, **sizes, seed=config.seed, rooms=config.rooms)
+    digest = hashlib.sha256(repr((sizes, config.seed, config.rooms, pool)).encode())
+    for name, value in sorted(network.state_dict().items()):
+        if name.split(".")[0] in LocalStage.modules:
+            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    with ProgressLines(report) as progress:
+        parts = Parts(output / "global" / digest.hexdigest()[:16], progress)
+        return fit_local_vlad(network, pool, **sizes, seed=config.seed, rooms=config.rooms, parts=parts)
 
 
 def _teacher_report(report: Callable[[str], None], what: str) -> Callable[[int, int], None]:
-    def every_few(done: int, total: int) -> None:
-        if done % _BLANK_REPORTS == 0 or done == total:
+    last = -_TEACHER_REPORTS_S
+
+    def now_and_then(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _TEACHER_REPORTS_S or done == total:
+            last = time.monotonic()
             report(f"teacher: {done} of {total} {what}")
 
-    return every_few
+    return now_and_then
