@@ -1,11 +1,12 @@
 """What depth does for maps, measured: scale of a map of images alone, landmarks and recall with and without it.
 
-    python test/bench/depth.py FOLDER [--first-query 500] [--depth-focal PX] [--work DIR]
+    python test/bench/depth.py FOLDER [--first-query 500] [--depth-focal PX] [--sparse N] [--work DIR]
 
 FOLDER has images/, depth/ (16-bit PNG, millimetres), poses_tum.txt and camera.json. --depth-focal: of a depth camera
 whose images are not registered to the colour images: they are enlarged about their centre until both focal lengths
-agree. Scale: metres of the given poses in one of the map of images alone, by the similarity that fits both. Depth and
-the given poses are compared by themselves, too: depth of one frame carried into another by the poses.
+agree. --sparse: maps of every n-th image that has depth, where little can be triangulated, are measured instead.
+Scale: metres of the given poses in one of the map of images alone, by the similarity that fits both. Depth and the
+given poses are compared by themselves, too: depth of one frame carried into another by the poses.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--first-query", type=int, default=500)
     parser.add_argument("--depth-focal", type=float)
+    parser.add_argument("--sparse", type=int, default=0)
     parser.add_argument("--work", type=Path)
     arguments = parser.parse_args()
     work = arguments.work or Path(tempfile.mkdtemp(prefix="hfnet-depth-"))
@@ -110,21 +112,21 @@ def main() -> None:
     if arguments.depth_focal:
         frames = registered(frames, arguments.depth_focal / camera.focal_length[0], work / "depth")
     split = next(index for index, frame in enumerate(frames) if int(frame.path.stem) > last)
-    write_folder_bag(frames[:split], camera, work / "map", storage="mcap")
+    drive = (
+        [frame for frame in frames[:split] if frame.depth][:: arguments.sparse] if arguments.sparse else frames[:split]
+    )
+    write_folder_bag(drive, camera, work / "map", storage="mcap")
     write_folder_bag(frames[split:], camera, work / "query", storage="mcap")
-    bare = [replace(frame, map_from_camera=None) for frame in frames[:split]]
+    bare = [replace(frame, map_from_camera=None) for frame in drive]
     write_folder_bag(bare, camera, work / "bare", storage="mcap")
     config = MapBuildConfig()
     extractor = Extractor(open_backend(None, "onnxruntime"), config.extraction)
-    for name, bag, options in (
-        ("given poses", "map", BagOptions(depth_topic="none")),
-        ("given poses and depth", "map", BagOptions()),
-        ("images and depth", "bare", BagOptions()),
-    ):
+    maps = [("given poses", "map", BagOptions(depth_topic="none")), ("given poses and depth", "map", BagOptions())]
+    for name, bag, options in [*maps, *([] if arguments.sparse else [("images and depth", "bare", BagOptions())])]:
         made = build_map([work / bag], extractor, config, options)
         told: dict[str, object] = {"depth": made.provenance.get("depth"), "scale": made.provenance.get("scale")}
         if bag == "bare":
-            told["given poses' metres in one of the map"] = round(scale_of(made, frames), 4)
+            told["given poses' metres in one of the map"] = round(scale_of(made, drive), 4)
         told["keyframes"], told["landmarks"] = made.keyframes, made.landmarks
         told["by depth"] = int(made.measured.sum())
         print(f"{name}: {json.dumps(told)}", flush=True)
