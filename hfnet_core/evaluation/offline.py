@@ -23,6 +23,7 @@ from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.maps.storage import load_map
 from hfnet_core.recordings.bags import Bag, BagFrame
 from hfnet_core.recordings.calibration import camera_from_file
@@ -73,6 +74,8 @@ class OfflineLocalizer:
         self.extractor: FeatureSource = source or Extractor(open_backend(model), extractor or ExtractorConfig())
         self.map = load_map(map_file, self.extractor.info.model_hash)
         self.localizer = Localizer(self.map, localizer or LocalizerConfig(search_budget_ms=UNHURRIED_MS))
+        self.calibration = CalibrationWatch(self.map)
+        """What images have said of their camera: those of folders and recordings, not of lists."""
         self._judged: set[Camera] = set()
         self._warned = False
 
@@ -136,11 +139,18 @@ class OfflineLocalizer:
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
         hidden = None if taken.mask is None else read_mask(taken.mask, (width, height))
 
+        views: dict[str, View] = {}
+
         def localize(rotation: int) -> Localization:
             features = extract_named(self.extractor, image, taken.name or path.name, Preparation(rotation, hidden))
-            return self.localizer.localize([View(features, camera)])
+            views[""] = View(features, camera)
+            return self.localizer.localize([views[""]])
 
-        return Answer(str(path), index * 10**9, taken.upright.first_success(localize), image=taken.name)
+        result = taken.upright.first_success(localize)
+        if not taken.name:  # a list tells a camera for each image
+            self.calibration.add(result, views)
+            result = self.calibration.covered(result, views)
+        return Answer(str(path), index * 10**9, result, image=taken.name)
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
@@ -215,22 +225,30 @@ class FilmLocalizer:
 
     def localize(self, frame: BagFrame) -> Localization:
         """A pose, or why there is none; an image that cannot be used is no error."""
-        mask = frame.preparation.mask
+        mask, stamp_s = frame.preparation.mask, frame.stamp_ns * 1e-9
+        views: dict[str, View] = {}
 
         def view(rotation: int) -> list[View]:
             preparation = Preparation(rotation, mask)
             features = extract_named(self._offline.extractor, frame.image, frame.name, preparation)
-            return [View(features, frame.camera)]
+            views[""] = View(features, frame.camera)
+            return [views[""]]
 
         try:
-            if self._upright.known is None:
-                found = self._upright.first_success(lambda rotation: self._offline.localizer.localize(view(rotation)))
-                if not isinstance(found, Localized):
-                    return found
-                self._upright.settle()
-            return self._tracker.process(view(self._upright.known or 0), frame.stamp_ns * 1e-9)
+            found = self._with_rotation(view, stamp_s)
         except DatasetError as error:
             return NotLocalized(Reason.BAD_IMAGE, str(error))
+        calibration = self._offline.calibration
+        calibration.add(found, views, stamp_s, frame.map_from_camera)
+        return calibration.covered(found, views)
+
+    def _with_rotation(self, view: Callable[[int], list[View]], stamp_s: float) -> Localization:
+        if self._upright.known is None:
+            found = self._upright.first_success(lambda rotation: self._offline.localizer.localize(view(rotation)))
+            if not isinstance(found, Localized):
+                return found
+            self._upright.settle()
+        return self._tracker.process(view(self._upright.known or 0), stamp_s)
 
 
 def is_bag(path: Path) -> bool:
