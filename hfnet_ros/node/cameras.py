@@ -229,8 +229,8 @@ class Cameras:
             raise _UnusableError("image", own.named(str(error))) from error
         for kind in _PROBLEMS:
             self._reporter.health.clear(own.tag(kind))
-        self._reporter.note(own.tag("calibration doubt"), own.calibration.doubt or None)
-        return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns, preparation)
+        doubt = own.calibration.doubt
+        return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns, preparation, doubt)
 
     def _mounting(self, own: _Input, stamp_ns: int) -> Pose:
         """rig_from_camera. Raises TransformError."""

@@ -304,14 +304,21 @@ class Session:
         for frame, failure in zip(frames.frames, outcome.failures, strict=True):
             trouble = f"{frame.name}: {failure}" if failure is not None and others else None
             self._reporter.note(f"features {frame.name}".rstrip(), trouble)
-        for name, warning in self._pipeline.focal_warnings.items():
-            named = f"{name}: {warning}" if warning and name else warning
-            self._reporter.note(f"focal length {name}".rstrip(), named)
-        for name, warning in self._pipeline.calibration_warnings.items():
-            named = f"{name}: {warning}" if warning and name else warning
-            self._reporter.note(f"calibration and map {name}".rstrip(), named)
+        self._report_calibration(frames)
         timings_s = {**laps.seconds, **outcome.result.timings_s, **laps.totals}
         self._reporter.health.finished(outcome.result, timings_s, outcome.consistency)
+
+    def _report_calibration(self, frames: FrameSet) -> None:
+        """What numbers, map and images say against calibrations; and images against mounting and stamps."""
+        warnings, watch = self._pipeline.calibration_warnings, self._pipeline.calibration
+        for frame in frames.frames:
+            said = "; ".join(text for text in (frame.doubt, warnings.get(frame.name)) if text)
+            named = f"{frame.name}: {said}" if said and frame.name else said
+            self._reporter.note(f"calibration doubt {frame.name}".rstrip(), named)
+        self._reporter.note("odometry and images", watch.drive_warning)
+        told = (f"{name}: {text}" if name else text for name, text in watch.summaries.items() if text)
+        self._reporter.health.fact("calibration by images", "; ".join(told))
+        self._reporter.health.fact("mounting and stamps by images", watch.drive_summary)
 
 
 def _tilt_trouble(map_from_base: Pose) -> str:
