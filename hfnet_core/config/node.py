@@ -32,6 +32,11 @@ class NodeConfig(Checked):
         minimum=0,
         maximum=1048576,
     )
+    map_follow: bool = setting(
+        False,
+        "load the map again whenever its file is replaced, as a mapping node does; with autostart, wait for a map that "
+        "does not exist yet",
+    )
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
         "auto",

@@ -259,6 +259,18 @@ class Pipeline:
 
         self._commands.append(change)
 
+    def follow_map(self, loaded: SharedMap) -> None:
+        """Use a later version of the current map, prepared: what is known of the way so far stays, and a pose that the
+        new version puts elsewhere has to be confirmed as any other jump."""
+
+        def change(_: float) -> None:
+            self.map = loaded
+            if isinstance(self._tracker, Tracker):
+                self._tracker.localizer = Localizer(loaded.landmark_map, self._settings)
+            self.calibration = CalibrationWatch(loaded.landmark_map)
+
+        self._commands.append(change)
+
     def forget(self) -> None:
         """Search the whole map."""
         self._commands.append(lambda _: self._tracker.reset())

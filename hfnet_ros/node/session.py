@@ -31,7 +31,7 @@ from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Outcome, Pipeline
 from hfnet_ros.node.stages import Laps, Stages
 from hfnet_ros.node.weak.recorder import WeakRecorder
-from hfnet_ros.parameters import Parameters
+from hfnet_ros.parameters import Configs, Parameters
 from hfnet_ros.rclpy_typed import now_ns
 
 __all__ = ["Loaded", "Session"]
@@ -73,7 +73,7 @@ class Session:
     """From activate to deactivate. Two threads handle the images: the network of the next one runs while this one is
     localized. Everything else is in the executor's."""
 
-    def __init__(self, node: LifecycleNode, settings: Parameters, loaded: Loaded, reporter: Reporter) -> None:
+    def __init__(self, node: LifecycleNode, settings: Parameters[Configs], loaded: Loaded, reporter: Reporter) -> None:
         self._node, self._settings, self._reporter = node, settings, reporter
         self._pipeline, self._frames, self._outputs = loaded.pipeline, loaded.frames, loaded.outputs
         self.paused = False
@@ -138,7 +138,7 @@ class Session:
         if self._pipeline.map.damage:
             self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
-        self._reporter.note("map file", self._pipeline.map.change())
+        self._reporter.note("map file", "" if self._config.map_follow else self._pipeline.map.change())
         self._depths.watch()
         self.weak.tell()
         self._reporter.health.fact("backend", self._pipeline.description)
