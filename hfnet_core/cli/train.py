@@ -25,7 +25,12 @@ def _need_torch() -> None:
 def train(
     pool: Annotated[Path, typer.Argument(metavar="POOL", help="Folder with manifest.csv, pairs.csv and the photos.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of the run; repeat the command to resume.")],
-    teacher_weights: Annotated[Path, typer.Option(help="ALIKED weights (aliked-n16.pth).")],
+    teacher_weights: Annotated[
+        Path | None, typer.Option(help="ALIKED weights (aliked-n16.pth); with --start the model itself may teach.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Model file to go on from: only the last local stage, and the global head.")
+    ] = None,
     local_minutes: Annotated[float, typer.Option(help="Minutes for the local heads.")] = _DEFAULTS.local_minutes,
     polish_minutes: Annotated[
         float, typer.Option(help="Minutes for the same with overlapping photos.")
@@ -36,6 +41,18 @@ def train(
     turn_minutes: Annotated[
         float, typer.Option(help="Minutes for the same with crops turned much further.")
     ] = _DEFAULTS.turn_minutes,
+    wide_minutes: Annotated[
+        float, typer.Option(help="Minutes for the same with far scales and angles, night and shadow.")
+    ] = _DEFAULTS.wide_minutes,
+    quantized_minutes: Annotated[
+        float, typer.Option(help="Minutes in which the local part learns to be rounded to INT8; 0 leaves it out.")
+    ] = _DEFAULTS.quantized_minutes,
+    correspondences: Annotated[
+        bool, typer.Option("--correspondences", help="Learn from LightGlue's matches of photos too (peers extra).")
+    ] = _DEFAULTS.correspondences,
+    any_licence: Annotated[
+        bool, typer.Option("--any-licence", help="Also photos under share-alike licences or of unknown origin.")
+    ] = _DEFAULTS.any_licence,
     global_head: Annotated[
         str, typer.Option(help="What the global descriptor pools: local (descriptors) or layer_18 (longer training).")
     ] = _DEFAULTS.global_head,
@@ -51,6 +68,10 @@ def train(
             "polish_minutes": polish_minutes,
             "finish_minutes": finish_minutes,
             "turn_minutes": turn_minutes,
+            "wide_minutes": wide_minutes,
+            "quantized_minutes": quantized_minutes,
+            "correspondences": correspondences,
+            "any_licence": any_licence,
             "global_head": global_head,
             "seed": seed,
             "threads": threads,
@@ -60,11 +81,19 @@ def train(
     _need_torch()
     from hfnet_core.training.recipe import train_network
     from hfnet_core.training.teachers.aliked import Aliked
+    from hfnet_core.training.teachers.model_teacher import ModelTeacher
+
+    def teacher() -> Aliked | ModelTeacher:
+        if teacher_weights is not None:
+            return Aliked(teacher_weights)
+        if start is not None:
+            return ModelTeacher(start, threads=threads)
+        raise ConfigError("training from nothing needs a teacher: --teacher-weights aliked-n16.pth")
 
     def report(line: str) -> None:
         typer.echo(line)
 
-    train_network(pool, output, config, lambda: Aliked(teacher_weights), version=__version__, report=report)
+    train_network(pool, output, config, teacher, version=__version__, start=start, report=report)
 
 
 def export(
