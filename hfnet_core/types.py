@@ -28,8 +28,10 @@ __all__ = [
     "Int32",
     "Localization",
     "Localized",
+    "Matched",
     "Mode",
     "NotLocalized",
+    "Ranges",
     "Reason",
     "Scaled",
 ]
@@ -201,6 +203,21 @@ class Features:
         return self if self.dense is None else replace(self, dense=None)
 
 
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """How far away the keypoints of one image are, by a depth image or a second camera.
+
+    metres: [K] float32 along the optical axis, NaN where unknown. sigma_m: [K], their standard deviations.
+    """
+
+    metres: Float32
+    sigma_m: Float32
+
+    def where(self, chosen: NDArray[Any]) -> Ranges:
+        """Those chosen by index or mask."""
+        return Ranges(self.metres[chosen], self.sigma_m[chosen])
+
+
 class Reason(Enum):
     """Why there is no pose."""
 
@@ -227,6 +244,17 @@ class FocalFit(NamedTuple):
     sigma: float
 
 
+class Matched(NamedTuple):
+    """Keypoints of an image and the landmarks that they resemble, as found without knowing a pose.
+
+    keypoints_px: [M, 2], landmarks: [M], views: [M] as in Localized.
+    """
+
+    keypoints_px: Float32
+    landmarks: Int32
+    views: Int32
+
+
 class Mode(Enum):
     """How a pose was found."""
 
@@ -246,7 +274,9 @@ class Localized:
     reprojection_px: root mean square over them, at 640 px width. timings_s: stage name -> seconds. views: [N] the view
     of each correspondence, counted from 0. unused_px: [M, 2] keypoints that were matched and disagree, unused_views:
     [M] theirs. focal: of each view, None where it does not tell. confidence: probability of being right, 0..1.
-    guided: keypoints explained when every place is looked at equally deeply, to compare look-alike places by.
+    guided: keypoints explained when every place is looked at equally deeply, to compare look-alike places by. matched:
+    of the place with most of them, None where only the surroundings of an expected pose were searched.
+    map_name: of several maps, the one that the pose, keyframes and landmarks are of; "" for the only one.
     Of a rig, map_from_camera is the rig's pose, and the cells of all images count.
     """
 
@@ -267,10 +297,18 @@ class Localized:
     focal: tuple[FocalFit | None, ...] = ()
     confidence: float = float("nan")
     guided: int = 0
+    matched: Matched | None = None
+    map_name: str = ""
 
     @property
     def inlier_ratio(self) -> float:
         return self.inliers / max(self.matches, 1)
+
+    @property
+    def supporting(self) -> Matched:
+        """The correspondences that made the pose."""
+        views = self.views if len(self.views) == len(self.landmarks) else np.zeros(len(self.landmarks), np.int32)
+        return Matched(self.keypoints_px, self.landmarks, views)
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +317,7 @@ class NotLocalized:
 
     unused_px: [M, 2] keypoints that were matched, as far as it came to that; unused_views: [M] whose they are.
     confidence: probability that the best pose found is right. places: where the images are AMBIGUOUS, each pose that
-    explains them. focal: what each view said of its focal length, as far as it came to that.
+    explains them. focal: what each view said of its focal length, as far as it came to that. matched: as in Localized.
     """
 
     reason: Reason
@@ -293,6 +331,7 @@ class NotLocalized:
     confidence: float = float("nan")
     places: tuple[Localized, ...] = ()
     focal: tuple[FocalFit | None, ...] = ()
+    matched: Matched | None = None
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value

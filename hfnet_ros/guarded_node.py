@@ -79,14 +79,21 @@ class GuardedNode(LifecycleNode):
     def create_subscription(
         self, msg_type: Any, topic: str, callback: Callable[..., Any], *args: Any, **options: Any
     ) -> Subscription:
+        self._forget_destroyed()
         return super().create_subscription(msg_type, topic, self._guarded(topic, callback), *args, **options)
 
     def create_service(self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any) -> Service:
         return super().create_service(srv_type, srv_name, self._guarded(srv_name, callback), **options)
 
     def create_timer(self, timer_period_sec: float, callback: Callable[..., Any], *args: Any, **options: Any) -> Timer:
+        self._forget_destroyed()
         name = getattr(callback, "__name__", "a timer")
         return super().create_timer(timer_period_sec, self._guarded(name, callback), *args, **options)
+
+    def _forget_destroyed(self) -> None:
+        """rclpy keeps a reference to every subscription, timer and event for ever, also when it is no more."""
+        entities = self.default_callback_group.entities
+        entities -= {reference for reference in entities if reference() is None}
 
     def _guarded(self, where: str, callback: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(callback)

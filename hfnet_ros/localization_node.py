@@ -27,9 +27,10 @@ from hfnet_ros.guarded_node import GuardedNode, logged
 from hfnet_ros.node.bond import Heartbeat, open_heartbeat
 from hfnet_ros.node.diagnostics import Health, Level, Reporter
 from hfnet_ros.node.frames import open_frames
-from hfnet_ros.node.map_component import Datum, MapNotFoundError, MapView, SharedMap
+from hfnet_ros.node.map_component import MapNotFoundError, SharedMap
+from hfnet_ros.node.maps.display import MapDisplay
 from hfnet_ros.node.outputs import Outputs
-from hfnet_ros.node.pipeline import Pipeline
+from hfnet_ros.node.pipeline import Pipeline, PreparedMap
 from hfnet_ros.node.session import Loaded, Session
 from hfnet_ros.parameters import Configs, Parameters
 from hfnet_ros.rclpy_typed import Log, bring_up, shut_down, steady_clock
@@ -87,6 +88,7 @@ class LocalizationNode(GuardedNode):
         self.create_service(Empty, "reinitialize_global_localization", self._on_reinitialize)
         self.create_service(SetBool, "~/pause", self._on_pause)
         self.create_service(LoadMap, "~/load_map", self._on_load_map)
+        self.create_service(SetBool, "~/record_weak", self._on_record_weak)
 
     # ---- lifecycle
 
@@ -110,9 +112,8 @@ class LocalizationNode(GuardedNode):
             pipeline = Pipeline(configs)
             pipeline.warm_up()
             frames = open_frames(self)
-            view = MapView(self) if configs.node.publish_map_cloud else None
-            datum = Datum(self, configs.node.datum_service)
-            self._loaded = Loaded(pipeline, frames, Outputs(self, frames), view, datum)
+            display = MapDisplay(self, configs.node, self.health)
+            self._loaded = Loaded(pipeline, frames, Outputs(self, frames), display)
         except Exception as error:
             if pipeline is not None:
                 pipeline.close()
@@ -122,7 +123,7 @@ class LocalizationNode(GuardedNode):
         self.health.fact("model", f"{pipeline.info.name} {pipeline.info.version}")
         self.health.fact("model hash", pipeline.info.model_hash)
         self.health.fact("frames through", frames.name)
-        self._describe(pipeline.map)
+        display.describe(pipeline.map)
         landmark_map = pipeline.map.landmark_map
         self.log.info(
             f"configured in {time.monotonic() - started:.2f} s: {pipeline.map.path} with {landmark_map.keyframes} "
@@ -137,13 +138,6 @@ class LocalizationNode(GuardedNode):
         self.health.problem("configuration", reason)
         return _FAILURE
 
-    def _describe(self, shown: SharedMap) -> None:
-        """The map's facts for diagnostics."""
-        self.health.fact("map", shown.path)
-        self.health.fact("map hash", shown.map_hash)
-        self.health.fact("map keyframes", shown.landmark_map.keyframes)
-        self.health.fact("map landmarks", shown.landmark_map.landmarks)
-
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start listening."""
@@ -156,19 +150,10 @@ class LocalizationNode(GuardedNode):
         loaded.pipeline.forget()
         loaded.pipeline.settle()
         loaded.outputs.forget()
-        self._show_map(loaded.pipeline.map)
+        loaded.display.show(loaded.pipeline.map)
         self._heartbeat = open_heartbeat(self, self._config.bond_heartbeat_period)
         self._session = Session(self, self._settings, loaded, self._reporter)
         return result
-
-    def _show_map(self, shown: SharedMap) -> None:
-        if self._loaded is None:
-            return
-        frame_id = self._config.global_frame_id or shown.landmark_map.frame_id
-        if self._loaded.view is not None:
-            self._loaded.view.show(shown, frame_id)
-        place = self._loaded.datum.show(shown, frame_id)
-        self.health.fact("map on Earth", "unknown" if place is None else place.in_words())
 
     @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -241,6 +226,16 @@ class LocalizationNode(GuardedNode):
             response.success, response.message = True, "paused" if request.data else "running"
         return response
 
+    def _on_record_weak(self, request: Any, response: Any) -> Any:
+        """Begin or end keeping images of weak stretches; ends with deactivation unless the parameter says so."""
+        response.success, response.message = False, "not active"
+        if self._session is not None:
+            weak = self._session.weak
+            weak.enabled = bool(request.data)
+            response.success = True
+            response.message = f"images of weak stretches are kept in {weak.path}" if weak.enabled else "off"
+        return response
+
     async def _on_load_map(self, request: Any, response: Any) -> Any:
         """Load beside the running map, in its own thread: images go on meanwhile."""
         response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
@@ -252,12 +247,12 @@ class LocalizationNode(GuardedNode):
         self._loading += 1
         found = await self._in_thread(lambda: loaded.pipeline.prepare_map(path))
         self._loading -= 1
-        if isinstance(found, SharedMap) and loaded is self._loaded:
+        if isinstance(found, PreparedMap) and loaded is self._loaded:
             loaded.pipeline.use_map(found)
-            self._describe(found)
-            self._show_map(found)
+            loaded.display.describe(found.shared)
+            loaded.display.show(found.shared)
             self.health.clear("load_map")
-            self.log.info(f"load_map: now in {found.path}")
+            self.log.info(f"load_map: now in {path}")
             response.result = LoadMap.Response.RESULT_SUCCESS
             return response
         reason = found if isinstance(found, Exception) else "the node was cleaned up meanwhile"
@@ -297,6 +292,7 @@ class LocalizationNode(GuardedNode):
             session.watch()
         if self._loaded is not None:
             self._loaded.pipeline.map.tell(self._reporter)
+            self._loaded.display.follow(self._loaded.pipeline, active=session is not None)
         self._reporter.news()
         is_due = self._reporter.is_due(self._config.diagnostics_period_s - 0.5 * _TICK_S)
         if is_due or session is None or not self._reporter.is_ready:  # who publishes what is costly to ask

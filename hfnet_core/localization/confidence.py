@@ -24,9 +24,10 @@ from hfnet_core.types import FocalFit
 __all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
 
 SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near")
-DENSE = (*SPARSE, "agreement")
+DENSE = (*SPARSE, "agreement", "contradiction", "alike")
 _GENERIC = "generic"
 _CELLS = 4.0  # log odds of agreement up to which they count in full: a few cells err together
+_MUCH = 30.0  # log odds of agreement that are much, either way
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
 
 
@@ -64,6 +65,9 @@ class Evidence:
             "focal": min(max(self.focal - 1.0, 0.0), 10.0),
             "near": float(self.near),
             "agreement": float(np.sign(witness.agreement) * np.log1p(abs(witness.agreement) / _CELLS)),
+            # many inliers, and nothing else fits: one thing of the place, somewhere else
+            "contradiction": min(witness.agreement, 0.0) / _MUCH * float(np.log1p(self.inliers)),
+            "alike": (witness.alike + 1.0) / (witness.cells + 8.0),
         }
 
 

@@ -84,13 +84,15 @@ def is_elsewhere(one: Pose, other: Pose) -> bool:
 class Trial:
     """What came of a look: a hypothesis or none, of how many matches.
 
-    has_double: another place is as likely a one. rough: only says where to look closer.
+    has_double: another place is as likely a one. rough: only says where to look closer. found: the matches, None where
+    an expected pose guided them.
     """
 
     hypothesis: Hypothesis | None
     matches: int
     has_double: bool = False
     rough: bool = False
+    found: Correspondences | None = None
 
 
 def hypothesis_of(

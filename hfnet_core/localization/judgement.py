@@ -21,9 +21,9 @@ __all__ = ["Candidate", "judge", "rivals", "weakness"]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
-_EXACTLY = 0.9  # lowest exactness of an accepted pose
-_PLAUSIBLE = 0.0  # log odds from which another place is a rival,
-_EXCLUDED = -10.0  # and the other pose of a plane: below it needs another focal length
+_EXACTLY = 0.95  # lowest exactness of an accepted pose
+_PLAUSIBLE = 0.0  # log odds from which another place is a rival
+_APART = 7.0  # log odds between the two poses of a plane from which only one is believed
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class Candidate:
     """A refined hypothesis, what speaks for it, and the logarithm of the odds that it is right.
 
     mirrored: one of the two poses of a plane. They show the plane alike, so that little can speak against either.
+    contradiction: what depth images say against it, "" for nothing.
     """
 
     hypothesis: Hypothesis
@@ -38,6 +39,7 @@ class Candidate:
     log_odds: float
     uncertainty: Uncertainty
     mirrored: bool = False
+    contradiction: str = ""
 
     @property
     def confidence(self) -> float:
@@ -73,6 +75,10 @@ def judge(
 
 def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
     """What is missing for acceptance, or None."""
+    return candidate.contradiction or _weak_evidence(candidate, config)
+
+
+def _weak_evidence(candidate: Candidate, config: LocalizerConfig) -> str | None:
     evidence = candidate.evidence
     ratio = evidence.inliers / max(evidence.matches, 1)
     focal = "" if evidence.focal < _NOTABLE_FOCAL else ", and another focal length would fit better"
@@ -95,7 +101,7 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
     """The best one at each other place that explains nearly as much, compared after the guided pass."""
     found: list[Candidate] = []
     for other in others:
-        likely = other.log_odds >= (_EXCLUDED if other.mirrored else _PLAUSIBLE)
+        likely = other.log_odds >= (best.log_odds - _APART if other.mirrored else _PLAUSIBLE)
         as_good = likely and _explains_as_much(other, best, config.ambiguity_ratio)
         if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
             found.append(other)

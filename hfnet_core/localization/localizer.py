@@ -15,19 +15,21 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
 from hfnet_core.localization import judgement
 from hfnet_core.localization.confidence import evidence_of, log_odds
-from hfnet_core.localization.correspondences import Query, View
+from hfnet_core.localization.correspondences import Correspondences, Query, View, joined
 from hfnet_core.localization.hypothesis import Hypothesis, Trial
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.nearby import NearSearch
 from hfnet_core.localization.planar import second_pose
 from hfnet_core.localization.search import MapSearch
 from hfnet_core.localization.uncertainty.focal import uncertainty_of
+from hfnet_core.localization.uncertainty.ranges import depth_contradiction
 from hfnet_core.localization.verification import verify
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.types import Localization, NotLocalized, Reason
+from hfnet_core.types import Localization, Matched, NotLocalized, Reason
 
 __all__ = ["Localizer", "View"]
 
+_CONTRADICTED = 10.0  # log odds that depths which do not fit take from a pose, so that others come before it
 _LEAST_INLIERS = 6  # of a hypothesis that is worth a closer look
 
 
@@ -57,13 +59,16 @@ class Localizer:
         if refusal is not None:
             return refusal
         trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
-        candidates, matches = self._examine(query, trials, trust)
+        candidates, looked = self._examine(query, trials, trust)
+        matched = _matched(query, looked)
         if not candidates:
-            return self._nothing(query, matches, prior)
+            return replace(
+                self._nothing(query, max((one.matches for one in looked), default=0), prior), matched=matched
+            )
         best = max(candidates, key=lambda candidate: candidate.log_odds)
         if prior is None and judgement.weakness(best, self.config) is None:
             candidates += self._doubles(query, best, candidates)
-        return judgement.judge(query, candidates, self.map, self.config)
+        return replace(judgement.judge(query, candidates, self.map, self.config), matched=matched)
 
     def candidates(self, views: Sequence[View], prior: Pose | None = None) -> list[Candidate]:
         """Everything that localize() would consider if nothing convinced it; for calibrating the judgement."""
@@ -75,12 +80,14 @@ class Localizer:
         examined = [self._candidates(query, one) for one in found if one is not None]
         return [best for *others, best in examined if not judgement.rivals(best, others, self.config)]
 
-    def _examine(self, query: Query, trials: Iterable[Trial], trust: float = 0.0) -> tuple[list[Candidate], int]:
-        """Refine and verify what is found, until something is beyond doubt or time is up; and the most matches seen."""
+    def _examine(
+        self, query: Query, trials: Iterable[Trial], trust: float = 0.0
+    ) -> tuple[list[Candidate], list[Trial]]:
+        """Refine and verify what is found, until something is beyond doubt or time is up; and what was looked at."""
         candidates: list[Candidate] = []
-        matches = 0
+        looked: list[Trial] = []
         for number, trial in enumerate(trials):
-            matches = max(matches, trial.matches)
+            looked.append(trial)
             hypothesis = self._hypothesis(query, trial)
             if hypothesis is not None:
                 candidates += self._candidates(query, hypothesis, trust)
@@ -90,7 +97,7 @@ class Localizer:
             spent_s = query.clock.computed_s
             if every_view_looked and spent_s * (number + 2) / (number + 1) > 1e-3 * self.config.search_budget_ms:
                 break  # another one like these would take too long
-        return candidates, matches
+        return candidates, looked
 
     def _doubles(self, query: Query, best: Candidate, known: Sequence[Candidate]) -> list[Candidate]:
         """What places say that look like the one found: those that the map knows, or else the one that resembles the
@@ -124,13 +131,15 @@ class Localizer:
 
     def _candidate(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> Candidate:
         refined = self._near.refine(query, hypothesis)
-        witness = verify(query, refined, self.map, self.config.cluster_size)
+        witness = verify(query, refined, self.map)
         query.clock.lap("verification")
         support = refined.found.where(refined.agreeing)
         known = uncertainty_of(support, query, refined.map_from_rig, self.map)
         query.clock.lap("covariance")
         evidence = evidence_of(query, refined, witness, known.fits)
-        return Candidate(refined, evidence, log_odds(evidence, self.map.model_hash) + trust, known)
+        against = depth_contradiction(support, query, refined.map_from_rig, self.map)
+        odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
+        return Candidate(refined, evidence, odds, known, contradiction=against)
 
     def _nothing(self, query: Query, matches: int, prior: Pose | None) -> NotLocalized:
         reason = Reason.TOO_FEW_MATCHES if matches < self.config.min_inliers else Reason.NO_CONSENSUS
@@ -145,3 +154,19 @@ class Localizer:
         if query.keypoint_count < self.config.min_inliers:
             return NotLocalized(Reason.TOO_FEW_KEYPOINTS, f"{query.keypoint_count}, need {self.config.min_inliers}")
         return None
+
+
+def _matched(query: Query, looked: Sequence[Trial]) -> Matched | None:
+    """Of each view, the matches of the look that found most."""
+    widest: dict[int, Correspondences] = {}
+    for trial in looked:
+        found = trial.found
+        if found is None or trial.rough or not len(found):
+            continue
+        view = int(found.views[0])
+        if view not in widest or len(found) > len(widest[view]):
+            widest[view] = found
+    if not widest:
+        return None
+    found = joined(list(widest.values()))
+    return Matched(query.image_px(found), found.landmarks, found.views)

@@ -26,6 +26,7 @@ __all__ = [
     "derivatives",
     "determined",
     "errors_px",
+    "moved",
     "polish",
     "solve",
 ]
@@ -132,7 +133,7 @@ def _polished(start: Pose, derivatives_at: Callable[[Pose], Derivatives], limit_
         step = _robust_step(derivatives_at(found), limit_px)
         if step is None:
             return None
-        found = _moved(found, step[0])
+        found = moved(found, step[0])
         if step[1] < _SMALL_STEP:
             break
     return found if found.is_finite() else None
@@ -170,7 +171,7 @@ def determined(information: Array) -> bool:
     return bool(np.isfinite(information).all() and np.linalg.cond(information) <= _SINGULAR)
 
 
-def _moved(map_from_camera: Pose, step: Array) -> Pose:
+def moved(map_from_camera: Pose, step: Array) -> Pose:
     """The pose after a step: position (metres), then a rotation vector about the map's axes, applied on the left."""
     rotation = Rotation.from_rotvec(step[3:]).as_matrix() @ map_from_camera.rotation
     return Pose(rotation, map_from_camera.translation + step[:3])

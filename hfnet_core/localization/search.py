@@ -77,7 +77,8 @@ class MapSearch:
         return self._trial(query, look, [look], has_double=False)
 
     def _trial(self, query: Query, look: Look, looks: Sequence[Look], has_double: bool) -> Trial:
-        return Trial(hypothesis_of(query, look, looks, Mode.GLOBAL, self._config), len(look.found), has_double)
+        hypothesis = hypothesis_of(query, look, looks, Mode.GLOBAL, self._config)
+        return Trial(hypothesis, len(look.found), has_double, found=look.found)
 
     def _around(self, keyframes: Sequence[int] | NDArray[np.integer]) -> Int32:
         """Keyframes and all that share landmarks with them."""

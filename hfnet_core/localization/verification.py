@@ -23,16 +23,20 @@ from hfnet_core.projection import pixel_scale, project
 
 __all__ = ["Witness", "verify"]
 
-_PROJECTED = 1000  # landmarks looked at
-_ASKED = 8  # in each cell of the image: neighbours say the same
+_PROJECTED = 700  # landmarks looked at
+_ASKED = 6  # in each cell of the image: neighbours say the same
 # At the reference width: distance from what the pose was fitted to, and to where a landmark should not be found.
 _APART_PX = 12.0
 _RING = np.array([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y], np.float32)
 _CHANCE = 1.0 / (1 + len(_RING))
-_USUAL = 0.4  # share of hits where a pose is right
+# Share of hits where a pose is right: straight in how much its inliers stand out in this image (right poses of six
+# recordings), so that a sharp image in which only one thing fits speaks against it more than a blurred one.
+_HITS, _LEAST_HITS, _MOST_HITS = (0.07, 1.32), 0.15, 0.7
+_INLIERS, _STAND_OUT, _WORTH = 48, 0.3, 4.0  # inliers asked how much they stand out; what is usual, worth so many
+_ALIKE = 0.4  # times what the inliers stand out: a cell that does so much shows what the map expects
 # Logarithm of the odds that one cell may speak for or against a pose: its landmarks err together, and somebody who
 # stands in front of it must not outvote the rest.
-_AGAINST, _FOR = -1.0, 2.0
+_AGAINST, _FOR = -2.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -40,53 +44,95 @@ class Witness:
     """What landmarks that a pose was not fitted to say of it.
 
     asked: how many. hits: for how many the image resembles the landmark more where it should be than at eight places
-    around. agreement: logarithm of the odds by which that speaks for the pose, bounded in each cell of the image and
-    summed over the cells.
+    around. agreement: logarithm of the odds by which that speaks for the pose, given how much its inliers stand out,
+    bounded in each cell of the image and summed over the cells. cells: how many were asked, and alike: in how many the
+    landmarks stand out nearly as much as the inliers.
     """
 
     asked: int = 0
     hits: int = 0
     agreement: float = 0.0
+    cells: int = 0
+    alike: int = 0
 
     def __add__(self, other: Witness) -> Witness:
-        return Witness(self.asked + other.asked, self.hits + other.hits, self.agreement + other.agreement)
+        return Witness(
+            self.asked + other.asked,
+            self.hits + other.hits,
+            self.agreement + other.agreement,
+            self.cells + other.cells,
+            self.alike + other.alike,
+        )
 
 
-def verify(query: Query, hypothesis: Hypothesis, landmark_map: LandmarkMap, cluster_size: int) -> Witness | None:
+def verify(query: Query, hypothesis: Hypothesis, landmark_map: LandmarkMap) -> Witness | None:
     """Of all views that have dense descriptors; None where none has."""
     views = [number for number, view in enumerate(query.views) if view.features.dense is not None]
     if not views:
         return None
     out = Witness()
     for number in views:
-        out = out + _of_view(query, number, hypothesis, landmark_map, cluster_size)
+        out = out + _of_view(query, number, hypothesis, landmark_map)
     return out
 
 
-def _of_view(
-    query: Query, number: int, hypothesis: Hypothesis, landmark_map: LandmarkMap, cluster_size: int
-) -> Witness:
-    view = query.views[number]
-    landmarks, pixels = _independent(query, number, hypothesis, landmark_map, cluster_size)
+def _of_view(query: Query, number: int, hypothesis: Hypothesis, landmark_map: LandmarkMap) -> Witness:
+    landmarks, pixels = _independent(query, number, hypothesis, landmark_map)
     where = cells(pixels, query.cameras[number])
     chosen = _few_of_each(where)
     landmarks, pixels, where = landmarks[chosen], pixels[chosen], where[chosen]
     if not len(landmarks):
         return Witness()
+    inliers, places = _inliers(query, number, hypothesis, landmark_map)
+    similarity = _similarity(
+        query, number, hypothesis, landmark_map, np.r_[landmarks, inliers], np.concatenate([pixels, places])
+    )
+    stands_out = similarity[:, 0] - similarity[:, 1:].mean(axis=1)
+    usual = max(float(stands_out[len(landmarks) :].sum() + _WORTH * _STAND_OUT) / (len(inliers) + _WORTH), 0.0)
+    similarity, stands_out = similarity[: len(landmarks)], stands_out[: len(landmarks)]
+    hits = similarity[:, 0] > similarity[:, 1:].max(axis=1)
+    count = np.bincount(where)
+    alike = np.bincount(where, weights=stands_out) > _ALIKE * usual * count
+    agreement = _agreement(hits, where, usual)
+    return Witness(len(landmarks), int(hits.sum()), agreement, int((count > 0).sum()), int(alike.sum()))
+
+
+def _similarity(
+    query: Query,
+    number: int,
+    hypothesis: Hypothesis,
+    landmark_map: LandmarkMap,
+    landmarks: NDArray[np.int32],
+    pixels: Array,
+) -> Array:
+    """[N, 9] cosine of landmarks and the image where they should be [N, 2], then around it."""
+    view = query.views[number]
     around = pixels[:, None] + np.concatenate([np.zeros((1, 2)), _APART_PX * _RING])
     scale = pixel_scale(view.camera)
     places = ((around.reshape(-1, 2) + 0.5) * scale - 0.5).astype(np.float32)
     assert view.features.dense is not None
     shown = view.features.dense.sample(places).reshape(len(landmarks), 1 + len(_RING), -1)
     expected = suiting(landmark_map, landmarks, hypothesis.map_from_rig @ view.rig_from_camera, query.cameras[number])
-    similarity = np.einsum("npd,nd->np", shown, expected)
-    hits = similarity[:, 0] > similarity[:, 1:].max(axis=1)
-    return Witness(len(landmarks), int(hits.sum()), _agreement(hits, where))
+    return np.asarray(np.einsum("npd,nd->np", shown, expected))
 
 
-def _agreement(hits: NDArray[np.bool_], where: NDArray[np.int64]) -> float:
-    """Log odds of hits [N] in cells [N], each cell's bounded."""
-    each = np.where(hits, np.log(_USUAL / _CHANCE), np.log((1.0 - _USUAL) / (1.0 - _CHANCE)))
+def _inliers(
+    query: Query, number: int, hypothesis: Hypothesis, landmark_map: LandmarkMap
+) -> tuple[NDArray[np.int32], Array]:
+    """Some landmarks that the pose was fitted to, and where [N, 2] it puts them: what surely is there stands out so
+    much in this image."""
+    support = hypothesis.found.where(hypothesis.agreeing)
+    landmarks = support.landmarks[support.views == number]
+    landmarks = landmarks[:: max(len(landmarks) // _INLIERS, 1)]
+    map_from_camera = hypothesis.map_from_rig @ query.views[number].rig_from_camera
+    pixels, visible = project(landmark_map.landmarks_xyz[landmarks], map_from_camera, query.cameras[number])
+    return landmarks[visible], pixels[visible]
+
+
+def _agreement(hits: NDArray[np.bool_], where: NDArray[np.int64], usual: float) -> float:
+    """Log odds of hits [N] in cells [N], each cell's bounded; usual: how much inliers stand out."""
+    share = float(np.clip(_HITS[0] + _HITS[1] * usual, _LEAST_HITS, _MOST_HITS))
+    each = np.where(hits, np.log(share / _CHANCE), np.log((1.0 - share) / (1.0 - _CHANCE)))
     return float(np.clip(np.bincount(where, weights=each), _AGAINST, _FOR).sum())
 
 
@@ -99,15 +145,14 @@ def _few_of_each(where: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _independent(
-    query: Query, number: int, hypothesis: Hypothesis, landmark_map: LandmarkMap, cluster_size: int
+    query: Query, number: int, hypothesis: Hypothesis, landmark_map: LandmarkMap
 ) -> tuple[NDArray[np.int32], Array]:
-    """Landmarks that neighbouring keyframes see and the pose was not fitted to, and where [N, 2] they should be.
+    """Landmarks that the keyframes around see and the pose was not fitted to, and where [N, 2] they should be.
 
     Those that are seen most often come first.
     """
     map_from_camera = hypothesis.map_from_rig @ query.views[number].rig_from_camera
-    keyframes = covisibility.nearby_keyframes(landmark_map, map_from_camera, cluster_size)
-    landmarks = covisibility.landmarks_seen_by(landmark_map, keyframes)
+    landmarks = covisibility.landmarks_seen_by(landmark_map, hypothesis.keyframes)
     seen = landmark_map.landmark_offsets[landmarks + 1] - landmark_map.landmark_offsets[landmarks]
     landmarks = landmarks[np.argsort(-seen, kind="stable")[:_PROJECTED]]
     pixels, apart = project(landmark_map.landmarks_xyz[landmarks], map_from_camera, query.cameras[number])

@@ -36,11 +36,12 @@ def assemble_map(
     frame_id: str,
     provenance: Mapping[str, Any],
     descriptor_dtype: str = MapBuildConfig.descriptor_dtype,
+    landmark_sigmas_m: NDArray[np.float64] | None = None,
 ) -> LandmarkMap:
     """A map of all keyframes (M, aligned sequences) and points [L, 3].
 
     rows: [O, 3] landmark, keyframe, keypoint of each observation; every landmark has at least one. pose_sigma: metres
-    and radians, see LandmarkMap. descriptor_dtype: see MapBuildConfig.
+    and radians, see LandmarkMap. descriptor_dtype: see MapBuildConfig. landmark_sigmas_m: [L], see LandmarkMap.
     """
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     landmarks, keyframes, keypoints = rows.T
@@ -55,6 +56,7 @@ def assemble_map(
         pixels[mine] = features[index].keypoints_px[keypoints[mine]]
         descriptors[mine] = compact(features[index].descriptors[keypoints[mine]], dtype)
     covisible = covisibility(landmarks, keyframes, total, count)
+    sigmas = np.zeros(0) if landmark_sigmas_m is None or not landmark_sigmas_m.any() else landmark_sigmas_m
     factors, scaled = _scaled(features, rows, total, dtype)
     return LandmarkMap(
         cameras=tuple(cameras),
@@ -79,6 +81,7 @@ def assemble_map(
         pose_sigma_m=pose_sigma[0],
         pose_sigma_rad=pose_sigma[1],
         given_cameras=tuple(given_cameras),
+        landmark_sigmas_m=sigmas.astype(np.float32),
         scale_factors=factors,
         scaled_descriptors=scaled,
     )

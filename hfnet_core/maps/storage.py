@@ -56,9 +56,11 @@ _DERIVED: dict[str, tuple[str, ...]] = {
     "landmark_descriptors": ("i1", "f2"),
     "place_descriptors": ("f4",),
 }
-# Of maps with look-alike places, and of those with several scales; programs that do not know these read the others.
+# What some maps have, each group whole or not at all; programs that do not know these arrays read the others.
 _OPTIONAL: tuple[dict[str, tuple[str, ...]], ...] = (
     {"alike_keyframes": ("i4",), "alike_poses": ("f8",)},
+    {"landmark_sigmas_m": ("f4",)},
+    {"landmark_hits": ("i4",), "landmark_misses": ("i4",)},
     {"scale_factors": ("f4",), "scaled_descriptors": ("i1", "f2")},
 )
 # What a version stores of it; version 1 also knows descriptors as float16 only.

@@ -1,4 +1,4 @@
-"""A running node among strangers: `python test/fuzz/soak.py --minutes 30 --seed 0`.
+"""A running node among strangers: `python test/fuzz/soak.py --minutes 30 --seed 0 [--attack load_map image ...]`.
 
 A camera shows a place while random services, parameters, life-cycle transitions, maps and messages come
 (`strangers.py`). Every half minute all of it is set right again, and the node must then localize as ever. Printed at
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter
 from rclpy.parameter import Parameter as RclpyParameter
 from robot import Client, Robot, image_msg, info_msg, stamp_of
-from strangers import ANSWER_S, Strangers
+from strangers import ANSWER_S, ATTACKS, Strangers
 from wall import SHIFTS, map_from_camera, view, wall_files, wall_map
 
 from hfnet_core.geometry import pose_error
@@ -44,6 +45,9 @@ __all__ = ["Report", "Soak"]
 
 ROUND_S = 25.0
 RIGHT_M, RIGHT_DEG = 0.05, 1.0
+FLAT_MB = 10.0
+ENOUGH = 12
+"""Samples of memory, to tell a slope from noise."""
 HARMLESS = (ANYTIME - {"two_d_mode"}) | {"publish_map_cloud", "bond_heartbeat_period", "backend", "threads"}
 """Settings with which a pose must still be right."""
 BASE = {"base_frame_id": "base", "base_from_camera": "0 0 0 0 0 0 1", "backend": "onnxruntime"}
@@ -51,7 +55,7 @@ BASE = {"base_frame_id": "base", "base_from_camera": "0 0 0 0 0 0 1", "backend":
 
 @dataclass
 class Report:
-    """What happened. memory_mb: resident, each time everything was right again."""
+    """What happened. memory: (seconds from the start, resident MB), each time everything was right again."""
 
     shown: int = 0
     poses: int = 0
@@ -65,11 +69,25 @@ class Report:
     not_recovered: list[str] = field(default_factory=list)
     recoveries: int = 0
     tracebacks: Counter[str] = field(default_factory=Counter)
-    memory_mb: list[float] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        return not (self.wrong or self.not_finite or self.unanswered or self.restarts or self.not_recovered)
+        failed = self.wrong or self.not_finite or self.unanswered or self.restarts or self.not_recovered
+        return not failed and self.growth_mb < FLAT_MB
+
+    @property
+    def growth_mb(self) -> float:
+        """How much the memory grew over the last three quarters of the time; of a few samples nothing is said.
+
+        By the median of the slopes between any two samples, which a high one here and there does not change.
+        """
+        kept = np.array(self.memory[len(self.memory) // 4 :])
+        if len(kept) < ENOUGH:
+            return 0.0
+        one, other = np.triu_indices(len(kept), 1)
+        slopes = (kept[other, 1] - kept[one, 1]) / (kept[other, 0] - kept[one, 0])
+        return float(np.median(slopes) * (kept[-1, 0] - kept[0, 0]))
 
     def print(self) -> None:
         print(f"images shown {self.shown}, poses {self.poses} ({self.unjudged} under other settings), "
@@ -81,17 +99,21 @@ class Report:
             print(f"    {what}")
         for trace, times in self.tracebacks.most_common(20):
             print(f"    in the log {times} times: {trace}")
-        quarters = [float(np.median(part)) for part in np.array_split(self.memory_mb, 4) if len(part)]
+        memory_mb = [mb for _, mb in self.memory]
+        quarters = [float(np.median(part)) for part in np.array_split(memory_mb, 4) if len(part)]
         said = " ".join(f"{mb:.0f}" for mb in quarters)
-        print(f"memory by quarters of the time: {said} MB, most {max(self.memory_mb, default=0.0):.0f}")
-        print(f"    each time it was set right: {' '.join(f'{mb:.0f}' for mb in self.memory_mb)}")
+        print(f"memory by quarters of the time: {said} MB, most {max(memory_mb, default=0.0):.0f}, "
+              f"growth over the last three {self.growth_mb:+.1f} MB (flat: less than {FLAT_MB:.0f})")  # fmt: skip
+        print(f"    each time it was set right: {' '.join(f'{mb:.0f}' for mb in memory_mb)}")
 
 
 class Soak:
     """One node, its camera and its enemies."""
 
-    def __init__(self, client: Client, folder: Path, seed: int) -> None:
+    def __init__(self, client: Client, folder: Path, seed: int, attacks: Sequence[str] = ()) -> None:
+        """attacks: the only ones; none for all of them, half at a time."""
         self.client, self.rng, self.report, self.begun_s = client, random.Random(seed), Report(), time.monotonic()
+        self._attacks = list(attacks)
         self.model, right = wall_files(folder)
         other = folder / "other.hfmap"
         save_map(wall_map(self.model, seed=1), other)
@@ -106,7 +128,7 @@ class Soak:
         """Attack for so long, setting things right after every round."""
         self.set_right()
         while time.monotonic() < self.begun_s + seconds:
-            end, deeds = time.monotonic() + round_s, self.strangers.some(self.rng)
+            end, deeds = time.monotonic() + round_s, self._attacks or self.strangers.some(self.rng)
             while time.monotonic() < end and self.robot.process.poll() is None:
                 self.report.trials[self.strangers.act(self.rng, deeds)] += 1
                 self._judge()
@@ -202,7 +224,7 @@ class Soak:
                 return self._restart(f"the process ended with {self.robot.process.poll()}")
             if self._is_set_right():
                 self.report.recoveries += 1
-                self.report.memory_mb.append(self._resident_mb())
+                self.report.memory.append((time.monotonic() - self.begun_s, self._resident_mb()))
                 return None
         self.report.not_recovered.append(f"{self._time()}: {self.robot.said()!r}")
         return self._restart("it did not recover")
@@ -240,11 +262,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--attack", nargs="*", choices=sorted(ATTACKS), default=[], help="the only ones")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         client = Client()
         try:
-            report = Soak(client, Path(name), given.seed).run(60.0 * given.minutes)
+            report = Soak(client, Path(name), given.seed, given.attack).run(60.0 * given.minutes)
         finally:
             client.close()
     report.print()

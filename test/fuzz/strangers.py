@@ -20,7 +20,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Empty, SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
-__all__ = ["ANSWER_S", "Strangers"]
+__all__ = ["ANSWER_S", "ATTACKS", "Strangers"]
 
 ANSWER_S = 60.0  # a busy machine's DDS is slow; a node that hangs stays silent for ever
 _ENDS = {Transition.TRANSITION_UNCONFIGURED_SHUTDOWN, Transition.TRANSITION_INACTIVE_SHUTDOWN,
@@ -58,13 +58,13 @@ class Strangers:
 
         Every other time settings and state stay, so that there are poses to judge.
         """
-        names = sorted(_ATTACKS) if rng.random() < 0.5 else sorted(set(_ATTACKS) - _DECISIVE)
+        names = sorted(ATTACKS) if rng.random() < 0.5 else sorted(set(ATTACKS) - _DECISIVE)
         return rng.sample(names, k=len(names) // 2)
 
     def act(self, rng: random.Random, names: list[str]) -> str:
         """Do one of these things; returns its name."""
-        name = rng.choices(names, [_ATTACKS[name][0] for name in names])[0]
-        _ATTACKS[name][1](self, rng)
+        name = rng.choices(names, [ATTACKS[name][0] for name in names])[0]
+        ATTACKS[name][1](self, rng)
         return name
 
     def ask(self, kind: type, service: str, request: Any) -> Any:
@@ -133,7 +133,7 @@ def _names(rng: random.Random) -> list[str]:
     return [attacks.word(rng) for _ in range(rng.choice((1, 3, 100)))]
 
 
-_ATTACKS: dict[str, tuple[int, Callable[[Strangers, random.Random], Any]]] = {
+ATTACKS: dict[str, tuple[int, Callable[[Strangers, random.Random], Any]]] = {
     "image": (12, lambda by, rng: by.robot.images.publish(attacks.image(rng, by.robot.stamp()))),
     "flood of images": (1, _flood),
     "calibration": (8, lambda by, rng: by.robot.infos.publish(attacks.camera_info(rng))),

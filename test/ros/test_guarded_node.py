@@ -116,3 +116,14 @@ def test_rclpys_own_services_are_guarded_and_work(ros, clumsy):
     request = GetParameters.Request(names=["use_sim_time"])
     assert len(ros.call(GetParameters, f"{name}/get_parameters", request).values) == 1
     assert all(hasattr(service.callback, "__wrapped__") for service in clumsy.services)
+
+
+def test_what_is_destroyed_is_forgotten(clumsy):
+    """rclpy's groups of callbacks keep a reference for ever: a node that comes and goes would grow."""
+    entities = clumsy.default_callback_group.entities
+    sizes = []
+    for _ in range(5):
+        clumsy.destroy_subscription(clumsy.create_subscription(String, "~/more", print, 10))
+        clumsy.destroy_timer(clumsy.create_timer(10.0, print))
+        sizes.append(len(entities))
+    assert sizes[4] == sizes[1]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from hfnet_core.benchmarks.judgement.collection import Hypotheses
-from hfnet_core.benchmarks.judgement.image_families import WRONG_CALIBRATION
+from hfnet_core.benchmarks.judgement.image_families import COMPOSITE, WRONG_CALIBRATION
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array
 from hfnet_core.localization.confidence import DENSE, Calibration
@@ -22,7 +22,7 @@ _RIDGE = 1e-3  # on standardised weights
 # All other numbers speak for a pose, never against it; a regression that says otherwise has seen too little.
 _EITHER_WAY = ("near",)
 _FOCAL = -3.0  # log odds for each unit by which another focal length would fit better
-_USUAL = 4.0  # right hypotheses for each wrong one, of a robot that is somewhere near its map for most of the time
+_USUAL = 10.0  # right hypotheses for each wrong one: with it what is told of held out recordings is about what holds
 _LEAST = 40  # hypotheses of each kind
 
 
@@ -43,10 +43,13 @@ class Held:
 def fit(found: Hypotheses, names: Sequence[str]) -> Calibration:
     """Weights of the numbers named. Every source and family counts alike, right and wrong ones too.
 
-    Images with a wrong calibration take no part: what speaks against these is weighed by `_FOCAL`. Raises DatasetError
-    where there are too few.
+    Images with a wrong calibration take no part: what speaks against these is weighed by `_FOCAL`. Right poses of
+    images that are mostly of something else take none either: to learn that they are right is to learn that what
+    contradicts a pose does not count, and another place that has a door in common with this one would be believed.
+    Raises DatasetError where there are too few.
     """
     found = calibrated_only(found)
+    found = _where(found, ~(found.right & np.isin(found.family, COMPOSITE)))
     if min(int(found.right.sum()), int((~found.right).sum())) < _LEAST:
         raise DatasetError(
             f"{int(found.right.sum())} right and {int((~found.right).sum())} wrong hypotheses are too few to calibrate "

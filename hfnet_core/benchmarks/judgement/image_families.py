@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from hfnet_core.geometry import Pose
 from hfnet_core.types import Camera
 
-__all__ = ["WRONG_CALIBRATION", "Asked", "Frame", "families"]
+__all__ = ["COMPOSITE", "WRONG_CALIBRATION", "Asked", "Frame", "families"]
 
 Image = NDArray[np.uint8]
 # Shows the place, as another camera would: what speaks against them is not the place.
 WRONG_CALIBRATION = ("cropped and enlarged", "another focal length", "four tiles of a quarter")
+# Shows the place in a part of the image, and something else in the rest: so does another place that has one thing in
+# common with this one.
+COMPOSITE = ("occluded", "two images in one")
 _WRONG_FOCAL = (0.5, 1.5, 2.0)
 
 
@@ -56,12 +59,12 @@ def _of_frame(frame: Frame, other: Frame, cover: Image, rng: np.random.Generator
     yield Asked("as it is", image, camera, truth)
     yield Asked("dark and noisy", _dark(image, rng), camera, truth)
     yield Asked("blurred", _blurred(image), camera, truth)
-    yield Asked("occluded", _covered(image, _like(cover, image), rng), camera, truth)
+    yield Asked(COMPOSITE[0], _covered(image, _like(cover, image), rng), camera, truth)
     if not deceive:
         return
     yield Asked("mirrored", np.ascontiguousarray(image[:, ::-1]), camera, ())
     yield Asked("upside down in a mirror", np.ascontiguousarray(image[::-1]), camera, ())
-    yield Asked("two images in one", _halves(image, other.image), camera, (*truth, other.map_from_camera))
+    yield Asked(COMPOSITE[1], _halves(image, other.image), camera, (*truth, other.map_from_camera))
     yield Asked(WRONG_CALIBRATION[2], _tiles(image), camera, ())
     yield Asked(WRONG_CALIBRATION[0], _enlarged(image), camera, truth)
     factor = float(rng.choice(_WRONG_FOCAL))

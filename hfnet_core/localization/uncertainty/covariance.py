@@ -17,6 +17,7 @@ __all__ = ["Linearised", "cell_share", "cells", "covariance_of", "coverage", "li
 
 _GRID = (6, 8)  # rows, columns of the coverage grid
 _CELLS = _GRID[0] * _GRID[1]
+_REGION = 2  # rows and columns of cells that make a region, all of which may err together
 _TINY = 1e-300
 
 
@@ -62,7 +63,8 @@ def covariance_of(around: Linearised, landmarks: Array | None = None) -> tuple[A
     close by share errors, so that N of them say less than N independent ones. The effect (Kish, Survey Sampling,
     1965; here for a regression, after Liang and Zeger, 1986) compares how the scores J^T r add up within the cells
     with what they would if all residuals were independent, and is at least 1. What landmarks leave open is added:
-    residuals show it only where the landmarks do not err together.
+    residuals show it only where the landmarks do not err together. So is how far the pose moves without each region of
+    the image, where a far wall or a part of the map pulls it.
     """
     jacobian = around.jacobian
     rows, errors = jacobian.reshape(-1, 6), around.residuals.reshape(-1)
@@ -91,7 +93,26 @@ def covariance_of(around: Linearised, landmarks: Array | None = None) -> tuple[A
         of_pixels = by_landmarks @ landmarks @ by_landmarks.transpose(0, 2, 1)
         moved = np.einsum("nki,nkl,nlj->ij", jacobian, of_pixels, jacobian)
         spread = spread + inverse @ moved @ inverse
-    return np.asarray(spread, dtype=np.float64), rms_px
+    return spread + _by_region(around, errors, information), rms_px
+
+
+def _by_region(around: Linearised, errors: Array, information: Array) -> Array:
+    """[6, 6] by the pose without each region (delete-a-group jackknife; Shao and Tu, The Jackknife, 1995).
+
+    errors: [2N] that the pose leaves; information: [6, 6]. Infinite where one region alone determines it.
+    """
+    rows, columns = _GRID[0] // _REGION, _GRID[1] // _REGION
+    row, column = np.divmod(around.cells % _CELLS, _GRID[1])
+    region = (around.cells // _CELLS * rows + row // _REGION) * columns + column // _REGION
+    count, groups = np.unique(region, return_inverse=True)
+    belongs = (groups == np.arange(len(count))[:, None]).astype(np.float64)
+    scores = belongs @ np.einsum("nki,nk->ni", around.jacobian, errors.reshape(-1, 2))
+    own = belongs @ np.einsum("nki,nkj->nij", around.jacobian, around.jacobian).reshape(-1, 36)
+    others = information - own.reshape(-1, 6, 6)
+    if not all(determined(without) for without in others):
+        return np.full((6, 6), np.inf)
+    moved = np.linalg.solve(others, scores[:, :, None])[:, :, 0]
+    return np.asarray(moved.T @ moved * (len(count) - 1) / len(count))
 
 
 def cells(keypoints_px: NDArray[Any], camera: Camera) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ __all__ = ["FocalCheck", "Uncertainty", "focal_fit", "off_by", "uncertainty_of"]
 _ROUNDS = 3  # of weights against outliers
 # Inliers are those that agree, and errors are alike across more than a cell: the square of how much larger errors are
 # than residuals say. Measured on five recordings (see docs/benchmarks.md).
-_OPTIMISM = 2.0
+_OPTIMISM = 1.5
 _USUAL = 0.01  # relative error of a calibration before an image is seen
 _MOVED_M, _TURNED_DEG = 0.2, 10.0  # between images that count: a robot at rest errs in the same way all the time
 _SHARP = 0.01  # standard deviation up to which an image counts

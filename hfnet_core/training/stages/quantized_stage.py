@@ -1,7 +1,8 @@
 """A finish for INT8: layers 1-7 and the local heads learn to compute rounded what they compute now in full.
 
 Rounding is that of `hfnet engine quantize`: one symmetric scale for each convolution's input, one for each output
-channel of its weights, the first convolution and the last of the detector left alone. Gradients pass through it as if it were not there.
+channel of its weights; the first convolution and the last of the detector are left alone. Gradients pass through it as
+if it were not there.
 
 Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
 CVPR 2018.
@@ -10,7 +11,7 @@ CVPR 2018.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ class QuantizedStage:
             "worst": float(worst.detach().min()),
             "keypoints": float(keypoints.detach()),
         }
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: the network as it came is what the stages before left."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on; nothing was remembered."""
 
     def rounded(self, network: HFNet, images: Tensor) -> LocalMaps:
         """What the network gives with inputs and weights of its convolutions rounded to eight bits."""

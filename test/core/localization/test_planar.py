@@ -7,9 +7,12 @@ import pytest
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.localization.confidence import Evidence
 from hfnet_core.localization.correspondences import Correspondences, Query, between
 from hfnet_core.localization.hypothesis import Hypothesis
+from hfnet_core.localization.judgement import Candidate, rivals
 from hfnet_core.localization.planar import second_pose
+from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.projection import project
 from hfnet_core.types import Camera, Mode
 
@@ -82,3 +85,15 @@ def test_what_stands_in_front_of_the_plane_excludes_the_other_pose() -> None:
 def test_seen_head_on_there_is_one_pose() -> None:
     query, hypothesis = seen(poster(), looking_at_origin(0.0, 6.0))
     assert second_pose(query, hypothesis, LocalizerConfig()) is None
+
+
+@pytest.mark.parametrize(("behind", "told"), [(1.0, 1), (6.0, 1), (8.0, 0)])
+def test_the_other_pose_counts_unless_the_image_speaks_clearly_against_it(behind: float, told: int) -> None:
+    query, hypothesis = seen(poster(), looking_at_origin(35.0, 6.0))
+    other = second_pose(query, hypothesis, LocalizerConfig())
+    assert other is not None
+    evidence = Evidence(40, 40, 0.5, 40, 40, 0.5, 0.0, False, None)
+    known = Uncertainty(1e-6 * np.eye(6), 1.0, ())
+    best = Candidate(hypothesis, evidence, 5.0, known, mirrored=True)
+    second = Candidate(other, evidence, 5.0 - behind, known, mirrored=True)
+    assert len(rivals(best, [second], LocalizerConfig())) == told

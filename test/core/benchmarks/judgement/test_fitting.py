@@ -46,6 +46,15 @@ def test_probabilities_told_are_about_those_that_hold() -> None:
             assert count > 100
 
 
+def test_right_poses_of_composites_do_not_teach_that_contradiction_is_harmless() -> None:
+    plain, hidden = hypotheses(), hypotheses(seed=3)
+    hidden.numbers[:, DENSE.index("agreement")] = -9.0
+    rights = Hypotheses(**{name: column[hidden.right] for name, column in vars(hidden).items()})
+    occluded = dataclasses.replace(rights, family=np.full(len(rights), "occluded"))
+    assert fit(Hypotheses.joined([plain, occluded]), DENSE) == fit(plain, DENSE)
+    assert fit(Hypotheses.joined([plain, rights]), DENSE) != fit(plain, DENSE)
+
+
 def test_a_source_is_judged_by_the_others() -> None:
     found = Hypotheses.joined([hypotheses(source="hall"), hypotheses(seed=2, source="yard")])
     assert len(np.unique(found.image)) == 400  # images of two sources are not the same

@@ -1,0 +1,32 @@
+"""A process gives back what it freed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from pathlib import Path
+
+import pytest
+
+from hfnet_ros.memory import give_back_freed
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc: it has no such pools")
+def test_what_a_thread_freed_goes_back_to_the_system() -> None:
+    kept: list[bytes] = []
+
+    def work() -> None:
+        pieces = [bytes([1]) * 20_000 for _ in range(4000)]
+        kept.extend(pieces[::100])  # so that the pool has no end that is free
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    before_mb = resident_mb()
+    give_back_freed()
+    assert resident_mb() < before_mb - 50
