@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,9 @@ __all__ = [
     "Matched",
     "Mode",
     "NotLocalized",
+    "Ranges",
     "Reason",
+    "Scaled",
 ]
 
 Float32 = NDArray[np.float32]
@@ -154,12 +156,24 @@ class DenseSampler(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Scaled:
+    """Descriptors of an image's keypoints where the image is resized by each factor: as from nearer or further away.
+
+    factors: S. descriptors: [S, K, D] float16, unit length, zero where a keypoint has none.
+    """
+
+    factors: tuple[float, ...]
+    descriptors: NDArray[np.float16]
+
+
+@dataclass(frozen=True, eq=False)
 class Features:
     """What the network says of one image.
 
     keypoints_px: [K, 2] in pixels of the original image. scores: [K], descending. descriptors: [K, D], unit length.
     global_descriptor: [G], unit length. width, height: of the original image. All float32. dense: descriptors
     everywhere else, where whoever made these has them; it holds megabytes, so whoever keeps features drops it.
+    scaled: what the keypoints look like in the image at other sizes, for maps; see `Scaled`.
     """
 
     keypoints_px: Float32
@@ -169,13 +183,39 @@ class Features:
     width: int
     height: int
     dense: DenseSampler | None = None
+    scaled: Scaled | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints_px)
 
+    def where(self, rows: NDArray[Any]) -> Features:
+        """Of the keypoints chosen by index or mask."""
+        return replace(
+            self,
+            keypoints_px=self.keypoints_px[rows],
+            scores=self.scores[rows],
+            descriptors=self.descriptors[rows],
+            scaled=None if self.scaled is None else replace(self.scaled, descriptors=self.scaled.descriptors[:, rows]),
+        )
+
     def without_dense(self) -> Features:
         """The same, small enough to be kept by the thousand."""
         return self if self.dense is None else replace(self, dense=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """How far away the keypoints of one image are, by a depth image or a second camera.
+
+    metres: [K] float32 along the optical axis, NaN where unknown. sigma_m: [K], their standard deviations.
+    """
+
+    metres: Float32
+    sigma_m: Float32
+
+    def where(self, chosen: NDArray[Any]) -> Ranges:
+        """Those chosen by index or mask."""
+        return Ranges(self.metres[chosen], self.sigma_m[chosen])
 
 
 class Reason(Enum):
@@ -236,6 +276,7 @@ class Localized:
     [M] theirs. focal: of each view, None where it does not tell. confidence: probability of being right, 0..1.
     guided: keypoints explained when every place is looked at equally deeply, to compare look-alike places by. matched:
     of the place with most of them, None where only the surroundings of an expected pose were searched.
+    map_name: of several maps, the one that the pose, keyframes and landmarks are of; "" for the only one.
     Of a rig, map_from_camera is the rig's pose, and the cells of all images count.
     """
 
@@ -257,6 +298,7 @@ class Localized:
     confidence: float = float("nan")
     guided: int = 0
     matched: Matched | None = None
+    map_name: str = ""
 
     @property
     def inlier_ratio(self) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from drift import drifted
 from drive import CAMERA, Drive
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -14,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.builder import Keyframe
 from hfnet_core.projection import project_in_camera
+from hfnet_core.synthetic.odometry import drifted
 from hfnet_core.types import Features
 
 _STEP_M = 0.25

@@ -13,15 +13,18 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 from bags import wall_drive
 from checkpoint_writer import write_checkpoint
 from helpers import random_variables, textured_image, tiny_model
 
 from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.synthetic.copies import write_copy
 
 __all__ = ["COMMANDS", "Command", "Run", "content", "load_libraries", "make_inputs", "start"]
 
@@ -32,8 +35,9 @@ OLD = b"the last good file"
 @dataclass(frozen=True)
 class Command:
     """arguments: of `hfnet`, or of the interpreter (a script); relative paths begin in the inputs' folder, OUT is the
-    folder of the output. output: its name. replaces: a file of before; the others refuse to. steady: the same inputs
-    give the same bytes. needs: modules without which it cannot run.
+    folder of the output. output: its name. replaces: a file of before; the others refuse to, or go on with it. steady:
+    the same inputs give the same bytes. begins: the input that is the last good file, for what changes a file where it
+    is; else it may be anything. needs: modules without which it cannot run.
     """
 
     arguments: tuple[str, ...]
@@ -42,9 +46,18 @@ class Command:
     steady: bool = True
     script: bool = False
     needs: tuple[str, ...] = ()
+    begins: str = ""
 
     def is_possible(self) -> bool:
         return all(importlib.util.find_spec(name) is not None for name in self.needs)
+
+    def lay_out_old(self, inputs: Path, out: Path) -> None:
+        """The last good file."""
+        if self.begins:
+            shutil.copyfile(inputs / self.begins, out / self.output)
+        elif self.replaces:
+            (out / self.output).parent.mkdir(parents=True, exist_ok=True)
+            (out / self.output).write_bytes(OLD)
 
 
 def _map(*arguments: str) -> Command:
@@ -54,8 +67,10 @@ def _map(*arguments: str) -> Command:
 COMMANDS = {
     "map build": _map("build", "first"),
     "map extend": _map("extend", "first.hfmap", "second"),
+    "map update": _map("update", "first.hfmap", "second"),
     "map upgrade": _map("upgrade", "first.hfmap", "first"),
     "map merge": _map("merge", "first.hfmap", "second.hfmap"),
+    "map check --store": Command(("map", "check", "OUT/new.hfmap", "--store"), "new.hfmap", begins="unlike.hfmap"),
     "map align": _map("align", "first.hfmap", "--transform", "1 0 0 0 0 0 1"),
     "map prune": _map("prune", "first.hfmap", "--max-landmarks", "140"),
     "map import": _map("import", "model"),
@@ -75,6 +90,33 @@ COMMANDS = {
     "localize queries": Command(
         ("localize", "first.hfmap", "photos", "--queries", "queries.txt", "--output", "OUT/new.txt"), "new.txt"
     ),
+    "localize gallery": Command(
+        (
+            *("localize", "first.hfmap", "photos", "--queries", "queries.txt", "--map-images", "first"),
+            *("--output", "OUT/new.txt", "--gallery", "OUT/new.html"),
+        ),
+        "new.html", steady=False,
+    ),
+    "eval-bag json": Command(("eval-bag", "first.hfmap", "second", "--json", "OUT/new.json"), "new.json", steady=False),
+    "eval-bag picture": Command(
+        ("eval-bag", "first.hfmap", "second", "--picture", "OUT/new.png"), "new.png", steady=False
+    ),
+    "eval-bag report": Command(
+        ("eval-bag", "first.hfmap", "second", "--report", "OUT/new.html"), "new.html", steady=False
+    ),
+    "benchmark": Command(
+        ("benchmark", "cambridge", "cambridge", "-o", "OUT/new"), "new/cambridge_hfnet.txt", replaces=False
+    ),
+    "export-features npz": Command(("export-features", "photos", "OUT/new"), "new", replaces=False),
+    "export-features h5": Command(
+        ("export-features", "photos", "OUT/new.h5"), "new.h5", begins="some.h5", needs=("h5py",)
+    ),
+    "match-features": Command(
+        ("match-features", "features.h5", "OUT/new.h5", "--retrieved", "4"),
+        "new.h5", begins="pairs.h5", needs=("h5py",),
+    ),
+    "engine tune": Command(("engine", "tune", "--size", "160x120", "--cache-dir", "OUT/new"), "new", replaces=False,
+                           steady=False),
     "calibrate": Command(
         (
             *("calibrate", "first.hfmap=second", "--foreign", "foreign", "--every", "1", "--most-foreign", "200"),
@@ -82,7 +124,9 @@ COMMANDS = {
         ),
         "new.json",
     ),
-    "engine quantize": Command(("engine", "quantize", "first", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"),
+    "engine quantize": Command(
+        ("engine", "quantize", "first", "--output", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"
+    ),
     "import-checkpoint": Command(
         ("import-checkpoint", "weights", "-o", "OUT/new.onnx"), "new.onnx", needs=("google_crc32c",)
     ),
@@ -120,12 +164,47 @@ def make_inputs(folder: Path) -> None:
     for name in ("first", "second"):
         _run(folder, "map", "build", name, "-o", f"{name}.hfmap")
     _run(folder, "map", "export", "first.hfmap", "-o", "model")
+    _in_child(lambda: _unlike(folder))
+    _in_child(lambda: write_copy("cambridge", folder / "cambridge"))
+    if COMMANDS["match-features"].is_possible():
+        _features(folder)
     if COMMANDS["train"].is_possible():
         _pool(folder / "pool")
         if (run := start(COMMANDS["train"], folder, folder)).wait():
             raise RuntimeError(f"training fails without any fault: {run.errors[-2000:]}")
         shutil.move(folder / "run" / "trained.pt", folder / "trained.pt")
         shutil.rmtree(folder / "run")
+
+
+def _in_child(work: Callable[[], object]) -> None:
+    """Threads that libraries keep from their first work on would be missing in every process forked later."""
+    process = os.fork()
+    if not process:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(process, 0)[1]:
+        raise RuntimeError("inputs cannot be made")
+
+
+def _unlike(folder: Path) -> None:
+    """A map with look-alike places that are none."""
+    built = load_map(folder / "first.hfmap")
+    false = {"alike_keyframes": np.zeros(1, np.int32), "alike_poses": built.keyframe_poses[1:2]}
+    save_map(replace(built, **false), folder / "unlike.hfmap")
+
+
+def _features(folder: Path) -> None:
+    """Of all photos and matches of two, and of two photos: what may be gone on with."""
+    (folder / "some").mkdir()
+    for path in sorted((folder / "photos").iterdir())[:2]:
+        shutil.copyfile(path, folder / "some" / path.name)
+    _run(folder, "export-features", "photos", "features.h5")
+    _run(folder, "export-features", "some", "some.h5")
+    _run(folder, "match-features", "some.h5", "pairs.h5", "--retrieved", "1")
 
 
 def _pool(folder: Path) -> None:
@@ -148,15 +227,24 @@ class Run:
     """A command in a process of its own, forked from this one, which has imported everything already."""
 
     def __init__(self, process: int, log: Path) -> None:
-        self.process, self._log, self._code = process, log, None
+        self.process, self._log = process, log
+        self._code: int | None = None
+        self._worked_s = 0.0
 
     def poll(self) -> int | None:
         """Its exit status, the negative signal that killed it, None while it runs."""
         if self._code is None:
-            found, status = os.waitpid(self.process, os.WNOHANG)
+            found, status, used = os.wait4(self.process, os.WNOHANG)
             if found:
-                self._code = os.waitstatus_to_exitcode(status)
+                self._code, self._worked_s = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
         return self._code
+
+    def worked_s(self) -> float:
+        """Time of the processor so far: how far it is, however busy the machine."""
+        if self.poll() is None:
+            after_name = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+            self._worked_s = sum(map(int, after_name[11:15])) / os.sysconf("SC_CLK_TCK")
+        return self._worked_s
 
     def wait(self, timeout_s: float = 600.0) -> int | None:
         """As poll, after so long at most."""

@@ -27,7 +27,9 @@ __all__ = ["localize"]
 
 @with_option_sets
 def localize(
-    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`.")],
+    map_file: Annotated[
+        Path, typer.Argument(metavar="MAP", help="Map made by `hfnet map build`, or a folder of maps.")
+    ],
     source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR|BAG", help="An image, a folder of images, or a bag.")],
     recording: BagArguments,
     described: FeatureArguments,
@@ -58,6 +60,8 @@ def localize(
         raise ConfigError("--gallery shows images of a list: give --queries; for a bag see `hfnet eval-bag`")
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output.parent}: no such folder to write the poses into")
+    if map_file.is_dir() and (output is not None or gallery is not None):
+        raise ConfigError(f"{map_file}: --output and --gallery take one map; poses of several are in several frames")
     localizer = from_mapping(LocalizerConfig, {"tracking": tracking, "search_budget_ms": UNHURRIED_MS})
     given = described.source(ExtractorConfig(), model) if described.given else None
     offline = OfflineLocalizer(map_file, model, localizer=localizer, source=given)
@@ -113,6 +117,7 @@ def _report(answers: Iterable[Answer]) -> list[tuple[Answer, Pose]]:
                 (result.mode.value, "green"),
                 f" x {x:.3f} y {y:.3f} z {z:.3f} m (±{sigma_m:.3f}), ",
                 f"{result.inliers} of {result.matches} matches agree",
+                f", in {result.map_name}" if result.map_name else "",
             )
         )
     console.print(f"{len(poses)} of {asked} images localized")

@@ -51,6 +51,12 @@ class BagArguments:
     pose_frame: Annotated[str | None, typer.Option(help="Frame whose poses these are [default: camera]")] = None
     map_frame: Annotated[str | None, typer.Option(help="Fixed frame of /tf [default: map, world or odom]")] = None
     gps_topic: Annotated[str | None, typer.Option(help="Topic of GPS fixes, if there are several.")] = None
+    depth_topic: Annotated[
+        list[str] | None, typer.Option(help="Depth registered to the images, or none [default: beside them]")
+    ] = None
+    stereo_topic: Annotated[
+        list[str] | None, typer.Option(help="Right images of a rectified pair, or none [default: beside the left]")
+    ] = None
     tf_topic: Annotated[
         list[str] | None, typer.Option(help="Topic of transforms, if there are several trees; two are joined.")
     ] = None
@@ -68,6 +74,8 @@ class BagArguments:
             camera_frame=self.camera_frame or (),
             image_rotation=self.image_rotation or (),
             mask=self.mask or (),
+            depth_topic=self.depth_topic or (),
+            stereo_topic=self.stereo_topic or (),
             base_from_camera=[parse_pose(text) for text in self.base_from_camera or ()],
         )
 

@@ -7,11 +7,12 @@ what is allowed. `load(path)` reads overrides from YAML; unknown names are refus
 
 from hfnet_core.config.evaluation import EvaluationConfig
 from hfnet_core.config.features import BACKENDS, EngineConfig, ExtractorConfig
+from hfnet_core.config.live import LiveConfig
 from hfnet_core.config.localization import UNHURRIED_MS, LocalizerConfig
 from hfnet_core.config.mapping import MapBuildConfig, MapCareConfig
 from hfnet_core.config.node import NodeConfig
 from hfnet_core.config.settings import Setting, Settings, from_mapping, setting, settings_of
-from hfnet_core.config.training import TrainConfig
+from hfnet_core.config.training import PaperTrainConfig, TrainConfig
 
 __all__ = [
     "BACKENDS",
@@ -19,10 +20,12 @@ __all__ = [
     "EngineConfig",
     "EvaluationConfig",
     "ExtractorConfig",
+    "LiveConfig",
     "LocalizerConfig",
     "MapBuildConfig",
     "MapCareConfig",
     "NodeConfig",
+    "PaperTrainConfig",
     "Setting",
     "Settings",
     "TrainConfig",

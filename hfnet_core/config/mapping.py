@@ -59,6 +59,12 @@ class MapBuildConfig(Checked):
     max_reprojection_error_px: float = setting(
         4.0, "largest reprojection error of an observation at 640 px width", unit="px", minimum=0.5, maximum=50.0
     )
+    depth_landmarks: int = setting(
+        200,
+        "where depth was recorded, keyframes with fewer landmarks get some by depth, up to so many; 0 for none",
+        minimum=0,
+        maximum=20000,
+    )
     refine_poses: bool = setting(True, "refine poses by bundle adjustment with the given poses as priors")
     refine_intrinsics: bool = setting(True, "and with them focal length and radial distortion, near the calibration")
     pose_prior_sigma_m: float = setting(0.05, "trust in given positions (standard deviation)", unit="m", minimum=1e-4)
@@ -66,6 +72,9 @@ class MapBuildConfig(Checked):
         1.0, "trust in given orientations (standard deviation)", unit="deg", minimum=1e-3, maximum=180.0
     )
     descriptor_dtype: str = setting("int8", "how local descriptors are stored", choices=("int8", "float16"))
+    multi_scale: bool = setting(
+        False, "landmarks also keep what they look like from half and from twice the distance, for queries from there"
+    )
     odometry_sigma_ratio: float = setting(
         0.03, "drift of odometry by the distance driven (standard deviation)", minimum=1e-4, maximum=1.0
     )
@@ -93,6 +102,12 @@ class MapCareConfig(Checked):
         0.03, "landmarks this close to the floor lie on it", unit="m", minimum=1e-3, maximum=10.0
     )
     min_per_keyframe: int = setting(100, "landmarks that pruning leaves to each keyframe", minimum=20, maximum=10000)
+    min_landmark_weight: float = setting(
+        0.3,
+        "updating: a landmark that a smaller share of the visits found again is forgotten",
+        minimum=0.0,
+        maximum=1.0,
+    )
     max_missing: float = setting(
         0.1,
         "upgrading: share of the keyframes whose images may be missing from the recordings",

@@ -14,7 +14,8 @@ __all__ = ["NodeConfig"]
 class NodeConfig(Checked):
     """The ROS node: what it loads, listens to and publishes. Names that nav2_amcl has mean the same here."""
 
-    map_file: str = setting("", "map made by `hfnet map build`")
+    map_file: str = setting("", "map made by `hfnet map build`, or a folder of maps: floors, buildings")
+    maps_in_memory: int = setting(3, "of a folder of maps, most that are loaded at a time", minimum=1, maximum=1000)
     map_memory_mib: int = setting(
         512,
         "maps up to this size are read into memory; larger ones stay mapped from "
@@ -30,6 +31,11 @@ class NodeConfig(Checked):
         unit="MiB",
         minimum=0,
         maximum=1048576,
+    )
+    map_follow: bool = setting(
+        False,
+        "load the map again whenever its file is replaced, as a mapping node does; with autostart, wait for a map that "
+        "does not exist yet",
     )
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
@@ -66,6 +72,11 @@ class NodeConfig(Checked):
     )
     rig_timeout_s: float = setting(
         0.05, "after this time a rig goes on without the images that are missing", unit="s", minimum=0.005, maximum=10.0
+    )
+    depth_topic: str = setting(
+        "",
+        "depth registered to the images (16UC1 in mm, 32FC1 in m, or compressedDepth), which poses must explain too; "
+        "auto finds it by the layout of RealSense, OAK-D, ZED and Kinect drivers; empty for none",
     )
     image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
     trust_calibration: bool = setting(False, "take calibrations whose numbers cannot be true all the same")
@@ -131,6 +142,13 @@ class NodeConfig(Checked):
         "",
         "navsat_transform's service (robot_localization/SetDatum, usually `/datum`) that is told where on Earth the "
         "map is; empty for none",
+    )
+    record_weak: bool = setting(
+        False, "keep images of stretches where localization was weak or failed, for `hfnet map update`"
+    )
+    record_weak_folder: str = setting("~/.ros/hfnet_weak", "folder where these images are kept")
+    record_weak_mib: int = setting(
+        512, "size of that folder; the oldest images go first", unit="MiB", minimum=1, maximum=1048576
     )
     path_length: int = setting(1000, "poses kept in the published path; 0 for no path", minimum=0, maximum=100000)
     diagnostics_period_s: float = setting(

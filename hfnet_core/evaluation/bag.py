@@ -16,6 +16,7 @@ from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Localization, NotLocalized
 
@@ -47,13 +48,13 @@ def evaluate_bag(
     DatasetError when the bag holds no poses.
     """
     samples = []
-    with Bag(path, options) as bag:
+    with Bag(path, options) as bag, recorded_depth(bag) as depth:
         bag.require_poses()
         bag.compare_cameras(localizer.map.known_cameras(bag.camera_frame))
         film = FilmLocalizer(localizer, bag.rotation)
         for frame in bag.frames():
             started_s = time.perf_counter()
-            result = film.localize(frame)
+            result = film.localize(frame, depth)
             samples.append(_sample(frame.stamp_ns, frame.map_from_camera, result, time.perf_counter() - started_s))
             progress(len(samples), len(bag))
         if bag.broken:

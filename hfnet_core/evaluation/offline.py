@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hfnet_core.config import UNHURRIED_MS, ExtractorConfig, LocalizerConfig
+from hfnet_core.config import UNHURRIED_MS, ExtractorConfig, LocalizerConfig, NodeConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -22,12 +22,17 @@ from hfnet_core.images.reading import _image_files, read_image, significant_bits
 from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
+from hfnet_core.localization.several.finder import MapFinder
+from hfnet_core.localization.several.tracker import MapsTracker
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.library.library import HeldMap, LoadedMap, MapLibrary
 from hfnet_core.maps.storage import load_map
 from hfnet_core.recordings.bags import Bag, BagFrame
 from hfnet_core.recordings.calibration import camera_from_file
 from hfnet_core.recordings.calibration.plausibility import check_against_map, check_possible
+from hfnet_core.recordings.depth.recorded import RecordedDepth, recorded_depth
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera, Localization, Localized, NotLocalized, Reason
 
@@ -70,14 +75,44 @@ class OfflineLocalizer:
         localizer: LocalizerConfig | None = None,
         source: FeatureSource | None = None,
     ) -> None:
-        """source: of features, instead of the network of `model`."""
+        """map_file: or a folder of maps. source: of features, instead of the network of `model`."""
         self.extractor: FeatureSource = source or Extractor(open_backend(model), extractor or ExtractorConfig())
-        self.map = load_map(map_file, self.extractor.info.model_hash)
-        self.localizer = Localizer(self.map, localizer or LocalizerConfig(search_budget_ms=UNHURRIED_MS))
+        config = localizer or LocalizerConfig(search_budget_ms=UNHURRIED_MS)
+        self._maps = self._folder(map_file) if map_file.is_dir() else None
+        self._finder = MapFinder(self._maps, config) if self._maps is not None else None
+        self.map = self._load(map_file if self._maps is None else next(iter(self._maps.entries.values())).path)
+        self.localizer = Localizer(self.map, config)
         self.calibration = CalibrationWatch(self.map)
-        """What images have said of their camera: those of folders and recordings, not of lists."""
+        """What images have said of their camera: those of folders and recordings in one map, not of lists."""
         self._judged: set[Camera] = set()
         self._warned = False
+
+    def _load(self, path: Path) -> LandmarkMap:
+        return load_map(path, self.extractor.info.model_hash)
+
+    def _folder(self, folder: Path) -> MapLibrary[HeldMap]:
+        return MapLibrary(folder, lambda path: LoadedMap(self._load(path), path), NodeConfig.maps_in_memory)
+
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Of all maps."""
+        if self._maps is None:
+            return self.map.cameras
+        return tuple(camera for entry in self._maps.entries.values() for camera in entry.cameras)
+
+    def known_cameras(self, frame: str = "") -> tuple[Camera, ...]:
+        """What calibrations are compared with: see LandmarkMap; of several maps, the cameras of all."""
+        return self.map.known_cameras(frame) if self._maps is None else self.cameras
+
+    def localize(self, views: Sequence[View]) -> Localization:
+        """On its own, in the map or in whichever of several it shows."""
+        return self.localizer.localize(views) if self._finder is None else self._finder.find(views)
+
+    def tracker(self) -> Tracker | MapsTracker:
+        """For one recording."""
+        if self._maps is None:
+            return Tracker(self.localizer)
+        return MapsTracker(self._maps, self.localizer.config)
 
     def images(
         self, source: Path, calibration: Path | None = None, options: BagOptions | None = None
@@ -125,7 +160,7 @@ class OfflineLocalizer:
         """Log the first camera unlike the map's. Raises DatasetError for one that is theirs of another resolution."""
         if trust or camera in self._judged:
             return
-        said = check_against_map(camera, self.map.known_cameras())
+        said = check_against_map(camera, self.known_cameras())
         self._judged.add(camera)
         if said and not self._warned:
             _log.warning("%s", said)
@@ -144,37 +179,53 @@ class OfflineLocalizer:
         def localize(rotation: int) -> Localization:
             features = extract_named(self.extractor, image, taken.name or path.name, Preparation(rotation, hidden))
             views[""] = View(features, camera)
-            return self.localizer.localize([views[""]])
+            return self.localize([views[""]])
 
         result = taken.upright.first_success(localize)
         if not taken.name:  # a list tells a camera for each image
-            self.calibration.add(result, views)
-            result = self.calibration.covered(result, views)
+            result = self.watched(result, views)
         return Answer(str(path), index * 10**9, result, image=taken.name)
+
+    def watched(
+        self,
+        found: Localization,
+        views: Mapping[str, View],
+        stamp_s: float | None = None,
+        odom_from_camera: Pose | None = None,
+    ) -> Localization:
+        """Let an answer speak of the calibration, and widen its covariance by what that leaves open.
+
+        In several maps nothing is done: what is said of a camera is said by one map's landmarks.
+        """
+        if self._maps is not None:
+            return found
+        self.calibration.add(found, views, stamp_s, odom_from_camera)
+        return self.calibration.covered(found, views)
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
         with Bag(path, options) as bag:
-            bag.compare_cameras(self.map.known_cameras(bag.camera_frame))
+            bag.compare_cameras(self.known_cameras(bag.camera_frame))
             film = FilmLocalizer(self, bag.rotation)
-            for frame in bag.frames():
-                result = film.localize(frame)
-                yield Answer(f"{path.name}#{frame.index}", frame.stamp_ns, result, frame.map_from_camera)
+            with recorded_depth(bag) as depth:
+                for frame in bag.frames():
+                    result = film.localize(frame, depth)
+                    yield Answer(f"{path.name}#{frame.index}", frame.stamp_ns, result, frame.map_from_camera)
 
     def _read(self, path: Path, given: Camera | None) -> NDArray[Any]:
         """As the given calibration fits; else upright or, where the map has only cameras of that size, as stored."""
         if given is not None:
             return read_image(path, (given.width, given.height))
-        image, sizes = read_image(path), {(camera.width, camera.height) for camera in self.map.cameras}
+        image, sizes = read_image(path), {(camera.width, camera.height) for camera in self.cameras}
         on_its_side = image.shape[1::-1] not in sizes and image.shape[:2] in sizes
         return read_image(path, image.shape[:2]) if on_its_side else image
 
     def _camera_of(self, path: Path, image: NDArray[Any]) -> Camera:
         height, width = image.shape[:2]
-        for camera in self.map.cameras:
+        for camera in self.cameras:
             if (camera.width, camera.height) == (width, height):
                 return camera
-        sizes = ", ".join(f"{camera.width}x{camera.height}" for camera in self.map.cameras)
+        sizes = ", ".join(f"{camera.width}x{camera.height}" for camera in self.cameras)
         raise DatasetError(f"{path}: {width}x{height}, but the map's cameras are {sizes}: give --calibration")
 
 
@@ -220,31 +271,30 @@ class FilmLocalizer:
     """
 
     def __init__(self, offline: OfflineLocalizer, rotation: int | None) -> None:
-        self._offline, self._tracker = offline, Tracker(offline.localizer)
+        self._offline, self._tracker = offline, offline.tracker()
         self._upright = UprightSearch(rotation)
 
-    def localize(self, frame: BagFrame) -> Localization:
-        """A pose, or why there is none; an image that cannot be used is no error."""
+    def localize(self, frame: BagFrame, depth: RecordedDepth | None = None) -> Localization:
+        """A pose, or why there is none; an image that cannot be used is no error. depth: of the recording."""
         mask, stamp_s = frame.preparation.mask, frame.stamp_ns * 1e-9
         views: dict[str, View] = {}
 
         def view(rotation: int) -> list[View]:
             preparation = Preparation(rotation, mask)
             features = extract_named(self._offline.extractor, frame.image, frame.name, preparation)
-            views[""] = View(features, frame.camera)
+            ranges = None if depth is None else depth.ranges(frame.stamp_ns, features)
+            views[""] = View(features, frame.camera, ranges=ranges)
             return [views[""]]
 
         try:
             found = self._with_rotation(view, stamp_s)
         except DatasetError as error:
             return NotLocalized(Reason.BAD_IMAGE, str(error))
-        calibration = self._offline.calibration
-        calibration.add(found, views, stamp_s, frame.map_from_camera)
-        return calibration.covered(found, views)
+        return self._offline.watched(found, views, stamp_s, frame.map_from_camera)
 
     def _with_rotation(self, view: Callable[[int], list[View]], stamp_s: float) -> Localization:
         if self._upright.known is None:
-            found = self._upright.first_success(lambda rotation: self._offline.localizer.localize(view(rotation)))
+            found = self._upright.first_success(lambda rotation: self._offline.localize(view(rotation)))
             if not isinstance(found, Localized):
                 return found
             self._upright.settle()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.evaluation.offline import is_bag
-from hfnet_core.features.exchange.hloc_files import HlocFile, append_features
+from hfnet_core.features.exchange.hloc_files import HlocFile
+from hfnet_core.features.exchange.hloc_writing import append_features
 from hfnet_core.features.exchange.npz_files import write_npz
 from hfnet_core.features.sources import FeatureSource, extract_named
+from hfnet_core.files import make_folder
 from hfnet_core.images.preparation import Preparation
-from hfnet_core.images.reading import read_image
+from hfnet_core.images.reading import IMAGE_SUFFIXES, read_image
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
+from hfnet_core.types import Features
 
 __all__ = ["ExportOptions", "Exported", "export_features"]
 
 _log = logging.getLogger(__name__)
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
 _HDF5 = (".h5", ".hdf5")
 
 
@@ -86,45 +88,76 @@ def export_features(
     listed = None if is_bag(images) else _list_images(images)
     if listed is not None and not into_hdf5:
         _check_distinct([item.name for item in listed])
-    present = _present(output) if into_hdf5 and not options.overwrite else set()
-    total = len(listed) if listed is not None else 0
     items = iter(listed) if listed is not None else _of_bag(images, options.recording)
-    written, already = 0, 0
-    broken: list[str] = []
-    for done, item in enumerate(items, start=1):
-        target = None if into_hdf5 else output / PurePosixPath(item.name).with_suffix(".npz")
-        if item.name in present or (target is not None and target.is_file() and not options.overwrite):
-            already += 1
-        elif _describe(item, target, output, source, options, broken):
-            written += 1
-        progress("describing images", done, total)
-    if not written and not already:
-        raise DatasetError(f"{images}: none of its images could be used, first {broken[0] if broken else 'none there'}")
-    return Exported(written, already, tuple(broken))
-
-
-def _describe(
-    item: _Item, target: Path | None, output: Path, source: FeatureSource, options: ExportOptions, broken: list[str]
-) -> bool:
-    try:
-        features = extract_named(source, item.pixels(), item.name, item.preparation)
-    except DatasetError as error:
-        broken.append(str(error))
-        _log.warning("%s: left out (%s)", item.name, error)
-        return False
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(target, features, source.info, dense=options.dense)
+    there = _there(output, into_hdf5=into_hdf5) if not options.overwrite else lambda _: False
+    work = _Work(source, there, len(listed or ()), progress)
+    described = work.describe(items)
+    if into_hdf5:
+        model_hash = source.info.model_hash
+        written = append_features(output, described, model_hash=model_hash, globals_path=options.global_output)
     else:
-        named = [(item.name, features)]
-        append_features(output, named, model_hash=source.info.model_hash, globals_path=options.global_output)
-    return True
+        written = _write_folder(output, described, source, dense=options.dense)
+    if not written and not work.present:
+        first = work.broken[0] if work.broken else "none there"
+        raise DatasetError(f"{images}: none of its images could be used, first {first}")
+    return Exported(written, work.present, tuple(work.broken))
+
+
+class _Work:
+    """Describes images one by one. present: how many were there already. broken: what is wrong with those left out."""
+
+    def __init__(self, source: FeatureSource, there: Callable[[str], bool], total: int, progress: Progress) -> None:
+        self._source, self._there, self._total, self._progress = source, there, total, progress
+        self.present = 0
+        self.broken: list[str] = []
+
+    def describe(self, items: Iterable[_Item]) -> Iterator[tuple[str, Features]]:
+        """Names and features of those that are not there and can be used."""
+        for done, item in enumerate(items, start=1):
+            if self._there(item.name):
+                self.present += 1
+            else:
+                yield from self._described(item)
+            self._progress("describing images", done, self._total)
+
+    def _described(self, item: _Item) -> Iterator[tuple[str, Features]]:
+        try:
+            features = extract_named(self._source, item.pixels(), item.name, item.preparation)
+        except DatasetError as error:
+            self.broken.append(str(error))
+            _log.warning("%s: left out (%s)", item.name, error)
+            return
+        yield item.name, features
+
+
+def _write_folder(
+    folder: Path, described: Iterable[tuple[str, Features]], source: FeatureSource, *, dense: bool
+) -> int:
+    """An `.npz` for each. Returns how many."""
+    count = 0
+    for name, features in described:
+        target = _npz_of(folder, name)
+        make_folder(target.parent)
+        write_npz(target, features, source.info, dense=dense)
+        count += 1
+    return count
+
+
+def _npz_of(folder: Path, name: str) -> Path:
+    return folder / PurePosixPath(name).with_suffix(".npz")
+
+
+def _there(output: Path, *, into_hdf5: bool) -> Callable[[str], bool]:
+    """Whether an unfinished export has written an image."""
+    if not into_hdf5:
+        return lambda name: _npz_of(output, name).is_file()
+    return _present(output).__contains__
 
 
 def _list_images(folder: Path) -> list[_Item]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder of images")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not found:
         raise DatasetError(f"{folder}: no image in this folder or below")
     return [_Item(path.relative_to(folder).as_posix(), path) for path in found]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.exchange.checking import Entered, checked_features, global_of
-from hfnet_core.features.exchange.hloc_files import HlocFile, append_matches
+from hfnet_core.features.exchange.hloc_files import HlocFile
+from hfnet_core.features.exchange.hloc_writing import append_matches
 from hfnet_core.front_ends.matchers import Matcher
 from hfnet_core.progress import Progress, silent
 from hfnet_core.types import Float32

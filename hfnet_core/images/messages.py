@@ -16,7 +16,7 @@ from hfnet_core.images.orientation import AS_STORED
 from hfnet_core.images.video import codec_of
 from hfnet_core.limits import IMAGE
 
-__all__ = ["bytes_of", "decode_compressed_image", "decode_raw_image"]
+__all__ = ["bytes_of", "decode_compressed_image", "decode_raw_image", "rows_of", "size_of"]
 
 Image = NDArray[Any]
 
@@ -55,9 +55,9 @@ def bytes_of(message: Any) -> bytes:
 
 def _pixels(message: Any, layout: Layout) -> Image:
     """The pixels of a message as [H, W] or [H, W, channels], padding removed, in native byte order."""
-    height, width, step = _size(message)
+    height, width, step = size_of(message)
     dtype, channels = np.dtype(layout.dtype), layout.channels
-    packed = _rows(message, height, width * channels * dtype.itemsize, step)
+    packed = rows_of(message, height, width * channels * dtype.itemsize, step)
     pixels: Image = packed.view(dtype)
     if dtype.itemsize > 1 and bool(message.is_bigendian) != (sys.byteorder == "big"):
         pixels = pixels.byteswap()
@@ -66,16 +66,17 @@ def _pixels(message: Any, layout: Layout) -> Image:
 
 def _planes(message: Any, encoding: str) -> Image:
     """Luminance and colour [planar_size, W] uint8."""
-    height, width, step = _size(message)
+    height, width, step = size_of(message)
     if width % 2 or height % 2:
         raise DatasetError(f"image of size {width}x{height} is not even, as {encoding} must be")
     rows, available = planar_size(encoding, height), len(message.data)
     if rows * step > available >= rows * width:  # some drivers give the bytes of all planes by the image's rows
         step = width
-    return _rows(message, rows, width, step)
+    return rows_of(message, rows, width, step)
 
 
-def _size(message: Any) -> tuple[int, int, int]:
+def size_of(message: Any) -> tuple[int, int, int]:
+    """(height, width, step) of a raw image. Raises DatasetError for one that is empty or beyond the limit."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height <= 0 or width <= 0:
         raise DatasetError(f"image of size {width}x{height} is empty")
@@ -84,7 +85,7 @@ def _size(message: Any) -> tuple[int, int, int]:
     return height, width, step
 
 
-def _rows(message: Any, rows: int, row: int, step: int) -> Image:
+def rows_of(message: Any, rows: int, row: int, step: int) -> Image:
     """[rows, row] bytes, the padding between them removed. step: from one row to the next, 0 for no padding."""
     data = np.frombuffer(bytes_of(message), dtype=np.uint8)
     step = row if rows == 1 else step or row  # no row follows whose place it could tell

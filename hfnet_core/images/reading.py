@@ -15,10 +15,10 @@ from hfnet_core.images.orientation import decode_photo
 from hfnet_core.images.sixteen_bit import FULL_BITS, sample_of, significant_bits
 from hfnet_core.limits import IMAGE_FILE
 
-__all__ = ["read_image", "significant_bits_of"]
+__all__ = ["IMAGE_SUFFIXES", "read_image", "significant_bits_of"]
 
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"}
 
 
 def read_image(path: Path, calibrated: tuple[int, int] | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -63,7 +63,7 @@ def _image_files(source: Path) -> list[Path]:
         raise DatasetError(f"{source}: no such file or folder")
     if source.is_file():
         return [source]
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise DatasetError(f"{source}: no image in this folder")
     return files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.matching import Matches
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import pixel_scale
-from hfnet_core.types import Camera, Features, Float32
+from hfnet_core.types import Camera, Features, Float32, Ranges
 
 __all__ = ["Correspondences", "Query", "Stopwatch", "View", "between", "joined"]
 
@@ -25,13 +25,15 @@ __all__ = ["Correspondences", "Query", "Stopwatch", "View", "between", "joined"]
 class View:
     """What one camera shows: its features, its calibration, and where it sits on the rig.
 
-    rig_from_camera: for example base_from_camera of a robot; the identity for a single camera. Raises ConfigError
-    where image and calibration differ in size or the mounting is not finite.
+    rig_from_camera: for example base_from_camera of a robot; the identity for a single camera. ranges: of the
+    keypoints, where depth is known. Raises ConfigError where image and calibration differ in size, the mounting is not
+    finite, or ranges are not those of the keypoints.
     """
 
     features: Features
     camera: Camera
     rig_from_camera: Pose = field(default_factory=Pose)
+    ranges: Ranges | None = None
 
     def __post_init__(self) -> None:
         features, camera = self.features, self.camera
@@ -42,6 +44,8 @@ class View:
             )
         if not self.rig_from_camera.is_finite():
             raise ConfigError("the camera's place on the rig is not finite")
+        if self.ranges is not None and len(self.ranges.metres) != len(features):
+            raise ConfigError(f"{len(self.ranges.metres)} ranges are not of {len(features)} keypoints")
 
 
 class Stopwatch:
@@ -83,7 +87,7 @@ class Query:
         known = []
         for view in views:
             _check(view.features, landmark_map)
-            known.append(View(view.features, landmark_map.calibration_for(view.camera), view.rig_from_camera))
+            known.append(replace(view, camera=landmark_map.calibration_for(view.camera)))
         return cls(tuple(known))
 
     @cached_property

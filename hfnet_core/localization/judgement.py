@@ -31,6 +31,7 @@ class Candidate:
     """A refined hypothesis, what speaks for it, and the logarithm of the odds that it is right.
 
     mirrored: one of the two poses of a plane. They show the plane alike, so that little can speak against either.
+    contradiction: what depth images say against it, "" for nothing.
     """
 
     hypothesis: Hypothesis
@@ -38,6 +39,7 @@ class Candidate:
     log_odds: float
     uncertainty: Uncertainty
     mirrored: bool = False
+    contradiction: str = ""
 
     @property
     def confidence(self) -> float:
@@ -73,6 +75,10 @@ def judge(
 
 def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
     """What is missing for acceptance, or None."""
+    return candidate.contradiction or _weak_evidence(candidate, config)
+
+
+def _weak_evidence(candidate: Candidate, config: LocalizerConfig) -> str | None:
     evidence = candidate.evidence
     ratio = evidence.inliers / max(evidence.matches, 1)
     focal = "" if evidence.focal < _NOTABLE_FOCAL else ", and another focal length would fit better"

@@ -22,12 +22,14 @@ from hfnet_core.localization.nearby import NearSearch
 from hfnet_core.localization.planar import second_pose
 from hfnet_core.localization.search import MapSearch
 from hfnet_core.localization.uncertainty.focal import uncertainty_of
+from hfnet_core.localization.uncertainty.ranges import depth_contradiction
 from hfnet_core.localization.verification import verify
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Matched, NotLocalized, Reason
 
 __all__ = ["Localizer", "View"]
 
+_CONTRADICTED = 10.0  # log odds that depths which do not fit take from a pose, so that others come before it
 _LEAST_INLIERS = 6  # of a hypothesis that is worth a closer look
 
 
@@ -134,7 +136,9 @@ class Localizer:
         known = uncertainty_of(support, query, refined.map_from_rig, self.map)
         query.clock.lap("covariance")
         evidence = evidence_of(query, refined, witness, known.fits)
-        return Candidate(refined, evidence, log_odds(evidence, self.map.model_hash) + trust, known)
+        against = depth_contradiction(support, query, refined.map_from_rig, self.map)
+        odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
+        return Candidate(refined, evidence, odds, known, contradiction=against)
 
     def _nothing(self, query: Query, matches: int, prior: Pose | None) -> NotLocalized:
         reason = Reason.TOO_FEW_MATCHES if matches < self.config.min_inliers else Reason.NO_CONSENSUS

@@ -88,6 +88,7 @@ def moved_map(landmark_map: LandmarkMap, new_from_old: Similarity, frame_id: str
         keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(-1, 3, 4),
         landmarks_xyz=moved.astype(np.float32),
         alike_poses=np.array([pose.matrix()[:3] for pose in alike]).reshape(-1, 3, 4),
+        landmark_sigmas_m=(landmark_map.landmark_sigmas_m * new_from_old.scale).astype(np.float32),
         frame_id=landmark_map.frame_id if frame_id is None else frame_id,
         pose_sigma_m=landmark_map.pose_sigma_m * new_from_old.scale,
     )

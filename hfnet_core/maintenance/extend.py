@@ -16,6 +16,7 @@ from hfnet_core.maintenance.joint import (
     cross_pairs,
     join,
     known_points,
+    measured_matches,
     members_of,
     next_recording,
     to_map,
@@ -31,7 +32,7 @@ from hfnet_core.projection import refinable
 from hfnet_core.recordings.bags import open_cameras
 from hfnet_core.recordings.options import BagOptions
 
-__all__ = ["Extended", "extend_map", "extend_with_keyframes"]
+__all__ = ["Extended", "add_placed", "extend_map", "extend_with_keyframes", "read_visits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,23 +55,38 @@ def extend_map(
     are; without any, keyframes that cannot be localized are left out. Raises MapError when the map was made by another
     model, DatasetError when no keyframe of a recording can be localized.
     """
+    readings = read_visits(landmark_map, bags, tools, options)
+    extended = extend_with_keyframes(landmark_map, readings, tools.config, tools.progress)
+    return extended if KEY in landmark_map.provenance else _georeferenced(extended, readings)
+
+
+def read_visits(
+    landmark_map: LandmarkMap,
+    bags: Sequence[Path],
+    tools: BuildTools,
+    options: BagOptions | Sequence[BagOptions] | None = None,
+) -> list[Reading]:
+    """Keyframes of recordings of a map's place, numbered on; their poses are odometry. Raises as `extend_map` does."""
     model_hash = tools.extractor.info.model_hash
     if model_hash != landmark_map.model_hash:
         raise MapError(
             f"the map was built with model {landmark_map.model_hash}, the bags would be described by "
             f"{model_hash}: use the map's model, or describe the map anew with `hfnet map upgrade`"
         )
+    several = len(landmark_map.scale_factors) > 0  # what is added is described as the map is
+    tools = replace(tools, config=replace(tools.config, multi_scale=several))
     readings: list[Reading] = []
     first, cameras = next_recording(landmark_map.keyframe_names), len(options) if isinstance(options, Sequence) else 1
     for number, bag in enumerate(open_cameras(bags, options), start=first):
         bag.compare_cameras(landmark_map.known_cameras(bag.camera_frame))
-        reading = read_keyframes(bag, ReadingPlan(number, from_images=not bag.has_poses), tools)
+        reading = read_keyframes(
+            bag, ReadingPlan(number, not bag.has_poses, drive=first + (number - first) // cameras), tools
+        )
         if bag.has_poses:
             told = [replace(item, odometry_from_camera=item.map_from_camera) for item in reading.keyframes]
             reading = replace(reading, keyframes=told)
         readings.append(reading if len(readings) % cameras else with_gps(reading, bag))
-    extended = extend_with_keyframes(landmark_map, readings, tools.config, tools.progress)
-    return extended if KEY in landmark_map.provenance else _georeferenced(extended, readings)
+    return readings
 
 
 def _georeferenced(extended: Extended, readings: Sequence[Reading]) -> Extended:
@@ -97,6 +113,17 @@ def extend_with_keyframes(
                 f"({reasons}); is it the same place, and the calibration right?"
             )
         placings.append(placing)
+    return add_placed(landmark_map, readings, placings, config, progress)
+
+
+def add_placed(
+    landmark_map: LandmarkMap,
+    readings: Sequence[Reading],
+    placings: Sequence[Placing],
+    config: MapBuildConfig,
+    progress: Progress = silent,
+) -> Extended:
+    """The map with keyframes that have their places already. placings: of each reading."""
     cameras = Cameras(landmark_map)
     members = members_of(landmark_map, cameras)
     pairs: list[tuple[int, int]] = []
@@ -119,10 +146,12 @@ def extend_with_keyframes(
                     keyframe.features,
                     looseness(item, config),
                     1 + len(members),
+                    keyframe.ranges,
                 )
             )
     pairs += cross_pairs(members, cameras.current, typical_depth(landmark_map), config)
-    joined = join(members, cameras.current, pairs, config, known_points(landmark_map), progress)
+    same = measured_matches(landmark_map)
+    joined = join(members, cameras.current, pairs, config, known_points(landmark_map), progress, same=same)
     provenance = {
         **landmark_map.provenance,
         "recordings": [*landmark_map.provenance.get("recordings", []), *(reading.summary for reading in readings)],

@@ -6,9 +6,10 @@ they are, only pairs with a part that is new to each other are matched, and the 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,16 @@ from scipy.spatial import cKDTree
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.mapping.bundle import SETTLED, TIGHTER, Bundle, BundleView
+from hfnet_core.mapping.depth.landmarks import MeasuredView, Points, fill_up
 from hfnet_core.mapping.look_alikes import features_of, with_look_alikes
 from hfnet_core.mapping.pairing.pair_matching import match_descriptors
 from hfnet_core.mapping.pairing.pairs import select_pairs
-from hfnet_core.mapping.solving.reconstruction import KnownPoints, observations
+from hfnet_core.mapping.solving.reconstruction import KnownPoints, Matches, observations
 from hfnet_core.maps import statistics
 from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.progress import Progress, silent
-from hfnet_core.types import Camera, Features
+from hfnet_core.types import Camera, Features, Ranges
 
 __all__ = [
     "OLD",
@@ -36,6 +38,7 @@ __all__ = [
     "cross_pairs",
     "join",
     "known_points",
+    "measured_matches",
     "members_of",
     "next_recording",
     "to_map",
@@ -53,7 +56,8 @@ Pairs = Sequence[tuple[int, int]]
 class Member:
     """A keyframe of the joint map. camera: index. looseness: factor on the trust in its pose, 1 for a given one.
 
-    group: members of one group know each other's matches already; a member that is new has a group of its own.
+    group: members of one group know each other's matches already; a member that is new has a group of its own. ranges:
+    of the keypoints that depth images measured.
     """
 
     name: str
@@ -63,18 +67,20 @@ class Member:
     features: Features
     looseness: float
     group: int
+    ranges: Ranges | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Joined:
     """What became of the members: poses and cameras, points [L, 3], rows [O, 3] of point, member and keypoint, errors
-    [O] in pixels."""
+    in pixels of the triangulated ones' rows. sigma_m: [L], see LandmarkMap.landmark_sigmas_m."""
 
     poses: list[Pose]
     cameras: list[Camera]
     points: Array
     rows: NDArray[np.int64]
     errors: Array
+    sigma_m: Array = field(default_factory=lambda: np.zeros(0))
 
 
 class Cameras:
@@ -121,21 +127,53 @@ def members_of(landmark_map: LandmarkMap, cameras: Cameras, group: int = 0, loos
             features_of(landmark_map, index),
             looseness,
             group,
+            _ranges_of(landmark_map, index),
         )
         for index, name in enumerate(landmark_map.keyframe_names)
     ]
 
 
+def _ranges_of(landmark_map: LandmarkMap, keyframe: int) -> Ranges | None:
+    """Of what depth images told of a keyframe's landmarks; None without."""
+    landmarks = landmark_map.landmarks_of(keyframe)
+    measured = landmark_map.measured[landmarks]
+    if not measured.any():
+        return None
+    far = landmark_map.map_from_camera(keyframe).inverse().apply(landmark_map.landmarks_xyz[landmarks])[:, 2]
+    known = np.where(measured, 1.0, np.nan)
+    sigma_m = known * landmark_map.landmark_sigmas_m[landmarks]
+    return Ranges((known * far).astype(np.float32), sigma_m.astype(np.float32))
+
+
 def known_points(landmark_map: LandmarkMap, first_member: int = 0) -> KnownPoints:
-    """A map's landmarks, seen by members that start at a position."""
+    """A map's triangulated landmarks, seen by members that start at a position."""
+    members = landmark_map.observation_keyframes + np.int64(first_member)
+    rows = np.stack([landmark_map.observation_landmarks, members, _places(landmark_map)], axis=1)
+    triangulated = ~landmark_map.measured
+    rows = rows[triangulated[rows[:, 0]]]
+    rows[:, 0] = (np.cumsum(triangulated) - 1)[rows[:, 0]]
+    return KnownPoints(landmark_map.landmarks_xyz[triangulated].astype(np.float64), rows.astype(np.int64))
+
+
+def measured_matches(landmark_map: LandmarkMap, first_member: int = 0) -> Matches:
+    """Which keypoints of members, that start at a position, show the same landmark by depth."""
+    members, keypoints = landmark_map.observation_keyframes, _places(landmark_map)
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for landmark in np.flatnonzero(landmark_map.measured & (np.diff(landmark_map.landmark_offsets) > 1)):
+        first, last = landmark_map.landmark_offsets[landmark : landmark + 2]
+        for one, other in itertools.pairwise(sorted(range(first, last), key=lambda row: int(members[row]))):
+            pair = (first_member + int(members[one]), first_member + int(members[other]))
+            found.setdefault(pair, []).append((int(keypoints[one]), int(keypoints[other])))
+    return {pair: np.array(rows, dtype=np.int32) for pair, rows in found.items() if pair[0] != pair[1]}
+
+
+def _places(landmark_map: LandmarkMap) -> NDArray[np.int64]:
+    """[O] which of its keyframe's features each observation is."""
     place = np.zeros(landmark_map.observations, dtype=np.int64)
     starts = landmark_map.keyframe_offsets
     owners = np.repeat(np.arange(landmark_map.keyframes), np.diff(starts))
     place[landmark_map.keyframe_observations] = np.arange(landmark_map.observations) - starts[owners]
-    rows = np.stack(
-        [landmark_map.observation_landmarks, landmark_map.observation_keyframes + np.int64(first_member), place], axis=1
-    )
-    return KnownPoints(np.asarray(landmark_map.landmarks_xyz, dtype=np.float64), rows.astype(np.int64))
+    return place
 
 
 def next_recording(names: Iterable[str]) -> int:
@@ -188,13 +226,14 @@ def join(
     *,
     refine_poses: bool = True,
     first: float = 1.0,
+    same: Matches | None = None,
     match: Callable[[int, int], NDArray[np.int32]] | None = None,
 ) -> Joined:
     """Match the pairs, then triangulate and adjust all members together with the points already known.
 
     Poses are priors, each as loose as its member says. first: factor on all thresholds in the first round, where the
-    members' poses are that much worse than given ones. match: pairs of keypoints [N, 2] of two members, by their
-    numbers; without it, by their descriptors.
+    members' poses are that much worse than given ones. same: see `measured_matches`. match: pairs of keypoints [N, 2]
+    of two members, by their numbers; without it, by their descriptors.
     """
     views = [
         BundleView(item.name, item.camera, item.features, item.map_from_camera, item.looseness) for item in members
@@ -217,7 +256,14 @@ def join(
     progress("adjusting poses", max(rounds, 1), max(rounds, 1))
     scene = state.triangulate(TIGHTER if refine_poses else 1.0)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
-    return Joined(state.poses, state.cameras, points, rows, errors)
+    measured = [
+        MeasuredView(camera, pose, item.features.keypoints_px, item.ranges)
+        for camera, pose, item in zip(state.view_cameras, state.poses, members, strict=True)
+    ]
+    triangulated = Points(points, rows, np.zeros(len(points)))
+    known_same = same or {}
+    found = fill_up(triangulated, measured, lambda: {**state.verified(1.0), **known_same}, config.depth_landmarks)
+    return Joined(state.poses, state.cameras, found.xyz, found.rows, errors, found.sigma_m)
 
 
 def to_map(
@@ -246,6 +292,7 @@ def to_map(
         features=[member.features for member in members],
         points=joined.points,
         rows=joined.rows,
+        landmark_sigmas_m=joined.sigma_m if len(joined.sigma_m) else None,
         pose_sigma=pose_sigma,
         model_hash=model_hash,
         frame_id=frame_id,

@@ -22,6 +22,7 @@ from hfnet_core.maintenance.joint import (
     cross_pairs,
     join,
     known_points,
+    measured_matches,
     members_of,
     next_recording,
     to_map,
@@ -142,7 +143,8 @@ def merge_maps(
     known = KnownPoints(np.concatenate([known.xyz, added.xyz]), np.concatenate([known.rows, shifted]))
     pairs = cross_pairs(members, cameras.current, typical_depth(first), config)
     pairs += [(one, start + other) for one, other in overlap.pairs]
-    joined = join(members, cameras.current, pairs, config, known, progress, first=_FIRST)
+    same = {**measured_matches(first), **measured_matches(moved, start)}
+    joined = join(members, cameras.current, pairs, config, known, progress, first=_FIRST, same=same)
     fused = _fused(joined.rows, start)
     history = [
         *first.provenance.get("history", []),

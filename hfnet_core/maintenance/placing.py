@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
@@ -40,13 +40,15 @@ class Placed:
 @dataclass(frozen=True, eq=False)
 class Placing:
     """placed: in order of recording. contradicted: localized, but against the odometry. left_out: neither localized nor
-    connected, with reasons and how often each was given."""
+    connected, with reasons and how often each was given. results: what localizing said of each keyframe asked about, by
+    its place among them; without those that were contradicted."""
 
     placed: tuple[Placed, ...]
     localized: int
     contradicted: int
     left_out: int
     reasons: tuple[tuple[str, int], ...]
+    results: Mapping[int, Localized] = field(default_factory=dict)
 
 
 def place(landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], progress: Progress = silent) -> Placing:
@@ -61,7 +63,7 @@ def place(landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], progress: Pr
     found: dict[int, Localized] = {}
     reasons: Counter[str] = Counter()
     for index, keyframe in enumerate(keyframes):
-        result = localizer.localize([View(keyframe.features, keyframe.camera)])
+        result = localizer.localize([View(keyframe.features, keyframe.camera, ranges=keyframe.ranges)])
         if isinstance(result, Localized):
             found[index] = result
         else:
@@ -79,7 +81,8 @@ def place(landmark_map: LandmarkMap, keyframes: Sequence[Keyframe], progress: Pr
             placed.append(Placed(keyframe, found[index].map_from_camera, 0.0, seen_by))
         elif (guess := _carry(keyframes, certain, way, index)) is not None:
             placed.append(Placed(keyframe, guess[0], guess[1], ()))
-    return Placing(tuple(placed), len(found), len(wrong), len(keyframes) - len(placed), tuple(reasons.most_common()))
+    left_out = len(keyframes) - len(placed)
+    return Placing(tuple(placed), len(found), len(wrong), left_out, tuple(reasons.most_common()), found)
 
 
 def looseness(placed: Placed, config: MapBuildConfig) -> float:

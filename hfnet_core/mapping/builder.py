@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
+from hfnet_core.geometry import Pose
 from hfnet_core.mapping.bundle import SETTLED, TIGHTER
 from hfnet_core.mapping.georeferencing import georeferenced, with_gps
 from hfnet_core.mapping.keyframe_bundle import KeyframeBundle, typical_depth
@@ -33,6 +35,7 @@ from hfnet_core.mapping.pose_modes import (
     Placed,
     choose_mode,
     drifts,
+    in_frame_of,
     in_words,
     place_keyframes,
     tolerant,
@@ -45,7 +48,16 @@ from hfnet_core.recordings.bags import open_cameras
 from hfnet_core.recordings.calibration.plausibility import corrected_by
 from hfnet_core.recordings.options import BagOptions
 
-__all__ = ["Describer", "Keyframe", "Placed", "Progress", "build_from_keyframes", "build_map"]
+__all__ = [
+    "Describer",
+    "Keyframe",
+    "Placed",
+    "Progress",
+    "Recorded",
+    "build_from_keyframes",
+    "build_from_readings",
+    "build_map",
+]
 
 _log = logging.getLogger(__name__)
 _ROUNDS = 5  # at most, of matching against the current poses, triangulating and adjusting
@@ -70,22 +82,44 @@ def build_map(
     """
     tools = BuildTools(extractor, config or MapBuildConfig(), progress, workspace or Workspace())
     mode, readings = _read(bags, options, tools)
+    trusted = any(own.trust_calibration for own in (options if isinstance(options, Sequence) else [options]) if own)
+    recorded = Recorded(mode, readings, extractor.info, trusted)
+    return build_from_readings(recorded, tools.config, progress, tools.workspace)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Everything that was read of some recordings. mode: where its poses come from, one of `pose_modes`. info: the
+    ModelInfo of the features. trust_calibration: also where the images refute it. frame: poses of keyframes, by name,
+    in a map of the same recordings made before, whose frame is kept where images alone would choose another."""
+
+    mode: str
+    readings: Sequence[Reading]
+    info: Any
+    trust_calibration: bool = False
+    frame: Mapping[str, Pose] = field(default_factory=dict)
+
+
+def build_from_readings(
+    recorded: Recorded, config: MapBuildConfig, progress: Progress = silent, workspace: Workspace | None = None
+) -> LandmarkMap:
+    """A map of what was read, whether from bags or while a robot drove. Raises as `build_map`."""
+    readings, mode = recorded.readings, recorded.mode
     keyframes = [keyframe for reading in readings for keyframe in reading.keyframes]
     tracks = {number: reading.gps for number, reading in enumerate(readings) if reading.gps is not None}
     provenance = {
         "recordings": [reading.summary for reading in readings],
-        "settings": dataclasses.asdict(tools.config),
+        "settings": dataclasses.asdict(config),
         "pose_mode": mode,
     }
     if mode == IMAGES:
-        placed = place_keyframes(
-            keyframes, [reading.frame for reading in readings], tools.config, progress, tools.workspace, tracks
-        )
+        frames = [reading.frame for reading in readings]
+        placed = in_frame_of(place_keyframes(keyframes, frames, config, progress, workspace, tracks), recorded.frame)
         placed = dataclasses.replace(placed, provenance={**provenance, **placed.provenance})
     else:
-        trusted = any(own.trust_calibration for own in (options if isinstance(options, Sequence) else [options]) if own)
-        placed = Placed(keyframes, _common_frame(readings), provenance, refuse_calibrations=not trusted)
-    built = build_from_keyframes(placed, extractor.info, tools.config, progress, tools.workspace)
+        frame = _common_frame(readings)
+        placed = Placed(keyframes, frame, provenance, refuse_calibrations=not recorded.trust_calibration)
+    built = build_from_keyframes(placed, recorded.info, config, progress, workspace)
     return georeferenced(built, [keyframe.recording for keyframe in placed.keyframes], tracks)
 
 
@@ -163,8 +197,10 @@ def build_from_keyframes(
         scene = state.triangulate(1.0)
     _say_corrections(placed, state)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
-    state.check_landmarks(len(points))
-    statistics = {"gravity": state.gravity(), "statistics": state.statistics(points, rows, errors), **loops}
+    found = state.with_depth(points, rows)
+    state.check_landmarks(len(found.xyz))
+    depth = state.compare_depth(found)
+    told = {"gravity": state.gravity(), "statistics": state.statistics(found, errors), **loops, **depth}
     metres, radians = state.pose_sigmas()
     sigma = placed.sigma
     built = assemble_map(
@@ -175,12 +211,13 @@ def build_from_keyframes(
         cameras=state.cameras,
         given_cameras=state.given,
         features=[keyframe.features for keyframe in keyframes],
-        points=points,
-        rows=rows,
+        points=found.xyz,
+        rows=found.rows,
+        landmark_sigmas_m=found.sigma_m,
         pose_sigma=(float(np.hypot(metres, sigma[0])), float(np.hypot(radians, sigma[1]))),
         model_hash=info.model_hash,
         frame_id=placed.frame_id,
-        provenance={**statistics, **placed.provenance, "model": {"name": info.name, "version": info.version}},
+        provenance={**told, **placed.provenance, "model": {"name": info.name, "version": info.version}},
         descriptor_dtype=config.descriptor_dtype,
     )
     return with_look_alikes(built, progress)

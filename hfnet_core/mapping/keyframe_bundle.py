@@ -12,6 +12,8 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import pose_error
 from hfnet_core.mapping.bundle import Bundle, BundleView
+from hfnet_core.mapping.depth.landmarks import MeasuredView, Points, fill_up, seen_of
+from hfnet_core.mapping.depth.scale import compare, report
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.mapping.pairing.pair_matching import match_pairs
@@ -153,14 +155,33 @@ class KeyframeBundle(Bundle):
         tilt = float(np.degrees(np.arccos(np.clip(up[0][2], -1.0, 1.0))))
         return f"z axis of the given frame {tilt:.1f} deg from up by accelerations"
 
-    def statistics(
-        self, points: NDArray[np.float64], rows: NDArray[np.int64], errors: NDArray[np.float64]
-    ) -> dict[str, Any]:
-        """What a person wants to know of the quality of a map."""
+    def _measured(self) -> list[MeasuredView]:
+        ranges = (keyframe.ranges for keyframe in self.keyframes)
+        return [
+            MeasuredView(camera, pose, view.features.keypoints_px, own)
+            for camera, pose, view, own in zip(self.view_cameras, self.poses, self.views, ranges, strict=True)
+        ]
+
+    def with_depth(self, points: NDArray[np.float64], rows: NDArray[np.int64]) -> Points:
+        """Triangulated points [L, 3], their observations [O, 3], and what depth images add."""
+        triangulated = Points(points, rows, np.zeros(len(points)))
+        return fill_up(triangulated, self._measured(), lambda: self.verified(1.0), self.config.depth_landmarks)
+
+    def compare_depth(self, points: Points) -> dict[str, Any]:
+        """What to say of the scale by depth images, beside what it is from."""
+        ranges = [keyframe.ranges for keyframe in self.keyframes]
+        if all(own is None for own in ranges):
+            return {}
+        what = "the poses" if self.odometry is None else "the odometry"
+        return report(compare(seen_of(points, self._measured()), ranges), what)
+
+    def statistics(self, points: Points, errors: NDArray[np.float64]) -> dict[str, Any]:
+        """What a person wants to know of the quality of a map. errors: of the triangulated points' observations."""
         metres, radians = (sigma * np.sqrt(3) for sigma in self.pose_sigmas())
         moved = "poses" if self.odometry is None else "steps"
         return {
-            **statistics.counts(len(self.keyframes), len(points), len(rows)),
+            **statistics.counts(len(self.keyframes), len(points.xyz), len(points.rows)),
+            **({"landmarks_by_depth": by_depth} if (by_depth := int((points.sigma_m > 0).sum())) else {}),
             **statistics.reprojection(errors),
             "pairs_matched": len(self.matches),
             f"{moved}_moved_rmse_m": round(float(metres), 4),

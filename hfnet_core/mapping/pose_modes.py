@@ -10,19 +10,33 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose
 from hfnet_core.georeference.track import GpsTrack
-from hfnet_core.mapping.images_alone.scale import require_scale_source
-from hfnet_core.mapping.images_alone.structure import Found, poses_from_images
+from hfnet_core.mapping.images_alone.scale import Scale, align, require_scale_source, scale_from_odometry
+from hfnet_core.mapping.images_alone.structure import ARBITRARY, Found, poses_from_images
 from hfnet_core.mapping.keyframes.reading import OWN_FRAME, Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.depth.pair import recorded_pair
+from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.gravity import level, mean_up
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Camera
 
-__all__ = ["DRIFTING", "GIVEN", "IMAGES", "Placed", "choose_mode", "drifts", "in_words", "place_keyframes", "tolerant"]
+__all__ = [
+    "DRIFTING",
+    "GIVEN",
+    "IMAGES",
+    "Placed",
+    "choose_mode",
+    "drifts",
+    "in_frame_of",
+    "in_words",
+    "place_keyframes",
+    "tolerant",
+]
 
 GIVEN, DRIFTING, IMAGES = "given", "drifting", "images"
+_FEWEST_HELD = 6  # keyframes in common with a map before
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +84,18 @@ def choose_mode(bag: Bag, config: MapBuildConfig, cameras: int = 1) -> str:
         )
     if mode == IMAGES and cameras == 1:  # the distance between several may tell the scale
         why = "; ".join(filter(None, (bag.no_poses, "" if _has_gps(bag) else str(bag.gps))))
-        require_scale_source(config, str(bag.path), told=bag.has_poses or _has_gps(bag), why=why)
+        told = bag.has_poses or _has_gps(bag) or _has_depth(bag)
+        require_scale_source(config, str(bag.path), told=told, why=why)
     return mode
 
 
 def _has_gps(bag: Bag) -> bool:
     return isinstance(bag.gps, GpsTrack)
+
+
+def _has_depth(bag: Bag) -> bool:
+    with recorded_depth(bag) as depth, recorded_pair(bag) as pair:
+        return depth.topic is not None or pair is not None
 
 
 def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
@@ -86,6 +106,8 @@ def in_words(mode: str, bag: Bag, config: MapBuildConfig) -> str:
         return "images alone, scale from a known distance"
     if bag.has_poses:
         return f"images alone, scale from {bag.pose_source}"
+    if _has_depth(bag):
+        return "images alone, scale from depth"
     if isinstance(bag.gps, GpsTrack):
         return f"images alone, scale from {bag.gps.topic}"
     return "images alone, scale " + ("arbitrary" if config.scale_free else "from the distance of the cameras")
@@ -119,6 +141,24 @@ def place_keyframes(
             placed.append(replace(keyframe, map_from_camera=pose, camera=own))
     frame = frames[found.frame_of] if found.frame_of is not None else OWN_FRAME
     return Placed(placed, frame, {**found.provenance, "gravity": gravity}, start, (found.sigma_m, 0.0))
+
+
+def in_frame_of(placed: Placed, before: Mapping[str, Pose]) -> Placed:
+    """Keyframes that images alone have placed, moved into the frame in which some of them had poses before.
+
+    before: map_from_camera by keyframe. Metres stay what they are, unless they are arbitrary. Too few common
+    keyframes change nothing.
+    """
+    held = [before.get(keyframe.name) for keyframe in placed.keyframes]
+    if sum(pose is not None for pose in held) < _FEWEST_HELD:
+        return placed
+    found: list[Pose | None] = [keyframe.map_from_camera for keyframe in placed.keyframes]
+    metres = Scale(1.0, 0.0, 0)
+    if placed.provenance["scale"]["source"] == ARBITRARY:
+        metres = scale_from_odometry(found, held, [keyframe.recording for keyframe in placed.keyframes])
+    similarity = align(found, held, metres)
+    moved = [replace(item, map_from_camera=similarity.move(item.map_from_camera)) for item in placed.keyframes]
+    return replace(placed, keyframes=moved)
 
 
 def _levelled(keyframes: Sequence[Keyframe], found: Found) -> tuple[list[Pose | None], str]:

@@ -21,8 +21,9 @@ from hfnet_core.geometry import Pose
 from hfnet_core.maps.descriptors import Stored, adapted, compact, unit
 from hfnet_core.types import Camera
 
-__all__ = ["LARGEST", "LandmarkMap"]
+__all__ = ["LARGEST", "OF_LANDMARKS", "LandmarkMap"]
 
+OF_LANDMARKS = ("landmark_sigmas_m", "landmark_hits", "landmark_misses")  # told of each, or empty
 _CHUNK = 65536  # rows looked at or averaged at a time
 LARGEST = 1e9  # metres or pixels: float32 has no centimetres left beyond, and squares overflow
 _ORTHONORMAL = 1e-3  # how far a rotation may be from one; what rounding leaves is a thousand times less
@@ -46,6 +47,12 @@ class LandmarkMap:
     given_cameras: C, the calibrations that `cameras` refine, or empty where they were taken as given.
     alike_keyframes: [P] int32, sorted, and alike_poses: [P, 3, 4] float64: keyframes that another place shows as well,
     and the pose (map_from_camera) that they would have there; empty where none are known.
+    landmark_sigmas_m: [L] float32, standard deviation of the distance where a depth image told it, 0 where the
+    landmark was triangulated; empty without depth. Those it told may be seen once only.
+    landmark_hits, landmark_misses: [L] int32, in how many visits each was found again, and was not where it should have
+    been seen; empty where nobody counted.
+    scale_factors: [S] float32, and scaled_descriptors: [S, L, D], stored as the observed ones: what landmarks look like
+    in images resized by these factors, zero where nobody looked; empty where the map has one scale.
     model_hash: of the network that made the descriptors. frame_id: name of the map frame. pose_sigma_m, pose_sigma_rad:
     how well the refined keyframes agree with the poses they were given (root mean square per axis; 0 if nothing was
     refined): the uncertainty of the map's own frame, a floor for that of every pose in it. provenance: how it was made.
@@ -77,6 +84,11 @@ class LandmarkMap:
     given_cameras: tuple[Camera, ...] = ()
     alike_keyframes: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     alike_poses: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 4)))
+    landmark_sigmas_m: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    landmark_hits: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    landmark_misses: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    scale_factors: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    scaled_descriptors: Stored = field(default_factory=lambda: np.zeros((0, 0, 0), np.int8))
 
     def __post_init__(self) -> None:
         m, o, n = len(self.keyframe_names), len(self.observation_keyframes), len(self.landmarks_xyz)
@@ -95,6 +107,11 @@ class LandmarkMap:
         self._check_offsets("covisible_offsets", m, len(self.covisible_keyframes))
         self._check_shape("covisible_weights", self.covisible_keyframes.shape)
         self._check_shape("alike_poses", (len(self.alike_keyframes), 3, 4))
+        for name in OF_LANDMARKS:
+            self._check_shape(name, (n if len(getattr(self, name)) else 0,))
+        if len(self.scale_factors):
+            scales = len(self.scale_factors)
+            self._check_shape("scaled_descriptors", (scales, n, self.observation_descriptors.shape[-1]))
 
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         found = getattr(self, name).shape
@@ -122,9 +139,13 @@ class LandmarkMap:
         if "keyframe_landmarks" in self.__dict__:  # stored; what is derived from the others is in range
             self._check_range("keyframe_landmarks", self.landmarks)
         self._check_range("alike_keyframes", self.keyframes)
+        for name in OF_LANDMARKS:
+            self._check_counts(name)
         self._check_order("alike_keyframes")
         for name in ("keyframe_poses", "alike_poses"):
             self._check_poses(name)
+        if not ((self.scale_factors > 0) & (self.scale_factors <= LARGEST)).all():
+            raise MapError("map array scale_factors holds what is no factor: the map is damaged, rebuild it")
 
     def check(self) -> None:
         """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""
@@ -148,6 +169,11 @@ class LandmarkMap:
             np.abs(squared - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(rotations).min() < 0  # a mirror
         ):
             raise MapError(f"map array {name} holds matrices that are no rotations: the map is damaged, rebuild it")
+
+    def _check_counts(self, name: str) -> None:
+        """Of landmarks: none is negative, or beyond sense."""
+        if any(not ((piece >= 0) & (piece <= LARGEST)).all() for piece in _pieces(getattr(self, name))):
+            raise MapError(f"map array {name} holds values that cannot be: the map is damaged, rebuild it")
 
     def _check_order(self, name: str) -> None:
         offsets = getattr(self, name)
@@ -173,6 +199,11 @@ class LandmarkMap:
     def observations(self) -> int:
         """O, how many observations of landmarks by keyframes."""
         return len(self.observation_keyframes)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """[L] which landmarks are where they are by a depth image."""
+        return self.landmark_sigmas_m > 0 if len(self.landmark_sigmas_m) else np.zeros(self.landmarks, dtype=bool)
 
     @cached_property
     def observation_landmarks(self) -> NDArray[np.int32]:

@@ -56,8 +56,13 @@ _DERIVED: dict[str, tuple[str, ...]] = {
     "landmark_descriptors": ("i1", "f2"),
     "place_descriptors": ("f4",),
 }
-# Of maps with look-alike places; programs that do not know these arrays read the others.
-_OPTIONAL: dict[str, tuple[str, ...]] = {"alike_keyframes": ("i4",), "alike_poses": ("f8",)}
+# What some maps have, each group whole or not at all; programs that do not know these arrays read the others.
+_OPTIONAL: tuple[dict[str, tuple[str, ...]], ...] = (
+    {"alike_keyframes": ("i4",), "alike_poses": ("f8",)},
+    {"landmark_sigmas_m": ("f4",)},
+    {"landmark_hits": ("i4",), "landmark_misses": ("i4",)},
+    {"scale_factors": ("f4",), "scaled_descriptors": ("i1", "f2")},
+)
 # What a version stores of it; version 1 also knows descriptors as float16 only.
 _STORED: dict[str, tuple[str, ...]] = {
     "1": (),
@@ -81,7 +86,9 @@ def save_map(landmark_map: LandmarkMap, path: Path) -> None:
     arrays contradict each other.
     """
     landmark_map.check()
-    wanted = {**_DTYPES, **_DERIVED, **(_OPTIONAL if len(landmark_map.alike_keyframes) else {})}
+    wanted = {**_DTYPES, **_DERIVED}
+    for group in _OPTIONAL:
+        wanted |= group if len(getattr(landmark_map, next(iter(group)))) else {}
     arrays = {name: _as_one_of(getattr(landmark_map, name), dtypes) for name, dtypes in wanted.items()}
     write_map(path, arrays, describe(landmark_map))
 
@@ -178,7 +185,9 @@ def _check(path: Path, landmark_map: LandmarkMap) -> None:
 
 def _assemble(path: Path, stored: TensorFile) -> LandmarkMap:
     derived = _STORED[stored.metadata["version"]]
-    optional = _OPTIONAL if any(name in stored.arrays for name in _OPTIONAL) else {}
+    optional: dict[str, tuple[str, ...]] = {}
+    for group in _OPTIONAL:
+        optional |= group if any(name in stored.arrays for name in group) else {}
     wanted = _DTYPES | optional | {name: _DERIVED[name] for name in derived}
     for name, dtypes in wanted.items():
         if name not in stored.arrays:

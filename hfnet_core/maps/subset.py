@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.maps.assembly import covisibility, group_by
-from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.landmark_map import OF_LANDMARKS, LandmarkMap
 
 __all__ = ["keep_keyframes", "kept_landmarks"]
 
-_MIN_VIEWS = 2  # a landmark seen once has no place of its own
+_MIN_VIEWS = 2  # a landmark seen once has no place of its own, unless depth told it
 
 
 def kept_landmarks(
@@ -20,14 +20,16 @@ def kept_landmarks(
 ) -> NDArray[np.bool_]:
     """[L] which landmarks `keep_keyframes` keeps, in their order."""
     rows = kept[landmark_map.observation_keyframes]
-    alive = np.bincount(landmark_map.observation_landmarks[rows], minlength=landmark_map.landmarks) >= _MIN_VIEWS
+    seen = np.bincount(landmark_map.observation_landmarks[rows], minlength=landmark_map.landmarks)
+    alive = (seen >= _MIN_VIEWS) | ((seen > 0) & landmark_map.measured)
     return alive if wanted is None else alive & wanted
 
 
 def keep_keyframes(
     landmark_map: LandmarkMap, kept: NDArray[np.bool_], wanted: NDArray[np.bool_] | None = None
 ) -> LandmarkMap:
-    """The map of the keyframes where `kept` [M] is true, and of the landmarks that two of them still see.
+    """The map of the keyframes where `kept` [M] is true, and of the landmarks that two of them still see, or one
+    where depth told their place.
 
     wanted: [L] leaves out others. Landmarks stay where they are. Cameras are kept, used or not.
     """
@@ -60,4 +62,8 @@ def keep_keyframes(
         covisible_weights=graph[2],
         alike_keyframes=renumbered[landmark_map.alike_keyframes[alike]].astype(np.int32),
         alike_poses=landmark_map.alike_poses[alike],
+        scaled_descriptors=landmark_map.scaled_descriptors[:, alive]
+        if len(landmark_map.scale_factors)
+        else landmark_map.scaled_descriptors,
+        **{name: told[alive] for name in OF_LANDMARKS if len(told := getattr(landmark_map, name))},
     )

@@ -32,18 +32,23 @@ apsw, typesys = later("apsw"), later("rosbags.typesys")
 rosbag1, rosbag2 = later("rosbags.rosbag1"), later("rosbags.rosbag2")
 
 STORAGES = ("mcap", "sqlite3", "rosbag1")
+_DEPTH_HEADER = 12  # bytes before the PNG in compressedDepth, which mean something for floats only
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
 @dataclass(frozen=True)
 class WriterTopics:
-    """Names used in a written bag. map_frame is the frame of the poses, camera_frame that of the images."""
+    """Names used in a written bag. map_frame is the frame of the poses, odometry_frame that of the odometry,
+    camera_frame that of the images."""
 
     image: str = "/camera/image_raw"
     compressed: str = "/camera/image_raw/compressed"
     camera_info: str = "/camera/camera_info"
+    depth: str = "/camera/depth/image_raw/compressedDepth"
     pose: str = "/ground_truth/pose"
+    odometry: str = "/odom"
     map_frame: str = "map"
+    odometry_frame: str = "odom"
     camera_frame: str = "camera"
 
 
@@ -91,10 +96,14 @@ class BagWriter:
             data=data,
         )
 
-    def compressed(self, stamp_ns: int, data: bytes, image_format: str) -> None:
-        """An encoded image, its bytes kept as they are. image_format: jpeg or png."""
+    def depth(self, stamp_ns: int, data: bytes) -> None:
+        """Depth registered to the image, as a 16-bit PNG in millimetres, its bytes kept as they are."""
+        self.compressed(stamp_ns, bytes(_DEPTH_HEADER) + data, "16UC1; compressedDepth png", self.topics.depth)
+
+    def compressed(self, stamp_ns: int, data: bytes, image_format: str, topic: str = "") -> None:
+        """An encoded image, its bytes kept as they are. image_format: jpeg or png. topic: of another kind of image."""
         self.write(
-            self.topics.compressed,
+            topic or self.topics.compressed,
             "sensor_msgs/msg/CompressedImage",
             stamp_ns,
             header=self.header(stamp_ns, self.topics.camera_frame),
@@ -125,13 +134,33 @@ class BagWriter:
 
     def pose(self, stamp_ns: int, map_from_camera: Pose) -> None:
         """The camera's pose as a PoseStamped."""
-        x, y, z = (float(value) for value in map_from_camera.translation)
-        qx, qy, qz, qw = (float(value) for value in map_from_camera.quat_xyzw())
+        header = self.header(stamp_ns, self.topics.map_frame)
+        pose = self._pose(map_from_camera)
+        self.write(self.topics.pose, "geometry_msgs/msg/PoseStamped", stamp_ns, header=header, pose=pose)
+
+    def odometry(self, stamp_ns: int, odom_from_camera: Pose) -> None:
+        """The camera's pose as odometry has it, without covariance or speed."""
+        zero = self.type("geometry_msgs/msg/Vector3")(x=0.0, y=0.0, z=0.0)
+        still = self.type("geometry_msgs/msg/Twist")(linear=zero, angular=zero)
+        unknown = np.zeros(36)
+        pose = self.type("geometry_msgs/msg/PoseWithCovariance")(pose=self._pose(odom_from_camera), covariance=unknown)
+        twist = self.type("geometry_msgs/msg/TwistWithCovariance")(twist=still, covariance=unknown)
+        self.write(
+            self.topics.odometry,
+            "nav_msgs/msg/Odometry",
+            stamp_ns,
+            header=self.header(stamp_ns, self.topics.odometry_frame),
+            child_frame_id=self.topics.camera_frame,
+            pose=pose,
+            twist=twist,
+        )
+
+    def _pose(self, pose: Pose) -> Any:
+        x, y, z = (float(value) for value in pose.translation)
+        qx, qy, qz, qw = (float(value) for value in pose.quat_xyzw())
         position = self.type("geometry_msgs/msg/Point")(x=x, y=y, z=z)
         orientation = self.type("geometry_msgs/msg/Quaternion")(x=qx, y=qy, z=qz, w=qw)
-        pose = self.type("geometry_msgs/msg/Pose")(position=position, orientation=orientation)
-        header = self.header(stamp_ns, self.topics.map_frame)
-        self.write(self.topics.pose, "geometry_msgs/msg/PoseStamped", stamp_ns, header=header, pose=pose)
+        return self.type("geometry_msgs/msg/Pose")(position=position, orientation=orientation)
 
 
 @contextmanager
@@ -201,6 +230,8 @@ def write_folder_bag(
             writer.compressed(frame.stamp_ns, data, _FORMATS[frame.path.suffix.lower()])
             if camera is not None:
                 writer.camera_info(frame.stamp_ns, camera)
+            if frame.depth is not None:
+                writer.depth(frame.stamp_ns, read_file(frame.depth, IMAGE_FILE))
             if frame.map_from_camera is not None:
                 writer.pose(frame.stamp_ns, frame.map_from_camera)
             count += 1

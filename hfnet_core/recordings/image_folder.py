@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfnet_core.errors import DatasetError
@@ -14,15 +14,17 @@ from hfnet_core.recordings.tum import TumRow, read_tum
 __all__ = ["FolderFrame", "images_of", "list_folder"]
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_DEPTH = "depth"
 
 
 @dataclass(frozen=True, eq=False)
 class FolderFrame:
-    """One image file with its stamp and, where known, map_from_camera."""
+    """One image file with its stamp and, where known, map_from_camera. depth: file of the depth registered to it."""
 
     path: Path
     stamp_ns: int
     map_from_camera: Pose | None
+    depth: Path | None = None
 
 
 def list_folder(
@@ -40,6 +42,7 @@ def list_folder(
     as many poses as images are taken in order. Images without a pose are left out. Stamps come from the poses, or
     else from rate_hz (never 0, which ROS takes for "no time"). first, last: inclusive limits on the frame number (the
     last number in the file name; without one, the position in the folder). every: keep each n-th of what remains.
+    Depth images, 16-bit PNG in millimetres of the same name, are looked for in the `depth` folder beside the images.
     Raises DatasetError when nothing remains or poses do not fit.
     """
     if not folder.is_dir():
@@ -56,7 +59,8 @@ def list_folder(
     frames = [frame for frame in frames if low <= numbered[frame.path] <= high][::every]
     if not frames:
         raise DatasetError(f"{folder}: no image has a frame number from {first} to {last}")
-    return frames
+    depths = {path.stem: path for path in (folder / _DEPTH).glob("*.png")}
+    return [replace(frame, depth=depths.get(frame.path.stem)) for frame in frames]
 
 
 def images_of(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ compressed images, camera_info and the exact pose. Everything follows from the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -224,18 +224,22 @@ def record(
     camera: Camera = CAMERA,
     every: int = 1,
     storage: str = "mcap",
+    odometry: Sequence[Pose] | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> list[int]:
     """Render a pass into a bag: compressed images, camera_info, and the exact pose of the camera at every frame.
 
-    Returns the stamps (ns) of blind frames, on which a localizer should say nothing. progress: called per frame.
+    Returns the stamps (ns) of blind frames, on which a localizer should say nothing. odometry: odom_from_camera at
+    every frame that is recorded, on /odom. progress: called per frame.
     Raises ConfigError when `output` exists or cannot be created.
     """
     blind = []
     topics = WriterTopics(image="/camera/image", compressed="/camera/image/compressed")
     with open_writer(output, storage, topics) as writer:
-        for shot in shots(day, camera, every):
+        for index, shot in enumerate(shots(day, camera, every)):
             stamp_ns = day.stamp_ns(shot.time_s)
+            if odometry is not None:
+                writer.odometry(stamp_ns, odometry[index])
             done, data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
             if not done:
                 raise RuntimeError("OpenCV could not encode a rendered image as JPEG")

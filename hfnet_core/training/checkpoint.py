@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Checkpoint:
     """State of a run after `step` steps and `elapsed_s` seconds of training.
 
     network, optimizer: state dicts; scale: logarithm of the InfoNCE scale; log_variances: of the tasks whose weights
-    are learned; random: torch's generator state.
+    are learned; random: torch's generator state; stage_state: what the stage itself remembers.
     """
 
     stage: str
@@ -36,6 +36,7 @@ class Checkpoint:
     scale: torch.Tensor
     log_variances: torch.Tensor
     random: torch.Tensor
+    stage_state: dict[str, Any] = field(default_factory=dict)
 
     def build_network(self) -> HFNet:
         """The network with the checkpoint's weights. Raises ModelError where they do not fit."""

@@ -16,13 +16,22 @@ from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.onnx_graph import build_onnx, save_onnx
 from hfnet_core.files import make_folder, whole_file
-from hfnet_core.training.checkpoint import load_checkpoint
+from hfnet_core.training.checkpoint import load_checkpoint, save_network
 from hfnet_core.training.network import HFNet
 
-__all__ = ["TOLERANCE", "Parity", "check_parity", "export_checkpoint", "save_variables"]
+__all__ = ["TOLERANCE", "Identity", "Parity", "check_parity", "export_checkpoint", "save_variables", "write_results"]
 
 _PARITY_SIZES = ((240, 320), (152, 200))  # (height, width); the second gives odd sizes from layer 8 on
 TOLERANCE = 1e-4  # largest allowed difference of any output
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a model file says of its weights: name, version, SPDX identifier of their licence."""
+
+    name: str
+    version: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -82,3 +91,14 @@ def export_checkpoint(checkpoint: Path, output: Path, *, name: str, version: str
         if not parity.worst <= TOLERANCE:
             raise ModelError(f"{checkpoint}: ONNX Runtime is off by {parity.worst:.2g} > {TOLERANCE}; not written")
     return parity
+
+
+def write_results(network: HFNet, output: Path, identity: Identity) -> tuple[Path, Parity]:
+    """A finished network as OUTPUT/trained.pt, variables.npz and hfnet.onnx; the last one and its parity."""
+    save_network(network, output / "trained.pt")
+    save_variables(network.variables(), output / "variables.npz")
+    model = output / "hfnet.onnx"
+    parity = export_checkpoint(
+        output / "trained.pt", model, name=identity.name, version=identity.version, licence=identity.licence
+    )
+    return model, parity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.node import Node
 
@@ -105,7 +106,7 @@ class Cameras:
     def __init__(
         self,
         node: Node,
-        settings: Parameters,
+        settings: Parameters[Any],
         frames: Frames,
         reporter: Reporter,
         deliver: Callable[[ImageSet, int], None],

@@ -217,7 +217,7 @@ class _OdometryTopic:
 class Odometry:
     """Where the odometry puts the rig: from its own topic or from TF, as the settings say, or nowhere."""
 
-    def __init__(self, node: Node, settings: Parameters, frames: Frames, reporter: Reporter) -> None:
+    def __init__(self, node: Node, settings: Parameters[Any], frames: Frames, reporter: Reporter) -> None:
         config = settings.configs.node
         self._node, self._settings, self._frames, self._reporter = node, settings, frames, reporter
         self._topic = _OdometryTopic(node, config) if config.odom_topic else None

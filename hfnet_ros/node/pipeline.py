@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
-from hfnet_core.errors import BackendError, ConfigError, DatasetError
+from hfnet_core.errors import BackendError, ConfigError, DatasetError, MapError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
 from hfnet_core.features.backends.tuning_process import BackgroundTuning
 from hfnet_core.features.extractor import Extractor
@@ -20,19 +20,21 @@ from hfnet_core.files import home_path
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
+from hfnet_core.localization.several.tracker import MapsTracker
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.library.library import MapLibrary
 from hfnet_core.recordings.calibration.plausibility import check_against_map
 from hfnet_core.threads import side_by_side
-from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
+from hfnet_core.types import Camera, Features, Localization, NotLocalized, Ranges, Reason
 from hfnet_ros.memory import give_back_freed
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
 from hfnet_ros.parameters import Configs
 
-__all__ = ["Outcome", "Pipeline"]
+__all__ = ["Outcome", "Pipeline", "PreparedMap"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,14 @@ class _Judgement:
         return cls(frame.camera, landmark_map, text)
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedMap:
+    """A map, or the first of a folder of maps with all of them, ready for use."""
+
+    shared: SharedMap
+    library: MapLibrary[SharedMap] | None = None
+
+
 class Pipeline:
     """Everything that `configure` allocates for localizing.
 
@@ -85,7 +95,9 @@ class Pipeline:
         self.backend = open_backend(model, config.backend, config.threads, configs.engine, configs.extractor)
         try:
             self._extractor = Extractor(self.backend, configs.extractor)
-            self.map = self._load(config.map_file)
+            self._maps_in_memory = config.maps_in_memory
+            self._library = self._open(config.map_file)
+            self.map = self._load(config.map_file) if self._library is None else _first(self._library)
         except BaseException:
             self.backend.close()
             raise
@@ -94,9 +106,10 @@ class Pipeline:
             if config.backend == "auto"
             else None
         )
-        self._tracker = Tracker(Localizer(self.map.landmark_map, self._settings))
+        self._tracker = self._tracker_in(self.map, self._library)
         self.calibration = CalibrationWatch(self.map.landmark_map)
-        """What images say against calibrations, mountings and stamps."""
+        """What images say against calibrations, mountings and stamps, in the map that the robot is in."""
+        self._learning: Callable[[], None] | None = None
         self._trust = config.trust_calibration
         self._judged: dict[str, _Judgement] = {}
         self._commands: deque[Callable[[float], None]] = deque()
@@ -105,6 +118,26 @@ class Pipeline:
 
     def _load(self, path: str) -> SharedMap:
         return shared_map(home_path(path), self.backend.info.model_hash, self._memory_mib, self._verify_mib)
+
+    def _open(self, path: str) -> MapLibrary[SharedMap] | None:
+        """The maps of a folder, None for a file. Raises MapError."""
+        folder = home_path(path)
+        if not folder.is_dir():
+            return None
+        return MapLibrary(folder, lambda file: self._load(str(file)), self._maps_in_memory)
+
+    def _tracker_in(self, shared: SharedMap, library: MapLibrary[SharedMap] | None) -> Tracker | MapsTracker:
+        if library is None:
+            return Tracker(Localizer(shared.landmark_map, self._settings))
+        return MapsTracker(library, self._settings)
+
+    @property
+    def maps(self) -> str:
+        """Which of several maps are known, and which of them in memory, for people; "" for one map."""
+        library = self._library
+        if library is None:
+            return ""
+        return f"{len(library.entries)} in {library.folder}, in memory: {', '.join(library.loaded)}"
 
     @property
     def info(self) -> Any:
@@ -144,23 +177,54 @@ class Pipeline:
         return side_by_side(partial(_extracted, self._extractor), frames.frames, self.backend.images_at_once)
 
     def localize(
-        self, frames: FrameSet, extracted: Sequence[Features | NotLocalized], odom_from_rig: Pose | None
+        self,
+        frames: FrameSet,
+        extracted: Sequence[Features | NotLocalized],
+        odom_from_rig: Pose | None,
+        ranges: Sequence[Ranges | None] = (),
     ) -> Outcome:
-        """The pose of the rig from what `extract` gave. odom_from_rig: None when it is not known."""
+        """The pose of the rig from what `extract` gave. odom_from_rig: None when it is not known. ranges: of each
+        frame's keypoints, none without depth."""
         extracted = [self._refusal(frame) or found for frame, found in zip(frames.frames, extracted, strict=True)]
         features = tuple(None if isinstance(found, NotLocalized) else found for found in extracted)
         failures = tuple(found if isinstance(found, NotLocalized) else None for found in extracted)
-        seen = [(frame, found) for frame, found in zip(frames.frames, features, strict=True) if found is not None]
+        depths = ranges or [None] * len(features)
+        seen = [item for item in zip(frames.frames, features, depths, strict=True) if item[1] is not None]
         if not seen:
             self._tracker.miss()
             why = next(failure for failure in failures if failure is not None)
             return Outcome(why, features, failures, self._tracker.consistency)
-        views = {frame.name: View(found, frame.camera, frame.rig_from_camera) for frame, found in seen}
-        stamp_s = frames.stamp_ns * 1e-9
-        result = self._tracker.process(list(views.values()), stamp_s, odom_from_rig)
-        self.calibration.add(result, views, stamp_s, odom_from_rig)
+        views = {
+            frame.name: View(found, frame.camera, frame.rig_from_camera, far)
+            for frame, found, far in seen
+            if found is not None
+        }
+        stamp_s, before = frames.stamp_ns * 1e-9, self.map
+        result = self._process(list(views.values()), stamp_s, odom_from_rig)
+        if self.map is not before:
+            self.calibration = CalibrationWatch(self.map.landmark_map)
+        self._learning = partial(self.calibration.add, result, views, stamp_s, odom_from_rig)
         result = self.calibration.covered(result, views)
         return Outcome(result, features, failures, self._tracker.consistency)
+
+    def learn(self) -> None:
+        """What the last images say of calibrations; once their pose is out, as it takes now and then a while."""
+        learning, self._learning = self._learning, None
+        if learning is not None:
+            learning()
+
+    def _process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization:
+        """As the tracker does; of several maps, follow to the one where the robot is."""
+        if not isinstance(self._tracker, MapsTracker) or self._library is None:
+            return self._tracker.process(views, stamp_s, odom_from_rig)
+        try:
+            result = self._tracker.process(views, stamp_s, odom_from_rig)
+            self.map = self._library.held(self._tracker.current)
+        except MapError as error:  # one of the maps, which may be there again with the next image
+            self._tracker.miss()
+            return NotLocalized(Reason.NO_MAP, str(error))
+        # of which map the landmarks are that a refused image was matched with is not told
+        return replace(result, matched=None) if isinstance(result, NotLocalized) else result
 
     def _refusal(self, frame: CameraFrame) -> NotLocalized | None:
         """Why the map shows that a frame's calibration cannot be true, None where it does not."""
@@ -176,25 +240,41 @@ class Pipeline:
         self._settings, self._extractor = localizer, Extractor(self.backend, extractor)
 
         def change(_: float) -> None:
-            self._tracker.localizer = Localizer(self.map.landmark_map, localizer)
+            if isinstance(self._tracker, MapsTracker):
+                self._tracker.configure(localizer)
+            else:
+                self._tracker.localizer = Localizer(self.map.landmark_map, localizer)
 
         self._commands.append(change)
 
-    def prepare_map(self, path: str) -> SharedMap:
-        """Load another map beside the current one, which stays in use. Raises MapError."""
+    def prepare_map(self, path: str) -> PreparedMap:
+        """Load another map, or folder of maps, beside the current one, which stays in use. Raises MapError."""
         try:
-            loaded = self._load(path)
+            library = self._open(path)
+            loaded = self._load(path) if library is None else _first(library)
             Localizer(loaded.landmark_map, self._settings)  # what it derives from the map is kept there
-            return loaded
+            return PreparedMap(loaded, library)
         finally:
             give_back_freed()  # also what is left of the map before
 
-    def use_map(self, loaded: SharedMap) -> None:
-        """Use a prepared map."""
+    def use_map(self, prepared: PreparedMap) -> None:
+        """Use what was prepared."""
+
+        def change(_: float) -> None:
+            self.map, self._library = prepared.shared, prepared.library
+            self._tracker = self._tracker_in(self.map, self._library)
+            self.calibration = CalibrationWatch(self.map.landmark_map)
+
+        self._commands.append(change)
+
+    def follow_map(self, loaded: SharedMap) -> None:
+        """Use a later version of the current map, prepared: what is known of the way so far stays, and a pose that the
+        new version puts elsewhere has to be confirmed as any other jump."""
 
         def change(_: float) -> None:
             self.map = loaded
-            self._tracker = Tracker(Localizer(loaded.landmark_map, self._settings))
+            if isinstance(self._tracker, Tracker):
+                self._tracker.localizer = Localizer(loaded.landmark_map, self._settings)
             self.calibration = CalibrationWatch(loaded.landmark_map)
 
         self._commands.append(change)
@@ -207,6 +287,11 @@ class Pipeline:
         """Search near a pose that somebody gives, with its covariance [6, 6]."""
         self._commands.append(lambda stamp_s: self._tracker.set_prior(map_from_rig, stamp_s, covariance))
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was asked for has been carried out."""
+        return not self._commands
+
     def settle(self, stamp_s: float = 0.0) -> None:
         """Carry out what was asked for, before an image of this time is localized."""
         while self._commands:
@@ -216,6 +301,11 @@ class Pipeline:
         if self._tuning is not None:
             self._tuning.stop()
         self.backend.close()
+
+
+def _first(library: MapLibrary[SharedMap]) -> SharedMap:
+    """Where the robot is taken to be until an image tells."""
+    return library.held(next(iter(library.entries)))
 
 
 def _extracted(extractor: Extractor, frame: CameraFrame) -> Features | NotLocalized:

@@ -20,16 +20,18 @@ from hfnet_core.types import Features, NotLocalized, Reason
 from hfnet_ros.conversions import covariance_from_msg, frame_name, pose_from_msg
 from hfnet_ros.memory import give_back_freed
 from hfnet_ros.node.cameras import Cameras
+from hfnet_ros.node.depth.images import Depths
 from hfnet_ros.node.diagnostics import Level, Reporter
 from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames
 from hfnet_ros.node.image_sets import ImageSet
 from hfnet_ros.node.inputs import Odometry
-from hfnet_ros.node.map_component import Datum, MapView
+from hfnet_ros.node.maps.display import MapDisplay
 from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Outcome, Pipeline
 from hfnet_ros.node.stages import Laps, Stages
-from hfnet_ros.parameters import Parameters
+from hfnet_ros.node.weak.recorder import WeakRecorder
+from hfnet_ros.parameters import Configs, Parameters
 from hfnet_ros.rclpy_typed import now_ns
 
 __all__ = ["Loaded", "Session"]
@@ -49,13 +51,11 @@ class Loaded:
     pipeline: Pipeline
     frames: Frames
     outputs: Outputs
-    view: MapView | None
-    datum: Datum
+    display: MapDisplay
 
     def close(self) -> None:
-        for part in (self.view, self.datum, self.outputs, self.frames, self.pipeline):
-            if part is not None:
-                part.close()
+        for part in (self.display, self.outputs, self.frames, self.pipeline):
+            part.close()
         give_back_freed()
 
 
@@ -73,7 +73,7 @@ class Session:
     """From activate to deactivate. Two threads handle the images: the network of the next one runs while this one is
     localized. Everything else is in the executor's."""
 
-    def __init__(self, node: LifecycleNode, settings: Parameters, loaded: Loaded, reporter: Reporter) -> None:
+    def __init__(self, node: LifecycleNode, settings: Parameters[Configs], loaded: Loaded, reporter: Reporter) -> None:
         self._node, self._settings, self._reporter = node, settings, reporter
         self._pipeline, self._frames, self._outputs = loaded.pipeline, loaded.frames, loaded.outputs
         self.paused = False
@@ -83,6 +83,8 @@ class Session:
         self._stages: Stages[ImageSet, _Seen] = Stages(self._look, self._finish, node.get_name())
         self._odometry = Odometry(node, settings, self._frames, reporter)
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
+        self._depths = Depths(node, settings, reporter)
+        self.weak = WeakRecorder(self._config, reporter)
         self._cameras = Cameras(node, settings, self._frames, reporter, self._receive)
         self._bridge = node.create_timer(_BRIDGE_S, self._keep_correction) if self._config.odom_frame_id else None
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
@@ -107,6 +109,7 @@ class Session:
         if not self._stages.stop(_STOP_S):
             self._reporter.log.warning(f"the images at hand take longer than {_STOP_S} s")
         self._odometry.close()
+        self._depths.close()
         self._node.destroy_subscription(self._initial)
 
     def forget(self) -> None:
@@ -135,7 +138,9 @@ class Session:
         if self._pipeline.map.damage:
             self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
-        self._reporter.note("map file", self._pipeline.map.change())
+        self._reporter.note("map file", "" if self._config.map_follow else self._pipeline.map.change())
+        self._depths.watch()
+        self.weak.tell()
         self._reporter.health.fact("backend", self._pipeline.description)
         self._reporter.note("backend", self._pipeline.degraded_reason)
         if self._cameras.watch(self.paused):
@@ -183,6 +188,8 @@ class Session:
         self.forget()
         self._frames.clear()
         self._odometry.clear()
+        self._depths.clear()
+        self.weak.forget()
 
     def _start_from_parameters(self, config: NodeConfig) -> None:
         if config.set_initial_pose:
@@ -251,12 +258,18 @@ class Session:
             return
         odom_from_rig = self._odometry.odom_from_rig(frames, lambda: self._stages.stopping)  # it may yet come
         laps.end("odometry")
-        outcome = self._pipeline.localize(frames, seen.extracted, odom_from_rig)
+        known = self._pipeline.map
+        ranges = self._depths.ranges_of(frames, seen.extracted)
+        outcome = self._pipeline.localize(frames, seen.extracted, odom_from_rig, ranges)
+        if self._pipeline.map is not known:  # of several, another: paths and corrections are of one
+            self._outputs.forget()
         laps.end("localization")
         self._publish(frames, outcome, odom_from_rig)
         laps.end("publishing")
+        self._pipeline.learn()
         self._report(frames, outcome, laps)
         self._outputs.publish_views(outcome, frames, self.map_frame)
+        self.weak.see(frames, outcome.result, odom_from_rig)
 
     def _is_map_damaged(self) -> bool:
         """As the check in the background found it."""

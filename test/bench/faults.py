@@ -2,9 +2,10 @@
 
     python test/bench/faults.py [--command "map build" ...] [--fault kill full ...] [--kills 3] [--seed 0]
 
-kill: SIGKILL at random moments. full: a file system with too little room. read-only: one that may not be written.
-memory: too little address space. clock: the computer's time jumps by a year, back and forth. two: both at once. A
-small file system of its own (full, read-only) needs the right to mount one; without it they are skipped by name.
+kill: SIGKILL at random moments of its work, until it has met so many. full: a file system with too little room.
+read-only: one that may not be written. memory: too little address space. clock: the computer's time jumps by a year,
+back and forth. two: both at once. A small file system of its own (full, read-only) needs the right to mount one;
+without it they are skipped by name.
 Prints a table; exit status 1 if a file was lost, or a run after the fault did not end as one without.
 """
 
@@ -28,7 +29,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from commands import COMMANDS, OLD, Command, Run, content, load_libraries, make_inputs, start
+from commands import COMMANDS, Command, Run, content, load_libraries, make_inputs, start
+
+_PAGE, _LARGE = resource.getpagesize(), 2 << 30
 
 
 def jump() -> None:
@@ -87,34 +90,33 @@ class Bench:
         make_inputs(self.inputs)
 
     def measure(self, command: Command) -> tuple[str, float, int]:
-        """Hash, seconds and bytes of a run without a fault. Raises RuntimeError where it fails."""
-        out = self._out(command, old=False)
-        begun = time.monotonic()
+        """Hash, seconds of the processor and bytes of a run without a fault. Raises RuntimeError where it fails."""
+        out = self._out(command, old=bool(command.begins))
         run = start(command, self.inputs, out)
         if run.wait():
             raise RuntimeError(f"fails without any fault: {run.errors.strip()[-300:]}")
         size = sum(item.stat().st_size for item in out.rglob("*") if item.is_file())
-        return content(out / command.output), time.monotonic() - begun, size
+        return content(out / command.output), run.worked_s(), size
 
     def _out(self, command: Command, *, old: bool, where: Path | None = None) -> Path:
         out = where or self.folder / "out"
         if where is None:
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
-        if old and command.replaces:
-            (out / command.output).write_bytes(OLD)
+        if old:
+            command.lay_out_old(self.inputs, out)
         return out
 
     def check(self, command: Command, expected: str, out: Path, row: Row) -> None:
         """After a fault: the old file or the new one, nothing between; then a run without a fault."""
-        before = content(self._old(command))
+        before = self._old(command)
         found = content(out / command.output)
         if found not in ("", before, expected) and command.steady and (out / command.output).is_file():
             row.wrong.append("the output is neither the old one nor the new one")
         if command.replaces and not found:
             row.wrong.append("the last good file is gone")
-        if not command.replaces and found == expected:
-            return  # it is there already, which it would say
+        if (command.begins or not command.replaces) and found == expected:
+            return  # it is there already, which it would say, or what is there it would write once more
         run = start(command, self.inputs, out)
         if run.wait():
             row.wrong.append(f"the next run ends with {run.poll()}: {run.errors.strip()[-300:]}")
@@ -123,32 +125,38 @@ class Bench:
         elif not content(out / command.output):
             row.wrong.append("the next run makes nothing")
 
-    def _old(self, command: Command) -> Path:
-        path = self.folder / command.output
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(OLD)
-        return path
+    def _old(self, command: Command) -> str:
+        """Hash of the last good file, "" where there is none."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            command.lay_out_old(self.inputs, Path(name))
+            return content(Path(name) / command.output)
 
     # ---- faults
 
     def kill(self, command: Command, expected: str, seconds: float, _: int) -> Row:
         row = Row()
-        for _number in range(self.kills):
+        for _number in range(3 * self.kills):
             out = self._out(command, old=True)
-            run = start(command, self.inputs, out)
-            if run.wait(self.rng.uniform(0.0, 1.0) * seconds) is None:
+            run, until_s = start(command, self.inputs, out), self.rng.uniform(0.0, 1.0) * seconds
+            while run.worked_s() < until_s and run.poll() is None:
+                time.sleep(0.002)
+            if run.poll() is None:
                 os.killpg(run.process, signal.SIGKILL)
             row.ended(run)
             self.check(command, expected, out, row)
+            if row.said.get("killed", 0) == self.kills:
+                break
         return row
 
     def full(self, command: Command, expected: str, _: float, size: int) -> Row:
         row = Row()
         for share in (0.0, 0.4, 0.9):
-            with small_disk(self.folder / "small", max(int(share * size), 8192)) as disk:
+            with small_disk(self.folder / "small", _LARGE) as disk:
                 out = self._out(command, old=True, where=disk)
+                room = _pages(disk) + _PAGE * (int(share * size) // _PAGE)
+                subprocess.run(["mount", "-o", f"remount,size={max(room, _PAGE)}", str(disk)], check=True)
                 row.ended(start(command, self.inputs, out))
-                subprocess.run(["mount", "-o", "remount,size=2g", str(disk)], check=True)
+                subprocess.run(["mount", "-o", f"remount,size={_LARGE}", str(disk)], check=True)
                 self.check(command, expected, out, row)
         return row
 
@@ -190,6 +198,11 @@ class Bench:
             row.wrong.append("neither ends well")
         self.check(command, expected, out, row)
         return row
+
+
+def _pages(folder: Path) -> int:
+    """Bytes that files take of a file system in memory."""
+    return sum(-(-item.stat().st_size // _PAGE) * _PAGE for item in folder.rglob("*") if item.is_file())
 
 
 @contextmanager

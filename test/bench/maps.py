@@ -21,7 +21,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pycolmap
-from drift import drifted
 from evo.core.metrics import APE, PoseRelation, StatisticsType
 from evo.core.trajectory import PosePath3D
 
@@ -36,6 +35,7 @@ from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions, PoseOptions
 from hfnet_core.recordings.tum import write_tum
+from hfnet_core.synthetic.odometry import drifted
 
 Poses = Mapping[int, Pose]
 

@@ -40,6 +40,8 @@ ONCE_WRONG = (  # without a word, before they were mended
     Case("rosbag1", "odometry in map", ("equal stamps", "one goal pose", "empty image"), False, 2275),
     Case("mcap", "tf", ("gps", "no calibration"), False, 1192),
     Case("mcap", "nothing", ("an imu of nan", "gps", "calibration last", "calibration of zeros first"), True, 291),
+    Case("mcap", "tf of base", ("a second odometry", "calibration of zeros first"), False, 0),
+    Case("mcap", "tf of base", ("a second odometry", "no calibration"), False, 0),
 )
 
 
@@ -123,16 +125,19 @@ def check(case: Case, work: Path, extractor: Extractor) -> str:
 def wrong_poses(built: LandmarkMap) -> list[str]:
     """Keyframes that are not where the camera was; their names end with the number of their image.
 
-    Of images alone, whose frame is made here, their place on Earth counts; a flat wall leaves their tilt open.
+    Of images alone, whose frame is made here, their place on Earth counts, or how they lie to each other; a flat wall
+    leaves their tilt open.
     """
     out = []
     place = Georeference.of(built.provenance)
     earth_from_truth = local_axes(DATUM)
     alone = built.provenance["pose_mode"] == "images"
     right_m, right_deg = (0.05, 8.0) if alone else (RIGHT_M, RIGHT_DEG)
-    for index, name in enumerate(built.keyframe_names):
-        number = int(name.split("/")[1])
-        found, truth = built.map_from_camera(index), map_from_camera(32 * number)
+    truths = [map_from_camera(32 * int(name.split("/")[1])) for name in built.keyframe_names]
+    own_frame = alone and place is None and "frame of the odometry" not in built.provenance["gravity"]
+    truth_from_map = truths[0] @ built.map_from_camera(0).inverse() if own_frame else Pose()
+    for index, (name, truth) in enumerate(zip(built.keyframe_names, truths, strict=True)):
+        found = truth_from_map @ built.map_from_camera(index)
         metres, degrees = pose_error(found, truth)
         if place is not None:
             on_earth = earth_from_truth @ truth

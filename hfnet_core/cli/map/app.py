@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 from hfnet_core.cli.feature_options import FeatureArguments, PairArguments
 from hfnet_core.cli.map.care import add_commands
 from hfnet_core.cli.map.tools import build_tools
+from hfnet_core.cli.map.update import update
 from hfnet_core.cli.map.upgrade import upgrade
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
 from hfnet_core.cli.progress import progress_bars
@@ -25,6 +26,9 @@ from hfnet_core.maintenance.sfm_model import write_sfm_model
 from hfnet_core.maintenance.summary import summarize, summarize_check
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools
+from hfnet_core.mapping.keyframes.workers import open_workers
+from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
+from hfnet_core.mapping.live.solving import build_from_drive
 from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.maps.colmap import export_colmap, export_ply, import_colmap
 from hfnet_core.maps.storage import MAP_SUFFIX, check_output, load_map, save_map
@@ -53,6 +57,9 @@ class BuildArguments:
     descriptor_dtype: Annotated[str, typer.Option(help="Descriptors stored as int8 or float16.")] = (
         _DEFAULTS.descriptor_dtype
     )
+    multi_scale: Annotated[bool, typer.Option(help="For queries from much nearer or further away: larger maps.")] = (
+        _DEFAULTS.multi_scale
+    )
 
     def config(self) -> MapBuildConfig:
         """Raises ConfigError for a value that is not allowed."""
@@ -75,7 +82,8 @@ def build(
     ] = None,
     model: ModelFile = None,
 ) -> None:
-    """Build a map from bags, or of images with the poses of a COLMAP model, which needs no points."""
+    """Build a map from bags, from what a mapping node has recorded (NAME.hfdrive), or of images with the poses of a
+    COLMAP model, which needs no points."""
     check_output(output)
     config = settings.config()
     if images is not None:
@@ -86,9 +94,22 @@ def build(
         return
     if matching.given:
         raise ConfigError("--pairs, --matches, --matcher and --colmap go with --images and a COLMAP model")
+    if len(bags) == 1 and is_drive_folder(bags[0]):
+        _from_drive(bags[0], settings, computing, output)
+        return
     options = recording.options()
     with build_tools(model, config, computing, output, described) as tools:
         built = build_map(bags, tools.extractor, config, options, tools.progress, tools.workspace)
+        save_map(built, output)
+    SafeConsole(stderr=True).print(summarize(built, output))
+
+
+def _from_drive(path: Path, settings: BuildArguments, computing: WorkerArguments, output: Path) -> None:
+    """As it was recorded: keyframes and features are there. Options that were given overrule the node's settings."""
+    with progress_bars() as show, open_workers(computing.scheduler, computing.workers) as workers:
+        folder = DriveFolder(path, workers)
+        given = {name: value for name, value in asdict(settings.config()).items() if value != getattr(_DEFAULTS, name)}
+        built = build_from_drive(folder, replace(folder.settings, **given), show)
         save_map(built, output)
     SafeConsole(stderr=True).print(summarize(built, output))
 
@@ -204,3 +225,4 @@ def _from_model(
 
 add_commands(app)
 app.command("upgrade")(upgrade)
+app.command("update")(update)

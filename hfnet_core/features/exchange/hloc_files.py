@@ -8,8 +8,7 @@ image_size (width, height), and in files of global features global_descriptor [G
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +20,18 @@ from hfnet_core.extras import later
 from hfnet_core.features.exchange.checking import RawFeatures
 from hfnet_core.files import read_text, written_whole
 from hfnet_core.limits import FEATURES
-from hfnet_core.types import Features
 
 if TYPE_CHECKING:
     import h5py
 else:
     h5py = later("h5py")
 
-__all__ = ["HlocFile", "append_features", "append_matches", "pair_name", "read_pairs", "write_pairs"]
+__all__ = ["DAMAGED", "MODEL_HASH", "HlocFile", "pair_name", "read_pairs", "write_pairs"]
 
-_MODEL_HASH = "hfnet_model_hash"  # an attribute of ours; hloc looks at none but `uncertainty`
-_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
+MODEL_HASH = "hfnet_model_hash"
+"""An attribute of ours; hloc looks at none but `uncertainty`."""
+DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
+"""What h5py raises of a file that is none."""
 
 
 class HlocFile:
@@ -46,7 +46,7 @@ class HlocFile:
             raise DatasetError(f"{path}: no such file of features or matches")
         try:
             self._file = h5py.File(str(path), "r")
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DatasetError(f"{path}: cannot be read as HDF5 ({first_line(error)})") from error
 
     def __enter__(self) -> HlocFile:
@@ -59,8 +59,8 @@ class HlocFile:
     def model_hash(self) -> str:
         """Of the network that made the features, "" where the file does not tell."""
         try:
-            return str(self._file.attrs.get(_MODEL_HASH, ""))
-        except _DAMAGED:
+            return str(self._file.attrs.get(MODEL_HASH, ""))
+        except DAMAGED:
             return ""
 
     def names(self) -> list[str]:
@@ -73,7 +73,7 @@ class HlocFile:
 
         try:
             self._file.visititems(visit)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DatasetError(f"{self.path}: is damaged ({first_line(error)})") from error
         return sorted(found)
 
@@ -137,7 +137,7 @@ class HlocFile:
     def _group(self, name: str) -> Any:
         try:
             found = self._file.get(name) if name and self._file.get(name, getclass=True) is h5py.Group else None
-        except _DAMAGED:
+        except DAMAGED:
             return None
         return found
 
@@ -151,7 +151,7 @@ class HlocFile:
             if stored.nbytes > FEATURES.value():
                 raise DatasetError(f"{self.path}: {key} of {name} has more than the limit of {FEATURES}")
             values: NDArray[Any] = stored[()]
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DatasetError(f"{self.path}: {key} of {name} cannot be read ({first_line(error)})") from error
         return np.asarray(values)
 
@@ -159,80 +159,6 @@ class HlocFile:
 def pair_name(first: str, second: str, separator: str = "/") -> str:
     """The group of a pair of images in a file of matches."""
     return separator.join(name.replace("/", "-") for name in (first, second))
-
-
-@contextmanager
-def _appending(path: Path) -> Iterator[Any]:
-    try:
-        with h5py.File(str(path), "a", libver="latest") as file:
-            yield file
-    except _DAMAGED as error:
-        raise DatasetError(f"{path}: cannot be written as HDF5 ({first_line(error)})") from error
-
-
-def append_features(
-    path: Path, features: Iterable[tuple[str, Features]], *, model_hash: str = "", globals_path: Path | None = None
-) -> int:
-    """Write features of images by name, descriptors and scores in half precision as hloc does, keypoints in single:
-    half precision would round them to half a pixel from x = 512 on. An image that is there is replaced.
-
-    globals_path: a file of its own for global descriptors, as hloc has it; else they lie beside the local ones.
-    Returns how many. Raises DatasetError where the file cannot be written, MissingExtraError without h5py.
-    """
-    count = 0
-    for name, found in features:
-        size = np.array([found.width, found.height], np.int64)
-        local: dict[str, NDArray[Any]] = {
-            "keypoints": found.keypoints_px.astype(np.float32),
-            "scores": found.scores.astype(np.float16),
-            "descriptors": np.ascontiguousarray(found.descriptors.T).astype(np.float16),
-            "image_size": size,
-        }
-        everywhere: dict[str, NDArray[Any]] = {"global_descriptor": found.global_descriptor.astype(np.float16)}
-        if not len(found.global_descriptor):
-            everywhere = {}
-        elif globals_path is not None:
-            _replace(globals_path, name, {**everywhere, "image_size": size}, model_hash)
-            everywhere = {}
-        _replace(path, name, {**local, **everywhere}, model_hash)
-        count += 1
-    return count
-
-
-def _replace(path: Path, name: str, arrays: Mapping[str, NDArray[Any]], model_hash: str) -> None:
-    with _appending(path) as file:
-        if model_hash:
-            file.attrs[_MODEL_HASH] = model_hash
-        if name in file:
-            del file[name]
-        group = file.create_group(name)
-        for key, values in arrays.items():
-            stored = group.create_dataset(key, data=values)
-            if key == "keypoints":
-                stored.attrs["uncertainty"] = 1.0  # pixels; hloc's triangulation scales its limit by it
-
-
-def append_matches(
-    path: Path, matches: Iterable[tuple[tuple[str, str], int, NDArray[np.int32], NDArray[np.float32]]]
-) -> int:
-    """Write matches of pairs: names, how many keypoints the first has, pairs [N, 2], their scores [N]. Returns how
-    many pairs. Raises DatasetError where the file cannot be written, MissingExtraError without h5py."""
-    count = 0
-    with _appending(path) as file:
-        for (first, second), keypoints, pairs, scores in matches:
-            highest = int(pairs.max(initial=0))
-            partners = np.full(keypoints, -1, np.int16 if highest < 2**15 else np.int32)  # hloc's own are int16
-            values = np.zeros(keypoints, np.float16)
-            partners[pairs[:, 0]] = pairs[:, 1]
-            values[pairs[:, 0]] = scores
-            name = pair_name(first, second)
-            if name in file:
-                del file[name]
-            group = file.create_group(name)
-            group.create_dataset("matches0", data=partners)
-            group.create_dataset("matching_scores0", data=values)
-            count += 1
-    return count
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ _DISTANCE = 0.5  # relative standard deviation of a distance that no second view
 
 
 def landmark_covariance(landmark_map: LandmarkMap, landmarks: NDArray[np.int32]) -> Array:
-    """[N, 3, 3] in square metres, about the map's axes, as far as the rays of the observations tell.
+    """[N, 3, 3] in square metres, about the map's axes, as far as the rays of the observations, and depth images, tell.
 
     Source: Hartley and Zisserman, Multiple View Geometry, 2004, section 12.6, with rays instead of pixels.
     """
@@ -40,4 +40,7 @@ def landmark_covariance(landmark_map: LandmarkMap, landmarks: NDArray[np.int32])
     information *= (seen / counts)[:, None, None]
     usual = np.add.reduceat(distance2, first) / counts
     information += np.eye(3) / (_DISTANCE**2 * usual)[:, None, None]
+    if len(landmark_map.landmark_sigmas_m):  # across the ray, where it is much larger, rays tell more anyway
+        sigma = landmark_map.landmark_sigmas_m[landmarks].astype(np.float64)
+        information[sigma > 0] += np.eye(3) / sigma[sigma > 0, None, None] ** 2
     return np.asarray(np.linalg.inv(information))

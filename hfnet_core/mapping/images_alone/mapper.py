@@ -20,6 +20,7 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.extras import later
 from hfnet_core.geometry import Pose
+from hfnet_core.mapping.depth.scale import Seen
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.pairing.image_pairs import Pairs
 from hfnet_core.maps.colmap_cameras import to_pycolmap
@@ -45,7 +46,8 @@ class Structure:
     """The largest part that could be reconstructed, up to a similarity.
 
     poses: structure_from_camera, None where an image did not register. cameras: refined, one for each image.
-    depth: median distance of what is seen. parts: registered images of every part found.
+    depth: median distance of what is seen. parts: registered images of every part found. seen: of each image the
+    keypoints [N] that became points, and how far away these are [N] along its axis.
     """
 
     poses: list[Pose | None]
@@ -53,6 +55,7 @@ class Structure:
     depth: float
     reprojection_px: float
     parts: list[int]
+    seen: list[Seen]
 
 
 def reconstruct(
@@ -85,7 +88,9 @@ def reconstruct(
     ]
     refined = [_refined(keyframe.camera, found[owner]) for keyframe, owner in zip(keyframes, owners, strict=True)]
     parts = [model.num_reg_images() for model in models]
-    return Structure(poses, refined, _median_depth(best), best.compute_mean_reprojection_error(), parts)
+    seen = [_seen(best, index + 1) for index in range(len(keyframes))]
+    depth = float(np.median([np.median(far) for _, far in seen if len(far)]))
+    return Structure(poses, refined, depth, best.compute_mean_reprojection_error(), parts, seen)
 
 
 def _carried_off(model: pycolmap.Reconstruction, cameras: Sequence[Camera], known: Collection[int]) -> bool:
@@ -195,16 +200,15 @@ def _run(
     return sorted(models.values(), key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
 
 
-def _median_depth(model: pycolmap.Reconstruction) -> float:
-    depths = []
-    for image_id in model.reg_image_ids():
-        image = model.image(image_id)
-        matrix = image.cam_from_world().matrix()
-        ids = [point.point3D_id for point in image.points2D if point.has_point3D()]
-        if ids:
-            points = np.array([model.point3D(point_id).xyz for point_id in ids])
-            depths.append(np.median(points @ matrix[2, :3] + matrix[2, 3]))
-    return float(np.median(depths))
+def _seen(model: pycolmap.Reconstruction, image_id: int) -> Seen:
+    """Keypoints of an image that became points, and the distances of these; nothing where it did not register."""
+    if image_id not in model.images or not model.images[image_id].has_pose:
+        return np.zeros(0, np.int64), np.zeros(0)
+    image = model.image(image_id)
+    matrix = image.cam_from_world().matrix()
+    found = [(number, point.point3D_id) for number, point in enumerate(image.points2D) if point.has_point3D()]
+    points = np.array([model.point3D(point_id).xyz for _, point_id in found]).reshape(-1, 3)
+    return np.array([number for number, _ in found], np.int64), points @ matrix[2, :3] + matrix[2, 3]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ __all__ = [
     "scale_from_distance",
     "scale_from_odometry",
     "spread_of",
+    "turned_deg",
 ]
 
 _LONGEST_WINDOW_M = 20.0  # a heading that drifts by 1 degree per metre shortens such a chord by half a percent
@@ -172,6 +174,29 @@ def align(structure: Sequence[Pose | None], odometry: Sequence[Pose | None], sca
     rotation = _robust_mean(turns).as_matrix()
     residuals = [other.translation - scale.factor * rotation @ one.translation for one, other in both]
     return Similarity(scale.factor, Pose(rotation, np.median(residuals, axis=0)))
+
+
+def turned_deg(structure: Sequence[Pose | None], odometry: Sequence[Pose | None]) -> float:
+    """The angle between the ways that a camera takes as images and as odometry tell it, each seen from the camera.
+
+    The median over all steps, weighted by their length; 0 where the odometry has hardly moved. In order of time.
+    """
+    both = [
+        (one, other) for one, other in zip(structure, odometry, strict=True) if one is not None and other is not None
+    ]
+    steps, said = (_steps([pair[side] for pair in both]) for side in (0, 1))
+    lengths, metres = np.linalg.norm(steps, axis=1), np.linalg.norm(said, axis=1)
+    moved = (lengths > 0) & (metres > 0)
+    if metres.sum() < _MIN_WAY_M or not moved.any():
+        return 0.0
+    cosines = (steps[moved] * said[moved]).sum(axis=1) / (lengths[moved] * metres[moved])
+    return _weighted_median(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))), lengths[moved])
+
+
+def _steps(poses: Sequence[Pose]) -> Array:
+    """From each camera to the next one in its own axes [N - 1, 3]."""
+    steps = [before.rotation.T @ (after.translation - before.translation) for before, after in pairwise(poses)]
+    return np.array(steps).reshape(-1, 3)
 
 
 def _robust_mean(turns: Rotation) -> Rotation:

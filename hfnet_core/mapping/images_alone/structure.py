@@ -14,6 +14,7 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose, Similarity, pose_error
 from hfnet_core.georeference.track import GpsTrack
+from hfnet_core.mapping.depth.scale import compare
 from hfnet_core.mapping.georeferencing import believed_level, survey, timed
 from hfnet_core.mapping.images_alone.mapper import Structure, reconstruct
 from hfnet_core.mapping.images_alone.scale import (
@@ -24,6 +25,7 @@ from hfnet_core.mapping.images_alone.scale import (
     scale_from_distance,
     scale_from_odometry,
     spread_of,
+    turned_deg,
 )
 from hfnet_core.mapping.keyframes.known_distance import known_distance
 from hfnet_core.mapping.keyframes.reading import Keyframe
@@ -33,11 +35,14 @@ from hfnet_core.mapping.pairing.image_pairs import image_pairs, verified_matches
 from hfnet_core.progress import Progress, silent
 from hfnet_core.types import Camera
 
-__all__ = ["Found", "poses_from_images"]
+__all__ = ["ARBITRARY", "Found", "poses_from_images"]
+
+ARBITRARY = "arbitrary"  # the source of a scale that nothing tells
 
 _log = logging.getLogger(__name__)
 _LEAST_BASELINE_M = 0.005  # nearer, and the cameras are one that /tf names twice
 _ARBITRARY_DEPTH = 3.0  # "metres" to what is typically seen, where nothing tells the scale
+_WRONG_WAY_DEG = 45.0  # a wrong mounting is a quarter turn or more; a tilt that nobody measured, a few degrees
 _NAMED = 20  # images that are left out, in the provenance
 
 
@@ -67,11 +72,12 @@ def poses_from_images(
 ) -> Found:
     """Metric poses of keyframes that have none, in order of recording and time; `map_from_camera` is not looked at.
 
-    Scale comes from the known distance, else from odometry, else from cameras a known distance apart, else from fixes.
-    tracks: fixes by recording. Raises ConfigError without any of them (unless scale_free), DatasetError where too
-    little can be reconstructed.
+    Scale comes from the known distance, else from odometry, else from depth images, else from cameras a known distance
+    apart, else from fixes. tracks: fixes by recording. Raises ConfigError without any of them (unless scale_free),
+    DatasetError where too little can be reconstructed.
     """
-    told = any(keyframe.odometry_from_camera is not None for keyframe in keyframes) or bool(_baselines(keyframes))
+    told = any(item.odometry_from_camera is not None or item.ranges is not None for item in keyframes)
+    told = told or bool(_baselines(keyframes))
     require_scale_source(config, f"{len(keyframes)} images", told=told or bool(tracks))
     pairs = verified_matches(keyframes, image_pairs(keyframes, config), config, progress, workspace or Workspace())
     structure = reconstruct(keyframes, pairs, config, progress)
@@ -111,6 +117,10 @@ def _scale(
     odometry = [keyframe.odometry_from_camera for keyframe in keyframes]
     if any(pose is not None for pose in odometry):
         return scale_from_odometry(structure.poses, odometry, [k.recording for k in keyframes]), "odometry"
+    ranges = [keyframe.ranges for keyframe in keyframes]
+    by_depth = compare(structure.seen, ranges)
+    if by_depth is not None:
+        return Scale(by_depth.ratio, by_depth.spread, by_depth.images), "depth"
     poses = structure.poses
     beside = [
         (one, other, metres)
@@ -125,7 +135,7 @@ def _scale(
                 raise
     if beside or not config.scale_free:
         return scale_from_baselines(beside), "baseline"
-    return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), "arbitrary"
+    return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), ARBITRARY
 
 
 def _scale_from_gps(keyframes: Sequence[Keyframe], structure: Structure, tracks: Mapping[int, GpsTrack]) -> Scale:
@@ -167,7 +177,10 @@ def _baselines(keyframes: Sequence[Keyframe]) -> list[tuple[int, int, float]]:
 
 
 def _aligned(keyframes: Sequence[Keyframe], structure: Structure, scale: Scale) -> tuple[Similarity, int | None]:
-    """The way into the map's frame, and the recording that named it: each one's odometry has a frame of its own."""
+    """The way into the map's frame, and the recording that named it: each one's odometry has a frame of its own.
+
+    None of odometry that contradicts the images: its axes are wrong, though its distances fit.
+    """
     both = [
         keyframe.recording
         for keyframe, pose in zip(keyframes, structure.poses, strict=True)
@@ -176,4 +189,14 @@ def _aligned(keyframes: Sequence[Keyframe], structure: Structure, scale: Scale) 
     if not both:
         return Similarity(scale.factor, Pose()), None
     odometry = [keyframe.odometry_from_camera if keyframe.recording == both[0] else None for keyframe in keyframes]
+    turned = turned_deg(structure.poses, odometry)
+    if turned > _WRONG_WAY_DEG:
+        _log.warning(
+            "the odometry of recording %d moves the camera another way than the images show, by %.0f deg: only its "
+            "distances are used, and the frame of the map is the images' own; is the camera mounted as "
+            "--base-from-camera, /tf or --pose-frame say?",
+            both[0],
+            turned,
+        )
+        return Similarity(scale.factor, Pose()), None
     return align(structure.poses, odometry, scale), both[0]

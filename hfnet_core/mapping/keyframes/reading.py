@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.features.scales import MultiScale
 from hfnet_core.features.sources import FeatureSource, NamedSource, preparation_for
+from hfnet_core.features.stereo import stereo_ranges
 from hfnet_core.geometry import Pose
 from hfnet_core.georeference.track import GpsTrack
 from hfnet_core.mapping.keyframes.known_distance import named_images
@@ -29,7 +32,9 @@ from hfnet_core.mapping.keyframes.workspace import Workspace, key_of
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.containers.checksums import has_checksums
-from hfnet_core.types import Camera, Features
+from hfnet_core.recordings.depth.pair import RecordedPair, recorded_pair
+from hfnet_core.recordings.depth.recorded import recorded_depth
+from hfnet_core.types import Camera, Features, Ranges
 
 __all__ = [
     "OWN_FRAME",
@@ -61,7 +66,8 @@ class Keyframe:
     what images alone tell. up_in_camera: [3] unit vector away from gravity. camera_guessed: nobody has calibrated it.
     drifting: map_from_camera is odometry, good only relative to the keyframes before and after. drive: the bag whose
     odometry it is, which other cameras may share; None where the recording has it for itself. rig_from_camera: where
-    the camera sits among the cameras of its drive, None if unknown or alone.
+    the camera sits among the cameras of its drive, None if unknown or alone. ranges: of its keypoints, where depth was
+    recorded.
     """
 
     name: str
@@ -77,6 +83,7 @@ class Keyframe:
     drifting: bool = False
     drive: int | None = None
     rig_from_camera: Pose | None = None
+    ranges: Ranges | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +94,16 @@ class BuildTools:
     config: MapBuildConfig = field(default_factory=MapBuildConfig)
     progress: Progress = silent
     workspace: Workspace = field(default_factory=Workspace)
+
+    @property
+    def describer(self) -> Describer:
+        """What describes keyframes: the extractor, at several scales where the settings ask for it.
+
+        Features of other kinds, or from files, have the one scale they come with.
+        """
+        if self.config.multi_scale and isinstance(self.extractor, Extractor):
+            return MultiScale(self.extractor)
+        return self.extractor
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     prepared = ((frame, preparation_for(tools.extractor, frame.preparation)) for frame in bag.frames(chosen))
     frames = (((frame, preparation), preparation.before(frame.image)) for frame, preparation in prepared)
     names = lambda item: f"{plan.number}/{item[0].name}"  # noqa: E731
-    for (frame, preparation), key, turned in described(frames, tools.extractor, tools.workspace, names):
+    for (frame, preparation), key, turned in described(frames, tools.describer, tools.workspace, names):
         features = preparation.after(turned)
         digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
         own = frame.map_from_camera
@@ -159,6 +176,7 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
             )
         )
         tools.progress("extracting features", len(keyframes), len(chosen))
+    keyframes, depth = _with_ranges(bag, keyframes, tools)
     summary = {
         "keyframes_sha256": digest.hexdigest(),
         "images": len(bag),
@@ -170,6 +188,7 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
         "poses": bag.pose_source,
         "first_stamp_ns": keyframes[0].stamp_ns,
         "last_stamp_ns": keyframes[-1].stamp_ns,
+        **depth,
     }
     if bag.options.mask is not None:
         summary["mask"] = bag.options.mask.name
@@ -183,6 +202,29 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     freed = bag.poses_drift and (plan.drifting or plan.from_images)
     map_frame = bag.options.poses.map_frame or OWN_FRAME if freed else bag.map_frame
     return Reading(str(bag.path), keyframes, summary, map_frame)
+
+
+def _with_ranges(bag: Bag, keyframes: list[Keyframe], tools: BuildTools) -> tuple[list[Keyframe], dict[str, Any]]:
+    """Keyframes that know how far away things are, by depth images or a second camera, and what to say of it."""
+    with recorded_depth(bag) as depth:
+        if depth.topic is not None:
+            found = [replace(item, ranges=depth.ranges(item.stamp_ns, item.features)) for item in keyframes]
+            return found, {"depth_topic": depth.topic.name, "keyframes_with_depth": depth.used}
+    with recorded_pair(bag) as pair:
+        if pair is None or isinstance(tools.extractor, NamedSource):
+            return keyframes, {}
+        found = [replace(item, ranges=_stereo(pair, item, tools)) for item in keyframes]
+        used = sum(item.ranges is not None for item in found)
+        return found, {"stereo_topic": pair.topic.name, "keyframes_with_depth": used}
+
+
+def _stereo(pair: RecordedPair, keyframe: Keyframe, tools: BuildTools) -> Ranges | None:
+    """Of a keyframe's keypoints by the right image; None without, or where it is of another size."""
+    image = pair.image(keyframe.stamp_ns)
+    if image is None or image.shape[1::-1] != (keyframe.camera.width, keyframe.camera.height):
+        return None
+    right = tools.extractor.extract(image).without_dense()
+    return stereo_ranges(keyframe.features, right, pair.focal_px, pair.baseline_m)
 
 
 def _choose(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> tuple[list[int], int | None]:

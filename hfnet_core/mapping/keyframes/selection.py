@@ -1,10 +1,13 @@
-"""Choosing keyframes of a drive: by motion and rotation, preferring sharp images."""
+"""Choosing keyframes of a drive, by motion and rotation, preferring sharp images; also while the drive goes on.
+
+An image is compared with those before and after it, so it is decided upon some images later.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -15,7 +18,15 @@ from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.mapping.keyframes.image_motion import ImageMotion
 from hfnet_core.recordings.bags import Bag
 
-__all__ = ["FrameSummary", "blurred", "select_keyframes", "sharpness"]
+__all__ = [
+    "FrameSummary",
+    "KeyframeChooser",
+    "MotionChooser",
+    "choose_by_motion",
+    "select_keyframes",
+    "sharpness",
+    "simultaneous",
+]
 
 _SHARPNESS_WIDTH = 320  # blur that matters shows at this size, noise of the sensor does not
 _WINDOW = 15  # neighbours on each side that an image's sharpness is compared with
@@ -45,97 +56,164 @@ def sharpness(image: NDArray[Any]) -> float:
     return float(cv2.Laplacian(values, cv2.CV_32F).var() / max(float(values.mean()), 1e-3) ** 2)
 
 
-def select_keyframes(frames: Sequence[FrameSummary], distance_m: float, angle_deg: float) -> list[int]:
-    """Positions in `frames` of the keyframes, increasing; the first usable frame always is one.
+class _Neighbourhood:
+    """Values of images in order, and what is usual around each."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def typical(self, position: int) -> float:
+        """The median of a value and those around it, mirrored at the ends; of all of them where there are few."""
+        last = len(self.values) - 1
+        if last < _WINDOW:
+            return float(np.median(self.values))
+        around = np.abs(np.arange(position - _WINDOW, position + _WINDOW + 1))
+        around = np.where(around > last, 2 * last - around, around)
+        return float(np.median([self.values[index] for index in around]))
+
+
+class KeyframeChooser:
+    """Chooses keyframes by their poses, frame by frame.
 
     A keyframe follows when the camera has moved distance_m or turned angle_deg since the last one. Among frames that
     qualify, one that is much blurrier than its neighbourhood, or taken while the camera turned much faster, which
-    bends images of rolling shutters, is passed over for a following one, until the motion has doubled.
+    bends images of rolling shutters, is passed over for a following one, until the motion has doubled. The first
+    usable frame always is a keyframe.
     """
-    if not frames:
-        return []
-    poor = blurred(np.array([frame.sharpness for frame in frames])) | _hasty(frames)
-    chosen: list[int] = []
-    for position, frame in enumerate(frames):
-        if not chosen:
+
+    def __init__(self, distance_m: float, angle_deg: float) -> None:
+        self._distance_m, self._angle_deg = distance_m, angle_deg
+        self._sharpness, self._rates = _Neighbourhood(), _Neighbourhood()
+        self._waiting: deque[Pose] = deque()
+        self._newest: Pose | None = None
+        self._turned_deg = 0.0  # on the way to the newest
+        self._last: Pose | None = None
+        self.decided = 0
+        """How many of the frames added so far are decided upon."""
+
+    def add(self, map_from_camera: Pose, sharpness: float) -> list[int]:
+        """The next frame; returns positions, counted from the first frame, of keyframes that are chosen now."""
+        if self._newest is not None:
+            turned_deg = pose_error(self._newest, map_from_camera)[1]
+            self._rates.values.append(max(self._turned_deg, turned_deg))  # of the steps before and after it
+            self._turned_deg = turned_deg
+        self._newest = map_from_camera
+        self._sharpness.values.append(sharpness)
+        self._waiting.append(map_from_camera)
+        return self._decide() if len(self._waiting) > _WINDOW + 1 else []
+
+    def finish(self) -> list[int]:
+        """No frame follows: decide upon the rest."""
+        if not self._waiting:
+            return []
+        self._rates.values.append(self._turned_deg)
+        chosen: list[int] = []
+        while self._waiting:
+            chosen += self._decide()
+        return chosen or ([0] if self._last is None else [])
+
+    def _decide(self) -> list[int]:
+        position, pose = self.decided, self._waiting.popleft()
+        self.decided += 1
+        if self._last is None:
             steps = float("inf") if position >= _WINDOW else 1.0
         else:
-            moved, turned = pose_error(frames[chosen[-1]].map_from_camera, frame.map_from_camera)
-            steps = max(_ratio(moved, distance_m), _ratio(turned, angle_deg))
-        if steps >= _PATIENCE or (steps >= 1.0 and not poor[position]):
-            chosen.append(position)
-    return chosen or [0]
+            moved, turned = pose_error(self._last, pose)
+            steps = max(_ratio(moved, self._distance_m), _ratio(turned, self._angle_deg))
+        if steps < 1.0 or (steps < _PATIENCE and self._is_poor(position)):
+            return []
+        self._last = pose
+        return [position]
+
+    def _is_poor(self, position: int) -> bool:
+        rate = self._rates.values[position]
+        hasty = rate > _FAST_DEG and rate > _FASTER * self._rates.typical(position)
+        return hasty or _is_soft(self._sharpness, position)
+
+
+def select_keyframes(frames: Sequence[FrameSummary], distance_m: float, angle_deg: float) -> list[int]:
+    """Positions in `frames` of the keyframes, increasing, as `KeyframeChooser` chooses them."""
+    chooser, chosen = KeyframeChooser(distance_m, angle_deg), []
+    for frame in frames:
+        chosen += chooser.add(frame.map_from_camera, frame.sharpness)
+    return chosen + chooser.finish()
 
 
 def _ratio(value: float, unit: float) -> float:
     return value / unit if unit > 0 else float("inf")
 
 
-def blurred(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which images are much less sharp than the median of those around them."""
-    return np.asarray(values < _SOFT * _typical(values))
-
-
-def _hasty(frames: Sequence[FrameSummary]) -> NDArray[np.bool_]:
-    """Which images were taken in a turn that is fast, and much faster than usual around them."""
-    steps = [pose_error(a.map_from_camera, b.map_from_camera)[1] for a, b in pairwise(frames)]
-    turns = np.array([0.0, *steps, 0.0])
-    rate = np.maximum(turns[:-1], turns[1:])  # of the steps before and after an image, the faster
-    return np.asarray((rate > _FAST_DEG) & (rate > _FASTER * _typical(rate)))
-
-
-def _typical(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The median of each value and those around it; of all of them where there are few."""
-    if len(values) <= _WINDOW:
-        return np.full(len(values), np.median(values) if len(values) else 0.0)
-    padded = np.pad(values, _WINDOW, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _WINDOW + 1)
-    return np.asarray(np.median(windows, axis=1))
+def _is_soft(values: _Neighbourhood, position: int) -> bool:
+    """Whether an image is much less sharp than is usual around it."""
+    return values.values[position] < _SOFT * values.typical(position)
 
 
 AT_ONCE_NS = 5_000_000  # images of cameras that are triggered together differ by less
-
-
-_PATIENCE = 2.0  # a blurred image is taken after all when the motion has grown to this many steps
-
-
 _FEW = 60  # images: thinned less, as there is little to save
-
-
 _STILL = 0.3  # steps, among few images: nearly the same view again
-
-
 _FILM = 0.5  # of the images follow from the one before: a film, not a collection of photos
+
+
+class MotionChooser:
+    """Chooses keyframes by what moves in the images, image by image.
+
+    A keyframe follows when the image has moved by the share `motion` of its width since the last one, or nothing that
+    was seen then can be followed any more. Of few images all are taken that differ somewhat. In a film, blurred images
+    are passed over; of photos without an order, which have nothing to compare their sharpness with, all are taken. The
+    first image always is a keyframe.
+    """
+
+    def __init__(self, motion: float, *, few: bool = False) -> None:
+        self._motion, self._enough = motion, _STILL if few else 1.0
+        self._sharpness = _Neighbourhood()
+        self._waiting: deque[tuple[NDArray[Any], bool]] = deque()
+        self._tracker, self._followed, self._any = ImageMotion(), 0, False
+        self.decided = 0
+        """How many of the images added so far are decided upon."""
+
+    def add(self, image: NDArray[Any], *, wanted: bool = False) -> list[int]:
+        """The next image; returns positions, counted from the first image, of keyframes that are chosen now.
+
+        wanted: it becomes one in any case.
+        """
+        self._sharpness.values.append(sharpness(image))
+        self._waiting.append((image, wanted))
+        return self._decide() if len(self._waiting) > _WINDOW else []
+
+    def finish(self) -> list[int]:
+        """No image follows: decide upon the rest."""
+        chosen: list[int] = []
+        while self._waiting:
+            chosen += self._decide()
+        return chosen
+
+    def _decide(self) -> list[int]:
+        position, (image, wanted) = self.decided, self._waiting.popleft()
+        self.decided += 1
+        steps = self._tracker.moved(image) / self._motion
+        self._followed += bool(np.isfinite(steps))
+        passed_over = _is_soft(self._sharpness, position) and self._followed >= _FILM * position
+        due = steps >= self._enough and (not passed_over or _PATIENCE <= steps < np.inf)
+        if not (due or wanted or not self._any):
+            return []
+        self._any = True
+        self._tracker.mark()
+        return [position]
 
 
 def choose_by_motion(
     bag: Bag, motion: float, named: Collection[int], progress: Callable[[str, int, int], None]
 ) -> list[int]:
-    """Indices of the images of a bag that become keyframes, increasing; the first usable one and `named` always do.
-
-    A keyframe follows when the image has moved by the share `motion` of its width since the last one, or nothing that
-    was seen then can be followed any more. Of few images all are taken that differ somewhat. In a film, blurred images
-    are passed over; of photos without an order, which have nothing to compare their sharpness with, all are taken.
-    """
-    values, indices = [], []
+    """Indices of the images of a bag that become keyframes, increasing, as `MotionChooser` chooses them; `named` do in
+    any case."""
+    chooser = MotionChooser(motion, few=len(bag) <= _FEW)
+    indices: list[int] = []
+    positions: list[int] = []
     for frame in bag.frames():
-        progress("judging images", frame.index + 1, len(bag))
-        values.append(sharpness(frame.image))
-        indices.append(frame.index)
-    soft = dict(zip(indices, blurred(np.array(values)) if values else (), strict=True))
-    chosen: list[int] = []
-    tracker, followed = ImageMotion(), 0
-    for number, frame in enumerate(bag.frames()):
         progress("choosing keyframes", frame.index + 1, len(bag))
-        steps = tracker.moved(frame.image) / motion
-        followed += bool(np.isfinite(steps))
-        passed_over = bool(soft[frame.index]) and followed >= _FILM * number
-        enough = 1.0 if len(indices) > _FEW else _STILL
-        due = steps >= enough and (not passed_over or _PATIENCE <= steps < np.inf)
-        if due or not chosen or frame.index in named:
-            chosen.append(frame.index)
-            tracker.mark()
-    return chosen
+        indices.append(frame.index)
+        positions += chooser.add(frame.image, wanted=frame.index in named)
+    return [indices[position] for position in (*positions, *chooser.finish())]
 
 
 def simultaneous(stamps_ns: Sequence[int], wanted_ns: Sequence[int]) -> list[int]:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
-from hfnet_core.types import Features
+from hfnet_core.types import Features, Scaled
 
-__all__ = ["Workspace", "key_of", "open_workspace"]
+__all__ = ["Workspace", "key_of", "locked_folder", "open_workspace"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -66,9 +66,19 @@ class Workspace:
         if found is None:
             return None
         width, height = (int(value) for value in found["size"])
-        return Features(found["keypoints"], found["scores"], found["descriptors"], found["global"], width, height)
+        factors = tuple(float(value) for value in found["factors"])
+        return Features(
+            found["keypoints"],
+            found["scores"],
+            found["descriptors"],
+            found["global"],
+            width,
+            height,
+            scaled=Scaled(factors, found["scaled"]) if factors else None,
+        )
 
     def store_features(self, key: str, features: Features) -> None:
+        scaled = features.scaled or Scaled((), np.zeros((0, 0, 0), np.float16))
         self.store(
             f"features-{key}",
             {
@@ -77,16 +87,24 @@ class Workspace:
                 "descriptors": features.descriptors,
                 "global": features.global_descriptor,
                 "size": np.array([features.width, features.height], dtype=np.int64),
+                "factors": np.array(scaled.factors, dtype=np.float64),
+                "scaled": scaled.descriptors,
             },
         )
 
-    def load_matches(self, key: str) -> list[NDArray[np.int32]] | None:
+    def load_matches(self, key: str) -> dict[str, NDArray[np.int32]]:
+        """What is known of a keyframe's matches, by the other keyframe's key."""
         found = self.load(f"matches-{key}")
-        return None if found is None else np.split(found["pairs"], found["ends"][:-1])
+        if found is None:
+            return {}
+        others = [bytes(row).hex() for row in found["others"]]
+        return dict(zip(others, np.split(found["pairs"], found["ends"][:-1]), strict=True))
 
-    def store_matches(self, key: str, matches: Sequence[NDArray[np.int32]]) -> None:
-        ends = np.cumsum([len(item) for item in matches]).astype(np.int64)
-        self.store(f"matches-{key}", {"pairs": np.concatenate(matches), "ends": ends})
+    def store_matches(self, key: str, matches: Mapping[str, NDArray[np.int32]]) -> None:
+        """matches: by the other keyframe's key, all that shall be remembered."""
+        others = np.array([list(bytes.fromhex(name)) for name in matches], dtype=np.uint8)
+        ends = np.cumsum([len(item) for item in matches.values()]).astype(np.int64)
+        self.store(f"matches-{key}", {"others": others, "pairs": np.concatenate([*matches.values()]), "ends": ends})
 
 
 @contextmanager
@@ -98,7 +116,7 @@ def open_workspace(output: Path, workers: Workers = HERE) -> Iterator[Workspace]
     build works for the same output.
     """
     folder = output.parent / f".{output.name}.work"
-    with _locked(folder, output):
+    with locked_folder(folder, f"{output}: another build is writing this map; wait for it or choose another name"):
         for unfinished in output.parent.glob(f".{glob.escape(output.name)}.*{UNFINISHED}"):
             unfinished.unlink(missing_ok=True)
         try:
@@ -108,10 +126,10 @@ def open_workspace(output: Path, workers: Workers = HERE) -> Iterator[Workspace]
 
 
 @contextmanager
-def _locked(folder: Path, output: Path) -> Iterator[None]:
-    """The folder, made where it is missing, for one process at a time.
+def locked_folder(folder: Path, refusal: str) -> Iterator[None]:
+    """The folder, made where it is missing, for one process at a time. refusal: what another one is told.
 
-    Its name is known beforehand: what somebody else has put there, a link above all, is not used.
+    Its name is known beforehand: what somebody else has put there, a link above all, is not used. Raises ConfigError.
     """
     try:
         folder.mkdir(exist_ok=True)
@@ -127,11 +145,9 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
             held = os.fstat(handle)
             current = (folder / "lock").stat()
         except OSError as error:  # held by another, or gone with the folder of one that has just ended
-            raise ConfigError(
-                f"{output}: another build is writing this map; wait for it or choose another name"
-            ) from error
+            raise ConfigError(refusal) from error
         if (held.st_dev, held.st_ino) != (current.st_dev, current.st_ino):
-            raise ConfigError(f"{output}: another build is writing this map; wait for it or choose another name")
+            raise ConfigError(refusal)
         yield
     finally:
         os.close(handle)

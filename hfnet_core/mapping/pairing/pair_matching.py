@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,10 @@ Found = list[NDArray[np.int32]]
 def match_pairs(
     keyframes: Sequence[Keyframe], pairs: Sequence[Pair], ratio: float, workspace: Workspace
 ) -> Iterator[tuple[Pair, NDArray[np.int32]]]:
-    """Each pair with its matches (see `match_descriptors`), sorted. All pairs of a first keyframe are one task."""
+    """Each pair with its matches (see `match_descriptors`), sorted. All pairs of a first keyframe are one task.
+
+    Of a keyframe whose partners have become more, only the new pairs are matched.
+    """
     workers = workspace.workers
     shared: dict[int, Any] = {}
 
@@ -130,22 +134,40 @@ def match_pairs(
             shared[index] = workers.share(keyframes[index].features.descriptors)
         return shared[index]
 
-    def started() -> Iterator[tuple[tuple[list[Pair], str], Pending[Found]]]:
+    def started() -> Iterator[tuple[_Task, Pending[Found]]]:
         for first, group in itertools.groupby(sorted(pairs), key=lambda pair: pair[0]):
-            mine = list(group)
-            names = [keyframes[index].key for index in (first, *(second for _, second in mine))]
-            key = key_of(ratio, *names) if all(names) else ""
-            known = workspace.load_matches(key) if key else None
-            if known is not None:
-                yield (mine, ""), Done(known)
-            else:
-                others = [descriptors(second) for _, second in mine]
-                yield (mine, key), workers.submit(_match, descriptors(first), others, ratio)
+            task = _Task.of(keyframes, first, [second for _, second in group], ratio, workspace)
+            missing = [descriptors(second) for second in task.missing]
+            yield task, workers.submit(_match, descriptors(first), missing, ratio) if missing else Done([])
 
-    for (mine, key), found in in_order(workers, started()):
-        if key:
-            workspace.store_matches(key, found)
-        yield from zip(mine, found, strict=True)
+    for task, found in in_order(workers, started()):
+        new = dict(zip(task.missing, found, strict=True))
+        if task.key and new:
+            names = {keyframes[second].key: matches for second, matches in new.items()}
+            workspace.store_matches(task.key, {**task.known, **names})
+        for second in task.seconds:
+            yield (task.first, second), new[second] if second in new else task.known[keyframes[second].key]
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The pairs of one first keyframe. key: names its matches in the workspace, "" for none. known: what is there
+    already, by the second's key. missing: the seconds that are to be matched."""
+
+    first: int
+    seconds: list[int]
+    key: str
+    known: Mapping[str, NDArray[np.int32]]
+    missing: list[int]
+
+    @classmethod
+    def of(
+        cls, keyframes: Sequence[Keyframe], first: int, seconds: list[int], ratio: float, workspace: Workspace
+    ) -> _Task:
+        names = [keyframes[index].key for index in (first, *seconds)]
+        key = key_of(ratio, names[0]) if all(names) else ""
+        known = workspace.load_matches(key) if key else {}
+        return cls(first, seconds, key, known, [second for second in seconds if keyframes[second].key not in known])
 
 
 def _match(own: NDArray[np.float32], others: Sequence[NDArray[np.float32]], ratio: float) -> Found:

@@ -18,7 +18,7 @@ from hfnet_core.mapping.solving.odometry import Link, Odometry
 from hfnet_core.mapping.solving.pose_graph import optimise
 from hfnet_core.types import Camera
 
-__all__ = ["LocalPoints", "close_loops", "closure_candidates", "verify_closure"]
+__all__ = ["LocalPoints", "UnjoinedError", "close_loops", "closure_candidates", "verify_closure"]
 
 _CANDIDATES = 4  # of each keyframe
 _APART = 5  # keyframes of a recording closer than this are linked by odometry and by what they see anyway
@@ -29,6 +29,14 @@ _FLOOR_M, _FLOOR_DEG = 0.01, 0.3
 _GATE = 4.0  # standard deviations of the odometry between two keyframes
 _BLOCK = 1024
 _LOCALIZER = LocalizerConfig()
+
+
+class UnjoinedError(DatasetError):
+    """Drives that nothing joins to the others."""
+
+    def __init__(self, drives: frozenset[int], message: str) -> None:
+        super().__init__(message)
+        self.drives = drives
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +167,10 @@ def _placed(poses: list[Pose], odometry: Odometry, closures: Sequence[Link]) -> 
         best = max(votes, key=lambda drive: (votes[drive][0], -drive), default=None)
         if best is None or votes[best][0] < _MIN_VOTES:
             missing = ", ".join(str(drive) for drive in sorted(waiting))
-            raise DatasetError(
+            raise UnjoinedError(
+                frozenset(waiting),
                 f"bag {missing} (counted from 0) cannot be joined to the others: its odometry has an origin of "
-                f"its own, and fewer than {_MIN_VOTES} keyframes of it see what others see; record with an overlap"
+                f"its own, and fewer than {_MIN_VOTES} keyframes of it see what others see; record with an overlap",
             )
         for view in np.flatnonzero(number == best):
             poses[view] = votes[best][1] @ poses[view]

@@ -6,6 +6,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,20 +102,32 @@ def _frame_of(reader: BagReader, name: str) -> str:
 def _from_topic(reader: BagReader, topic: Topic, image: ImageTopic, options: BagOptions) -> BagCameras:
     rectified, trust = is_rectified(image.name), options.trust_calibration
     out: list[tuple[int, Camera]] = []
+    empty: list[Any] = []  # as drivers send them that are not calibrated, or not yet
     for name, recorded_ns, message in reader.messages([topic.name]):
-        if options.camera_optional and is_uncalibrated(message):
-            return BagCameras((), f"none, guessed ({name} holds zeros)")
-        try:
-            camera = camera_from_info(message, rectified=rectified, trust=trust)
-        except DatasetError as error:
-            raise DatasetError(f"{reader.path}: topic {name}: {error}") from error
+        if is_uncalibrated(message):
+            empty.append(message)
+            continue
+        camera = _camera_of(reader, name, message, options, rectified=rectified)
         if not out:
             _check_frame(reader, topic, str(message.header.frame_id).lstrip("/"), image)
         if not out or camera != out[-1][1]:
             for doubt in () if trust else doubts_about_info(message, rectified=rectified):
                 _log.warning("%s: topic %s: %s", reader.path, name, doubt)
             out.append((stamp_of(message, recorded_ns), _fitting(reader, image, camera, name)))
+    if empty and not out:
+        if options.camera_optional:
+            return BagCameras((), f"none, guessed ({topic.name} holds zeros)")
+        _camera_of(reader, topic.name, empty[0], options, rectified=rectified)  # says what is missing
+    if empty:
+        _log.warning("%s: topic %s: %d of its calibrations hold zeros and are left out", reader.path, topic, len(empty))
     return BagCameras(tuple(out), f"{'P' if rectified else 'K and D'} of {topic.name}")
+
+
+def _camera_of(reader: BagReader, name: str, message: Any, options: BagOptions, *, rectified: bool) -> Camera:
+    try:
+        return camera_from_info(message, rectified=rectified, trust=options.trust_calibration)
+    except DatasetError as error:
+        raise DatasetError(f"{reader.path}: topic {name}: {error}") from error
 
 
 def _fitting(reader: BagReader, image: ImageTopic, camera: Camera, source: str) -> Camera:

@@ -7,7 +7,9 @@ With a teacher, descriptors also imitate its own of the same view.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +82,15 @@ class GlobalStage:
     def batches(self, seed: int, length: int) -> Dataset[GlobalBatch]:
         return GlobalBatches(self.pool, self.data, seed, length)
 
+    def state(self) -> dict[str, Any]:
+        """The remembered descriptors."""
+        return {"steps": self._steps, "memory": [list(entry) for entry in self._memory]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Remember them again; checkpoints of former versions have none, and memory fills anew."""
+        self._steps = int(state.get("steps", 0))
+        self._memory = [(descriptors, group) for descriptors, group in state.get("memory", [])]
+
     def loss(self, network: HFNet, learned: Learned, batch: GlobalBatch) -> tuple[Tensor, dict[str, float]]:
         scale = learned.scale
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
@@ -131,8 +142,8 @@ class GlobalStage:
     def _recall(self, descriptors: Tensor, group: Tensor, scale: Tensor) -> Tensor | None:
         if not self._memory or self._steps < _MEMORY_WARMUP:
             return None
-        stored = torch.cat([values for values, _ in self._memory])
-        groups = torch.cat([values for _, values in self._memory])
+        stored = torch.cat([values.to(descriptors.device) for values, _ in self._memory])
+        groups = torch.cat([values.to(group.device) for _, values in self._memory])
         similarity = scale * (descriptors @ stored.t())
         return similarity.masked_fill(group[:, None] == groups[None, :], -torch.inf)
 

@@ -19,6 +19,7 @@ from hfnet_core.training.data.augmentation import CropRange, photometric, random
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.data.rooms import render_room
 from hfnet_core.training.network import HFNet, LocalMaps, LocalVladHead
+from hfnet_core.training.stages.parts import Parts
 
 __all__ = ["fit_local_vlad", "k_means"]
 
@@ -29,40 +30,49 @@ _RIDGE = 1.0  # added to the variances within places, in units of their mean: ke
 _SAME_PLACE = 0.4  # overlap from which two views of a room count as one place
 _ROOM_VIEWS = 14
 _OTHER_VIEW = CropRange(scale=(0.8, 1.5), rotation_deg=45.0, perspective=0.12, tilt=1.5)
+_SEEDS = 1_000_003  # seeds of one run are this far from those of another
 _SHIFT = 0.25  # of the other view's middle, in image sides
 
 
 @torch.no_grad()
 def fit_local_vlad(
-    network: HFNet, pool: Pool, *, words: int, word_dim: int, global_dim: int, seed: int, rooms: int = 0
+    network: HFNet,
+    pool: Pool,
+    *,
+    words: int,
+    word_dim: int,
+    global_dim: int,
+    seed: int,
+    rooms: int = 0,
+    parts: Parts | None = None,
 ) -> LocalVladHead:
     """A head for the network's descriptors, from descriptors of all photos of the pool, drawn by their probability of
     being a keypoint: their principal directions, and words by k-means among them; then a projection of the VLADs that
     whitens what differs between views of one place and keeps the principal directions of the rest.
 
     Views of one place are a photo and a warped, noisy view of it, and overlapping views of `rooms` rendered rooms. The
-    projection is rounded to half precision, in which a model file stores it.
+    projection is rounded to half precision, in which a model file stores it. parts: keeps what is done of it.
     """
+    parts, count = parts or Parts(), len(pool.photos)
     spec = dataclasses.replace(
         network.spec, clusters=words, intermediate_dim=word_dim, global_dim=global_dim, pool_local=True
     )
-    generator = torch.Generator().manual_seed(seed)
-    samples = []
-    for maps in _views(network, pool, seed):
-        values, weights = LocalVladHead.points(maps)
-        chosen = torch.multinomial(weights[0].cpu(), _SAMPLES_PER_VIEW, replacement=True, generator=generator)
-        samples.append(values[0, chosen.to(values.device)])
-    head = LocalVladHead(spec).to(samples[0].device)
-    _fit_words(head, torch.cat(samples), generator)
+    device = network.stem.conv.weight.device
+    head, finished = LocalVladHead(spec).to(device), parts.read("head")
+    if finished is not None:
+        head.load_state_dict(finished)
+        return head.eval()
+    samples = parts.each("samples", count, lambda number: (_samples(network, pool, seed, number),))
+    _fit_words(head, torch.cat([rows for (rows,) in samples]).to(device), torch.Generator().manual_seed(seed))
     # Once more through the network: the descriptors of all views together would take gigabytes.
-    photos = torch.cat([head.vlad(*head.points(maps)) for maps in _views(network, pool, seed)])
+    vlads = parts.each("photos", count, lambda number: (_vlads(head, _photo_maps(network, pool, seed, number)),))
+    photos = torch.cat([rows for (rows,) in vlads]).to(device)
     everything, differences = [photos], [photos[0::2] - photos[1::2]]
-    for number in range(rooms):
-        views, overlap = render_room(pool, np.random.default_rng((seed, 3, number)), _ROOM_VIEWS)
-        if len(views) < 2:
+    for rows, overlap in parts.each("rooms", rooms, lambda number: _room(network, head, pool, seed, number)):
+        if len(rows) < 2:
             continue
-        everything.append(torch.cat([head.vlad(*head.points(_maps(network, view))) for view in views]))
-        first, second = np.nonzero(np.triu(overlap >= _SAME_PLACE, 1))
+        everything.append(rows.to(device))
+        first, second = np.nonzero(np.triu(overlap.numpy() >= _SAME_PLACE, 1))
         differences.append(everything[-1][first] - everything[-1][second])
     mean = photos.mean(dim=0)
     projection = torch.zeros_like(head.reduction.weight)  # fewer views than dimensions: zeros remain
@@ -71,6 +81,7 @@ def fit_local_vlad(
     projection = (projection / projection.norm(dim=1).max()).half().float()
     head.reduction.weight.copy_(projection)
     head.reduction.bias.copy_(-(projection @ mean))
+    parts.finish("head", head.state_dict())
     return head.eval()
 
 
@@ -99,11 +110,39 @@ def _discriminant(centred: Tensor, differences: Tensor, count: int) -> Tensor:
 
 def _views(network: HFNet, pool: Pool, seed: int) -> Iterator[LocalMaps]:
     """Every photo, and after each another view of it."""
+    for number in range(len(pool.photos)):
+        yield from _photo_maps(network, pool, seed, number)
+
+
+def _photo_maps(network: HFNet, pool: Pool, seed: int, number: int) -> list[LocalMaps]:
+    """Of a photo and of another view of it."""
     network.eval()
-    for number, photo in enumerate(pool.photos):
-        image = read_gray(photo.path)
-        for view in (image, _other_view(np.random.default_rng((seed, number)), image)):
-            yield _maps(network, view)
+    image = read_gray(pool.photos[number].path)
+    return [_maps(network, view) for view in (image, _other_view(np.random.default_rng((seed, number)), image))]
+
+
+def _samples(network: HFNet, pool: Pool, seed: int, number: int) -> Tensor:
+    """Descriptors of a photo and of another view of it, drawn by their probability of being a keypoint."""
+    generator = torch.Generator().manual_seed(seed * _SEEDS + number)
+    samples = []
+    for maps in _photo_maps(network, pool, seed, number):
+        values, weights = LocalVladHead.points(maps)
+        chosen = torch.multinomial(weights[0].cpu(), _SAMPLES_PER_VIEW, replacement=True, generator=generator)
+        samples.append(values[0, chosen.to(values.device)])
+    return torch.cat(samples).cpu()
+
+
+def _vlads(head: LocalVladHead, views: list[LocalMaps]) -> Tensor:
+    return torch.cat([head.vlad(*head.points(maps)) for maps in views]).cpu()
+
+
+def _room(network: HFNet, head: LocalVladHead, pool: Pool, seed: int, number: int) -> tuple[Tensor, Tensor]:
+    """VLADs of the views of a rendered room, and their overlap; empty for a room of less than two views."""
+    network.eval()
+    views, overlap = render_room(pool, np.random.default_rng((seed, 3, number)), _ROOM_VIEWS)
+    if len(views) < 2:
+        return torch.zeros(0), torch.zeros(0)
+    return _vlads(head, [_maps(network, view) for view in views]), torch.from_numpy(np.asarray(overlap))
 
 
 def _maps(network: HFNet, view: NDArray[np.uint8]) -> LocalMaps:

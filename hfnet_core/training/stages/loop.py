@@ -9,10 +9,9 @@ and batch k depends on the seed and k alone.
 
 from __future__ import annotations
 
-import csv
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,14 +20,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.errors import ConfigError
 from hfnet_core.files import make_folder
+from hfnet_core.progress import ProgressLines
 from hfnet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hfnet_core.training.network import HFNet
+from hfnet_core.training.stages.csv_table import StepTable
 
-__all__ = ["CHECKPOINT_NAME", "Learned", "RunSettings", "Stage", "run_stage"]
+__all__ = ["CHECKPOINT_NAME", "Learned", "Optimization", "RunSettings", "Stage", "run_stage"]
 
-CHECKPOINT_NAME = "checkpoint.pt"
+CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "log.csv"
+
+
+class Optimization(Protocol):
+    """How weights follow gradients."""
+
+    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer: ...
+
+    def learning_rate(self, step: int) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,11 @@ class RunSettings:
     """How long and how a stage is trained; exactly one of `minutes` and `steps` bounds it.
 
     learning_rate: peak of a cosine that starts after `warmup` (share of the budget) and ends at 0.
+    optimization: instead of AdamW and the cosine.
     bf16_until: share of the budget trained with bfloat16 activations; the rest is float32 and settles the batch norms.
+    log_variance: of the tasks whose weights are learned, at the start.
     workers: processes that make batches; 0 makes them in the trainer itself.
+    checkpoint_every_s, checkpoint_steps: when a checkpoint is written, after so much time and so many steps (0: never).
     """
 
     minutes: float | None = None
@@ -46,10 +58,13 @@ class RunSettings:
     weight_decay: float = 1e-2
     warmup: float = 0.02
     gradient_norm: float = 5.0
+    optimization: Optimization | None = None
     bf16_until: float = 0.9
+    log_variance: float = 0.0
     seed: int = 0
     workers: int = 1
     checkpoint_every_s: float = 180.0
+    checkpoint_steps: int = 0
     log_every: int = 20
 
     def __post_init__(self) -> None:
@@ -85,6 +100,14 @@ class Stage(Protocol):
         """Total loss, and its parts for the log."""
         ...
 
+    def state(self) -> dict[str, Any]:
+        """What the stage remembers of former batches, for a checkpoint: numbers, texts and tensors."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`. Raises ConfigError where it is of other data."""
+        ...
+
 
 def run_stage(
     stage: Stage,
@@ -94,18 +117,30 @@ def run_stage(
     device: str = "cpu",
     report: Callable[[str], None] = print,
     stop_after: int | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> HFNet:
     """Train to the end of the budget, from `folder`'s checkpoint if there is one; returns the network.
 
-    stop_after: stop early after this many steps, as a kill just after a checkpoint would (for tests).
+    report: takes lines, one at least every ten seconds. stop_after: stop early after this many steps, as a kill just
+    after a checkpoint would (for tests). after_step: called after each step with its number; leaves network and random
+    numbers as they are.
     """
     make_folder(folder)
-    run = _Run(stage, network, settings, folder, device)
+    run, log = _Run(stage, network, settings, folder, device), _Log(folder / LOG_NAME)
     if run.checkpoint_path.is_file():
         run.restore()
         report(f"{stage.name}: resumes at step {run.step}, {run.elapsed_s / 60:.1f} min")
-    _train(run, _Log(folder / "log.csv"), report, stop_after)
-    run.save()
+    if run.progress < 1.0:
+        with ProgressLines(report) as progress:
+            progress(stage.name, run.step, settings.steps or 0)
+            for step in _steps(run, log, report):
+                progress(stage.name, step, settings.steps or 0)
+                if after_step is not None:
+                    after_step(step)
+                run.save_if_due()
+                if step == stop_after:
+                    break
+        run.save()
     return network
 
 
@@ -117,18 +152,20 @@ class _Run:
         self.stage, self.settings, self.device = stage, settings, device
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(math.log(22.0), device=device))
-        self.log_variances = nn.Parameter(torch.zeros(stage.tasks, device=device))
+        self.log_variances = nn.Parameter(torch.full((stage.tasks,), settings.log_variance, device=device))
         self.parameters = [*stage.prepare(network), self.log_scale, self.log_variances]
+        self.optimizer = self._optimizer()
+        self.checkpoint_path = folder / CHECKPOINT_NAME
+        self.step, self.elapsed_s = 0, 0.0
+        self._saved = time.monotonic()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        if self.settings.optimization is not None:
+            return self.settings.optimization.optimizer(self.parameters)
         decayed = [p for p in self.parameters if p.ndim > 1]
         others = [p for p in self.parameters if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-        )
-        self.checkpoint_path = folder / CHECKPOINT_NAME
-        self.step, self.elapsed_s = 0, 0.0
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
 
     @property
     def progress(self) -> float:
@@ -139,6 +176,8 @@ class _Run:
         return min(self.elapsed_s / (60 * self.settings.minutes), 1.0)
 
     def learning_rate(self) -> float:
+        if self.settings.optimization is not None:
+            return self.settings.optimization.learning_rate(self.step)
         warmup, progress = self.settings.warmup, self.progress
         if progress < warmup:
             return self.settings.learning_rate * max(progress / warmup, 0.02)
@@ -147,7 +186,15 @@ class _Run:
     def learned(self) -> Learned:
         return Learned(self.log_scale.exp().clamp_max(100.0), self.log_variances)
 
+    def save_if_due(self) -> None:
+        """By time, or by the number of steps."""
+        settings = self.settings
+        due = settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0
+        if due or time.monotonic() - self._saved > settings.checkpoint_every_s:
+            self.save()
+
     def save(self) -> None:
+        self._saved = time.monotonic()
         save_checkpoint(
             self.checkpoint_path,
             Checkpoint(
@@ -160,6 +207,7 @@ class _Run:
                 self.log_scale.detach(),
                 self.log_variances.detach(),
                 torch.get_rng_state(),
+                self.stage.state(),
             ),
         )
 
@@ -171,6 +219,7 @@ class _Run:
             raise ConfigError(
                 f"{self.checkpoint_path} is of stage {saved.stage!r}, {saved.spec}: give another output folder"
             )
+        self.stage.restore(saved.stage_state)
         self.network.load_state_dict(state, strict=False)
         self.optimizer.load_state_dict(saved.optimizer)
         with torch.no_grad():
@@ -184,10 +233,9 @@ class _Run:
         return {name: value for name, value in state.items() if not wanted or name.split(".")[0] in wanted}
 
 
-def _train(run: _Run, log: _Log, report: Callable[[str], None], stop_after: int | None) -> None:
-    if run.progress >= 1.0:
-        return
-    last_save = clock = time.monotonic()
+def _steps(run: _Run, log: _Log, report: Callable[[str], None]) -> Iterator[int]:
+    """Train to the end of the budget; the number of each step that is done."""
+    clock = time.monotonic()
     for batch in _loader(run):
         log.add(_step(run, batch))
         run.step += 1
@@ -197,18 +245,16 @@ def _train(run: _Run, log: _Log, report: Callable[[str], None], stop_after: int 
         if run.step % run.settings.log_every == 0:
             means = log.write(run)
             report(f"{run.stage.name} step {run.step} {run.elapsed_s / 60:.1f} min {run.progress:.1%} {means}")
-        if now - last_save > run.settings.checkpoint_every_s:
-            run.save()
-            last_save = time.monotonic()
-        if run.progress >= 1.0 or run.step == stop_after:
+        yield run.step
+        if run.progress >= 1.0:
             return
 
 
 class _Log:
-    """Means of the losses since the last row, as rows of a CSV file."""
+    """Means of the losses since the last row."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.table = StepTable(path)
         self.sums: dict[str, float] = {}
         self.count = 0
 
@@ -221,15 +267,8 @@ class _Log:
         """Append a row and start again; returns the means as text."""
         means = {name: value / self.count for name, value in self.sums.items()}
         self.sums, self.count = {}, 0
-        row = [f"{value:.5f}" for value in means.values()]
-        try:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                table = csv.writer(file)
-                if file.tell() == 0:
-                    table.writerow(["step", "elapsed_s", "learning_rate", *means])
-                table.writerow([run.step, f"{run.elapsed_s:.1f}", f"{run.learning_rate():.3e}", *row])
-        except OSError as error:
-            raise DatasetError(f"{self.path}: cannot be written ({error.strerror}); make room") from error
+        row = {"elapsed_s": f"{run.elapsed_s:.1f}", "learning_rate": f"{run.learning_rate():.3e}"}
+        self.table.append(run.step, row | {name: f"{value:.5f}" for name, value in means.items()})
         return " ".join(f"{name} {value:.4f}" for name, value in means.items())
 
 

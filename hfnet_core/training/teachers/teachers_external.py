@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from hfnet_core.features.detection import detect, refine
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.training.data.teacher_keypoints import TeacherKeypoints
 from hfnet_core.training.network import l2_normalize
+from hfnet_core.training.teachers.targets import gray_of
 from hfnet_core.training.teachers.teacher_files import (
     NetVladSizes,
     Weights,
@@ -32,7 +33,7 @@ from hfnet_core.training.teachers.teacher_files import (
     superpoint_shapes,
 )
 
-__all__ = ["DenseTeacher", "GlobalTeacher", "LocalTargets", "NetVlad", "SuperPoint"]
+__all__ = ["LocalTargets", "NetVlad", "SuperPoint"]
 
 _PROBABILITY_FLOOR = 1e-5  # added to the sum over classes, as released
 
@@ -48,24 +49,14 @@ class LocalTargets(NamedTuple):
     probabilities: NDArray[np.float32]
 
 
-class DenseTeacher(Protocol):
-    """Local targets for a gray image [H, W] uint8, cropped at the right and bottom to multiples of 8."""
-
-    def dense(self, image: NDArray[np.uint8]) -> LocalTargets: ...
-
-
-class GlobalTeacher(Protocol):
-    """A unit global descriptor [D] float32 of a colour image [H, W, 3] uint8 in RGB order."""
-
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]: ...
-
-
 class SuperPoint:
-    """SuperPoint v1: a Teacher of keypoints and a DenseTeacher.
+    """SuperPoint v1: a Teacher of keypoints and a LocalTeacher.
 
     weights: `superpoint_v1.pth`, or as imported. Raises ModelError when they do not fit. Keypoints are those of at
     least the extractor's default threshold after its non-maximum suppression, refined below the pixel.
     """
+
+    name, local_dim = "superpoint-v1", 256
 
     def __init__(self, weights: Path, max_keypoints: int = 2000, device: str = "cpu") -> None:
         self._network = _load(_SuperPointNetwork, read_superpoint(weights), device)
@@ -85,21 +76,33 @@ class SuperPoint:
         _check_image(image, 2, DETECTOR_CELL)
         height, width = (side // DETECTOR_CELL * DETECTOR_CELL for side in image.shape)
         batch = torch.from_numpy(np.ascontiguousarray(image[:height, :width])).to(self._device)[None, None]
-        with torch.inference_mode():
-            logits, descriptors = self._network(batch.float() / 255)
-            values = (descriptors, _probabilities(logits))
+        probabilities, descriptors = self._dense(batch.float())
+        values = (descriptors, probabilities)
         return LocalTargets(*(value[0].permute(1, 2, 0).contiguous().cpu().numpy() for value in values))
+
+    def local_targets(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See LocalTeacher."""
+        return self._dense(gray_of(images))
+
+    def _dense(self, gray: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and descriptors of gray images [N, 1, H, W], 0..255."""
+        with torch.no_grad():
+            logits, descriptors = self._network(gray / 255)
+            return _probabilities(logits), descriptors
 
 
 class NetVlad:
-    """VGG16-NetVLAD with whitening: a GlobalTeacher of 4096-d descriptors.
+    """VGG16-NetVLAD with whitening: a GlobalTeacher, as released of 4096-d descriptors.
 
     weights: `.mat`, TensorFlow checkpoint, or as imported. sizes: another width than the released one. Raises
     ModelError when they do not fit.
     """
 
+    name = "vgg16-netvlad"
+
     def __init__(self, weights: Path, device: str = "cpu", sizes: NetVladSizes | None = None) -> None:
         sizes = sizes or NetVladSizes()
+        self.global_dim = sizes.dim
         self._network = _load(lambda: _NetVladNetwork(sizes), read_netvlad(weights, sizes), device)
         self._smallest = 2 ** (len(sizes.stages) - 1)
         self._device = device
@@ -108,9 +111,13 @@ class NetVlad:
         """Of an RGB image [H, W, 3], at least 16x16; raises DatasetError for another."""
         _check_image(image, 3, self._smallest)
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1)[None]
-        with torch.inference_mode():
-            descriptor: Tensor = self._network(batch.float())[0]
-        return np.asarray(descriptor.cpu().numpy(), dtype=np.float32)
+        return np.asarray(self.global_targets(batch)[0].cpu().numpy(), dtype=np.float32)
+
+    def global_targets(self, images: Tensor) -> Tensor:
+        """See GlobalTeacher."""
+        with torch.no_grad():
+            descriptors: Tensor = self._network(images.float())
+        return descriptors
 
 
 class _SuperPointNetwork(nn.Module):

@@ -17,6 +17,7 @@ from hfnet_core.errors import ConfigError, DatasetError
 BAG_COMMANDS = (
     ("map", "build"),
     ("map", "extend"),
+    ("map", "update"),
     ("map", "upgrade"),
     ("localize",),
     ("eval-bag",),

@@ -14,7 +14,8 @@ from hfnet_core.cli.main import app
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.features.baselines import SiftExtractor
-from hfnet_core.features.exchange.hloc_files import HlocFile, append_features, read_pairs
+from hfnet_core.features.exchange.hloc_files import HlocFile, read_pairs
+from hfnet_core.features.exchange.hloc_writing import append_features
 from hfnet_core.features.exchange.stored import StoredFeatures
 from hfnet_core.front_ends.exporting import Exported, ExportOptions, export_features
 from hfnet_core.front_ends.match_exporting import export_matches, retrieved_names

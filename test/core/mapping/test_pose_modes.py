@@ -8,18 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bags import transform
+from scipy.spatial.transform import Rotation
 from wall import CAMERA, map_from_camera, view, wall_image
 
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.geometry import Pose, Similarity, pose_error
 from hfnet_core.maintenance.summary import summarize
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.keyframes.reading import Keyframe
+from hfnet_core.mapping.pose_modes import Placed, in_frame_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bag_writer import BagWriter, WriterTopics, open_writer
 from hfnet_core.recordings.options import BagOptions, options_per_camera
+from hfnet_core.types import Features
 
 START, STEP = 1_700_000_000 * 10**9, 10**8
 WAY = (16, 48, 80, 112, 144, 176)
@@ -109,3 +113,24 @@ def test_odometry_that_never_moves_is_refused(tmp_path: Path, extractor: Extract
     bag = slide(tmp_path / "bag", lambda writer, stamp, shift: writer.pose(stamp, Pose()))
     with pytest.raises(DatasetError, match="odometry gives no scale"):
         build_map([bag], extractor, MapBuildConfig(pose_mode="images"))
+
+
+def test_images_alone_stay_in_the_frame_of_an_earlier_map() -> None:
+    """A build may choose another frame, and and without a scale other metres: what is common brings it back."""
+    rng = np.random.default_rng(3)
+    turn = Rotation.from_euler("xyz", (20, -40, 70), degrees=True).as_matrix()
+    truth = [
+        Pose(Rotation.from_rotvec(rng.normal(0, 0.2, 3)).as_matrix(), np.array([0.5 * i, 0.1 * i * i, 0]))
+        for i in range(12)
+    ]
+    features = Features(*(np.zeros(shape, np.float32) for shape in ((0, 2), 0, (0, 4), 4)), 320, 240)
+    for source, scale in (("arbitrary", 0.4), ("known distance", 1.0)):
+        elsewhere = Similarity(scale, Pose(turn, np.array([3.0, -2.0, 7.0])))
+        keyframes = [Keyframe(f"0/{i}", i, 0, CAMERA, elsewhere.move(pose), features) for i, pose in enumerate(truth)]
+        placed = Placed(keyframes, provenance={"scale": {"source": source}})
+        moved = in_frame_of(placed, {f"0/{i}": truth[i] for i in range(8)})
+        for keyframe, pose in zip(moved.keyframes, truth, strict=True):
+            metres, degrees = pose_error(keyframe.map_from_camera, pose)
+            assert metres < 1e-6
+            assert degrees < 1e-6
+        assert in_frame_of(placed, {"0/1": truth[1], "other": truth[2]}) is placed

@@ -44,6 +44,7 @@ class World:
             map=SimpleNamespace(damage=""),
             turn=Lock(),
         )
+        self.session._depths = SimpleNamespace(ranges_of=lambda frames, extracted: [])
         self.session._odometry = SimpleNamespace(odom_from_rig=lambda frames, give_up: None)
 
     def _localize(self, *_: object) -> None:

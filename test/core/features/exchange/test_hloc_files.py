@@ -10,11 +10,10 @@ import pytest
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.exchange.hloc_files import (
     HlocFile,
-    append_features,
-    append_matches,
     read_pairs,
     write_pairs,
 )
+from hfnet_core.features.exchange.hloc_writing import append_features, append_matches
 from hfnet_core.features.exchange.stored import StoredFeatures
 from hfnet_core.types import Features
 

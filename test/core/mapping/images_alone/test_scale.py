@@ -16,6 +16,7 @@ from hfnet_core.mapping.images_alone.scale import (
     require_scale_source,
     scale_from_distance,
     scale_from_odometry,
+    turned_deg,
 )
 from hfnet_core.mapping.keyframes.known_distance import KnownDistance, known_distance, named_images
 
@@ -57,6 +58,20 @@ def test_exact_odometry_gives_the_exact_scale_and_frame() -> None:
     for pose, wanted in zip(structure, truth, strict=True):
         assert pose is not None
         assert max(pose_error(moved.move(pose), wanted)) < 1e-6
+
+
+@pytest.mark.parametrize("degrees", [0.0, 8.0, 90.0, 180.0])
+def test_a_wrong_mounting_shows_in_the_way_that_the_camera_moves(degrees: float) -> None:
+    truth = winding()
+    turn = Pose(Rotation.from_euler("z", degrees, degrees=True).as_matrix())
+    odometry = [pose @ turn for pose in drifting(truth, 0.02, 0.5)]  # its frame and its drift say nothing against it
+    assert turned_deg(structure_of(truth), odometry) == pytest.approx(degrees, abs=1.0)
+
+
+def test_odometry_that_stands_still_contradicts_nothing() -> None:
+    truth = winding()
+    assert turned_deg(structure_of(truth), [TURNED] * len(truth)) == 0.0
+    assert turned_deg([None] * len(truth), truth) == 0.0
 
 
 def test_a_heading_that_drifts_hardly_changes_the_scale() -> None:

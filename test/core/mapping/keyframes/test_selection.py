@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.geometry import Pose
-from hfnet_core.mapping.keyframes.selection import FrameSummary, select_keyframes, sharpness
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.mapping.keyframes.selection import FrameSummary, KeyframeChooser, select_keyframes, sharpness
 from hfnet_core.mapping.pairing.pair_matching import angular_epipolar_error, match_descriptors
 from hfnet_core.mapping.pairing.pairs import select_pairs, sequence_pairs, view_overlap
 from hfnet_core.types import Camera
@@ -144,3 +146,44 @@ def test_the_most_similar_come_first_however_large_the_map() -> None:
         alike[index, max(index - 3, 0) : index + 4] = -1
         best = int(alike[index].argmax())
         assert (min(index, best), max(index, best)) in pairs
+
+
+def by_definition(frames: list[FrameSummary], distance_m: float, angle_deg: float) -> list[int]:
+    """The choice with all frames at hand: medians over windows of 31, mirrored at the ends."""
+
+    def typical(values: np.ndarray) -> np.ndarray:
+        if len(values) <= 15:
+            return np.full(len(values), np.median(values))
+        padded = np.pad(values, 15, mode="reflect")
+        return np.array([np.median(padded[index : index + 31]) for index in range(len(values))])
+
+    sharp = np.array([frame.sharpness for frame in frames])
+    turns = np.array([pose_error(a.map_from_camera, b.map_from_camera)[1] for a, b in pairwise(frames)])
+    turns = np.concatenate([[0.0], turns, [0.0]])
+    rate = np.maximum(turns[:-1], turns[1:])
+    poor = (sharp < 0.5 * typical(sharp)) | ((rate > 1.0) & (rate > 2.0 * typical(rate)))
+    chosen: list[int] = []
+    for index, frame in enumerate(frames):
+        if chosen:
+            moved, turned = pose_error(frames[chosen[-1]].map_from_camera, frame.map_from_camera)
+            steps = max(moved / distance_m, turned / angle_deg)
+        else:
+            steps = np.inf if index >= 15 else 1.0
+        if steps >= 2.0 or (steps >= 1.0 and not poor[index]):
+            chosen.append(index)
+    return chosen or [0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(0, 10**6))
+def test_choosing_frame_by_frame_is_choosing_with_all_at_hand(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    yaw, x = np.cumsum(rng.exponential(2.0, count)), np.cumsum(rng.exponential(0.05, count))
+    frames = [FrameSummary(i, looking(float(yaw[i]), float(x[i])), float(rng.exponential())) for i in range(count)]
+    chooser, chosen, waited = KeyframeChooser(0.15, 8.0), [], 0
+    for frame in frames:
+        chosen += chooser.add(frame.map_from_camera, frame.sharpness)
+        waited = max(waited, frame.index + 1 - chooser.decided)
+    assert waited <= 16
+    chosen += chooser.finish()
+    assert chosen == by_definition(frames, 0.15, 8.0) == select_keyframes(frames, 0.15, 8.0)

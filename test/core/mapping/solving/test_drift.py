@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from bags import wall_drive
 from circuit import aligned_error, circuit, with_drift
-from drift import drifted
 from drive import CAMERA, INFO, Drive
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
@@ -24,6 +23,7 @@ from hfnet_core.mapping.solving.odometry import Link, Odometry
 from hfnet_core.mapping.solving.pose_graph import optimise
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project_in_camera
+from hfnet_core.synthetic.odometry import drifted
 
 
 def odometry_of(poses: list[Pose], drives: list[int] | None = None, drifting: list[bool] | None = None) -> Odometry:

@@ -12,7 +12,7 @@ from bags import CAMERA, START, STEP, write_bag
 from helpers import textured_image
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.recordings.bag_writer import open_writer
+from hfnet_core.recordings.bag_writer import BagWriter, open_writer
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.calibration.recorded import is_rectified
 from hfnet_core.recordings.options import BagOptions
@@ -129,3 +129,26 @@ def test_a_calibration_counts_from_its_stamp_on(tmp_path: Path) -> None:
             writer.camera_info(stamp, CAMERA if index < 2 else with_k(110, 111, 80, 60))
     with Bag(tmp_path / "bag") as bag:
         assert [frame.camera.focal_length[0] for frame in bag.frames()] == [120, 120, 110, 110]
+
+
+def test_a_driver_that_is_calibrated_later_is_taken_at_its_word(tmp_path: Path, caplog) -> None:
+    """Zeros before the calibration, or between, are no calibration: not the end, and no unknown camera."""
+
+    def zeros(writer: BagWriter) -> None:
+        uncalibrated(writer, START - STEP)
+        uncalibrated(writer, START + STEP // 2)
+
+    path = write_bag(tmp_path / "bag", extra=zeros)
+    for optional in (False, True):
+        with Bag(path, BagOptions(camera_optional=optional)) as bag:
+            assert {frame.camera for frame in bag.frames()} == {CAMERA}
+    assert "2 of its calibrations hold zeros" in caplog.text
+
+
+def uncalibrated(writer: BagWriter, stamp_ns: int) -> None:
+    roi = writer.type("sensor_msgs/msg/RegionOfInterest")(0, 0, 0, 0, False)
+    writer.write(
+        "/camera/camera_info", "sensor_msgs/msg/CameraInfo", stamp_ns, header=writer.header(stamp_ns, "camera"),
+        height=120, width=160, distortion_model="plumb_bob", d=np.zeros(5), k=np.zeros(9), r=np.zeros(9),
+        p=np.zeros(12), binning_x=0, binning_y=0, roi=roi,
+    )  # fmt: skip

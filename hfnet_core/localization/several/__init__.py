@@ -1,0 +1,1 @@
+"""Localization where a robot has several maps: floors, buildings."""

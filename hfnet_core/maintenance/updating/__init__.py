@@ -1,0 +1,1 @@
+"""A map that follows its place over months."""

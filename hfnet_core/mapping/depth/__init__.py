@@ -1,0 +1,1 @@
+"""What depth images tell of a map."""

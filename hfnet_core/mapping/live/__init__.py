@@ -1,0 +1,1 @@
+"""Mapping while a robot drives."""

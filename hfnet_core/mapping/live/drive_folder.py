@@ -1,0 +1,249 @@
+"""What is recorded while a robot drives: keyframes with their features, on disk as they come.
+
+A drive folder is a workspace (see keyframes/workspace.py) that also knows the keyframes themselves, so that a map can
+be built from it as from a bag: by the same builder, here or on another computer, while the drive goes on or years
+later. Every file appears whole or not at all; who is killed loses what he had at hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from hfnet_core.config import MapBuildConfig, from_mapping
+from hfnet_core.errors import ConfigError, DatasetError, HFNetError
+from hfnet_core.files import make_folder, read_text, written_whole
+from hfnet_core.geometry import Pose
+from hfnet_core.mapping.keyframes.reading import Keyframe
+from hfnet_core.mapping.keyframes.workers import HERE, Workers
+from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
+from hfnet_core.maps.description import checked_camera, parse_json
+from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
+from hfnet_core.types import Features
+
+__all__ = ["SUFFIX", "DriveFolder", "RecordedKeyframe", "Source", "is_drive_folder"]
+
+SUFFIX = ".hfdrive"
+_FORMAT, _VERSION = "hfdrive", 1
+_ABOUT = "drive.json"
+_POSES = ("map_from_camera", "odometry_from_camera", "rig_from_camera")  # of a Keyframe
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the keyframes of a recording are from: one camera of one stretch of the drive.
+
+    drive: the stretch, whose odometry is of one origin; cameras of a rig share it. mode: where poses come from, one of
+    `pose_modes`. frame: of the map where its poses alone decide. camera, poses: how calibration and poses came, for
+    people.
+    """
+
+    recording: int
+    drive: int
+    mode: str
+    image_topic: str
+    camera_frame: str
+    camera: str
+    poses: str
+    frame: str
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedKeyframe:
+    """A keyframe as it was recorded. images: of its recording up to and with this one."""
+
+    keyframe: Keyframe
+    images: int
+
+
+def is_drive_folder(path: Path) -> bool:
+    """Whether something was recorded there while a robot drove."""
+    return (path / _ABOUT).is_file()
+
+
+class DriveFolder:
+    """Keyframes of one place, of one or several stretches, all described by one model."""
+
+    def __init__(self, path: Path, workers: Workers = HERE) -> None:
+        """Raises DatasetError where it holds something else, or of another version."""
+        self.path = path
+        self.workspace = Workspace(path, workers)
+        self._about = _read_about(path / _ABOUT) if is_drive_folder(path) else {}
+
+    # ---- what it is of
+
+    @property
+    def info(self) -> Any:
+        """Name, version and model_hash of what described its keyframes. Raises DatasetError before anything is."""
+        return SimpleNamespace(**self._told("model"))
+
+    @property
+    def settings(self) -> MapBuildConfig:
+        """Of the build, as they were when it was recorded last. Raises ConfigError for those of another version."""
+        return from_mapping(MapBuildConfig, self._told("settings"))
+
+    def _told(self, name: str) -> Any:
+        if not self._about:
+            raise DatasetError(f"{self.path}: nothing was recorded there")
+        return self._about[name]
+
+    @contextmanager
+    def recording(self, info: Any, settings: MapBuildConfig) -> Iterator[DriveFolder]:
+        """Make the folder where it is missing, and have it to oneself while keyframes are added.
+
+        Raises ConfigError while another recorder has it, and where it was recorded with another model.
+        """
+        make_folder(self.path)
+        with locked_folder(self.path, f"{self.path}: another node records there; wait for it or choose another folder"):
+            model = {name: str(getattr(info, name)) for name in ("name", "version", "model_hash")}
+            known = self._about.get("model", model)
+            if known["model_hash"] != model["model_hash"]:
+                raise ConfigError(
+                    f"{self.path}: was recorded with model {known['name']} {known['version']}, this is "
+                    f"{model['name']} {model['version']}: choose another drive_folder or use that model"
+                )
+            about = {"format": _FORMAT, "version": _VERSION, "model": model, "settings": dataclasses.asdict(settings)}
+            written_whole(self.path / _ABOUT, json.dumps(about, indent=1))
+            self._about = about
+            for unfinished in self.path.glob(f".*{UNFINISHED}"):
+                unfinished.unlink(missing_ok=True)
+            yield self
+
+    # ---- adding
+
+    def add_source(self, source: Source) -> None:
+        """Before the first keyframe of a recording."""
+        written_whole(self.path / f"source-{source.recording:03d}.json", json.dumps(dataclasses.asdict(source)))
+
+    def add(self, recorded: RecordedKeyframe) -> None:
+        """Its features, then the keyframe: whoever finds this finds those. Raises MapError where the disk is full."""
+        keyframe = recorded.keyframe
+        self.workspace.store_features(keyframe.key, keyframe.features)
+        camera = dataclasses.asdict(keyframe.camera)
+        told = {
+            "name": keyframe.name,
+            "stamp_ns": keyframe.stamp_ns,
+            "recording": keyframe.recording,
+            "drive": keyframe.drive,
+            "drifting": keyframe.drifting,
+            "key": keyframe.key,
+            "camera": camera,
+            "images": recorded.images,
+        }
+        poses = {name: getattr(keyframe, name) for name in _POSES}
+        arrays = {name: pose.matrix()[:3] for name, pose in poses.items() if pose is not None}
+        write_tensors(self.path / _file_of(keyframe), arrays, {"keyframe": json.dumps(told)})
+
+    # ---- reading
+
+    def count(self) -> int:
+        """Number of keyframes."""
+        return sum(1 for _ in self._files())
+
+    def sources(self) -> dict[int, Source]:
+        """By recording. Raises DatasetError for a damaged one."""
+        found = [_read_source(path) for path in sorted(self.path.glob("source-*.json"))]
+        return {source.recording: source for source in found}
+
+    def keyframes(self, *, features: bool = True) -> Iterator[RecordedKeyframe]:
+        """In order of recording and time, or without their features, which is faster. A damaged one is left out, with
+        a line in the log."""
+        for path in self._files():
+            found = self._read(path, features=features)
+            if found is not None:
+                yield found
+
+    def last(self, recording: int) -> RecordedKeyframe | None:
+        """The newest keyframe of a recording, without its features."""
+        for path in reversed(self._files(f"{recording:03d}")):
+            found = self._read(path, features=False)
+            if found is not None:
+                return found
+        return None
+
+    def _files(self, recording: str = "*") -> list[Path]:
+        return sorted(self.path.glob(f"keyframe-{recording}-*"))
+
+    def _read(self, path: Path, *, features: bool = True) -> RecordedKeyframe | None:
+        try:
+            file = read_tensors(path, verify=True, accept=lambda metadata: None)
+            told = _table(parse_json(file.metadata["keyframe"]))
+            described = self.workspace.load_features(told["key"]) if features else _NO_FEATURES
+            if described is None:
+                raise DatasetError(f"{path}: its features are missing or damaged")
+            return _recorded(told, file.arrays, described)
+        except (HFNetError, KeyError, ValueError, TypeError) as error:
+            _log.warning("%s is left out: %s", path, error)
+            return None
+
+
+_NO_FEATURES = Features(
+    np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 1), np.float32), np.ones(1, np.float32), 1, 1
+)
+
+
+def _file_of(keyframe: Keyframe) -> str:
+    return f"keyframe-{keyframe.recording:03d}-{keyframe.name.rpartition('/')[2]:0>9}"
+
+
+def _recorded(told: Mapping[str, Any], arrays: Mapping[str, Any], features: Features) -> RecordedKeyframe:
+    """Raises KeyError, ValueError, TypeError or an HFNetError for what makes no sense."""
+    poses = {name: _pose(arrays[name]) for name in _POSES if name in arrays}
+    keyframe = Keyframe(
+        str(told["name"]),
+        int(told["stamp_ns"]),
+        int(told["recording"]),
+        checked_camera(told["camera"], "a keyframe"),
+        poses["map_from_camera"],
+        features,
+        str(told["key"]),
+        odometry_from_camera=poses.get("odometry_from_camera"),
+        rig_from_camera=poses.get("rig_from_camera"),
+        drifting=bool(told["drifting"]),
+        drive=int(told["drive"]),
+    )
+    return RecordedKeyframe(keyframe, int(told["images"]))
+
+
+def _pose(matrix: Any) -> Pose:
+    pose = Pose(np.array(matrix[:, :3]), np.array(matrix[:, 3]))
+    if matrix.shape != (3, 4) or not pose.is_finite():
+        raise ValueError("a pose is not finite")
+    return pose
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("is no table")
+    return value
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        found = dict(_table(parse_json(read_text(path, "what a drive folder is of"))))
+        known = (found["format"], found["version"]) == (_FORMAT, _VERSION)
+        model, settings = _table(found["model"]), _table(found["settings"])
+        good = known and all(isinstance(model[name], str) for name in ("name", "version", "model_hash"))
+        found["settings"] = settings
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: is damaged ({error}); restore it from a copy") from error
+    if not good:
+        raise DatasetError(f"{path}: is of another version; use the hfnet_ros that recorded it")
+    return found
+
+
+def _read_source(path: Path) -> Source:
+    try:
+        return Source(**_table(parse_json(read_text(path, "a recording of a drive"))))
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: is damaged ({error}); restore it from a copy") from error

@@ -1,0 +1,226 @@
+"""From images as they come to keyframes on disk: chosen, described, written. The same choice as of a recording."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import ConfigError
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.images.preparation import Preparation
+from hfnet_core.mapping.keyframes.reading import Describer, Keyframe
+from hfnet_core.mapping.keyframes.selection import KeyframeChooser, MotionChooser, sharpness
+from hfnet_core.mapping.keyframes.workspace import key_of
+from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
+from hfnet_core.mapping.pose_modes import DRIFTING, IMAGES
+from hfnet_core.types import Camera
+
+__all__ = ["LiveFrame", "LiveMapper", "LiveSource"]
+
+_SAME_DRIVE_S = 10.0  # a recorder that is back so soon may go on with the odometry of before
+_FASTEST_M_S, _SLACK_M = 3.0, 0.5  # if that has not moved further than a robot can
+
+
+@dataclass(frozen=True)
+class LiveSource:
+    """A camera of the robot, see `Source`. frame: of the map where its poses alone decide."""
+
+    image_topic: str
+    camera: str = "camera_info"
+    poses: str = "no poses"
+    frame: str = "map"
+
+
+@dataclass(frozen=True, eq=False)
+class LiveFrame:
+    """An image that may become a keyframe.
+
+    camera_number: of the robot's camera that took it; frame_id: its optical frame. image: [H, W] or [H, W, 3] RGB.
+    pose: map_from_camera, or odom_from_camera where poses drift; None where images are all there is. rig_from_camera:
+    where the camera sits among others, None for one alone.
+    """
+
+    camera_number: int
+    frame_id: str
+    image: NDArray[Any]
+    stamp_ns: int
+    camera: Camera
+    pose: Pose | None = None
+    preparation: Preparation = field(default_factory=Preparation)
+    rig_from_camera: Pose | None = None
+
+
+@dataclass(eq=False)
+class _Stream:
+    """Images of which keyframes are chosen: of one camera, or all images of one time where the first camera's motion
+    decides. waiting: images with their numbers among those of their camera, not decided upon yet."""
+
+    chooser: KeyframeChooser | MotionChooser
+    waiting: deque[list[tuple[int, LiveFrame]]] = field(default_factory=deque)
+    passed: int = 0
+
+    def take(self, chosen: Sequence[int]) -> list[tuple[int, LiveFrame]]:
+        """What was chosen; what was decided upon is forgotten."""
+        out: list[tuple[int, LiveFrame]] = []
+        while self.passed < self.chooser.decided:
+            group = self.waiting.popleft()
+            if self.passed in chosen:
+                out += group
+            self.passed += 1
+        return out
+
+
+@dataclass(eq=False)
+class _Recording:
+    """Of one camera in one stretch. images: of it so far."""
+
+    source: Source
+    images: int = 0
+    is_new: bool = True
+
+
+class LiveMapper:
+    """Records the keyframes of a drive into a folder that is open for recording.
+
+    mode: where poses come from, one of `pose_modes`; all stretches of a folder have the same. A keyframe is decided
+    upon some images after it came, and is on disk then; `finish` decides upon the last ones. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        folder: DriveFolder,
+        describer: Describer,
+        config: MapBuildConfig,
+        mode: str,
+        cameras: Sequence[LiveSource],
+    ) -> None:
+        """cameras: of the robot, by number. Raises ConfigError where the folder is of another mode."""
+        self._folder, self._describer, self._config, self._mode = folder, describer, config, mode
+        self._cameras = list(cameras)
+        self.keyframes = folder.count()
+        """In the folder."""
+        self._known = list(folder.sources().values())
+        other = next((source for source in self._known if source.mode != mode), None)
+        if other is not None:
+            raise ConfigError(
+                f"{folder.path}: was recorded with poses {other.mode} ({other.poses}), now they are {mode}: "
+                "choose another drive_folder"
+            )
+        self._may_continue = True
+        self._begin()
+
+    def _begin(self) -> None:
+        self._recordings: list[_Recording] = []
+        self._streams = [_Stream(self._chooser()) for _ in range(1 if self._mode == IMAGES else len(self._cameras))]
+
+    def _chooser(self) -> KeyframeChooser | MotionChooser:
+        config = self._config
+        if self._mode == IMAGES:
+            return MotionChooser(config.keyframe_motion)
+        return KeyframeChooser(config.keyframe_distance_m, config.keyframe_angle_deg)
+
+    def add(self, frames: Sequence[LiveFrame]) -> list[Keyframe]:
+        """Images of one time, in order of time; returns the keyframes that are recorded now.
+
+        Where poses are not from images alone every frame has one. Raises DatasetError and BackendError as the
+        describer does, MapError where the disk is full; the next images may be added all the same.
+        """
+        if not self._recordings:
+            self._recordings = self._stretch(frames[0])
+        numbered = [(self._numbered(frame.camera_number), frame) for frame in frames]
+        if self._mode == IMAGES:
+            first = sorted(numbered, key=lambda item: item[1].camera_number)
+            return self._add(self._streams[0], first) if first[0][1].camera_number == 0 else []
+        return [found for item in numbered for found in self._add(self._streams[item[1].camera_number], [item])]
+
+    def _numbered(self, camera_number: int) -> int:
+        own = self._recordings[camera_number]
+        own.images += 1
+        return own.images - 1
+
+    def _add(self, stream: _Stream, group: list[tuple[int, LiveFrame]]) -> list[Keyframe]:
+        stream.waiting.append(group)
+        frame, chooser = group[0][1], stream.chooser
+        if isinstance(chooser, MotionChooser):
+            chosen = chooser.add(frame.image)
+        else:
+            chosen = chooser.add(frame.pose or Pose(), sharpness(frame.image))
+        return [self._record(*item) for item in stream.take(chosen)]
+
+    def finish(self) -> list[Keyframe]:
+        """No image follows in this stretch: decide upon the last ones. What comes after, where time or odometry began
+        anew, is of another stretch."""
+        out = []
+        for stream in self._streams:
+            out += [self._record(*item) for item in stream.take(stream.chooser.finish())]
+        self._may_continue = False
+        self._begin()
+        return out
+
+    # ---- a stretch of the drive
+
+    def _stretch(self, first: LiveFrame) -> list[_Recording]:
+        """The recordings of the robot's cameras from an image on: those of before where a recorder was gone only for a
+        moment, else new ones."""
+        continued = self._continued(first) if self._may_continue else None
+        if continued is not None:
+            return continued
+        drive = max((source.drive for source in self._known), default=-1) + 1
+        number = max((source.recording for source in self._known), default=-1) + 1
+        return [
+            _Recording(Source(number + index, drive, self._mode, camera_frame="", **asdict(own)))
+            for index, own in enumerate(self._cameras)
+        ]
+
+    def _continued(self, first: LiveFrame) -> list[_Recording] | None:
+        """The recordings of the last drive where this image can be of it, by time and by how far a robot moves."""
+        newest = max((source.drive for source in self._known), default=-1)
+        known = [source for source in self._known if source.drive == newest]
+        described = [LiveSource(*(getattr(source, item.name) for item in fields(LiveSource))) for source in known]
+        before = [self._folder.last(source.recording) for source in known]
+        if not known or described != self._cameras or any(last is None for last in before):
+            return None
+        last = before[first.camera_number]
+        assert last is not None
+        gap_s = (first.stamp_ns - last.keyframe.stamp_ns) * 1e-9
+        pose = last.keyframe.odometry_from_camera if self._mode == IMAGES else last.keyframe.map_from_camera
+        moved_m = 0.0 if pose is None or first.pose is None else pose_error(pose, first.pose)[0]
+        if not 0 < gap_s <= _SAME_DRIVE_S or moved_m > _SLACK_M + _FASTEST_M_S * gap_s:
+            return None
+        return [
+            _Recording(source, last.images, is_new=False) for source, last in zip(known, before, strict=True) if last
+        ]
+
+    # ---- a keyframe
+
+    def _record(self, number: int, frame: LiveFrame) -> Keyframe:
+        own = self._recordings[frame.camera_number]
+        if own.is_new:
+            own.source = replace(own.source, camera_frame=frame.frame_id)
+            self._folder.add_source(own.source)
+            self._known.append(own.source)
+            own.is_new = False
+        prepared = frame.preparation.before(frame.image)
+        features = frame.preparation.after(self._describer.extract(prepared).without_dense())
+        alone = self._mode == IMAGES
+        keyframe = Keyframe(
+            f"{own.source.recording}/{number:06d}",
+            frame.stamp_ns,
+            own.source.recording,
+            frame.camera,
+            frame.pose if frame.pose is not None and not alone else Pose(),
+            features,
+            key_of(self._describer.info.model_hash, getattr(self._describer, "config", None), prepared),
+            odometry_from_camera=frame.pose if alone else None,
+            drifting=self._mode == DRIFTING,
+            drive=own.source.drive,
+            rig_from_camera=frame.rig_from_camera if alone else None,
+        )
+        self._folder.add(RecordedKeyframe(keyframe, number + 1))
+        self.keyframes += 1
+        return keyframe

@@ -1,0 +1,1 @@
+"""Several maps in one folder."""

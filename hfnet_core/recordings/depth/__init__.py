@@ -1,0 +1,1 @@
+"""Depth images beside those of a camera."""

@@ -1,0 +1,1 @@
+"""Stretches of a drive that a map does not know well, kept as images in a folder."""

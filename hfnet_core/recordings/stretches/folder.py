@@ -1,0 +1,121 @@
+"""A bounded folder of images with camera, odometry and depth, as `hfnet bag from-images` reads them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.geometry import Pose
+from hfnet_core.types import Camera
+
+__all__ = ["CAMERA_FILE", "IMAGES", "POSES_FILE", "KeptImage", "StretchFolder"]
+
+IMAGES, CAMERA_FILE, POSES_FILE = "images", "camera.json", "poses_tum.txt"
+_QUALITY = 95
+
+
+@dataclass(frozen=True, eq=False)
+class KeptImage:
+    """pixels: [H, W] gray or [H, W, 3] RGB, uint8 or uint16. odom_from_camera: None without odometry. source: the
+    camera's name, "" for the only one."""
+
+    stamp_ns: int
+    pixels: NDArray[Any]
+    camera: Camera
+    odom_from_camera: Pose | None = None
+    source: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Its stamp in seconds: what finds its pose."""
+        return f"{self.stamp_ns // 10**9}.{self.stamp_ns % 10**9:09d}"
+
+
+class StretchFolder:
+    """One drive after the other, each a folder named by the stamp of its first image; the oldest go when the whole
+    exceeds `most_bytes`. What others put beside them stays.
+
+    A camera, and images with odometry and without, have folders of their own. Raises DatasetError where nothing can be
+    written.
+    """
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self.path, self._most_bytes = path, most_bytes
+        self._drives: dict[tuple[str, bool, Camera], Path] = {}
+        self._bytes: dict[Path, int] | None = None
+
+    def keep(self, image: KeptImage) -> Path:
+        """Write an image, complete or not at all, and remove what is oldest beyond the limit."""
+        try:
+            return self._keep(image)
+        except OSError as error:
+            raise DatasetError(
+                f"{self.path}: cannot be written ({error.strerror}); make room or choose another"
+            ) from error
+
+    def _keep(self, image: KeptImage) -> Path:
+        drive = self._drive(image)
+        sizes = self._sizes()
+        suffix = ".png" if image.pixels.dtype == np.uint16 else ".jpg"
+        pixels = image.pixels if image.pixels.ndim == 2 else np.ascontiguousarray(image.pixels[:, :, ::-1])
+        encoded = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else [])[1]
+        path = drive / IMAGES / f"{image.stem}{suffix}"
+        unfinished = path.with_suffix(".part")
+        unfinished.write_bytes(encoded.tobytes())
+        if image.odom_from_camera is not None:
+            x, y, z = image.odom_from_camera.translation
+            row = (x, y, z, *image.odom_from_camera.quat_xyzw())
+            with (drive / POSES_FILE).open("a", encoding="utf-8") as file:
+                file.write(f"{image.stem} " + " ".join(f"{value:.9f}" for value in row) + "\n")
+        unfinished.replace(path)
+        sizes[drive] = sizes.get(drive, 0) + len(encoded)
+        self._make_room(drive)
+        return path
+
+    def _drive(self, image: KeptImage) -> Path:
+        key = (image.source, image.odom_from_camera is not None, image.camera)
+        if key not in self._drives or not self._drives[key].is_dir():
+            name = "-".join(
+                filter(None, (f"{image.stamp_ns:019d}", image.source, "" if key[1] else "without-odometry"))
+            )
+            drive = self.path / name
+            (drive / IMAGES).mkdir(parents=True, exist_ok=True)
+            (drive / CAMERA_FILE).write_text(json.dumps(asdict(image.camera)), encoding="utf-8")
+            self._drives[key] = drive
+        return self._drives[key]
+
+    def _sizes(self) -> dict[Path, int]:
+        """Bytes of the images of each drive, oldest first."""
+        if self._bytes is None:
+            self._bytes = {}
+            for drive in sorted(self.path.iterdir()):
+                if (drive / CAMERA_FILE).is_file() and (drive / IMAGES).is_dir():
+                    self._bytes[drive] = sum(item.stat().st_size for item in (drive / IMAGES).iterdir())
+        return self._bytes
+
+    def _make_room(self, current: Path) -> None:
+        sizes = self._sizes()
+        while sum(sizes.values()) > self._most_bytes:
+            oldest = min(sizes)
+            if oldest != current:
+                shutil.rmtree(oldest, ignore_errors=True)
+                del sizes[oldest]
+                continue
+            first = min((oldest / IMAGES).iterdir(), default=None)
+            if first is None:
+                return
+            sizes[oldest] -= first.stat().st_size
+            first.unlink()
+
+    def drives(self) -> Sequence[Path]:
+        """What is kept, oldest first."""
+        return sorted(self._sizes()) if self.path.is_dir() else []

@@ -1,0 +1,1 @@
+"""What the node says of its map, or of the one of several where it is."""

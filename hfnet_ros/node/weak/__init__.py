@@ -1,0 +1,1 @@
+"""Images of stretches that the map does not know well."""

@@ -1,0 +1,125 @@
+"""A robot with a map for each floor: which one is it in, and what is in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scene import CAMERA, Scene, looking, walk
+
+from hfnet_core.config import LocalizerConfig
+from hfnet_core.errors import MapError
+from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.localization.correspondences import View
+from hfnet_core.localization.several.finder import MapFinder
+from hfnet_core.localization.several.tracker import MapsTracker
+from hfnet_core.maps.library.library import LoadedMap, MapLibrary
+from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.types import Localized, NotLocalized, Reason
+
+UNHURRIED = LocalizerConfig(search_budget_ms=1000.0)
+QUERY = looking(0.3, 0.9, 155.0)
+FLOORS = ("attic", "cellar", "hall")
+
+
+@pytest.fixture(scope="module")
+def floors() -> dict[str, Scene]:
+    return {name: Scene.make(2500, seed=number) for number, name in enumerate(FLOORS)}
+
+
+@pytest.fixture(scope="module")
+def folder(floors: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("building")
+    for name, scene in floors.items():
+        save_map(replace(scene.build_map(walk(12)), frame_id=name), path / f"{name}.hfmap")
+    return path
+
+
+def library(folder: Path, most: int = 2) -> MapLibrary[LoadedMap]:
+    return MapLibrary(folder, lambda path: LoadedMap(load_map(path), path), most)
+
+
+def view(scene: Scene, pose: Pose = QUERY, seed: int = 0) -> list[View]:
+    return [View(scene.view(pose, seed=seed)[0], CAMERA)]
+
+
+def test_an_image_is_found_in_the_map_that_it_shows(floors: dict[str, Scene], folder: Path) -> None:
+    finder = MapFinder(library(folder), UNHURRIED)
+    for name, scene in floors.items():
+        found = finder.find(view(scene))
+        assert isinstance(found, Localized), found
+        assert found.map_name == name
+        assert pose_error(found.map_from_camera, QUERY)[0] < 0.05
+
+
+def test_only_some_maps_are_in_memory_and_descriptors_of_all(floors: dict[str, Scene], folder: Path) -> None:
+    known = library(folder, most=2)
+    assert set(known.entries) == set(FLOORS)
+    assert len(known.loaded) == 2
+    finder = MapFinder(known, UNHURRIED)
+    finder.find(view(floors["attic"]))
+    assert len(known.loaded) <= 2
+    assert known.loaded[-1] == "attic"
+    assert known.ranked(floors["cellar"].view(QUERY)[0].global_descriptor)[0][0] == "cellar"
+
+
+def test_what_none_of_them_shows_has_no_pose(folder: Path) -> None:
+    found = MapFinder(library(folder), UNHURRIED).find(view(Scene.make(2500, seed=99)))
+    assert isinstance(found, NotLocalized)
+
+
+def test_two_floors_of_one_plan_and_paint_are_told_and_not_believed(floors: dict[str, Scene], tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
+    found = MapFinder(library(tmp_path), UNHURRIED).find(view(floors["hall"]))
+    assert isinstance(found, NotLocalized)
+    assert found.reason is Reason.AMBIGUOUS
+    assert "in first" in found.detail
+    assert "in second" in found.detail
+
+
+def test_a_robot_that_takes_the_lift_is_followed_once_images_agree(floors: dict[str, Scene], folder: Path) -> None:
+    tracker = MapsTracker(library(folder), UNHURRIED)
+    way = [looking(0.3 + 0.05 * step, 0.9, 155.0 + step) for step in range(6)]
+    said = []
+    for step, pose in enumerate(way):
+        scene = floors["cellar" if step < 3 else "hall"]
+        found = tracker.process(view(scene, pose, seed=step), 0.2 * step)
+        said.append(found.map_name if isinstance(found, Localized) else "")
+        if isinstance(found, Localized):
+            assert pose_error(found.map_from_camera, pose)[0] < 0.05
+    assert said == ["cellar", "cellar", "cellar", "", "hall", "hall"]
+    assert tracker.current == "hall"
+
+
+def test_a_tracker_that_forgets_asks_all_maps_again(floors: dict[str, Scene], folder: Path) -> None:
+    tracker = MapsTracker(library(folder), UNHURRIED)
+    assert isinstance(tracker.process(view(floors["hall"]), 0.0), Localized)
+    tracker.reset()
+    found = tracker.process(view(floors["attic"]), 0.2)
+    assert isinstance(found, Localized)
+    assert found.map_name == "attic"
+
+
+def test_a_pose_that_somebody_gives_is_of_the_current_map(floors: dict[str, Scene], folder: Path) -> None:
+    tracker = MapsTracker(library(folder), UNHURRIED)
+    tracker.process(view(floors["hall"]), 0.0)
+    tracker.set_prior(QUERY, 0.1)
+    found = tracker.process(view(floors["hall"]), 0.2)
+    assert isinstance(found, Localized)
+    assert (found.map_name, found.mode.value) == ("hall", "tracking")
+
+
+def test_folders_without_maps_and_maps_of_other_models_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MapError, match=r"no map \(\.hfmap\) in this folder"):
+        library(tmp_path)
+    with pytest.raises(MapError, match="all maps of a folder must be of the model in use"):
+        library(folder).ranked(np.zeros(5, np.float32))
+    known = library(folder, most=1)
+    (tmp_path / "gone").mkdir()
+    known.entries["attic"] = replace(known.entries["attic"], path=tmp_path / "gone" / "attic.hfmap")
+    known.held("hall")
+    with pytest.raises(MapError, match="cannot be read"):
+        known.held("attic")

@@ -1,0 +1,270 @@
+"""Images as they come give the map that their recording gives."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bags import wall_drive
+from corners import Corners
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.geometry import Pose
+from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.keyframes.reading import BuildTools, ReadingPlan, read_keyframes
+from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
+from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
+from hfnet_core.mapping.live.solver_process import SolverProcess, can_solve
+from hfnet_core.mapping.live.solving import build_from_drive, frame_of
+from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.options import BagOptions
+
+CONFIG = MapBuildConfig(refine_intrinsics=False)
+SOURCE = LiveSource("/camera/image", poses="/odom", frame="map")
+ARRAYS = ("keyframe_poses", "landmarks_xyz", "observation_keyframes", "observation_px", "observation_descriptors")
+
+
+def frames_of(bag: Path) -> list[LiveFrame]:
+    with Bag(bag, BagOptions(camera_optional=True)) as opened:
+        return [
+            LiveFrame(0, "camera", frame.image, frame.stamp_ns, frame.camera, frame.map_from_camera)
+            for frame in opened.frames()
+        ]
+
+
+def record(
+    path: Path,
+    frames: Sequence[LiveFrame],
+    mode: str,
+    config: MapBuildConfig = CONFIG,
+    describer: Corners | None = None,
+) -> DriveFolder:
+    """Drive once, from the beginning to the end."""
+    folder, describer = DriveFolder(path), describer or Corners()
+    with folder.recording(describer.info, config):
+        mapper = LiveMapper(folder, describer, config, mode, [SOURCE])
+        for frame in frames:
+            mapper.add([frame])
+        mapper.finish()
+        assert mapper.keyframes == folder.count()
+    return folder
+
+
+def assert_same(live: LandmarkMap, offline: LandmarkMap) -> None:
+    assert live.keyframe_names == offline.keyframe_names
+    for name in ARRAYS:
+        assert np.array_equal(getattr(live, name), getattr(offline, name)), name
+
+
+@pytest.fixture
+def drifting(tmp_path: Path) -> Path:
+    return wall_drive(tmp_path / "bag", frames=24, odometry_in="odom")
+
+
+def test_a_drive_with_odometry_gives_the_map_of_its_recording(drifting: Path, tmp_path: Path) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    live, offline = build_from_drive(folder), build_map([drifting], Corners(), CONFIG)
+    assert live.landmarks > 20
+    assert_same(live, offline)
+    told, expected = live.provenance["recordings"][0], offline.provenance["recordings"][0]
+    for name in ("keyframes", "camera_frame", "first_stamp_ns", "last_stamp_ns"):
+        assert told[name] == expected[name]
+    assert live.provenance["pose_mode"] == "drifting"
+    assert live.frame_id == offline.frame_id == "map"
+
+
+def test_a_drive_with_given_poses_gives_the_map_of_its_recording(tmp_path: Path) -> None:
+    bag = wall_drive(tmp_path / "bag", frames=12)
+    config = replace(CONFIG, keyframe_distance_m=0.3)
+    folder = record(tmp_path / "a.hfdrive", frames_of(bag), "given", config)
+    offline = build_map([bag], Corners(), config)
+    assert offline.keyframes == 6
+    assert_same(build_from_drive(folder), offline)
+
+
+def test_images_alone_choose_the_keyframes_of_their_recording(tmp_path: Path) -> None:
+    bag = wall_drive(tmp_path / "bag", frames=70)
+    config = MapBuildConfig(pose_mode="images", scale_free=True, keyframe_motion=0.15)
+    frames = [replace(frame, pose=None) for frame in frames_of(bag)]
+    folder = record(tmp_path / "a.hfdrive", frames, "images", config)
+    with Bag(bag, BagOptions(poses_wanted=False)) as opened:
+        offline = read_keyframes(opened, ReadingPlan(0, from_images=True, drive=0), BuildTools(Corners(), config))
+    recorded = [item.keyframe for item in folder.keyframes()]
+    assert 20 < len(recorded) < 60
+    assert [item.name for item in recorded] == [item.name for item in offline.keyframes]
+    assert [item.key for item in recorded] == [item.key for item in offline.keyframes]
+    assert {item.odometry_from_camera for item in recorded} == {None}
+
+
+def test_images_of_a_rig_are_taken_together(tmp_path: Path) -> None:
+    config = MapBuildConfig(pose_mode="images", keyframe_motion=0.15)
+    frames = [replace(frame, pose=None) for frame in frames_of(wall_drive(tmp_path / "bag", frames=40))]
+    places = (Pose(), Pose(np.eye(3), np.array([0.08, 0.0, 0.0])))
+    folder = DriveFolder(tmp_path / "a.hfdrive")
+    with folder.recording(Corners().info, config):
+        mapper = LiveMapper(folder, Corners(), config, "images", [SOURCE, LiveSource("/right/image")])
+        for frame in frames:
+            mapper.add([replace(frame, camera_number=number, rig_from_camera=places[number]) for number in (1, 0)])
+        mapper.finish()
+    stamps: dict[int, list[int]] = {}
+    for item in folder.keyframes():
+        stamps.setdefault(item.keyframe.recording, []).append(item.keyframe.stamp_ns)
+        assert item.keyframe.rig_from_camera is not None
+        assert np.allclose(item.keyframe.rig_from_camera.translation, places[item.keyframe.recording].translation)
+    assert len(stamps[0]) > 10
+    assert stamps[0] == stamps[1]
+
+
+def test_who_was_killed_goes_on_where_he_was(drifting: Path, tmp_path: Path) -> None:
+    """After a moment the odometry is that of before; the keyframes not written yet are all that is lost."""
+    frames = frames_of(drifting)
+    path = tmp_path / "a.hfdrive"
+    folder, describer = DriveFolder(path), Corners()
+    with folder.recording(describer.info, CONFIG):
+        mapper = LiveMapper(folder, describer, CONFIG, "drifting", [SOURCE])
+        for frame in frames[:20]:
+            mapper.add([frame])
+    written = folder.count()
+    assert written >= 20 - 17  # an image is decided upon 16 images later
+    (path / "keyframe-000-000000099").write_bytes(b"half a keyfr")  # as no crash of ours leaves it
+    folder = record(path, frames[20:], "drifting")
+    names = [item.keyframe.name for item in folder.keyframes()]
+    assert len(names) == len(set(names)) >= written + 4
+    assert {name.partition("/")[0] for name in names} == {"0"}
+    assert list(folder.sources()) == [0]
+    built = build_from_drive(folder)
+    assert built.keyframes == len(names)
+
+
+def test_a_stretch_that_nothing_joins_is_left_out_until_something_does(
+    drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = frames_of(drifting)
+    path = tmp_path / "a.hfdrive"
+    record(path, frames[:10], "drifting")
+    whole = build_from_drive(DriveFolder(path))
+    moved = Pose(np.eye(3), np.array([50.0, 0.0, 0.0]))  # the odometry began elsewhere, hours later
+    elsewhere = [
+        replace(frame, pose=moved @ (frame.pose or Pose()), stamp_ns=frame.stamp_ns + 10**13, image=255 - frame.image)
+        for frame in frames[16:]
+    ]
+    folder = record(path, elsewhere, "drifting")
+    assert [source.drive for source in folder.sources().values()] == [0, 1]
+    assert_same(build_from_drive(folder), whole)
+    assert "left out until something joins it" in caplog.text
+
+
+def test_a_folder_belongs_to_one_recorder_one_model_and_one_mode(drifting: Path, tmp_path: Path) -> None:
+    frames = frames_of(drifting)[:4]
+    folder = record(tmp_path / "a.hfdrive", frames, "drifting")
+    assert is_drive_folder(folder.path)
+    with folder.recording(Corners().info, CONFIG):
+        with pytest.raises(ConfigError, match="another node records there"), folder.recording(Corners().info, CONFIG):
+            pass
+        with pytest.raises(ConfigError, match=r"recorded with poses drifting .* now they are images"):
+            LiveMapper(folder, Corners(), CONFIG, "images", [SOURCE])
+    other = Corners()
+    other.info.model_hash = "d" * 64
+    try:
+        with pytest.raises(ConfigError, match="was recorded with model corners"), folder.recording(other.info, CONFIG):
+            pass
+    finally:
+        other.info.model_hash = "c" * 64
+    (folder.path / "drive.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"drive\.json: is damaged"):
+        DriveFolder(folder.path)
+    (folder.path / "drive.json").write_text(
+        json.dumps({"format": "hfdrive", "version": 9, "model": {}, "settings": {}})
+    )
+    with pytest.raises(DatasetError, match="is of another version"):
+        DriveFolder(folder.path)
+
+
+def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    count = folder.count()
+    first, second = sorted(folder.path.glob("keyframe-*"))[3:5]
+    first.write_bytes(first.read_bytes()[:-3])
+    key = next(item.keyframe.key for item in folder.keyframes() if item.keyframe.name.endswith(second.name[-6:]))
+    (folder.path / f"features-{key}").unlink()
+    assert len(list(folder.keyframes())) == count - 2
+    assert "its features are missing or damaged" in caplog.text
+    assert build_from_drive(folder).keyframes == count - 2
+    with pytest.raises(DatasetError, match="has no keyframes yet"):
+        build_from_drive(record(tmp_path / "empty.hfdrive", [], "drifting"))
+
+
+def test_two_cameras_with_odometry_give_the_keyframes_of_each(drifting: Path, tmp_path: Path) -> None:
+    frames = frames_of(drifting)
+    folder, describer = DriveFolder(tmp_path / "a.hfdrive"), Corners()
+    beside = Pose(np.eye(3), np.array([0.08, 0.0, 0.0]))
+    other = LiveSource("/right/image", poses="/odom")
+    with folder.recording(describer.info, CONFIG):
+        mapper = LiveMapper(folder, describer, CONFIG, "drifting", [SOURCE, other])
+        for frame in frames:
+            right = replace(frame, camera_number=1, frame_id="right", pose=(frame.pose or Pose()) @ beside)
+            mapper.add([frame, right] if frame.stamp_ns % 3 else [right])  # one of them is covered now and then
+        mapper.finish()
+    sources = folder.sources()
+    assert [(source.camera_frame, source.drive) for source in sources.values()] == [("camera", 0), ("right", 0)]
+    drives = {(item.keyframe.recording, item.keyframe.drive) for item in folder.keyframes()}
+    assert drives == {(0, 0), (1, 0)}
+
+
+def test_the_frame_of_images_alone_is_known_from_the_version_before(drifting: Path, tmp_path: Path) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    built = build_from_drive(folder)
+    path = tmp_path / "a.hfmap"
+    assert frame_of(path, folder) == {}
+    save_map(built, path)
+    assert frame_of(path, folder) == {}  # odometry says what the frame is
+    save_map(replace(built, provenance={**built.provenance, "pose_mode": "images"}), path)
+    before = frame_of(path, folder)
+    assert list(before) == list(built.keyframe_names)
+    assert np.allclose(before["0/000000"].matrix(), built.map_from_camera(0).matrix())
+    assert frame_of(path, record(tmp_path / "other.hfdrive", [], "drifting")) == {}
+
+
+def until(process: SolverProcess, seconds: float = 60.0) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.05)
+
+
+def test_a_process_of_its_own_writes_the_map(drifting: Path, tmp_path: Path) -> None:
+    if not can_solve():
+        pytest.skip("pycolmap is not installed")
+    folder, output = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting"), tmp_path / "a.hfmap"
+    process = SolverProcess(folder.path, output)
+    found = next(filter(None, (process.poll() for _ in until(process))))
+    assert found.error == ""
+    assert found.keyframes == folder.count()
+    assert found.landmarks == load_map(output).landmarks
+    assert 0 < process.cpu_s < 60
+    save_map(build_from_drive(folder), tmp_path / "b.hfmap")
+    assert output.read_bytes() == (tmp_path / "b.hfmap").read_bytes()
+    process = SolverProcess(tmp_path / "none", tmp_path / "c.hfmap")
+    found = next(filter(None, (process.poll() for _ in until(process))))
+    assert found.error == f"{tmp_path / 'none'}: nothing was recorded there"
+    assert not (tmp_path / "c.hfmap").exists()
+
+
+def test_the_process_ends_with_its_parent(drifting: Path, tmp_path: Path) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    command = [sys.executable, "-m", "hfnet_core.mapping.live.solve", str(folder.path), str(tmp_path / "a.hfmap")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.close()  # as when the parent is gone
+        assert process.wait(30) == 3
+    assert not (tmp_path / "a.hfmap").exists()

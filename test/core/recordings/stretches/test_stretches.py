@@ -1,0 +1,94 @@
+"""Stretches of a drive that are kept: bounded, whole, and read again as recordings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import textured_image
+
+from hfnet_core.errors import DatasetError
+from hfnet_core.geometry import Pose
+from hfnet_core.recordings.bags import Bag
+from hfnet_core.recordings.stretches.folder import KeptImage, StretchFolder
+from hfnet_core.recordings.stretches.reading import recordings_of
+from hfnet_core.types import Camera
+
+CAMERA = Camera("OPENCV", 160, 120, (150.0, 150.0, 79.5, 59.5, -0.1, 0.01, 0.0, 0.0))
+START_NS = 1_700_000_000_000_000_000
+
+
+def image(index: int, odometry: bool = True, source: str = "", start_ns: int = START_NS) -> KeptImage:
+    pose = Pose(translation=np.array([0.1 * index, 0.0, 0.0])) if odometry else None
+    return KeptImage(start_ns + index * 10**8 + 123, textured_image(seed=index), CAMERA, pose, source)
+
+
+def test_what_is_kept_is_a_recording_with_camera_stamps_and_odometry(tmp_path: Path) -> None:
+    folder = StretchFolder(tmp_path, 10**9)
+    for index in range(4):
+        folder.keep(image(index))
+    with recordings_of([tmp_path]) as paths, Bag(paths[0]) as bag:
+        frames = list(bag.frames())
+        assert [frame.stamp_ns for frame in frames] == [image(index).stamp_ns for index in range(4)]
+        assert frames[3].map_from_camera is not None
+        assert frames[3].map_from_camera.translation == pytest.approx([0.3, 0, 0], abs=1e-6)
+        assert frames[0].camera.params == pytest.approx(CAMERA.params)
+        difference = np.abs(np.mean(frames[2].image, axis=-1) if frames[2].image.ndim == 3 else frames[2].image - 0.0)
+        assert np.abs(difference - textured_image(seed=2)).mean() < 6  # JPEG
+    assert not paths[0].exists()
+
+
+def test_images_without_odometry_and_other_cameras_are_apart(tmp_path: Path) -> None:
+    folder = StretchFolder(tmp_path, 10**9)
+    kinds = [(True, "left"), (True, "right"), (False, "left"), (True, "left"), (True, "right"), (True, "left")]
+    for index, (odometry, source) in enumerate(kinds):
+        folder.keep(image(index, odometry, source))
+    assert len(folder.drives()) == 3
+    with recordings_of(folder.drives()) as paths:
+        counts = []
+        for path in paths:
+            with Bag(path) as bag:
+                counts.append((len(bag), bag.has_poses))
+    assert sorted(counts) == [(1, False), (2, True), (3, True)]
+
+
+def test_the_oldest_drive_goes_first_then_the_oldest_images(tmp_path: Path) -> None:
+    first = StretchFolder(tmp_path, 10**9)
+    size = first.keep(image(0)).stat().st_size
+    later = StretchFolder(tmp_path, int(3.5 * size))
+    for index in range(6):
+        later.keep(image(index, start_ns=START_NS + 10**12))
+    drives = later.drives()
+    assert [drive.name for drive in drives] == [f"{START_NS + 10**12 + 123:019d}"]
+    kept = sorted(path.name for path in (drives[0] / "images").iterdir())
+    assert 1 <= len(kept) <= 4
+    assert kept[-1].startswith(image(5, start_ns=START_NS + 10**12).stem)
+    assert sum(path.stat().st_size for path in (drives[0] / "images").iterdir()) <= 3.5 * size
+
+
+def test_what_others_put_beside_them_stays(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "holiday.jpg").write_bytes(bytes(10**6))
+    folder = StretchFolder(tmp_path, 1)
+    folder.keep(image(0))
+    assert (tmp_path / "0" / "holiday.jpg").exists()
+
+
+def test_bags_pass_through(tmp_path: Path) -> None:
+    with recordings_of([tmp_path / "a.bag", tmp_path]) as paths:
+        assert paths == [tmp_path / "a.bag", tmp_path]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DatasetError, match="cannot be written"):
+        StretchFolder(tmp_path / "weak", 10**6).keep(image(0))
+
+
+def test_a_file_in_place_of_the_folder_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "weak").write_text("no folder")
+    with pytest.raises(DatasetError, match="weak: cannot be written"):
+        StretchFolder(tmp_path / "weak", 10**6).keep(image(0))
