@@ -51,6 +51,8 @@ def test_the_pipeline_watches_every_camera_in_one_map(wall_world, monkeypatch) -
         for name in ("left", "right"):
             frames = frame_set(CAMERA, name)
             pipeline.localize(frames, pipeline.extract(frames), Pose())
+            assert len(added) == len(pipeline.calibration.warnings)  # not before the pose is out
+            pipeline.learn()
         assert added == [("Localized", True)] * 2
         assert pipeline.calibration_warnings == {"left": "the lens is another", "right": "the lens is another"}
         assert set(pipeline.calibration.summaries) == {"left", "right"}
