@@ -39,7 +39,8 @@ class Opened:
             model = home_path(config.model_file) if config.model_file else None
             backend = open_backend(model, config.backend, config.threads, configs.engine, configs.build.extraction)
             stack.callback(backend.close)
-            self.extractor, self.description = Extractor(backend, configs.build.extraction), type(backend).__name__
+            self.extractor = Extractor(backend, configs.build.extraction)
+            self.description = str(getattr(backend, "description", type(backend).__name__))
             self.folder = DriveFolder(self.path)
             if self.output.exists() and not self.folder.count():
                 raise ConfigError(

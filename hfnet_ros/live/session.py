@@ -152,8 +152,7 @@ class MappingSession:
                 self._guarded(self._mapper.finish)
                 self.finished = True
                 return
-            images = item
-            self._guarded(lambda images=images: self._record(images))  # type: ignore[misc]
+            self._guarded(partial(self._record, item))
 
     def _guarded(self, work: Callable[[], list[Keyframe]]) -> None:
         """The node outlives whatever an image does to it."""
