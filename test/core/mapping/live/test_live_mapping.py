@@ -165,6 +165,23 @@ def test_a_stretch_that_nothing_joins_is_left_out_until_something_does(
     assert "left out until something joins it" in caplog.text
 
 
+def test_odometry_that_begins_anew_is_another_stretch(
+    drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its driver was started again: the way from the last image before to the first one after is not known."""
+    frames = frames_of(drifting)
+    away = Pose(np.eye(3), np.array([-20.0, 3.0, 0.0]))
+    anew = [replace(frame, pose=away @ (frame.pose or Pose())) for frame in frames[12:]]
+    folder = record(tmp_path / "a.hfdrive", [*frames[:12], *anew], "drifting")
+    assert "odometry has jumped" in caplog.text
+    drives = [item.keyframe.drive for item in folder.keyframes()]
+    assert set(drives) == {0, 1}
+    assert sorted(drives) == drives
+    built = build_from_drive(folder)  # all these images look alike as a whole, so that no closure joins them
+    assert built.keyframes == drives.count(0)
+    assert_same(built, build_from_drive(record(tmp_path / "b.hfdrive", frames[:12], "drifting")))
+
+
 def test_a_folder_belongs_to_one_recorder_one_model_and_one_mode(drifting: Path, tmp_path: Path) -> None:
     frames = frames_of(drifting)[:4]
     folder = record(tmp_path / "a.hfdrive", frames, "drifting")
