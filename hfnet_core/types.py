@@ -33,6 +33,7 @@ __all__ = [
     "NotLocalized",
     "Ranges",
     "Reason",
+    "Scaled",
 ]
 
 Float32 = NDArray[np.float32]
@@ -155,12 +156,24 @@ class DenseSampler(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Scaled:
+    """Descriptors of an image's keypoints where the image is resized by each factor: as from nearer or further away.
+
+    factors: S. descriptors: [S, K, D] float16, unit length, zero where a keypoint has none.
+    """
+
+    factors: tuple[float, ...]
+    descriptors: NDArray[np.float16]
+
+
+@dataclass(frozen=True, eq=False)
 class Features:
     """What the network says of one image.
 
     keypoints_px: [K, 2] in pixels of the original image. scores: [K], descending. descriptors: [K, D], unit length.
     global_descriptor: [G], unit length. width, height: of the original image. All float32. dense: descriptors
     everywhere else, where whoever made these has them; it holds megabytes, so whoever keeps features drops it.
+    scaled: what the keypoints look like in the image at other sizes, for maps; see `Scaled`.
     """
 
     keypoints_px: Float32
@@ -170,9 +183,20 @@ class Features:
     width: int
     height: int
     dense: DenseSampler | None = None
+    scaled: Scaled | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints_px)
+
+    def where(self, rows: NDArray[Any]) -> Features:
+        """Of the keypoints chosen by index or mask."""
+        return replace(
+            self,
+            keypoints_px=self.keypoints_px[rows],
+            scores=self.scores[rows],
+            descriptors=self.descriptors[rows],
+            scaled=None if self.scaled is None else replace(self.scaled, descriptors=self.scaled.descriptors[:, rows]),
+        )
 
     def without_dense(self) -> Features:
         """The same, small enough to be kept by the thousand."""

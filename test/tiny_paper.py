@@ -7,6 +7,8 @@ import logging
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -62,6 +64,16 @@ def stand_in(device: str) -> FullTeacher:
 
 def tiny_config(**changes: object) -> PaperTrainConfig:
     return from_mapping(PaperTrainConfig, TINY | changes)
+
+
+def draw_folder(folder: Path, count: int, size: tuple[int, int] = (48, 32)) -> Path:
+    """Photos of one colour each; those of odd numbers in a folder below."""
+    for number in range(count):
+        parent = folder / ("more" if number % 2 else "")
+        parent.mkdir(parents=True, exist_ok=True)
+        colour = np.full((size[1], size[0], 3), (number, 2 * number, 255 - number), np.uint8)  # BGR
+        cv2.imwrite(str(parent / f"photo_{number:03d}.png"), colour)
+    return folder
 
 
 IDENTITY = Identity("tiny-paper", "0", "CC0-1.0")

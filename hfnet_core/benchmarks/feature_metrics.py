@@ -7,7 +7,7 @@ homography accuracy) after DeTone et al. 2018 and Mikolajczyk & Schmid 2005.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -187,12 +187,7 @@ def evaluate_relocalization(
 
 
 def _chosen(features: Features, rows: NDArray[np.bool_]) -> Features:
-    return replace(
-        features.without_dense(),
-        keypoints_px=features.keypoints_px[rows],
-        scores=features.scores[rows],
-        descriptors=features.descriptors[rows],
-    )
+    return features.without_dense().where(rows)
 
 
 class _Pnp(NamedTuple):

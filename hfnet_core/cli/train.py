@@ -18,7 +18,17 @@ __all__ = ["export", "train"]
 
 _DEFAULTS = TrainConfig()
 _OURS, _PAPER = "ours", "paper"
-_OF_OURS = ("local_minutes", "polish_minutes", "finish_minutes", "turn_minutes", "global_head")
+_OF_OURS = (
+    "local_minutes",
+    "polish_minutes",
+    "finish_minutes",
+    "turn_minutes",
+    "wide_minutes",
+    "quantized_minutes",
+    "correspondences",
+    "any_licence",
+    "global_head",
+)
 _OF_BOTH = ("seed", "threads", "device")
 _UNKNOWN_LICENCE = "unknown"  # images and teachers have their own
 
@@ -44,14 +54,20 @@ def train(
     settings: Annotated[
         Path | None, typer.Option(help="YAML file of settings of the recipe; options of this command override it.")
     ] = None,
-    teacher_weights: Annotated[Path | None, typer.Option(help="ours: ALIKED weights (aliked-n16.pth).")] = None,
+    teacher_weights: Annotated[
+        Path | None,
+        typer.Option(help="ours: ALIKED weights (aliked-n16.pth); with --start the model itself may teach."),
+    ] = None,
     local_teacher: Annotated[
         str, typer.Option(help="paper: superpoint=FILE, or hfnet[=FILE]: a model .onnx, a checkpoint .pt.")
     ] = "hfnet",
     global_teacher: Annotated[str, typer.Option(help="paper: netvlad=FILE, or hfnet[=FILE].")] = "hfnet",
     start: Annotated[
         Path | None,
-        typer.Option(help="paper: weights to begin with, a checkpoint .pt or TensorFlow's (MobileNetV2, HF-Net)."),
+        typer.Option(
+            help="ours: a model .onnx to go on from, with the last local stages alone; paper: weights to begin with, a "
+            "checkpoint .pt or TensorFlow's (MobileNetV2, HF-Net)."
+        ),
     ] = None,
     local_minutes: Annotated[float, typer.Option(help="Minutes for the local heads.")] = _DEFAULTS.local_minutes,
     polish_minutes: Annotated[
@@ -63,6 +79,18 @@ def train(
     turn_minutes: Annotated[
         float, typer.Option(help="Minutes for the same with crops turned much further.")
     ] = _DEFAULTS.turn_minutes,
+    wide_minutes: Annotated[
+        float, typer.Option(help="Minutes for the same with far scales and angles, night and shadow.")
+    ] = _DEFAULTS.wide_minutes,
+    quantized_minutes: Annotated[
+        float, typer.Option(help="Minutes in which the local part learns to be rounded to INT8; 0 leaves it out.")
+    ] = _DEFAULTS.quantized_minutes,
+    correspondences: Annotated[
+        bool, typer.Option("--correspondences", help="Learn from LightGlue's matches of photos too (peers extra).")
+    ] = _DEFAULTS.correspondences,
+    any_licence: Annotated[
+        bool, typer.Option("--any-licence", help="Also photos under share-alike licences or of unknown origin.")
+    ] = _DEFAULTS.any_licence,
     global_head: Annotated[
         str, typer.Option(help="What the global descriptor pools: local (descriptors) or layer_18 (longer training).")
     ] = _DEFAULTS.global_head,
@@ -93,14 +121,21 @@ def train(
         return
     if len(pool) != 1:
         raise ConfigError(f"--recipe ours trains on one pool, not on {len(pool)}: put their photos together")
-    if teacher_weights is None:
+    if teacher_weights is None and start is None:
         raise ConfigError("--recipe ours needs --teacher-weights aliked-n16.pth, or take --recipe paper")
     ours = from_mapping(TrainConfig, values)
     _need_torch()
     from hfnet_core.training.recipe import train_network
     from hfnet_core.training.teachers.aliked import Aliked
+    from hfnet_core.training.teachers.model_teacher import ModelTeacher
 
-    train_network(pool[0], output, ours, lambda: Aliked(teacher_weights), version=__version__, report=typer.echo)
+    def teacher() -> Aliked | ModelTeacher:
+        if teacher_weights is not None:
+            return Aliked(teacher_weights)
+        assert start is not None
+        return ModelTeacher(start, threads=ours.threads)
+
+    train_network(pool[0], output, ours, teacher, version=__version__, start=start, report=typer.echo)
 
 
 def _read_settings(path: Path | None) -> dict[str, Any]:

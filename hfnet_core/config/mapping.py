@@ -72,6 +72,9 @@ class MapBuildConfig(Checked):
         1.0, "trust in given orientations (standard deviation)", unit="deg", minimum=1e-3, maximum=180.0
     )
     descriptor_dtype: str = setting("int8", "how local descriptors are stored", choices=("int8", "float16"))
+    multi_scale: bool = setting(
+        False, "landmarks also keep what they look like from half and from twice the distance, for queries from there"
+    )
     odometry_sigma_ratio: float = setting(
         0.03, "drift of odometry by the distance driven (standard deviation)", minimum=1e-4, maximum=1.0
     )

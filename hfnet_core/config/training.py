@@ -43,10 +43,23 @@ class TrainConfig(Checked):
     imitation_minutes: float = setting(
         15.0, "layer_18: training time of the same to imitate a VLAD of the local descriptors", unit="min", minimum=0.01
     )
+    wide_minutes: float = setting(
+        120.0,
+        "training time of the same with pairs that differ far in scale and angle, in other light, and correspondences",
+        unit="min",
+        minimum=0.01,
+    )
+    quantized_minutes: float = setting(
+        0.0, "training time of the local part to compute in INT8 what it does in full; 0 leaves it out", unit="min"
+    )
     local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
     polish_learning_rate: float = setting(1.5e-3, "peak learning rate of the polish stage", minimum=1e-6, maximum=1.0)
     finish_learning_rate: float = setting(1.2e-3, "peak learning rate of the finish stage", minimum=1e-6, maximum=1.0)
     turn_learning_rate: float = setting(1.2e-3, "peak learning rate of the turn stage", minimum=1e-6, maximum=1.0)
+    wide_learning_rate: float = setting(6e-4, "peak learning rate of the wide stage", minimum=1e-6, maximum=1.0)
+    quantized_learning_rate: float = setting(
+        1e-4, "peak learning rate of the quantized stage", minimum=1e-6, maximum=1.0
+    )
     global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
     imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)
     crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)
@@ -64,6 +77,13 @@ class TrainConfig(Checked):
     clusters: int = setting(32, "layer_18: VLAD clusters", minimum=1)
     rooms: int = setting(180, "rendered rooms whose views show what changes with the viewpoint", minimum=0)
     intermediate_dim: int = setting(64, "layer_18: channels of the projection before VLAD; 0 for none", minimum=0)
+    any_licence: bool = setting(
+        False, "train on photos under share-alike licences and of unknown origin too, as for the weights of 0.6.0"
+    )
+    night_rooms: int = setting(100, "wide: rendered rooms, each seen by day and by night", minimum=0)
+    correspondences: bool = setting(
+        False, "wide: matches of LightGlue between the pool's photos, checked by geometry, besides the teacher's"
+    )
     seed: int = setting(0, "seed of weights, crops and noise", minimum=0)
     threads: int = setting(0, "CPU threads of the trainer; 0 leaves it to torch", minimum=0, maximum=256)
     workers: int = setting(1, "processes that prepare batches", minimum=0, maximum=64)

@@ -78,12 +78,7 @@ class Preparation:
         x, y = np.rint(features.keypoints_px).astype(np.intp).T
         rows, columns = self._far_from_hidden.shape
         kept = self._far_from_hidden[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
-        return replace(
-            features,
-            keypoints_px=features.keypoints_px[kept],
-            scores=features.scores[kept],
-            descriptors=features.descriptors[kept],
-        )
+        return features.where(kept)
 
     @cached_property
     def _far_from_hidden(self) -> NDArray[np.bool_] | None:

@@ -10,9 +10,9 @@ import numpy as np
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose
 from hfnet_core.localization import covisibility, matching, pose
+from hfnet_core.localization.appearance.scales import suiting
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
 from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of, is_elsewhere
-from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
 from hfnet_core.types import Mode
@@ -29,7 +29,6 @@ class NearSearch:
 
     def __init__(self, landmark_map: LandmarkMap, config: LocalizerConfig) -> None:
         self._map, self._config = landmark_map, config
-        self._descriptors = landmark_map.landmark_descriptors
 
     def trial(self, query: Query, map_from_rig: Pose, mode: Mode = Mode.TRACKING) -> Trial:
         """A pose near the expected one that lies well within the search windows.
@@ -106,8 +105,9 @@ class NearSearch:
         often = covisibility.seen_most(self._map, landmarks[visible], self._config.guided_landmarks)
         landmarks, projections = landmarks[visible][often], projections[visible][often]
         keypoints, descriptors = query.keypoints[view], query.views[view].features.descriptors
+        expected = suiting(self._map, landmarks, map_from_camera, query.cameras[view])
         matches = matching.match_guided(
-            keypoints, descriptors, projections, unit(self._descriptors[landmarks]), landmarks, radius_px, _GUIDED_RATIO
+            keypoints, descriptors, projections, expected, landmarks, radius_px, _GUIDED_RATIO
         )
         return query.located(view, matches, self._map), len(landmarks)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.localization import covisibility, matching
+from hfnet_core.localization.appearance.scales import at_other_scales
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
 from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of
 from hfnet_core.localization.retrieval import Retriever
@@ -20,6 +21,8 @@ from hfnet_core.types import Int32, Mode
 __all__ = ["MapSearch"]
 
 _FIRST_LOOK, _FIRST_LANDMARKS = 4, 600  # keyframes of a place, and landmarks of them, looked at before all of it
+# Keypoints that match, as a share, below which other scales are asked; and how much better one must do to be believed.
+_FEW, _CLEARLY = 0.06, 1.3
 _PLAIN_KEYFRAMES = 3  # matched one by one in the second look
 _RANKED = 64  # most similar keyframes among which another place is looked for
 _AS_SIMILAR = 0.9  # times the similarity of the place found, that another must have to be looked at
@@ -126,12 +129,19 @@ class MapSearch:
             yield _Place(covisibility.grow(self._map, place, config.cluster_size), has_double)
 
     def _match(self, query: Query, view: int, keyframes: Sequence[int]) -> Correspondences:
-        """Matches to the landmarks of keyframes; of a few keyframes only to those that are seen most often."""
+        """Matches to the landmarks of keyframes; of a few keyframes only to those that are seen most often.
+
+        Where hardly any keypoint matches, other scales are asked: a camera has about one distance from what it sees.
+        """
         landmarks = covisibility.landmarks_seen_by(self._map, keyframes)
         if len(keyframes) <= _FIRST_LOOK:
             landmarks = landmarks[covisibility.seen_most(self._map, landmarks, _FIRST_LANDMARKS)]
         own, descriptors = query.views[view].features.descriptors, unit(self._descriptors[landmarks])
         matches = matching.match_all(own, descriptors, landmarks, self._config.ratio, mutual=False)
+        if len(matches) < _FEW * len(own):
+            for scaled in at_other_scales(self._map, landmarks):
+                other = matching.match_all(own, scaled, landmarks, self._config.ratio, mutual=False)
+                matches = other if len(other) > _CLEARLY * len(matches) else matches
         return query.located(view, matches, self._map)
 
     def _plain(self, query: Query, view: int) -> Look:

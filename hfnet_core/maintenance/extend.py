@@ -73,6 +73,8 @@ def read_visits(
             f"the map was built with model {landmark_map.model_hash}, the bags would be described by "
             f"{model_hash}: use the map's model, or describe the map anew with `hfnet map upgrade`"
         )
+    several = len(landmark_map.scale_factors) > 0  # what is added is described as the map is
+    tools = replace(tools, config=replace(tools.config, multi_scale=several))
     readings: list[Reading] = []
     first, cameras = next_recording(landmark_map.keyframe_names), len(options) if isinstance(options, Sequence) else 1
     for number, bag in enumerate(open_cameras(bags, options), start=first):

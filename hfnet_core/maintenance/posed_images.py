@@ -121,7 +121,7 @@ def import_posed_images(
         raise DatasetError(f"{images}: holds {len(present)} of {len(ordered)} images of {posed.source}{named}")
     readable = _Readable(posed, images, present)
     found: list[tuple[int, str, Features]] = []
-    for index, key, features in described(readable, tools.extractor, tools.workspace, readable.name):
+    for index, key, features in described(readable, tools.describer, tools.workspace, readable.name):
         found.append((index, key, features))
         tools.progress("extracting features", len(found) + len(readable.broken), len(present))
     if len(found) < _FEWEST:

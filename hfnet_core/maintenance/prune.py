@@ -59,7 +59,7 @@ class _Sizes:
             + name
             + 2 * 4 * landmark_map.global_descriptors.shape[1]
             + round(_EDGE_BYTES * neighbours),
-            landmark=12 + 8 + descriptor,
+            landmark=12 + 8 + descriptor * (1 + len(landmark_map.scale_factors)),
             observation=4 + 8 + 8 + 4 + descriptor,
         )
 

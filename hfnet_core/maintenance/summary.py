@@ -38,6 +38,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
         ("landmarks", f"{landmark_map.landmarks:,}"),
         ("observations", f"{landmark_map.observations:,} (mean track length {tracks:.2f})"),
         ("descriptors", f"local {local.shape[1]} ({local.dtype}), global {landmark_map.global_descriptors.shape[1]}"),
+        ("scales", " ".join(f"{factor:g}" for factor in sorted([1.0, *landmark_map.scale_factors.tolist()]))),
         ("frame", landmark_map.frame_id),
         ("extent of landmarks", _extent(landmark_map)),
     ]

@@ -23,7 +23,7 @@ from hfnet_core.localization.search import MapSearch
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.progress import Progress, silent
-from hfnet_core.types import Features, Mode
+from hfnet_core.types import Features, Mode, Scaled
 
 __all__ = ["features_of", "with_look_alikes"]
 
@@ -117,12 +117,7 @@ class _Search:
 def _some(features: Features) -> Features:
     """At most _ASKED of the keypoints, evenly chosen."""
     rows = np.unique(np.linspace(0, len(features) - 1, min(len(features), _ASKED)).astype(np.int64))
-    return replace(
-        features,
-        keypoints_px=features.keypoints_px[rows],
-        scores=features.scores[rows],
-        descriptors=features.descriptors[rows],
-    )
+    return features.where(rows)
 
 
 def features_of(landmark_map: LandmarkMap, keyframe: int) -> Features:
@@ -136,4 +131,14 @@ def features_of(landmark_map: LandmarkMap, keyframe: int) -> Features:
         np.array(landmark_map.global_descriptors[keyframe]),
         camera.width,
         camera.height,
+        scaled=_scaled_of(landmark_map, keyframe),
     )
+
+
+def _scaled_of(landmark_map: LandmarkMap, keyframe: int) -> Scaled | None:
+    """Of a keyframe's observations; the map knows them of the landmarks only, as means."""
+    if not len(landmark_map.scale_factors):
+        return None
+    landmarks = landmark_map.landmarks_of(keyframe)
+    described = [unit(rows[landmarks]).astype(np.float16) for rows in landmark_map.scaled_descriptors]
+    return Scaled(tuple(landmark_map.scale_factors.tolist()), np.stack(described))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Pose
-from hfnet_core.maps.descriptors import DTYPES, compact
+from hfnet_core.maps.descriptors import DTYPES, Stored, compact
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, Features
 
@@ -57,6 +57,7 @@ def assemble_map(
         descriptors[mine] = compact(features[index].descriptors[keypoints[mine]], dtype)
     covisible = covisibility(landmarks, keyframes, total, count)
     sigmas = np.zeros(0) if landmark_sigmas_m is None or not landmark_sigmas_m.any() else landmark_sigmas_m
+    factors, scaled = _scaled(features, rows, total, dtype)
     return LandmarkMap(
         cameras=tuple(cameras),
         keyframe_names=tuple(names),
@@ -81,7 +82,29 @@ def assemble_map(
         pose_sigma_rad=pose_sigma[1],
         given_cameras=tuple(given_cameras),
         landmark_sigmas_m=sigmas.astype(np.float32),
+        scale_factors=factors,
+        scaled_descriptors=scaled,
     )
+
+
+def _scaled(
+    features: Sequence[Features], rows: NDArray[np.int64], total: int, dtype: np.dtype[Any]
+) -> tuple[NDArray[np.float32], Stored]:
+    """Factors [S], and [S, L, D] the direction of the mean of what keyframes with these factors say of a landmark."""
+    several = [item.scaled for item in features if item.scaled is not None]
+    if not several:
+        return np.zeros(0, np.float32), np.zeros((0, 0, 0), dtype)
+    factors, size = several[0].factors, features[0].descriptors.shape[1]
+    sums = np.zeros((len(factors), total, size), np.float32)
+    order, offsets = group_by(rows[:, 1], len(features))
+    for index, item in enumerate(features):
+        own, scaled = rows[order[offsets[index] : offsets[index + 1]]], item.scaled
+        if scaled is not None and scaled.factors == factors:
+            for number in range(len(factors)):
+                np.add.at(sums[number], own[:, 0], scaled.descriptors[number, own[:, 2]].astype(np.float32))
+    sums /= np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), 1e-6)
+    stored: Stored = np.stack([compact(each, dtype) for each in sums])  # type: ignore[assignment]
+    return np.array(factors, np.float32), stored
 
 
 def group_by(owners: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -51,6 +51,8 @@ class LandmarkMap:
     landmark was triangulated; empty without depth. Those it told may be seen once only.
     landmark_hits, landmark_misses: [L] int32, in how many visits each was found again, and was not where it should have
     been seen; empty where nobody counted.
+    scale_factors: [S] float32, and scaled_descriptors: [S, L, D], stored as the observed ones: what landmarks look like
+    in images resized by these factors, zero where nobody looked; empty where the map has one scale.
     model_hash: of the network that made the descriptors. frame_id: name of the map frame. pose_sigma_m, pose_sigma_rad:
     how well the refined keyframes agree with the poses they were given (root mean square per axis; 0 if nothing was
     refined): the uncertainty of the map's own frame, a floor for that of every pose in it. provenance: how it was made.
@@ -85,6 +87,8 @@ class LandmarkMap:
     landmark_sigmas_m: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     landmark_hits: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     landmark_misses: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    scale_factors: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    scaled_descriptors: Stored = field(default_factory=lambda: np.zeros((0, 0, 0), np.int8))
 
     def __post_init__(self) -> None:
         m, o, n = len(self.keyframe_names), len(self.observation_keyframes), len(self.landmarks_xyz)
@@ -105,6 +109,9 @@ class LandmarkMap:
         self._check_shape("alike_poses", (len(self.alike_keyframes), 3, 4))
         for name in OF_LANDMARKS:
             self._check_shape(name, (n if len(getattr(self, name)) else 0,))
+        if len(self.scale_factors):
+            scales = len(self.scale_factors)
+            self._check_shape("scaled_descriptors", (scales, n, self.observation_descriptors.shape[-1]))
 
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         found = getattr(self, name).shape
@@ -137,6 +144,8 @@ class LandmarkMap:
         self._check_order("alike_keyframes")
         for name in ("keyframe_poses", "alike_poses"):
             self._check_poses(name)
+        if not ((self.scale_factors > 0) & (self.scale_factors <= LARGEST)).all():
+            raise MapError("map array scale_factors holds what is no factor: the map is damaged, rebuild it")
 
     def check(self) -> None:
         """Look at every value, a piece at a time. Raises MapError when orders or ranges do not fit."""

@@ -61,6 +61,7 @@ _OPTIONAL: tuple[dict[str, tuple[str, ...]], ...] = (
     {"alike_keyframes": ("i4",), "alike_poses": ("f8",)},
     {"landmark_sigmas_m": ("f4",)},
     {"landmark_hits": ("i4",), "landmark_misses": ("i4",)},
+    {"scale_factors": ("f4",), "scaled_descriptors": ("i1", "f2")},
 )
 # What a version stores of it; version 1 also knows descriptors as float16 only.
 _STORED: dict[str, tuple[str, ...]] = {

@@ -62,5 +62,8 @@ def keep_keyframes(
         covisible_weights=graph[2],
         alike_keyframes=renumbered[landmark_map.alike_keyframes[alike]].astype(np.int32),
         alike_poses=landmark_map.alike_poses[alike],
+        scaled_descriptors=landmark_map.scaled_descriptors[:, alive]
+        if len(landmark_map.scale_factors)
+        else landmark_map.scaled_descriptors,
         **{name: told[alive] for name in OF_LANDMARKS if len(told := getattr(landmark_map, name))},
     )

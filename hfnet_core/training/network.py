@@ -30,7 +30,15 @@ from hfnet_core.features.network.architecture import (
 )
 from hfnet_core.training.blocks import BATCH_NORM_MOMENTUM, ConvHead, ConvNorm, InvertedResidual
 
-__all__ = ["GlobalHead", "HFNet", "LocalMaps", "LocalVladHead", "l2_normalize", "sample_descriptors"]
+__all__ = [
+    "GlobalHead",
+    "HFNet",
+    "LocalMaps",
+    "LocalVladHead",
+    "l2_normalize",
+    "sample_descriptors",
+    "scopes",
+]
 
 _SHARPNESS = 3.0  # gamma of the memberships at the start; 1 leaves assignments almost uniform over 32 clusters
 _NORM_FLOOR = 1e-12  # of the squared norm, as in tf.nn.l2_normalize
@@ -281,6 +289,20 @@ def _named_tensors(network: HFNet) -> Iterator[tuple[str, Tensor]]:
         yield from _deep_head_tensors(head_module)
     yield "global_head/dimensionality_reduction/weights", head_module.reduction.weight
     yield "global_head/dimensionality_reduction/biases", _bias(head_module.reduction)
+
+
+def scopes(network: HFNet) -> Iterator[tuple[str, ConvNorm | nn.Conv2d]]:
+    """The convolutions of layers 1-7 and the local heads with the names that a model file gives them."""
+    yield "MobilenetV2/Conv", network.stem
+    for block, module in zip(LAYERS, network.shallow, strict=False):
+        assert isinstance(module, InvertedResidual)
+        if module.expand is not None:
+            yield f"{block.scope}/expand", module.expand
+        yield f"{block.scope}/depthwise", module.depthwise
+        yield f"{block.scope}/project", module.project
+    for scope, head in (("local_head/descriptor", network.descriptor), ("local_head/detector", network.detector)):
+        yield f"{scope}/Conv", head.hidden
+        yield f"{scope}/Conv_1", head.output
 
 
 def _deep_head_tensors(head: GlobalHead) -> Iterator[tuple[str, Tensor]]:

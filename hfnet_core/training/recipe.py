@@ -8,6 +8,12 @@
     finish     the same from a lower learning rate              OUTPUT/finish/
     turn       the same with crops turned much further, for     OUTPUT/turn/
                cameras that roll
+    wide       the same with pairs that differ far in scale     OUTPUT/wide/
+               and angle, in light of night and shadow; rooms   OUTPUT/rooms/*
+               by day and night; with `correspondences` the
+               matches of LightGlue too                         OUTPUT/correspondences/*.npz
+    quantized  where it is asked for, the local part learns     OUTPUT/quantized/
+               to compute in INT8 what it does in full
     global     a VLAD of the local descriptors, fitted to the   OUTPUT/global/*/
                pool and to rooms rendered from its photos
     export     the network, as checkpoint, variables and ONNX   OUTPUT/{trained.pt, variables.npz, hfnet.onnx}
@@ -20,16 +26,18 @@ With `global_head="layer_18"` the global descriptor pools layer 18, as the relea
 
 On the pool of 1,426 photos that was not nearly as good at finding places.
 
+With `start`, a model file, training goes on from its weights: `wide` is the first stage of the local part then, and the
+model is the teacher where no other is given. Photos under licences that bind what is made of them are left out, unless
+`any_licence` asks for them.
+
 Every part goes on where it was interrupted when the same call is repeated.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,11 +46,11 @@ from hfnet_core.config import TrainConfig
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.progress import ProgressLines
 from hfnet_core.training.data.global_data import GlobalDataSettings
-from hfnet_core.training.data.local_data import LocalDataSettings
-from hfnet_core.training.data.pair_matches import match_pairs, read_pair_matches
+from hfnet_core.training.data.pair_matches import match_pairs
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
 from hfnet_core.training.export import Identity, write_results
+from hfnet_core.training.local_recipe import LocalPart, teacher_report, train_local
 from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.stages.global_stage import (
     GlobalLossSettings,
@@ -50,7 +58,7 @@ from hfnet_core.training.stages.global_stage import (
     initialize_clusters,
     solve_reduction,
 )
-from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
+from hfnet_core.training.stages.local_stage import LocalStage
 from hfnet_core.training.stages.local_vlad import fit_local_vlad
 from hfnet_core.training.stages.loop import CHECKPOINT_NAME, RunSettings, run_stage
 from hfnet_core.training.stages.parts import Parts
@@ -58,9 +66,6 @@ from hfnet_core.training.stages.parts import Parts
 __all__ = ["spec_of", "train_network", "view_sizes"]
 
 _IMITATION = GlobalLossSettings(imitation_weight=10.0, place_weight=0.25, dense_weight=0.25)
-_TURN_DEG = 60.0  # two crops of a photo then differ by 41 degrees (standard deviation) instead of 21
-_GENTLE_TURN_DEG = 45.0
-_TEACHER_REPORTS_S = 8.0  # between two lines about the teacher
 
 
 def train_network(
@@ -70,23 +75,26 @@ def train_network(
     make_teacher: Callable[[], Teacher],
     *,
     version: str,
+    start: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> HFNet:
     """Run every part of the recipe that is not done yet; returns the trained network.
 
-    make_teacher: called only if some photo lacks its teacher keypoints.
+    make_teacher: called only if some photo lacks its teacher keypoints. start: a model file to go on from.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     pool = Pool.read(pool_folder)
+    if not config.any_licence:
+        pool = pool.permissive()
     for name, count in sorted(Counter(photo.license for photo in pool.photos).items()):
         report(f"pool: {count} photos under {name}")
-    run_teacher(make_teacher, pool, output / "teacher", _teacher_report(report, "photos"))
-    match_pairs(make_teacher, pool, output / "matches", _teacher_report(report, "pairs"))
+    run_teacher(make_teacher, pool, output / "teacher", teacher_report(report, "photos"))
+    match_pairs(make_teacher, pool, output / "matches", teacher_report(report, "pairs"))
 
     torch.manual_seed(config.seed)
     network = HFNet(spec_of(config))
-    _train_local(pool, network, output, config, report)
+    train_local(LocalPart(pool, output, config, make_teacher, report), network, start)
     if isinstance(network.global_head, LocalVladHead):
         network.global_head.load_state_dict(_fitted(network, pool, output, config, report).state_dict())
     else:
@@ -115,30 +123,6 @@ def view_sizes(width_px: int) -> tuple[tuple[int, int], ...]:
     wide = [(width_px * share / 48, width_px * share / 64) for share in (40, 48, 56)]
     sizes = [*wide, wide[1][::-1]]
     return tuple((round(width / 8) * 8, round(height / 8) * 8) for width, height in sizes)
-
-
-def _train_local(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
-    def run(stage: LocalStage, minutes: float, rate: float, seed: int) -> None:
-        settings = RunSettings(minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers)
-        run_stage(stage, network, settings, output / stage.name, config.device, report)
-
-    crops = LocalDataSettings(pairs=config.pairs, crop_px=config.crop_px)
-    teacher = output / "teacher"
-    run(LocalStage(pool, teacher, crops), config.local_minutes, config.local_learning_rate, config.seed)
-    matches = read_pair_matches(pool, output / "matches")
-    report(f"polish: {len(matches)} of {len(pool.pairs)} pairs of photos are of use")
-
-    def exact(name: str, data: LocalDataSettings) -> LocalStage:
-        return LocalStage(pool, teacher, data, LocalLossSettings(learned=True), matches, name)
-
-    turned = replace(
-        crops,
-        crops=replace(crops.crops, rotation_deg=_TURN_DEG),
-        gentle=replace(crops.gentle, rotation_deg=_GENTLE_TURN_DEG),
-    )
-    run(exact("polish", crops), config.polish_minutes, config.polish_learning_rate, config.seed + 1)
-    run(exact("finish", crops), config.finish_minutes, config.finish_learning_rate, config.seed + 2)
-    run(exact("turn", turned), config.turn_minutes, config.turn_learning_rate, config.seed + 3)
 
 
 def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
@@ -185,15 +169,3 @@ def _fitted(
     with ProgressLines(report) as progress:
         parts = Parts(output / "global" / digest.hexdigest()[:16], progress)
         return fit_local_vlad(network, pool, **sizes, seed=config.seed, rooms=config.rooms, parts=parts)
-
-
-def _teacher_report(report: Callable[[str], None], what: str) -> Callable[[int, int], None]:
-    last = -_TEACHER_REPORTS_S
-
-    def now_and_then(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _TEACHER_REPORTS_S or done == total:
-            last = time.monotonic()
-            report(f"teacher: {done} of {total} {what}")
-
-    return now_and_then

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,7 @@ class Budget:
                 taken[y - self.nms_px : y + self.nms_px + 1, x - self.nms_px : x + self.nms_px + 1] = self.nms_px > 0
             if len(kept) == self.keypoints:
                 break
-        return replace(
-            features.without_dense(),
-            keypoints_px=features.keypoints_px[kept],
-            scores=features.scores[kept],
-            descriptors=features.descriptors[kept],
-        )
+        return features.without_dense().where(np.array(kept, np.int64))
 
 
 @dataclass(frozen=True, eq=False)

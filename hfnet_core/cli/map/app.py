@@ -57,6 +57,9 @@ class BuildArguments:
     descriptor_dtype: Annotated[str, typer.Option(help="Descriptors stored as int8 or float16.")] = (
         _DEFAULTS.descriptor_dtype
     )
+    multi_scale: Annotated[bool, typer.Option(help="For queries from much nearer or further away: larger maps.")] = (
+        _DEFAULTS.multi_scale
+    )
 
     def config(self) -> MapBuildConfig:
         """Raises ConfigError for a value that is not allowed."""

@@ -31,13 +31,16 @@ def upgrade(
     max_missing: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of keyframes that may lack their images.")
     ] = MapCareConfig.max_missing,
+    multi_scale: Annotated[
+        bool, typer.Option("--multi-scale", help="For queries from much nearer or further away, as of a build.")
+    ] = MapBuildConfig.multi_scale,
     model: ModelFile = None,
 ) -> None:
     """Describe an old map with new weights, from its recordings; poses, cameras, frame and place on Earth stay."""
     check_output(output)
     options = recording.options()
     landmark_map = load_map(path, verify=True)
-    with build_tools(model, MapBuildConfig(), computing, output, described) as tools:
+    with build_tools(model, MapBuildConfig(multi_scale=multi_scale), computing, output, described) as tools:
         upgraded = upgrade_map(landmark_map, bags, tools, options, max_missing)
         save_map(upgraded.landmark_map, output)
     if upgraded.missing:

@@ -140,7 +140,7 @@ def _described(
     masks = sorted({str(told[keyframes[0]].get("mask", "")) for keyframes in owners.values()} - {""})
     if masks and bag.options.mask is None:
         _log.warning("%s: its keyframes were made with the mask %s: give it with --mask", bag.path, masks[0])
-    for (frame, preparation), key, turned in described(prepared(), tools.extractor, tools.workspace, name):
+    for (frame, preparation), key, turned in described(prepared(), tools.describer, tools.workspace, name):
         yield frame.index, Redescribed(preparation.after(turned), key)
     for line in bag.broken:
         _log.warning("%s: left out: %s", bag.path, line)

@@ -45,7 +45,8 @@ def upgrade_map(
 ) -> Upgraded:
     """Describe a map's keyframes with the extractor of `tools`, from the recordings that the map was made of.
 
-    Keyframe poses, cameras, frame, place on Earth and the uncertainty of the frame stay as they are. max_missing: share
+    Keyframe poses, cameras, frame, place on Earth and the uncertainty of the frame stay as they are, and the scales it
+    has landmarks at, to which the settings may add. max_missing: share
     of the keyframes that may lack their image. Raises DatasetError when more do, when the images do not fit the poses,
     and as Bag does; MapError for a map whose keyframes have no stamps, or when nothing can be triangulated.
     """
@@ -54,6 +55,8 @@ def upgrade_map(
             "the map's keyframes have no stamps by which to find their images: it was imported; import it again with "
             "`hfnet map import --images` and the new network"
         )
+    several = tools.config.multi_scale or len(landmark_map.scale_factors) > 0
+    tools = replace(tools, config=replace(tools.config, multi_scale=several))
     found = redescribed(landmark_map, bags, tools, options)
     missing = tuple(name for index, name in enumerate(landmark_map.keyframe_names) if index not in found)
     if len(missing) > max_missing * landmark_map.keyframes or len(found) < _FEWEST:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import DatasetError
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.features.scales import MultiScale
 from hfnet_core.features.sources import FeatureSource, NamedSource, preparation_for
 from hfnet_core.features.stereo import stereo_ranges
 from hfnet_core.geometry import Pose
@@ -93,6 +95,16 @@ class BuildTools:
     progress: Progress = silent
     workspace: Workspace = field(default_factory=Workspace)
 
+    @property
+    def describer(self) -> Describer:
+        """What describes keyframes: the extractor, at several scales where the settings ask for it.
+
+        Features of other kinds, or from files, have the one scale they come with.
+        """
+        if self.config.multi_scale and isinstance(self.extractor, Extractor):
+            return MultiScale(self.extractor)
+        return self.extractor
+
 
 @dataclass(frozen=True)
 class ReadingPlan:
@@ -142,7 +154,7 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     prepared = ((frame, preparation_for(tools.extractor, frame.preparation)) for frame in bag.frames(chosen))
     frames = (((frame, preparation), preparation.before(frame.image)) for frame, preparation in prepared)
     names = lambda item: f"{plan.number}/{item[0].name}"  # noqa: E731
-    for (frame, preparation), key, turned in described(frames, tools.extractor, tools.workspace, names):
+    for (frame, preparation), key, turned in described(frames, tools.describer, tools.workspace, names):
         features = preparation.after(turned)
         digest.update(np.int64(frame.stamp_ns).tobytes() + np.ascontiguousarray(frame.image).tobytes())
         own = frame.map_from_camera

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
-from hfnet_core.types import Features
+from hfnet_core.types import Features, Scaled
 
 __all__ = ["Workspace", "key_of", "locked_folder", "open_workspace"]
 
@@ -66,9 +66,19 @@ class Workspace:
         if found is None:
             return None
         width, height = (int(value) for value in found["size"])
-        return Features(found["keypoints"], found["scores"], found["descriptors"], found["global"], width, height)
+        factors = tuple(float(value) for value in found["factors"])
+        return Features(
+            found["keypoints"],
+            found["scores"],
+            found["descriptors"],
+            found["global"],
+            width,
+            height,
+            scaled=Scaled(factors, found["scaled"]) if factors else None,
+        )
 
     def store_features(self, key: str, features: Features) -> None:
+        scaled = features.scaled or Scaled((), np.zeros((0, 0, 0), np.float16))
         self.store(
             f"features-{key}",
             {
@@ -77,6 +87,8 @@ class Workspace:
                 "descriptors": features.descriptors,
                 "global": features.global_descriptor,
                 "size": np.array([features.width, features.height], dtype=np.int64),
+                "factors": np.array(scaled.factors, dtype=np.float64),
+                "scaled": scaled.descriptors,
             },
         )
 

@@ -7,20 +7,21 @@ all. What no message needs is refused before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rosbags.highlevel import anyreader
 from rosbags.interfaces import Nodetype
-from rosbags.typesys import get_types_from_idl, get_types_from_msg
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.limits import DEFINITION
 
-__all__ = ["bound_definitions", "types_from_idl", "types_from_msg"]
+__all__ = ["bound_definitions", "store_of", "types_from_idl", "types_from_msg"]
 
 _MOST_UNROLLED = 1000  # items of an array of texts or messages whose length is fixed
+_LISTS = (Nodetype.ARRAY, Nodetype.SEQUENCE)
 _DEEPEST = 100  # messages in messages
 _FILLER = "structure_needs_at_least_one_member"  # of a message of nothing, in ROS 2
 _register = Typestore.register
@@ -45,6 +46,24 @@ def bound_definitions() -> None:
     Typestore.register = _checked_register
 
 
+def store_of(types: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """A rosbags typestore for messages of these names, with what they are made of: each type takes a millisecond.
+
+    Raises DatasetError, and what rosbags raises for damage.
+    """
+    needed: dict[str, Any] = {}
+    waiting = [name for name in names if name in types]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed[name] = types[name]
+            items = (rest[0] if kind in _LISTS else (kind, rest) for _, (kind, rest) in types[name][1])
+            waiting += [inner for kind, inner in items if kind == Nodetype.NAME and inner in types]
+    store = get_typestore(Stores.EMPTY)
+    store.register(needed)
+    return store
+
+
 def _check_length(text: str, name: str) -> None:
     if len(text) > DEFINITION.value():
         size = f"{len(text) / 1e3:.0f} kB"
@@ -56,7 +75,7 @@ def _checked_register(self: Any, types: dict[str, Any]) -> None:
     nothing = _Nothing(types)
     for name, (_, fields) in types.items():
         for field, (kind, rest) in fields:
-            if kind not in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+            if kind not in _LISTS:
                 continue
             item, count = rest
             if kind == Nodetype.ARRAY and _is_unrolled(item) and count > _MOST_UNROLLED:

@@ -23,7 +23,7 @@ from rosbags.typesys import Stores, get_typestore
 from hfnet_core.errors import DatasetError
 from hfnet_core.limits import CHUNK
 from hfnet_core.recordings.containers.decompression import TooLargeError
-from hfnet_core.recordings.containers.definitions import types_from_idl, types_from_msg
+from hfnet_core.recordings.containers.definitions import store_of, types_from_idl, types_from_msg
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -267,9 +267,7 @@ def _typestore(connections: Sequence[ScannedConnection], is2: bool) -> Any:
             found.update(types_from_msg(text, connection.msgtype))
         elif form in ("ros2idl", "omgidl"):
             found.update(types_from_idl(text))
-    store = get_typestore(Stores.EMPTY)
-    store.register(found)
-    return store
+    return store_of(found, [connection.msgtype for connection in connections])
 
 
 def profile_of(path: Path) -> str:

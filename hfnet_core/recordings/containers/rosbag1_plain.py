@@ -13,7 +13,7 @@ from typing import Any
 from rosbags.rosbag1 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from hfnet_core.recordings.containers.definitions import types_from_msg
+from hfnet_core.recordings.containers.definitions import store_of, types_from_msg
 
 __all__ = ["PlainRosbag1"]
 
@@ -36,8 +36,7 @@ class PlainRosbag1:
         for connection in self._reader.connections:
             own = self._definition(connection)
             found.update({name: fields for name, fields in own.items() if name not in found or not _is_known(name)})
-        self._types = get_typestore(Stores.EMPTY)
-        self._types.register(found)
+        self._types = store_of(found, [connection.msgtype for connection in self._reader.connections])
 
     def _definition(self, connection: Any) -> dict[str, Any]:
         try:

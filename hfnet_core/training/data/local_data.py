@@ -29,9 +29,11 @@ from hfnet_core.training.data.augmentation import (
     warp_points,
 )
 from hfnet_core.training.data.labels import cell_validity, soft_labels
+from hfnet_core.training.data.light import other_light
 from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool, read_gray, select_keypoints
 from hfnet_core.training.data.teacher_keypoints import cache_file, read_keypoints
+from hfnet_core.training.data.wide import WideSettings, reduced, strongest, wide_pair
 
 __all__ = ["LocalBatch", "LocalBatches", "LocalDataSettings"]
 
@@ -42,9 +44,10 @@ class LocalDataSettings:
 
     pairs: photos per batch, two crops each; crop_px: side of the square crops, a multiple of 8; points: most
     correspondences per pair; shift: largest distance of the crops' middles, in crop sides; clean: share of crops
-    without photometric noise; overlapping: share of pairs that are two overlapping photos instead of one (where the
+    without photometric noise; other_light: share of crops in light that the photo was not taken in (night, lamps, ...),
+    which grows with `wide`; overlapping: share of pairs that are two overlapping photos instead of one (where the
     pool has any), with smaller distortions `gentle`; budget, min_score, radius_px: which teacher keypoints become
-    labels (see `select_keypoints`).
+    labels (see `select_keypoints`); wide: pairs that differ much in scale and angle.
     """
 
     pairs: int = 8
@@ -52,6 +55,7 @@ class LocalDataSettings:
     points: int = 128
     shift: float = 0.3
     clean: float = 0.15
+    other_light: float = 0.0
     overlapping: float = 0.3
     budget: int = 1200
     min_score: float = 0.15
@@ -60,6 +64,7 @@ class LocalDataSettings:
     gentle: CropRange = field(
         default_factory=lambda: CropRange(scale=(0.8, 1.4), rotation_deg=15.0, perspective=0.06, tilt=1.3)
     )
+    wide: WideSettings | None = None
 
     def __post_init__(self) -> None:
         if self.crop_px % DETECTOR_CELL:
@@ -113,7 +118,7 @@ class LocalBatches(Dataset[LocalBatch]):
             int(np.random.default_rng((self.seed, 7, place // count)).permutation(count)[place % count])
             for place in places
         ]
-        return _collate([self._pair(rng, photo) for photo in chosen])
+        return _collate([self._pair(rng, photo, step) for photo in chosen])
 
     def keypoints(self, photo: int) -> NDArray[np.float32]:
         """The label keypoints [K, 2] of a photo, in its pixels."""
@@ -126,15 +131,19 @@ class LocalBatches(Dataset[LocalBatch]):
             )
         return self._keypoints[photo]
 
-    def _pair(self, rng: np.random.Generator, photo: int) -> _View:
+    def _pair(self, rng: np.random.Generator, photo: int, step: int) -> _View:
         if self.matches and rng.random() < self.settings.overlapping:
-            return self._overlapping(rng, self.matches[int(rng.integers(len(self.matches)))])
+            return self._overlapping(rng, self.matches[int(rng.integers(len(self.matches)))], step)
         image, keypoints = read_gray(self.pool.photos[photo].path), self.keypoints(photo)
-        size = (self.settings.crop_px, self.settings.crop_px)
-        homographies = crop_pair(rng, (image.shape[1], image.shape[0]), size, self.settings.crops, self.settings.shift)
-        return self._view(rng, (photo, photo), homographies, (keypoints, keypoints))
+        size, image_size = (self.settings.crop_px, self.settings.crop_px), (image.shape[1], image.shape[0])
+        wide = self.settings.wide
+        if wide is not None and rng.random() < wide.share:
+            homographies = wide_pair(rng, image_size, size, *wide.at(step))
+        else:
+            homographies = crop_pair(rng, image_size, size, self.settings.crops, self.settings.shift)
+        return self._view(rng, (photo, photo), homographies, (keypoints, keypoints), step)
 
-    def _overlapping(self, rng: np.random.Generator, matches: PairMatches) -> _View:
+    def _overlapping(self, rng: np.random.Generator, matches: PairMatches, step: int) -> _View:
         """Crops of two photos around one of their common points."""
         size = (self.settings.crop_px, self.settings.crop_px)
         centre = int(rng.integers(len(matches.first)))
@@ -143,7 +152,7 @@ class LocalBatches(Dataset[LocalBatch]):
             random_homography(rng, (float(x), float(y)), size, self.settings.gentle)
             for x, y in (matches.first[centre], matches.second[centre] + offset)
         )
-        return self._view(rng, matches.photos, homographies, (matches.first, matches.second))
+        return self._view(rng, matches.photos, homographies, (matches.first, matches.second), step)
 
     def _view(
         self,
@@ -151,20 +160,33 @@ class LocalBatches(Dataset[LocalBatch]):
         photos: tuple[int, int],
         homographies: Sequence[NDArray[np.float64]],
         common: tuple[NDArray[np.float32], NDArray[np.float32]],
+        step: int,
     ) -> _View:
         """Two crops, their labels, and some of the points that `common` [M, 2] each names in both photos."""
         size = (self.settings.crop_px, self.settings.crop_px)
         crops, targets, valid, places = [], [], [], []
         for photo, homography, points in zip(photos, homographies, common, strict=True):
             image = read_gray(self.pool.photos[photo].path)
-            crop, inside = warp_image(image, homography, size, border=int(rng.integers(256)))
-            crops.append(crop if rng.random() < self.settings.clean else photometric(rng, crop))
-            targets.append(soft_labels(warp_points(homography, self.keypoints(photo)), size))
+            border = int(rng.integers(256))
+            source = (image, homography) if self.settings.wide is None else reduced(image, homography, size)
+            crop, inside = warp_image(*source, size, border=border)
+            crops.append(self._lit(rng, crop, step))
+            labelled = self.keypoints(photo)
+            if self.settings.wide is not None:
+                labelled = strongest(labelled, homography, size)
+            targets.append(soft_labels(warp_points(homography, labelled), size))
             valid.append(cell_validity(inside))
             places.append(warp_points(homography, points))
         both = np.flatnonzero(_within(places[0], size) & _within(places[1], size))
         both = rng.permutation(both)[: self.settings.points]
         return _View(crops, targets, valid, places[0][both], places[1][both])
+
+    def _lit(self, rng: np.random.Generator, crop: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+        """The crop in some light, from a camera with its noise."""
+        settings = self.settings
+        if settings.other_light and rng.random() < settings.other_light:
+            crop = other_light(rng, crop, 1.0 if settings.wide is None else settings.wide.grown(step))
+        return crop if rng.random() < settings.clean else photometric(rng, crop)
 
 
 class _View(NamedTuple):

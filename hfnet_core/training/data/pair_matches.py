@@ -21,7 +21,7 @@ from hfnet_core.files import make_folder, whole_file
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.data.teacher_keypoints import Teacher, TeacherKeypoints, cache_file
 
-__all__ = ["PairMatches", "match_pairs", "read_pair_matches"]
+__all__ = ["PairMatches", "match_pairs", "pair_file", "read_pair_matches"]
 
 _EPIPOLAR_PX = 1.5
 _MIN_INLIERS = 40  # fewer are too often a repeated texture
@@ -65,7 +65,7 @@ def match_pairs(
         return keypoints.xy, descriptors
 
     for done, (first, second) in enumerate(pool.pairs):
-        path = _file(folder, pool, first, second)
+        path = pair_file(folder, pool, first, second)
         if not path.is_file():
             teacher = teacher or make_teacher()
             a = b = np.zeros((0, 2), np.float32)
@@ -81,7 +81,7 @@ def read_pair_matches(pool: Pool, folder: Path) -> list[PairMatches]:
     """The useful pairs of a pool, from a cache filled by `match_pairs`."""
     found = []
     for first, second in pool.pairs:
-        path = _file(folder, pool, first, second)
+        path = pair_file(folder, pool, first, second)
         try:
             with np.load(path, allow_pickle=False) as stored:
                 matches = PairMatches((first, second), stored["first"], stored["second"])
@@ -122,6 +122,7 @@ def _verified(
     return a, b
 
 
-def _file(folder: Path, pool: Pool, first: int, second: int) -> Path:
+def pair_file(folder: Path, pool: Pool, first: int, second: int) -> Path:
+    """Where the matches of two photos lie."""
     a, b = (cache_file(folder, pool.photos[index].name).name.removesuffix(".npz") for index in (first, second))
     return folder / f"{a}--{b}.npz"

@@ -7,6 +7,7 @@ b, group, f_inliers: overlapping views) and the images they name, relative to th
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ from hfnet_core.limits import IMAGE_FILE
 
 __all__ = ["Photo", "Pool", "read_gray", "select_keypoints"]
 
+# Share-alike and Free Art, the GNU licences, non-commercial, no derivatives; and "image origins not itemised".
+_BINDING = re.compile(r"BY-(SA|NC|ND)|share.?alike|GFDL|GPL|\bFAL\b|not itemi[sz]ed", re.IGNORECASE)
 _REFERENCE_AREA = 640 * 480  # pixels; keypoint budgets are given per image of this size
 
 
@@ -61,6 +64,13 @@ class Pool:
             if row["a"] not in index or row["b"] not in index:
                 raise DatasetError(f"{pairs_file}: pair {row['a']}, {row['b']} names an image not in manifest.csv")
         return cls(photos, tuple((index[row["a"]], index[row["b"]]) for row in rows))
+
+    def permissive(self) -> Pool:
+        """Without photos under licences that bind what is made of them, or whose origin nobody has written down."""
+        kept = [index for index, photo in enumerate(self.photos) if not _BINDING.search(photo.license)]
+        place = {index: number for number, index in enumerate(kept)}
+        pairs = tuple((place[a], place[b]) for a, b in self.pairs if a in place and b in place)
+        return Pool(tuple(self.photos[index] for index in kept), pairs)
 
     @property
     def groups(self) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     pycolmap = later("pycolmap")
 
-__all__ = ["RoomViews", "render_room"]
+__all__ = ["Room", "RoomViews", "pose_near", "render_room"]
 
 _SIZE = (384, 288)
 _PIXELS_PER_M = 110.0
@@ -52,11 +52,11 @@ def render_room(pool: Pool, rng: Generator, views: int) -> RoomViews:
     focal = rng.uniform(0.75, 1.1) * width
     camera = Camera("PINHOLE", width, height, (focal, focal, width / 2, height / 2))
     lens = pycolmap.Camera(model=camera.model, width=width, height=height, params=list(camera.params))
-    renderer = Renderer(camera, _Room(pool, rng, size).quads, oversampling=1)
+    renderer = Renderer(camera, Room(pool, rng, size).quads, oversampling=1)
     place, yaw = rng.uniform(0.6, size[:2] - 0.6), rng.uniform(-np.pi, np.pi)
     frames: list[DepthFrame] = []
     for _ in range(views * _TRIES):
-        pose = _pose(rng, size, place, yaw)
+        pose = pose_near(rng, size, place, yaw)
         depth = renderer.depth_m(pose)
         if np.median(depth) < _NEAR_M or (depth <= 0).any():
             continue
@@ -71,7 +71,7 @@ def render_room(pool: Pool, rng: Generator, views: int) -> RoomViews:
     return RoomViews(images, overlap)
 
 
-def _pose(rng: Generator, size: Array, place: Array, yaw: float) -> Pose:
+def pose_near(rng: Generator, size: Array, place: Array, yaw: float) -> Pose:
     """Near the place, looking roughly along `yaw`; map_from_camera."""
     position = np.clip(place + rng.normal(0.0, 0.6, 2), 0.3, size[:2] - 0.3)
     height = float(np.clip(rng.normal(1.4, 0.25), 0.4, size[2] - 0.3))
@@ -83,7 +83,7 @@ def _pose(rng: Generator, size: Array, place: Array, yaw: float) -> Pose:
     return Pose.from_matrix(matrix)
 
 
-class _Room:
+class Room:
     """Walls in panels, floor, ceiling and 6-15 boxes, each surface a piece of another photo. size: [3], metres."""
 
     def __init__(self, pool: Pool, rng: Generator, size: Array) -> None:

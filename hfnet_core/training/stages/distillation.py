@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from hfnet_core.config import PaperTrainConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.training.blocks import ConvNorm
-from hfnet_core.training.data.photo_stream import PhotoBatch, PhotoBatches, Photos, PhotoView, read_rgb
+from hfnet_core.training.data.streaming.photo_stream import PhotoBatch, PhotoBatches, Photos, PhotoView, read_rgb
 from hfnet_core.training.network import HFNet, LocalMaps
 from hfnet_core.training.stages.loop import Learned
 from hfnet_core.training.stages.losses import weigh_by_uncertainty
@@ -98,8 +98,14 @@ class DistillationStage:
         return total, parts | {"regularization": float(regularization.detach())}
 
     def state(self) -> dict[str, Any]:
-        """Which images in which order, and how many of them make a batch: what a step's number means."""
-        return {"photos": self.photos.digest, "batch_size": self.config.batch_size, "seed": self.config.seed}
+        """What a run may not change halfway: images, their order and number in a batch, who teaches, which losses."""
+        return {
+            "photos": self.photos.digest,
+            "batch_size": self.config.batch_size,
+            "seed": self.config.seed,
+            "teacher": self.teacher.name,
+            "loss_weights": list(self.config.loss_weights),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises ConfigError where the images or their order are not those of the former run."""

@@ -132,6 +132,7 @@ def run_stage(
         report(f"{stage.name}: resumes at step {run.step}, {run.elapsed_s / 60:.1f} min")
     if run.progress < 1.0:
         with ProgressLines(report) as progress:
+            progress(stage.name, run.step, settings.steps or 0)
             for step in _steps(run, log, report):
                 progress(stage.name, step, settings.steps or 0)
                 if after_step is not None:

@@ -36,13 +36,13 @@ class _Whole(ABC):
 
 
 class NetworkTeacher(_Whole):
-    """A FullTeacher that runs a model file. model: ONNX, None for the one that ships.
+    """A FullTeacher that runs a model file. model: ONNX, None for the one that ships. kind: see `open_backend`.
 
     Raises ModelError, BackendError.
     """
 
-    def __init__(self, model: Path | None, threads: int = 0) -> None:
-        self._backend = open_backend(model, threads=threads)
+    def __init__(self, model: Path | None, kind: str = "onnxruntime") -> None:
+        self._backend = open_backend(model, kind)
         info = self._backend.info
         self.name = f"{info.name} {info.version}"
         self.local_dim, self.global_dim = info.spec.local_dim, info.spec.global_dim

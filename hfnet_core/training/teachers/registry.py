@@ -16,7 +16,7 @@ __all__ = ["GLOBAL_TEACHERS", "LOCAL_TEACHERS", "open_teacher"]
 def _own(weights: Path | None, device: str) -> NetworkTeacher | CheckpointTeacher:
     if weights is not None and weights.suffix == ".pt":
         return CheckpointTeacher(weights, device)
-    return NetworkTeacher(weights)
+    return NetworkTeacher(weights, "auto" if device == "cuda" else "onnxruntime")
 
 
 def _superpoint(weights: Path | None, device: str) -> SuperPoint:

@@ -13,7 +13,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.containers import opening
-from hfnet_core.recordings.containers.definitions import types_from_idl, types_from_msg
+from hfnet_core.recordings.containers.definitions import store_of, types_from_idl, types_from_msg
 
 RULE = "=" * 80 + "\n"
 
@@ -25,6 +25,16 @@ def test_honest_definitions_are_parsed() -> None:
     assert [name for name, _ in store.fielddefs["a/msg/A"][1]] == ["names", "covariance", "data"]
     idl = "module a { module msg { struct B { string name; }; }; };"
     assert list(types_from_idl(idl)) == ["a/msg/B"]
+
+
+def test_what_messages_are_made_of_is_registered_and_nothing_else() -> None:
+    types = get_typestore(Stores.ROS2_JAZZY).fielddefs
+    store = store_of(types, ["tf2_msgs/msg/TFMessage", "a/msg/Unknown"])
+    assert sorted(store.fielddefs.keys() - get_typestore(Stores.EMPTY).fielddefs.keys()) == [
+        "geometry_msgs/msg/Quaternion", "geometry_msgs/msg/Transform",
+        "geometry_msgs/msg/TransformStamped", "geometry_msgs/msg/Vector3", "std_msgs/msg/Header",
+        "tf2_msgs/msg/TFMessage",
+    ]  # fmt: skip
 
 
 def register(text: str) -> None:

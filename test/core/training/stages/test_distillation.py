@@ -12,12 +12,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from test_photo_stream import draw_folder
-from tiny_paper import stand_in, tiny_config
+from tiny_paper import draw_folder, stand_in, tiny_config
 
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.features.network.architecture import NetworkSpec
-from hfnet_core.training.data.photo_stream import Photos, find_photos
+from hfnet_core.training.data.streaming.photo_stream import Photos, find_photos
 from hfnet_core.training.network import HFNet, LocalMaps
 from hfnet_core.training.stages.distillation import DistillationStage, decayed_kernels, imitation_losses
 from hfnet_core.training.stages.loop import Learned
@@ -128,6 +127,8 @@ def test_a_run_does_not_go_on_with_other_photos(photos: Photos) -> None:
         other.restore(stage.state())
     with pytest.raises(ConfigError, match=r"batch_size: .*\(2 then, 3 now\)"):
         DistillationStage(photos, stand_in("cpu"), tiny_config(batch_size=3)).restore(stage.state())
+    with pytest.raises(ConfigError, match=r"loss_weights: .*\[1\.0, 1\.0, 1\.0\] now"):
+        DistillationStage(photos, stand_in("cpu"), tiny_config(loss_weights=[1, 1, 1])).restore(stage.state())
 
 
 def test_validation_sees_clean_photos_and_changes_nothing(tmp_path: Path) -> None:

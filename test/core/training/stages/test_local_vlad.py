@@ -18,10 +18,11 @@ from hfnet_core.training.checkpoint import save_network
 from hfnet_core.training.data.global_data import GlobalDataSettings
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.export import export_checkpoint
-from hfnet_core.training.network import HFNet, LocalVladHead
+from hfnet_core.training.network import HFNet, LocalMaps, LocalVladHead
 from hfnet_core.training.stages.global_stage import GlobalLossSettings, GlobalStage, solve_reduction
 from hfnet_core.training.stages.local_vlad import _discriminant, _principal, _views, fit_local_vlad
 from hfnet_core.training.stages.loop import Learned, RunSettings, run_stage
+from hfnet_core.training.stages.parts import Parts
 
 SPEC = NetworkSpec(local_dim=16, global_dim=24, clusters=4, intermediate_dim=8, corner_aligned=False)
 VIEWS = GlobalDataSettings(places=3, views=2, sizes=((96, 64),), points=8)
@@ -123,6 +124,38 @@ def test_rooms_change_the_projection_only(pool: Pool) -> None:
     assert torch.equal(without.words, with_rooms.words)
     assert torch.equal(with_rooms.reduction.weight, again.reduction.weight)
     assert int(with_rooms.reduction.weight.any(dim=1).sum()) > int(without.reduction.weight.any(dim=1).sum())
+
+
+def test_an_interrupted_fit_goes_on_and_a_finished_one_is_read(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = HFNet(SPEC).eval()
+
+    def fitted(parts: Parts | None) -> LocalVladHead:
+        return fit_local_vlad(network, pool, words=4, word_dim=8, global_dim=24, seed=0, rooms=2, parts=parts)
+
+    whole, folder = fitted(None), tmp_path / "parts"
+    looked_at: list[int] = []
+    look = network.local
+
+    def interrupted(image: torch.Tensor) -> LocalMaps:
+        looked_at.append(1)
+        if len(looked_at) == 13:  # two views of four photos for the words, then the VLADs
+            raise KeyboardInterrupt
+        return look(image)
+
+    monkeypatch.setattr(network, "local", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(Parts(folder))
+    assert [path.name for path in folder.iterdir()] == ["samples_0.pt"]
+    monkeypatch.setattr(network, "local", look)
+    resumed = fitted(Parts(folder))
+    monkeypatch.setattr(network, "local", None)  # nothing is asked of the network any more
+    again = fitted(Parts(folder))
+    for head in (resumed, again):
+        for name, value in whole.state_dict().items():
+            assert torch.equal(head.state_dict()[name], value), name
 
 
 def test_the_other_view_is_another_one_and_repeats(pool: Pool) -> None:

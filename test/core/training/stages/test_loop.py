@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,35 @@ def test_a_killed_run_ends_in_the_same_place(name: str, pool: Pool, teacher_fold
     assert load_checkpoint(tmp_path / "killed/checkpoint.pt").step == 6
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, msg=key)
+
+
+def test_a_resumed_global_stage_remembers_former_batches(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered repels from the second step on: a memory that began anew would change every later one."""
+    monkeypatch.setattr("hfnet_core.training.stages.global_stage._MEMORY_WARMUP", 1)
+    whole = run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(6), tmp_path / "whole")
+    run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(6), tmp_path / "killed", stop_after=3)
+    memory = load_checkpoint(tmp_path / "killed/checkpoint.pt").stage_state["memory"]
+    assert [tuple(descriptors.shape) for descriptors, _ in memory] == [(6, 24)] * 3
+    resumed = run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(6), tmp_path / "killed")
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[key], value, msg=key, rtol=0, atol=0)
+
+
+def test_checkpoints_come_after_so_many_steps_and_progress_between_them(
+    pool: Pool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+
+    def after_step(step: int) -> None:
+        path = tmp_path / "run/checkpoint.pt"
+        seen.append(load_checkpoint(path).step if path.is_file() else 0)
+
+    chosen = dataclasses.replace(settings(7), checkpoint_steps=3)
+    local = stage("local", pool, teacher_folder)
+    run_stage(local, network(), chosen, tmp_path / "run", report=lambda line: None, after_step=after_step)
+    assert seen == [0, 0, 0, 3, 3, 3, 6]
 
 
 def test_the_global_stage_leaves_the_local_one_alone(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import textured_image
-from test_teachers_external import SMALL, random_weights, save_pth
+from teacher_weights import SMALL, random_weights, save_pth
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 

@@ -19,6 +19,7 @@ from checkpoint_writer import write_checkpoint
 from helpers import textured_image
 from scipy.io import savemat
 from scipy.signal import correlate
+from teacher_weights import SMALL, random_weights, save_pth
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -37,19 +38,6 @@ from hfnet_core.training.teachers.teacher_files import (
     superpoint_shapes,
 )
 from hfnet_core.training.teachers.teachers_external import NetVlad, SuperPoint
-
-SMALL = NetVladSizes(((4, 5), (6, 6), (7, 7, 7), (8, 8, 8), (9, 9, 9)), clusters=3, dim=10)
-
-
-def random_weights(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {name: rng.normal(0, np.sqrt(2 / max(np.prod(shape[1:]), 8)), shape).astype(np.float32)
-            for name, shape in shapes.items()}  # fmt: skip
-
-
-def save_pth(path: Path, weights: dict[str, np.ndarray], **options: Any) -> Path:
-    torch.save({name: torch.from_numpy(value) for name, value in weights.items()}, path, **options)
-    return path
 
 
 @pytest.fixture(scope="module")

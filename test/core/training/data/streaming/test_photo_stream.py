@@ -12,20 +12,19 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from tiny_paper import draw_folder
+
 from hfnet_core.errors import DatasetError
-from hfnet_core.training.data.photo_stream import PhotoBatches, Photos, PhotoView, find_photos, read_rgb, resized
+from hfnet_core.training.data.streaming.photo_stream import (
+    PhotoBatches,
+    Photos,
+    PhotoView,
+    find_photos,
+    read_rgb,
+    resized,
+)
 
 VIEW = PhotoView((48, 32), 4, True, 0)
-
-
-def draw_folder(folder: Path, count: int, size: tuple[int, int] = (48, 32)) -> Path:
-    """Photos of one colour each; those of odd numbers in a folder below."""
-    for number in range(count):
-        parent = folder / ("more" if number % 2 else "")
-        parent.mkdir(parents=True, exist_ok=True)
-        colour = np.full((size[1], size[0], 3), (number, 2 * number, 255 - number), np.uint8)  # BGR
-        cv2.imwrite(str(parent / f"photo_{number:03d}.png"), colour)
-    return folder
 
 
 def test_photos_are_shuffled_once_and_the_first_ones_kept_apart(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""The local part of the recipe: layers 1-7 and both heads, stage after stage; see `recipe.py` for what they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from hfnet_core.config import TrainConfig
+from hfnet_core.training.data.correspondences import match_correspondences, with_second_neighbours
+from hfnet_core.training.data.day_night import with_rooms
+from hfnet_core.training.data.local_data import LocalDataSettings
+from hfnet_core.training.data.pair_matches import read_pair_matches
+from hfnet_core.training.data.pool import Pool, read_gray
+from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
+from hfnet_core.training.data.wide import WideSettings
+from hfnet_core.training.network import HFNet
+from hfnet_core.training.peers.correspondence import LightGlueTeacher
+from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
+from hfnet_core.training.stages.loop import RunSettings, Stage, run_stage
+from hfnet_core.training.stages.quantized_stage import QuantizedStage
+from hfnet_core.training.start import load_local_part
+
+__all__ = ["LocalPart", "teacher_report", "train_local"]
+
+_TURN_DEG = 60.0  # two crops of a photo then differ by 41 degrees (standard deviation) instead of 21
+_GENTLE_TURN_DEG = 45.0
+_WIDE_SCALE = (0.45, 1.6)  # of crops of two overlapping photos: both together differ by up to 3.5
+_OTHER_LIGHT = 0.3  # share of crops
+_MEASURED = 200  # photos on which the batch norms of a model file are measured
+_TEACHER_REPORTS_S = 8.0  # between two lines about the teacher
+
+
+class LocalPart(NamedTuple):
+    """What the local stages are trained with."""
+
+    pool: Pool
+    output: Path
+    config: TrainConfig
+    make_teacher: Callable[[], Teacher]
+    report: Callable[[str], None]
+
+
+def train_local(what: LocalPart, network: HFNet, start: Path | None) -> None:
+    pool, output, config, _, report = what
+
+    def run(stage: Stage, minutes: float, rate: float, seed: int) -> None:
+        settings = RunSettings(minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers)
+        run_stage(stage, network, settings, output / stage.name, config.device, report)
+
+    crops = LocalDataSettings(pairs=config.pairs, crop_px=config.crop_px)
+    if start is None:
+        _train_from_nothing(what, crops, run)
+    else:
+        every = max(len(pool.photos) // _MEASURED, 1)
+        load_local_part(network, start, (read_gray(photo.path) for photo in pool.photos[::every]))
+    run(_wide_stage(what, crops), config.wide_minutes, config.wide_learning_rate, config.seed + 4)
+    if config.quantized_minutes:
+        stage = QuantizedStage(pool, output / "teacher", crops)
+        run(stage, config.quantized_minutes, config.quantized_learning_rate, config.seed + 5)
+
+
+def _train_from_nothing(
+    what: LocalPart, crops: LocalDataSettings, run: Callable[[Stage, float, float, int], None]
+) -> None:
+    pool, output, config, _, report = what
+    teacher = output / "teacher"
+    run(LocalStage(pool, teacher, crops), config.local_minutes, config.local_learning_rate, config.seed)
+    matches = read_pair_matches(pool, output / "matches")
+    report(f"polish: {len(matches)} of {len(pool.pairs)} pairs of photos are of use")
+
+    def exact(name: str, data: LocalDataSettings) -> LocalStage:
+        return LocalStage(pool, teacher, data, LocalLossSettings(learned=True), matches, name)
+
+    turned = replace(
+        crops,
+        crops=replace(crops.crops, rotation_deg=_TURN_DEG),
+        gentle=replace(crops.gentle, rotation_deg=_GENTLE_TURN_DEG),
+    )
+    run(exact("polish", crops), config.polish_minutes, config.polish_learning_rate, config.seed + 1)
+    run(exact("finish", crops), config.finish_minutes, config.finish_learning_rate, config.seed + 2)
+    run(exact("turn", turned), config.turn_minutes, config.turn_learning_rate, config.seed + 3)
+
+
+def _wide_stage(what: LocalPart, crops: LocalDataSettings) -> LocalStage:
+    pool, output, config, make_teacher, report = what
+    matches = read_pair_matches(pool, output / "matches")
+    if config.correspondences:
+        more = with_second_neighbours(pool)
+        found = output / "correspondences"
+        match_correspondences(LightGlueTeacher, more, found, teacher_report(report, "correspondences"))
+        verified = read_pair_matches(more, found)
+        report(f"wide: {len(verified)} of {len(more.pairs)} pairs of photos have correspondences")
+        matches += verified
+    rooms = output / "rooms"
+    larger = with_rooms(pool, rooms, config.night_rooms, config.seed, teacher_report(report, "rooms"))
+    run_teacher(make_teacher, larger, output / "teacher")
+    matches += read_pair_matches(Pool(larger.photos, larger.pairs[len(pool.pairs) :]), rooms)
+    gentle = replace(crops.gentle, scale=_WIDE_SCALE, rotation_deg=_GENTLE_TURN_DEG)
+    data = replace(crops, wide=WideSettings(), other_light=_OTHER_LIGHT, gentle=gentle)
+    return LocalStage(larger, output / "teacher", data, LocalLossSettings(learned=True), matches, "wide")
+
+
+def teacher_report(report: Callable[[str], None], what: str) -> Callable[[int, int], None]:
+    """Tells how far a pass over the pool is, now and then."""
+    last = -_TEACHER_REPORTS_S
+
+    def now_and_then(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _TEACHER_REPORTS_S or done == total:
+            last = time.monotonic()
+            report(f"teacher: {done} of {total} {what}")
+
+    return now_and_then

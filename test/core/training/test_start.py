@@ -1,0 +1,100 @@
+# ruff: noqa: E402
+"""Training that goes on from a model file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install 'hfnet_ros[train]'")
+
+from tiny_training import TINY, grid_teacher
+
+from hfnet_core.errors import ModelError
+from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
+from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.training.data.pool import Pool
+from hfnet_core.training.network import HFNet
+from hfnet_core.training.recipe import train_network
+from hfnet_core.training.start import load_local_part
+from hfnet_core.training.teachers.model_teacher import ModelTeacher
+
+SPEC = NetworkSpec(128, 1024, 64, 32, corner_aligned=False, pool_local=True)
+
+
+def photos() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    coarse = [rng.uniform(0, 255, (24, 32)).astype(np.float32) for _ in range(4)]
+    return [np.clip(cv2.resize(c, (256, 192), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8) for c in coarse]
+
+
+@pytest.fixture(scope="module")
+def started() -> HFNet:
+    network = HFNet(SPEC)
+    load_local_part(network, DEFAULT_MODEL, photos())
+    return network
+
+
+def test_the_network_computes_what_the_model_does(started: HFNet) -> None:
+    image = photos()[0]
+    expected = open_backend(DEFAULT_MODEL, "onnxruntime", 1).infer(image.astype(np.float32))
+    started.eval()
+    with torch.no_grad():
+        maps = started.local(torch.from_numpy(image)[None, None].float())
+    found = maps.descriptors[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - expected.descriptors).max() < 1e-3
+
+
+def test_its_batch_norms_leave_it_as_it_is_where_they_measure_the_batch_themselves(started: HFNet) -> None:
+    """What training does: statistics of the batch instead of the stored ones."""
+    images = torch.from_numpy(np.stack(photos()))[:, None].float()
+    started.eval()
+    with torch.no_grad():
+        expected = started.local(images).descriptors
+        started.train()
+        found = started.local(images).descriptors
+    started.eval()
+    assert (found * expected).sum(dim=1).mean() > 0.995
+
+
+def test_a_model_of_other_sizes_is_refused() -> None:
+    with pytest.raises(ModelError, match="has shape"):
+        load_local_part(HFNet(dataclasses.replace(SPEC, local_dim=64)), DEFAULT_MODEL, photos())
+    with pytest.raises(ModelError, match="there are none"):
+        load_local_part(HFNet(SPEC), DEFAULT_MODEL, [])
+
+
+def test_the_recipe_goes_on_from_a_model_with_its_last_local_stage_alone(pool_folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    config = dataclasses.replace(TINY, local_dim=128)
+    output = tmp_path / "run"
+    train_network(
+        pool_folder, output, config, lambda: grid_teacher, version="1", start=DEFAULT_MODEL, report=lines.append
+    )
+    assert (output / "wide" / "checkpoint.pt").is_file()
+    assert not (output / "local").exists()
+    assert open_backend(output / "hfnet.onnx").info.spec.local_dim == 128
+
+
+def test_photos_that_bind_what_is_made_of_them_are_left_out(pool_folder: Path) -> None:
+    manifest = pool_folder / "manifest.csv"
+    kinds = ["CC-BY-SA-4.0 (license.txt)", "CC0-1.0", "MIT (LICENSE.md; image origins not itemised)", "CC-BY-3.0"]
+    rows = manifest.read_text().splitlines()
+    for number, licence in enumerate(kinds, start=1):
+        rows[number] = rows[number].replace("CC0-1.0", licence)
+    manifest.write_text("\n".join(rows) + "\n")
+    pool = Pool.read(pool_folder).permissive()
+    assert [photo.license for photo in pool.photos] == ["CC0-1.0", "CC-BY-3.0"]
+    assert pool.pairs == ()
+
+
+def test_a_model_teaches_its_own_keypoints() -> None:
+    teacher = ModelTeacher(DEFAULT_MODEL, max_keypoints=50, threads=1)
+    keypoints, descriptors = teacher.describe(photos()[1])
+    assert keypoints.xy.shape == (len(descriptors), 2)
+    assert descriptors.shape[1] == 128
+    assert np.array_equal(teacher(photos()[1]).xy, keypoints.xy)
