@@ -86,6 +86,13 @@ class NodeConfig(Checked):
     max_image_lead_s: float = setting(
         1.0, "images stamped further ahead of the node's clock are refused", unit="s", minimum=0.0, maximum=3600.0
     )
+    image_time_offset_s: float = setting(
+        0.0,
+        "added to the stamps of images: when they were taken, by odometry's clock",
+        unit="s",
+        minimum=-10.0,
+        maximum=10.0,
+    )
     global_frame_id: str = setting("", "frame of the poses; empty for the frame named in the map")
     base_frame_id: str = setting("", "robot frame whose pose is published; empty publishes the camera's optical frame")
     odom_frame_id: str = setting("", "odometry frame; when set, TF is map->odom and odometry bridges between images")

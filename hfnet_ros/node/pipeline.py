@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -109,6 +109,7 @@ class Pipeline:
         self._tracker = self._tracker_in(self.map, self._library)
         self.calibration = CalibrationWatch(self.map.landmark_map)
         """What images say against calibrations, mountings and stamps, in the map that the robot is in."""
+        self._learning: Callable[[], None] | None = None
         self._trust = config.trust_calibration
         self._judged: dict[str, _Judgement] = {}
         self._commands: deque[Callable[[float], None]] = deque()
@@ -202,9 +203,15 @@ class Pipeline:
         result = self._process(list(views.values()), stamp_s, odom_from_rig)
         if self.map is not before:
             self.calibration = CalibrationWatch(self.map.landmark_map)
-        self.calibration.add(result, views, stamp_s, odom_from_rig)
+        self._learning = partial(self.calibration.add, result, views, stamp_s, odom_from_rig)
         result = self.calibration.covered(result, views)
         return Outcome(result, features, failures, self._tracker.consistency)
+
+    def learn(self) -> None:
+        """What the last images say of calibrations; once their pose is out, as it takes now and then a while."""
+        learning, self._learning = self._learning, None
+        if learning is not None:
+            learning()
 
     def _process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization:
         """As the tracker does; of several maps, follow to the one where the robot is."""
@@ -216,7 +223,8 @@ class Pipeline:
         except MapError as error:  # one of the maps, which may be there again with the next image
             self._tracker.miss()
             return NotLocalized(Reason.NO_MAP, str(error))
-        return result
+        # of which map the landmarks are that a refused image was matched with is not told
+        return replace(result, matched=None) if isinstance(result, NotLocalized) else result
 
     def _refusal(self, frame: CameraFrame) -> NotLocalized | None:
         """Why the map shows that a frame's calibration cannot be true, None where it does not."""

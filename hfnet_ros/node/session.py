@@ -266,6 +266,7 @@ class Session:
         laps.end("localization")
         self._publish(frames, outcome, odom_from_rig)
         laps.end("publishing")
+        self._pipeline.learn()
         self._report(frames, outcome, laps)
         self._outputs.publish_views(outcome, frames, self.map_frame)
         self.weak.see(frames, outcome.result, odom_from_rig)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.uncertainty.calibration.deviation import Deviation
-from hfnet_core.localization.uncertainty.calibration.drive import velocity_between
+from hfnet_core.localization.uncertainty.calibration.drive import is_near, velocity_between
 from hfnet_core.localization.uncertainty.calibration.evidence import STATIC, Evidence, Sighted, evidence_of
 from hfnet_core.localization.uncertainty.calibration.explanation import Defect, Explanation, explained
 from hfnet_core.localization.uncertainty.calibration.focal_search import OTHER_FOCAL, refined, search_focal_length
@@ -113,7 +113,8 @@ class CalibrationCheck:
         told = self.explanation
         if told is None or self._camera != view.camera:
             return None
-        effects = (notable @ told.likely[list(one.value)] for one, notable in suspects_of(view.camera).notable.items())
+        static = (item for item in suspects_of(view.camera).notable.items() if item[0] is not Defect.ROLLING_SHUTTER)
+        effects = (notable @ told.likely[list(defect.value)] for defect, notable in static)
         if max(float(effect @ effect) for effect in effects) < _SLIGHT**2:
             return None
         map_from_camera = found.map_from_camera @ view.rig_from_camera
@@ -255,5 +256,4 @@ def _near(one: Deviation, other: Deviation) -> bool:
 def _same(one: Pose | tuple[int, ...], other: Pose | tuple[int, ...] | None) -> bool:
     if not (isinstance(one, Pose) and isinstance(other, Pose)):
         return one == other
-    metres, degrees = pose_error(one, other)
-    return metres < _MOVED_M and degrees < _TURNED_DEG
+    return is_near(one, other, _MOVED_M, _TURNED_DEG)
