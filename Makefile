@@ -7,10 +7,13 @@ BIN := $(VENV)/bin
 export AMENT_PREFIX_PATH := $(abspath $(VENV))
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-.PHONY: demo test test-train lint fuzz docs release clean
+.PHONY: demo demo-live test test-train lint fuzz docs release clean
 
 demo: $(VENV)/.run  ## render a place, map it, localize in it through ROS, show the result
 	$(BIN)/python -m hfnet_ros.demo --output $(OUTPUT)
+
+demo-live: $(VENV)/.run  ## the same place, mapped while driving; then carried elsewhere, and found in the map just made
+	$(BIN)/python -m hfnet_ros.live.demo --output $(OUTPUT)_live
 
 test: lint  ## all tests that need neither torch nor a GPU
 	$(BIN)/python -m pytest -n 2 --dist loadgroup test --ignore test/core/training --ignore test/gpu
@@ -57,4 +60,4 @@ release: $(VENV)/.run  ## dist/: source archive, wheel, a small map and drive to
 	$(BIN)/python test/release/build.py dist
 
 clean:
-	rm -rf $(VENV) $(OUTPUT) site .cache build dist install log *.egg-info
+	rm -rf $(VENV) $(OUTPUT) $(OUTPUT)_live site .cache build dist install log *.egg-info

@@ -54,6 +54,7 @@ EXECUTABLES = [
     "build_map = hfnet_ros.build_map:main",
     "evaluate = hfnet_ros.evaluate:main",
     "localization_node = hfnet_ros.entry:localization_node",
+    "mapping_node = hfnet_ros.entry:mapping_node",
     "player = hfnet_ros.player:main",
 ]
 

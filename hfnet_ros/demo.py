@@ -26,6 +26,7 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, HFNetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.geometry import Pose
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.synthetic import walk
@@ -34,11 +35,11 @@ from hfnet_ros.evaluate import Playback, QueryBag, Run, report, run
 from hfnet_ros.rclpy_typed import shut_down
 from hfnet_ros.replay.processes import use_wheels
 
-__all__ = ["DemoError", "check", "main"]
+__all__ = ["KEYFRAME_DISTANCE_M", "DemoError", "bars", "check", "main", "prepare", "render_both", "run_demo"]
 
 _LEAST_SHARE = 0.5  # of the images that show something and were not passed over for a newer one
 _LEAST_POSES = 20  # however slow the machine
-_KEYFRAME_DISTANCE_M = 0.2  # in a yard of ten metres, more keyframes add time rather than accuracy
+KEYFRAME_DISTANCE_M = 0.2  # in a yard of ten metres, more keyframes add time rather than accuracy
 _OWN = (
     "map_pass",
     "query_pass",
@@ -57,7 +58,7 @@ class DemoError(HFNetError):
 
 
 @contextmanager
-def _bars(console: SafeConsole) -> Iterator[Callable[[str, int, int], None]]:
+def bars(console: SafeConsole) -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars by name: show(name, done, total)."""
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -71,7 +72,7 @@ def _bars(console: SafeConsole) -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _render(day: walk.Pass, output: Path, counter: Any, blind: Any) -> None:
+def _render(day: walk.Pass, output: Path, odometry: Sequence[Pose] | None, counter: Any, blind: Any) -> None:
     """In a process of its own."""
     cv2.setNumThreads(1)
 
@@ -79,18 +80,27 @@ def _render(day: walk.Pass, output: Path, counter: Any, blind: Any) -> None:
         with counter.get_lock():
             counter.value += 1
 
-    blind.extend(walk.record(day, output, progress=count))
+    blind.extend(walk.record(day, output, odometry=odometry, progress=count))
 
 
-def _render_both(folder: Path, show: Callable[[str, int, int], None]) -> list[int]:
-    """Both passes at once, a process each. Returns the stamps of the query's blind images."""
+def render_both(
+    folder: Path,
+    show: Callable[[str, int, int], None],
+    odometry: Callable[[walk.Pass], Sequence[Pose]] | None = None,
+) -> list[int]:
+    """Both passes at once, a process each. Returns the stamps of the query's blind images. odometry: odom_from_camera
+    of each frame of a pass, None to record none."""
     context = multiprocessing.get_context("spawn")
     days = {"map_pass": walk.MAP_PASS, "query_pass": walk.QUERY_PASS}
     with context.Manager() as manager:
         counters = {name: context.Value("i", 0) for name in days}
         blind = {name: manager.list() for name in days}
         workers = [
-            context.Process(target=_render, args=(day, folder / name, counters[name], blind[name]), daemon=True)
+            context.Process(
+                target=_render,
+                args=(day, folder / name, odometry and odometry(day), counters[name], blind[name]),
+                daemon=True,
+            )
             for name, day in days.items()
         ]
         for worker in workers:
@@ -105,7 +115,7 @@ def _render_both(folder: Path, show: Callable[[str, int, int], None]) -> list[in
 
 
 def _build(folder: Path, model: Path | None, show: Callable[[str, int, int], None]) -> Path:
-    config = MapBuildConfig(keyframe_distance_m=_KEYFRAME_DISTANCE_M)
+    config = MapBuildConfig(keyframe_distance_m=KEYFRAME_DISTANCE_M)
     extractor = Extractor(open_backend(model, "onnxruntime"), config.extraction)
     built = build_map([folder / "map_pass"], extractor, config, progress=show)
     path = folder / "courtyard.hfmap"
@@ -126,11 +136,11 @@ def check(done: Run) -> None:
         raise DemoError(f"only {localized} of {seen} images that the node looked at were localized")
 
 
-def _prepare(folder: Path) -> None:
-    """An output folder without what an earlier demo left. Raises ConfigError when it cannot be made."""
+def prepare(folder: Path, names: Sequence[str] = _OWN) -> None:
+    """An output folder without what an earlier demo left, by these names. Raises ConfigError when it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in _OWN:
+        for name in names:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         (folder / "logs").mkdir()
@@ -141,9 +151,9 @@ def _prepare(folder: Path) -> None:
 def _demo(folder: Path, model: Path | None, rate_hz: float) -> None:
     console = SafeConsole()
     started_s = time.monotonic()
-    _prepare(folder)
-    with _bars(console) as show:
-        blind = _render_both(folder, show)
+    prepare(folder)
+    with bars(console) as show:
+        blind = render_both(folder, show)
         rendered_s = time.monotonic()
         map_file = _build(folder, model, show)
     mapped_s = time.monotonic()
@@ -163,20 +173,23 @@ def _demo(folder: Path, model: Path | None, rate_hz: float) -> None:
     check(done)
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """The demo; returns its exit status: 0 when it ended well, 2 with one line when not."""
-    parser = argparse.ArgumentParser("python -m hfnet_ros.demo", description="Render, map, localize, judge.")
+def run_demo(
+    arguments: Sequence[str] | None, module: str, description: str, demo: Callable[[Path, Path | None, float], None]
+) -> int:
+    """A demo with its command line, given output folder, model and images per second; returns its exit status: 0 when
+    it ended well, 2 with one line when not."""
+    parser = argparse.ArgumentParser(f"python -m {module}", description=description)
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for everything")
     parser.add_argument("--model", type=Path, help="network (ONNX) in place of the one that ships")
     parser.add_argument("--rate", type=float, default=walk.QUERY_PASS.rate_hz, help="images per second played")
-    arguments = parser.parse_args(args)
+    given = parser.parse_args(arguments)
     use_wheels()
     # Nothing of the demo leaves this machine or disturbs other ROS nodes on it.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _DOMAINS))
     rclpy.init(args=[])
     try:
-        _demo(arguments.output, arguments.model, arguments.rate)
+        demo(given.output, given.model, given.rate)
     except HFNetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -186,6 +199,11 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         shut_down()
     return 0
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The demo; returns its exit status."""
+    return run_demo(args, "hfnet_ros.demo", "Render, map, localize, judge.", _demo)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What `ros2 run hfnet_ros localization_node` starts."""
+"""What `ros2 run hfnet_ros localization_node` and `mapping_node` start."""
 
 import signal
 
-__all__ = ["localization_node"]
+__all__ = ["localization_node", "mapping_node"]
 
 
 def localization_node() -> int:
@@ -10,5 +10,13 @@ def localization_node() -> int:
     # A ctrl-C while modules load would be swallowed by some of them; main() handles it once they are there.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from hfnet_ros.localization_node import main
+
+    return main()
+
+
+def mapping_node() -> int:
+    """The node's main, whose exit status is returned."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as above
+    from hfnet_ros.mapping_node import main
 
     return main()

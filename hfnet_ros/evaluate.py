@@ -37,7 +37,7 @@ from hfnet_ros.rclpy_typed import destroy_node, shut_down
 from hfnet_ros.replay.listener import LOCALIZER, Listener, QueryBag
 from hfnet_ros.replay.processes import Child, ChildError, node_arguments, use_wheels
 
-__all__ = ["Listener", "Playback", "QueryBag", "Run", "main", "report", "run"]
+__all__ = ["Listener", "Playback", "QueryBag", "Run", "listen", "main", "node_inputs", "report", "run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +92,16 @@ def run(
         else:
             with ExitStack() as stack:
                 logs = playback.logs or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                arguments = node_arguments(_node_parameters(query, playback.map_file) | dict(playback.parameters))
+                arguments = node_arguments(
+                    {"map_file": playback.map_file.resolve()} | node_inputs(query) | dict(playback.parameters)
+                )
                 log = logs / "localization_node.log"
                 child = stack.enter_context(Child("hfnet_ros.localization_node", arguments, log))
                 _await_active(listener, child, config)
                 with Child(
                     "hfnet_ros.player", _player_arguments(query, playback, config), logs / "player.log"
                 ) as player:
-                    _listen(listener, child, player, config)
+                    listen(listener, child, player, config)
         samples = listener.samples(query, config, blind)
     finally:
         destroy_node(node)
@@ -108,12 +110,12 @@ def run(
     return Run(samples, score(samples, config), dict(listener.status))
 
 
-def _node_parameters(query: QueryBag, map_file: Path) -> dict[str, object]:
+def node_inputs(query: QueryBag) -> dict[str, object]:
+    """Parameters of a node that hears the query's images. Raises DatasetError where it has no calibration."""
     if query.info is None:
         raise DatasetError(f"{query.path}: has no camera_info, which the node needs; record it beside the images")
     compressed = query.image.type == "sensor_msgs/CompressedImage"
     return {
-        "map_file": map_file.resolve(),
         "autostart": True,
         "image_topic": query.image.name.removesuffix("/compressed") if compressed else query.image.name,
         "image_transport": "compressed" if compressed else "raw",
@@ -142,7 +144,7 @@ def _player_arguments(query: QueryBag, playback: Playback, config: EvaluationCon
     return [query.path, "--now", "--rate", speed, *wait, "--topics", query.image.name, *info, *playback.topics]
 
 
-def _listen(listener: Listener, node: Child, player: Child, config: EvaluationConfig) -> None:
+def listen(listener: Listener, node: Child, player: Child, config: EvaluationConfig) -> None:
     """Until the player has ended and late poses had their time."""
     while player.status is None:
         node.require_alive()

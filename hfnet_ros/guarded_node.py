@@ -9,23 +9,36 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+import signal
+import sys
 import sysconfig
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.exceptions import InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.service import Service
+from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
+from rclpy.task import Future
 from rclpy.timer import Timer
 
-from hfnet_core.errors import first_line
-from hfnet_ros.rclpy_typed import Log
+from hfnet_core.errors import HFNetError, first_line
+from hfnet_core.threads import one_blas_thread
+from hfnet_ros.rclpy_typed import Log, shut_down
 
-__all__ = ["GuardedNode", "logged"]
+__all__ = ["GuardedNode", "logged", "run_node"]
 
 _LOG_S = 5.0
+_SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
+_REFUSED = (HFNetError, InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException)
 
 
 N = TypeVar("N", bound=LifecycleNode)
@@ -83,6 +96,9 @@ class GuardedNode(LifecycleNode):
         return super().create_subscription(msg_type, topic, self._guarded(topic, callback), *args, **options)
 
     def create_service(self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any) -> Service:
+        """One whose callback awaits something is in a group of its own: in the usual one everything else would wait."""
+        if inspect.iscoroutinefunction(callback):
+            options.setdefault("callback_group", ReentrantCallbackGroup())
         return super().create_service(srv_type, srv_name, self._guarded(srv_name, callback), **options)
 
     def create_timer(self, timer_period_sec: float, callback: Callable[..., Any], *args: Any, **options: Any) -> Timer:
@@ -94,6 +110,22 @@ class GuardedNode(LifecycleNode):
         """rclpy keeps a reference to every subscription, timer and event for ever, also when it is no more."""
         entities = self.default_callback_group.entities
         entities -= {reference for reference in entities if reference() is None}
+
+    def in_thread(self, work: Callable[[], Any]) -> Future:
+        """Its result, or the exception that it raised, to be awaited."""
+        done = Future()  # type: ignore[no-untyped-call]
+
+        def run() -> None:
+            try:
+                found = work()
+            except Exception as error:
+                found = error
+            done.set_result(found)  # type: ignore[no-untyped-call]
+            if self.executor is not None:
+                self.executor.wake()  # which waits for messages, not for futures
+
+        threading.Thread(target=run, daemon=True).start()
+        return done
 
     def _guarded(self, where: str, callback: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(callback)
@@ -122,3 +154,40 @@ class GuardedNode(LifecycleNode):
         else:
             self.on_unexpected(where, error)
         return args[1] if len(args) > 1 else None
+
+
+class _ToRos(logging.Handler):
+    """What the library logs goes where the node's own words go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = Log("hfnet_core")
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        (write if record.levelno >= logging.WARNING else log.info)(self.format(record))
+
+
+def run_node(make: Callable[[], GuardedNode], args: list[str] | None = None) -> int:
+    """Run a node in a process of its own until it is asked to end; returns the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    sys.setswitchinterval(_SWITCH_S)
+    one_blas_thread()
+    # The signals are ours: rclpy's handlers would shut ROS down before the node has said goodbye.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    logging.getLogger("hfnet_core").addHandler(_ToRos())
+    logging.getLogger("hfnet_core").setLevel(logging.INFO)
+    node: GuardedNode | None = None
+    try:
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except _REFUSED as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.destroy_node()  # type: ignore[no-untyped-call]
+        shut_down()
+    return 0

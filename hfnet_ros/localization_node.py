@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from nav_msgs.srv import LoadMap
-from rclpy.exceptions import InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from hfnet_core.config import NodeConfig
 from hfnet_core.errors import HFNetError
-from hfnet_core.threads import one_blas_thread
-from hfnet_ros.guarded_node import GuardedNode, logged
+from hfnet_core.files import home_path
+from hfnet_ros.guarded_node import GuardedNode, logged, run_node
+from hfnet_ros.live.following import MapFollower
 from hfnet_ros.node.bond import Heartbeat, open_heartbeat
 from hfnet_ros.node.diagnostics import Health, Level, Reporter
 from hfnet_ros.node.frames import open_frames
@@ -32,25 +24,15 @@ from hfnet_ros.node.maps.display import MapDisplay
 from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Pipeline, PreparedMap
 from hfnet_ros.node.session import Loaded, Session
-from hfnet_ros.parameters import Configs, Parameters
-from hfnet_ros.rclpy_typed import Log, bring_up, shut_down, steady_clock
+from hfnet_ros.parameters import LOCALIZATION, Configs, Parameters
+from hfnet_ros.rclpy_typed import Log, bring_up, steady_clock
 
 __all__ = ["LocalizationNode", "main"]
 
 _TICK_S = 0.2
+_AWAIT_MAP_S = 0.5  # between two looks for a map that shall come
 _MOST_LOADS = 4  # maps at once, each of which may take gigabytes
-_SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
-_REFUSED = (HFNetError, InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException)
 _FAILURE = TransitionCallbackReturn.FAILURE
-
-
-class _ToRos(logging.Handler):
-    """What the library logs goes where the node's own words go."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log = Log("hfnet_core")
-        write = log.error if record.levelno >= logging.ERROR else log.warning
-        (write if record.levelno >= logging.WARNING else log.info)(self.format(record))
 
 
 class LocalizationNode(GuardedNode):
@@ -66,9 +48,10 @@ class LocalizationNode(GuardedNode):
         self._reporter = Reporter(self, self.health)
         self._loaded: Loaded | None = None
         self._loading = 0
+        self._follower = MapFollower()
         self._session: Session | None = None
         self._heartbeat: Heartbeat | None = None
-        self._settings = Parameters(self, lambda: self._loaded is None, self._settings_changed)
+        self._settings = Parameters(self, lambda: self._loaded is None, self._settings_changed, LOCALIZATION)
         self._create_services()
         self._timer = self.create_timer(_TICK_S, self._tick, clock=steady_clock())  # simulated time may be missing
         if self._settings.configs.node.autostart:
@@ -99,6 +82,12 @@ class LocalizationNode(GuardedNode):
 
     def _start_by_itself(self) -> None:
         self.destroy_timer(self._autostart)
+        config = self._config
+        if config.map_follow and config.map_file and not home_path(config.map_file).exists():
+            self.health.problem("configuration", f"waiting for the map {config.map_file}", Level.WARN)
+            self._autostart = self.create_timer(_AWAIT_MAP_S, self._start_by_itself, clock=steady_clock())
+            return
+        self.health.clear("configuration")
         bring_up(self)
 
     @logged
@@ -245,12 +234,11 @@ class LocalizationNode(GuardedNode):
             return response
         path = request.map_url.removeprefix("file://")
         self._loading += 1
-        found = await self._in_thread(lambda: loaded.pipeline.prepare_map(path))
+        found = await self.in_thread(lambda: loaded.pipeline.prepare_map(path))
         self._loading -= 1
         if isinstance(found, PreparedMap) and loaded is self._loaded:
             loaded.pipeline.use_map(found)
-            loaded.display.describe(found.shared)
-            loaded.display.show(found.shared)
+            self._take(found.shared)
             self.health.clear("load_map")
             self.log.info(f"load_map: now in {path}")
             response.result = LoadMap.Response.RESULT_SUCCESS
@@ -264,21 +252,27 @@ class LocalizationNode(GuardedNode):
         )
         return response
 
-    def _in_thread(self, work: Callable[[], Any]) -> Future:
-        """Its result, or the exception that it raised, to be awaited."""
-        done = Future()  # type: ignore[no-untyped-call]
+    def _take(self, shown: SharedMap) -> None:
+        """Tell of another map."""
+        if self._loaded is not None:
+            self._loaded.display.describe(shown)
+            self._loaded.display.show(shown)
 
-        def run() -> None:
-            try:
-                found = work()
-            except Exception as error:
-                found = error
-            done.set_result(found)  # type: ignore[no-untyped-call]
-            if self.executor is not None:
-                self.executor.wake()  # which waits for messages, not for futures
-
-        threading.Thread(target=run, daemon=True).start()
-        return done
+    def _follow(self, loaded: Loaded) -> None:
+        """Use the next version of the map once it is there, and loaded; images go on meanwhile."""
+        if loaded.pipeline.maps:
+            return  # of a folder nobody makes versions
+        found = self._follower.watch(loaded.pipeline.map, lambda path: loaded.pipeline.prepare_map(path).shared)
+        if isinstance(found, SharedMap):
+            loaded.pipeline.follow_map(found)
+            self._take(found)
+            self.health.clear("map_follow")
+            self.log.info(
+                f"map_follow: now in a new version of {found.path} with {found.landmark_map.keyframes} keyframes"
+            )
+        elif found is not None:
+            self.health.problem("map_follow", f"map_follow failed, the map stays: {found}", Level.WARN)
+            self.log.error(f"map_follow failed, the map stays: {found}")
 
     def _settings_changed(self, configs: Configs) -> None:
         if self._loaded is not None:
@@ -291,6 +285,8 @@ class LocalizationNode(GuardedNode):
         if session is not None:
             session.watch()
         if self._loaded is not None:
+            if self._config.map_follow:
+                self._follow(self._loaded)
             self._loaded.pipeline.map.tell(self._reporter)
             self._loaded.display.follow(self._loaded.pipeline, active=session is not None)
         self._reporter.news()
@@ -316,30 +312,7 @@ class LocalizationNode(GuardedNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is asked to end; returns the exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    sys.setswitchinterval(_SWITCH_S)
-    one_blas_thread()
-    # The signals are ours: rclpy's handlers would shut ROS down before the node has said goodbye.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    logging.getLogger("hfnet_core").addHandler(_ToRos())
-    logging.getLogger("hfnet_core").setLevel(logging.INFO)
-    node: LocalizationNode | None = None
-    try:
-        node = LocalizationNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except _REFUSED as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    finally:
-        if node is not None:
-            node.destroy_node()
-        shut_down()
-    return 0
+    return run_node(LocalizationNode, args)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidTopicNameException
@@ -31,15 +31,20 @@ from hfnet_core.files import home_path
 from hfnet_core.images.preparation import AUTO, ROTATIONS
 from hfnet_ros.conversions import poses_from_text, texts_per_camera, topic_of
 
-__all__ = ["ANYTIME", "GROUPS", "Configs", "Parameters", "describe", "example_yaml", "parameter_names"]
+__all__ = [
+    "ANYTIME",
+    "LOCALIZATION",
+    "Configs",
+    "Group",
+    "Parameters",
+    "Table",
+    "check_inputs",
+    "describe",
+    "example_yaml",
+    "parameter_names",
+]
 
-GROUPS: dict[str, type[Any]] = {
-    "": NodeConfig,
-    "engine.": EngineConfig,
-    "extractor.": ExtractorConfig,
-    "localizer.": LocalizerConfig,
-}
-_STAGES = ("extractor.", "localizer.")  # may change at any time
+C = TypeVar("C")
 ANYTIME = frozenset(
     {
         "image_timeout_s",
@@ -69,20 +74,80 @@ class Configs:
     localizer: LocalizerConfig
 
 
-def parameter_names() -> Iterator[tuple[str, str, Setting]]:
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Settings of a class as parameters. only: some of them, all others stay at their defaults; empty for all.
+
+    changes: all of them may change at any time.
+    """
+
+    prefix: str
+    settings: type[Any]
+    only: tuple[str, ...] = ()
+    changes: bool = False
+
+    def names(self) -> Iterator[tuple[str, Setting]]:
+        """(ROS name, setting) of every parameter."""
+        for item in settings_of(self.settings):
+            if not self.only or item.name in self.only:
+                name = item.name.replace("initial_pose_", "initial_pose.") if item.name[:4] != "set_" else item.name
+                yield self.prefix + name, item
+
+    def build(self, values: dict[str, Any]) -> Any:
+        """Settings from values by name. Raises ConfigError naming the parameter."""
+        try:
+            return from_mapping(self.settings, values)
+        except ConfigError as error:
+            raise ConfigError(f"{self.prefix}{error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table(Generic[C]):
+    """The parameters of a node.
+
+    configs: makes one consistent set of settings of those of each group. check: raises ConfigError for what single
+    ranges cannot say. anytime: settings outside of changing groups that may change while it is configured. module:
+    prints the example file.
+    """
+
+    groups: tuple[Group, ...]
+    configs: Callable[..., C]
+    check: Callable[[C], None]
+    anytime: frozenset[str]
+    module: str
+
+    def changes(self, group: Group, item: Setting) -> bool:
+        """Whether a setting may change while the node is configured."""
+        return group.changes or item.name in self.anytime
+
+
+LOCALIZATION = Table(
+    (
+        Group("", NodeConfig),
+        Group("engine.", EngineConfig),
+        Group("extractor.", ExtractorConfig, changes=True),
+        Group("localizer.", LocalizerConfig, changes=True),
+    ),
+    Configs,
+    lambda configs: _check_together(configs.node),
+    ANYTIME,
+    "hfnet_ros.parameters",
+)
+
+
+def parameter_names(table: Table[Any] = LOCALIZATION) -> Iterator[tuple[str, str, Setting]]:
     """(ROS name, group prefix, setting) of every parameter."""
-    for prefix, cls in GROUPS.items():
-        for item in settings_of(cls):
-            name = item.name.replace("initial_pose_", "initial_pose.") if item.name[:4] != "set_" else item.name
-            yield prefix + name, prefix, item
+    for group in table.groups:
+        for name, item in group.names():
+            yield name, group.prefix, item
 
 
-def describe(item: Setting, prefix: str = "") -> ParameterDescriptor:
-    """Description, range and choices of a setting for `ros2 param describe`."""
+def describe(item: Setting, *, changes: bool = False) -> ParameterDescriptor:
+    """Description, range and choices of a setting for `ros2 param describe`. changes: at any time."""
     unit = f" [{item.unit}]" if item.unit else ""
-    fixed = "" if prefix in _STAGES or item.name in ANYTIME | _READ_ONLY else " (fixed at configure)"
+    fixed = "" if changes or item.name in _READ_ONLY else " (fixed at configure)"
     descriptor = ParameterDescriptor(
-        name=item.name, description=f"{item.help}{unit}{fixed}", read_only=not prefix and item.name in _READ_ONLY
+        name=item.name, description=f"{item.help}{unit}{fixed}", read_only=item.name in _READ_ONLY
     )
     if item.choices:
         descriptor.additional_constraints = "one of " + ", ".join(item.choices)
@@ -97,36 +162,35 @@ def describe(item: Setting, prefix: str = "") -> ParameterDescriptor:
     return descriptor
 
 
-class Parameters:
+class Parameters(Generic[C]):
     """Declares everything, keeps `configs` current, and asks before and tells after a change.
 
     is_unconfigured: whether settings that are fixed by configure may change now. apply: called with the new settings
     after a change at run time. Raises ConfigError when the values given at start do not fit together.
     """
 
-    def __init__(self, node: Node, is_unconfigured: Callable[[], bool], apply: Callable[[Configs], None]) -> None:
-        self._node, self._is_unconfigured, self._apply = node, is_unconfigured, apply
-        self._known = {name: (prefix, item) for name, prefix, item in parameter_names()}
+    def __init__(
+        self, node: Node, is_unconfigured: Callable[[], bool], apply: Callable[[C], None], table: Table[C]
+    ) -> None:
+        self._node, self._is_unconfigured, self._apply, self._table = node, is_unconfigured, apply, table
+        self._known = {name: (group, item) for group in table.groups for name, item in group.names()}
         values = {
-            name: node.declare_parameter(name, item.default, describe(item, prefix)).value
-            for name, (prefix, item) in self._known.items()
+            name: node.declare_parameter(name, item.default, describe(item, changes=table.changes(group, item))).value
+            for name, (group, item) in self._known.items()
         }
         self.configs = self._build(values)
         node.add_on_set_parameters_callback(self._validate)
         if hasattr(node, "add_post_set_parameters_callback"):
             node.add_post_set_parameters_callback(self._changed)
 
-    def _build(self, values: dict[str, Any]) -> Configs:
+    def _build(self, values: dict[str, Any]) -> C:
         """Settings from ROS values. Raises ConfigError naming the parameter."""
-        grouped: dict[str, dict[str, Any]] = {prefix: {} for prefix in GROUPS}
-        for name, value in values.items():
-            prefix, item = self._known[name]
-            grouped[prefix][item.name] = value
-        configs = Configs(*(_from_group(prefix, values) for prefix, values in grouped.items()))
-        _check_together(configs.node)
+        built = (group.build({item.name: values[name] for name, item in group.names()}) for group in self._table.groups)
+        configs = self._table.configs(*built)
+        self._table.check(configs)
         return configs
 
-    def _with(self, parameters: Iterable[Parameter]) -> Configs:
+    def _with(self, parameters: Iterable[Parameter]) -> C:
         values = {name: self._node.get_parameter(name).value for name in self._known}
         values.update({p.name: p.value for p in parameters if p.name in self._known})
         return self._build(values)
@@ -146,25 +210,18 @@ class Parameters:
 
     def _is_fixed(self, parameter: Parameter) -> bool:
         """Whether this would change what configure has fixed."""
-        prefix, item = self._known.get(parameter.name, ("", None))
-        fixed = item is not None and prefix not in _STAGES and item.name not in ANYTIME
+        known = self._known.get(parameter.name)
+        fixed = known is not None and not self._table.changes(*known)
         return fixed and parameter.value != self._node.get_parameter(parameter.name).value
 
     def _changed(self, parameters: list[Parameter]) -> None:
         if any(parameter.name in self._known for parameter in parameters):
             self._take(self._with(()))
 
-    def _take(self, configs: Configs) -> None:
+    def _take(self, configs: C) -> None:
         if configs != self.configs:
             self.configs = configs
             self._apply(configs)
-
-
-def _from_group(prefix: str, values: dict[str, Any]) -> Any:
-    try:
-        return from_mapping(GROUPS[prefix], values)
-    except ConfigError as error:
-        raise ConfigError(f"{prefix}{error}") from None
 
 
 def _check_topic(name: str, topic: str) -> None:
@@ -176,6 +233,15 @@ def _check_topic(name: str, topic: str) -> None:
 
 def _check_together(config: NodeConfig) -> None:
     """What single ranges cannot say. Raises ConfigError."""
+    check_inputs(config)
+    if config.two_d_mode and not config.base_frame_id:
+        raise ConfigError("two_d_mode: needs base_frame_id, the robot's frame that stays on the plane")
+    if config.set_initial_pose and not config.base_frame_id:
+        raise ConfigError("set_initial_pose: needs base_frame_id, the frame whose pose is given")
+
+
+def check_inputs(config: NodeConfig) -> None:
+    """Whether what is said of cameras and odometry fits together. Raises ConfigError."""
     _check_cameras(config)
     if config.odom_topic:
         _check_topic("odom_topic", config.odom_topic)
@@ -186,10 +252,6 @@ def _check_together(config: NodeConfig) -> None:
         raise ConfigError(f"odom_topic: {config.odom_topic!r} needs odom_frame_id, the frame of that odometry")
     if config.base_from_camera.strip() and not config.base_frame_id:
         raise ConfigError("base_from_camera: needs base_frame_id, the frame it is measured in")
-    if config.two_d_mode and not config.base_frame_id:
-        raise ConfigError("two_d_mode: needs base_frame_id, the robot's frame that stays on the plane")
-    if config.set_initial_pose and not config.base_frame_id:
-        raise ConfigError("set_initial_pose: needs base_frame_id, the frame whose pose is given")
 
 
 def _check_cameras(config: NodeConfig) -> None:
@@ -219,26 +281,25 @@ def _check_cameras(config: NodeConfig) -> None:
             raise ConfigError(f"mask_file: {path}: no such file")
 
 
-def example_yaml() -> str:
-    """config/localization.yaml: every parameter with its default, explained and commented out."""
-    lines = ["# Made by `python -m hfnet_ros.parameters`. Defaults are commented out: uncomment what you change."]
+def example_yaml(table: Table[Any] = LOCALIZATION) -> str:
+    """config/*.yaml: every parameter with its default, explained and commented out."""
+    lines = [f"# Made by `python -m {table.module}`. Defaults are commented out: uncomment what you change."]
     lines += ["/**:", "  ros__parameters:"]
     lines.append("    parameters_of: hfnet_ros  # ROS refuses a file without any value; this one changes nothing")
     lines.append("    # use_sim_time: false  # take time from /clock")
-    group = ""
-    for name, prefix, item in parameter_names():
-        indent = "    # "
-        if prefix != group:
-            lines += ["", f"    # {prefix[:-1]}:"]
-            group = prefix
-        if prefix or name.startswith("initial_pose."):
-            indent += "  "
-        if name == "initial_pose.x":
-            lines.append("    # initial_pose:")
-        descriptor = describe(item, prefix)
-        limits = f", {descriptor.additional_constraints}" if item.choices else _limits(item)
-        value = json.dumps(item.default)
-        lines.append(f"{indent}{name.rpartition('.')[2]}: {value}  # {descriptor.description}{limits}")
+    before = ""
+    for group in table.groups:
+        if group.prefix != before:
+            lines += ["", f"    # {group.prefix[:-1]}:"]
+            before = group.prefix
+        for name, item in group.names():
+            if name == "initial_pose.x":
+                lines.append("    # initial_pose:")
+            indent = "    #   " if group.prefix or name.startswith("initial_pose.") else "    # "
+            descriptor = describe(item, changes=table.changes(group, item))
+            limits = f", {descriptor.additional_constraints}" if item.choices else _limits(item)
+            value = json.dumps(item.default)
+            lines.append(f"{indent}{name.rpartition('.')[2]}: {value}  # {descriptor.description}{limits}")
     return "\n".join(lines) + "\n"
 
 

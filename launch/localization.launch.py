@@ -3,6 +3,8 @@
 An argument that is not given leaves its parameter to `params_file`, to a `SetParameter` of an including file, and to
 the node's default, in this order. With `use_lifecycle_manager:=true` a nav2_lifecycle_manager brings the node up;
 otherwise the node starts by itself unless it is told `autostart:=false` in one of these places.
+
+With `mode:=mapping` a mapping node beside it makes that map while the robot drives, and the localizer follows it.
 """
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -14,11 +16,12 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 SHARE = FindPackageShare("hfnet_ros")
-NODE = "localization"
+NODE, MAPPER = "localization", "mapping"
 
 # argument -> (default, what it is); those in PARAMETERS override the parameters file when they are not empty
 ARGUMENTS = {
-    "map": ("", "map made by `hfnet map build`"),
+    "mode": ("localization", "localization in a map, or mapping: the map is made meanwhile"),
+    "map": ("", "map made by `hfnet map build`; the map that is made, with mode:=mapping"),
     "model": ("", "network (ONNX) that made the map; empty for the one that ships"),
     "backend": ("", "what runs the network: auto, onnxruntime, openvino, tensorrt"),
     "image": ("", "image topic"),
@@ -33,6 +36,7 @@ ARGUMENTS = {
     "use_lifecycle_manager": ("false", "leave that to a nav2_lifecycle_manager, which is started beside"),
     "bond_timeout": ("0.0", "seconds of silence after which that manager calls the node dead (nav2: 4.0); 0 for never"),
     "params_file": (PathJoinSubstitution([SHARE, "config", "localization.yaml"]), "parameters (YAML)"),
+    "mapping_params_file": (PathJoinSubstitution([SHARE, "config", "mapping.yaml"]), "parameters of mapping (YAML)"),
     "log_level": ("", "debug, info, warn or error"),
     "rviz": ("false", "show map and pose in rviz2"),
 }
@@ -59,6 +63,7 @@ PARAMETERS = {
     "use_sim_time": "use_sim_time",
     "autostart": "autostart",
 }
+MODES = ("localization", "mapping")
 SWITCHES = ("use_sim_time", "autostart", "use_lifecycle_manager", "rviz")
 
 
@@ -74,7 +79,15 @@ def localization(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     for name in SWITCHES:
         given[name] = switched(name, given[name])
+    if given["mode"] not in MODES:
+        raise RuntimeError(f"mode:={given['mode']}: is neither {' nor '.join(MODES)}")
     beside = []
+    if given["mode"] == "mapping":
+        if given["use_lifecycle_manager"]:
+            raise RuntimeError(
+                "mode:=mapping: its nodes start by themselves, use_lifecycle_manager is for localization"
+            )
+        beside.append(mapper(given))
     if given["use_lifecycle_manager"]:
         require("nav2_lifecycle_manager", "use_lifecycle_manager")
         beside.append(manager(given))
@@ -102,16 +115,26 @@ def require(package, argument):
 
 def node(given):
     """The localizer. It starts by itself unless a file, an including file or an argument says otherwise."""
+    follows = {"map_follow": True} if given["mode"] == "mapping" else {}
+    return lifecycle_node(given, NODE, given["params_file"], {**overridden(given), **follows})
+
+
+def mapper(given):
+    """The node that makes the map; it hears what the localizer hears."""
+    return lifecycle_node(given, MAPPER, given["mapping_params_file"], overridden(given))
+
+
+def lifecycle_node(given, name, params_file, parameters):
     # What stands in `arguments` comes before everything that launch_ros adds, so anything overrules it.
     arguments = ["--ros-args", "-p", "autostart:=true"]
     if given["log_level"]:
         arguments += ["--log-level", given["log_level"]]
     return LifecycleNode(
         package="hfnet_ros",
-        executable="localization_node",
-        name=NODE,
+        executable=f"{name}_node",
+        name=name,
         namespace=given["namespace"],
-        parameters=[given["params_file"], overridden(given)],
+        parameters=[params_file, parameters],
         arguments=arguments,
         output="screen",
     )

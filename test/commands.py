@@ -124,7 +124,9 @@ COMMANDS = {
         ),
         "new.json",
     ),
-    "engine quantize": Command(("engine", "quantize", "first", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"),
+    "engine quantize": Command(
+        ("engine", "quantize", "first", "--output", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"
+    ),
     "import-checkpoint": Command(
         ("import-checkpoint", "weights", "-o", "OUT/new.onnx"), "new.onnx", needs=("google_crc32c",)
     ),

@@ -31,14 +31,15 @@ from hfnet_core.geometry import Pose, pose_error
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+PATIENCE = float(os.environ.get("HFNET_TEST_PATIENCE", "1"))  # factor on all waiting, for a machine that others use
 DISCOVERY_S = 20.0  # discovery alone may take seconds, and test machines are busy
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
     """Wait until the condition is true and return its value."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE * timeout_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"nothing within {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, f"nothing within {PATIENCE * timeout_s} s: {what}"
         time.sleep(0.01)
     return value
 
@@ -92,7 +93,7 @@ class Client:
         """Call a service and return its response."""
         client = self.node.create_client(kind, name)
         try:
-            assert client.wait_for_service(timeout_s), f"no service {name}"
+            assert client.wait_for_service(PATIENCE * timeout_s), f"no service {name}"
             future = client.call_async(request)
             return until(lambda: future.done() and future.result(), timeout_s, f"answer of {name}")
         finally:
@@ -111,11 +112,14 @@ class Client:
 class Robot:
     """One localization node in its own process and namespace, its inputs, and what it said."""
 
-    def __init__(self, client: Client, parameters: dict[str, Any], *remaps: str) -> None:
+    NODE, MODULE = "localization", "hfnet_ros.localization_node"
+
+    def __init__(self, client: Client, parameters: dict[str, Any], *remaps: str, namespace: str = "") -> None:
+        """namespace: of another robot's node, to work beside it; empty for one of its own."""
         self.client, self.node = client, client.node
-        self.namespace = f"/t{uuid.uuid4().hex[:8]}"
-        self.name = f"{self.namespace}/localization"
-        command = [sys.executable, "-m", "hfnet_ros.localization_node", "--ros-args", "-r", f"__ns:={self.namespace}"]
+        self.namespace = namespace or f"/t{uuid.uuid4().hex[:8]}"
+        self.name = f"{self.namespace}/{self.NODE}"
+        command = [sys.executable, "-m", self.MODULE, "--ros-args", "-r", f"__ns:={self.namespace}"]
         for rule in ("/tf:=tf", "/tf_static:=tf_static", *remaps):
             command += ["-r", rule]
         for key, value in {"threads": 1, **parameters}.items():
@@ -167,21 +171,21 @@ class Robot:
         return self.client.call(kind, self._full(service), request or kind.Request())
 
     def state(self) -> str:
-        return str(self.call(GetState, "localization/get_state").current_state.label)
+        return str(self.call(GetState, f"{self.NODE}/get_state").current_state.label)
 
     def transition(self, name: str) -> bool:
         """Ask for a lifecycle transition; whether it succeeded."""
         number = getattr(Transition, f"TRANSITION_{name.upper()}")
         request = ChangeState.Request(transition=Transition(id=number))
-        return bool(self.call(ChangeState, "localization/change_state", request).success)
+        return bool(self.call(ChangeState, f"{self.NODE}/change_state", request).success)
 
     def set(self, name: str, value: Any) -> Any:
         """Set a parameter; the result has `successful` and `reason`."""
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        return self.call(SetParameters, "localization/set_parameters", request).results[0]
+        return self.call(SetParameters, f"{self.NODE}/set_parameters", request).results[0]
 
     def get(self, name: str) -> Any:
-        values = self.call(GetParameters, "localization/get_parameters", GetParameters.Request(names=[name])).values
+        values = self.call(GetParameters, f"{self.NODE}/get_parameters", GetParameters.Request(names=[name])).values
         return Parameter.from_parameter_msg(type("P", (), {"name": name, "value": values[0]})).value
 
     # ---- images
@@ -244,7 +248,7 @@ class Robot:
         that were there before the cause, where this is not the call itself: what is said once may be said by now.
         """
         known = len(self.statuses()) if since is None else since
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE * timeout_s
         while time.monotonic() < deadline:
             if again is not None:
                 again()
@@ -263,7 +267,7 @@ class Robot:
         start = time.monotonic()
         self.process.send_signal(number)
         try:
-            status = self.process.wait(15)
+            status = self.process.wait(15 * PATIENCE)
         finally:
             self.process.kill()
         self._reader.join(5)
@@ -275,6 +279,12 @@ class Robot:
         for destroy, entity in self._entities:
             destroy(entity)
         self._entities.clear()
+
+
+class Mapper(Robot):
+    """A mapping node in the same way."""
+
+    NODE, MODULE = "mapping", "hfnet_ros.mapping_node"
 
 
 def stamp_of(message: Any) -> int:

@@ -18,7 +18,6 @@ from hfnet_core.evaluation.match_pictures import images_in, list_pictures
 from hfnet_core.evaluation.offline import Answer, OfflineLocalizer, is_bag
 from hfnet_core.evaluation.query_list import read_query_list, result_names, write_results
 from hfnet_core.geometry import Pose
-from hfnet_core.localization.uncertainty.focal import FocalCheck
 from hfnet_core.recordings.tum import write_tum
 from hfnet_core.terminal import SafeConsole, styled
 from hfnet_core.types import Localized
@@ -76,7 +75,7 @@ def localize(
             names = {str(source / name): short for (name, _), short in zip(listed, called, strict=True)}
         told: list[Answer] = []
         heard = _remembered(offline.listed(source, listed, trust=options.trust_calibration), told)
-        poses = _report(heard, one_camera=False)
+        poses = _report(heard)
         if gallery is not None:
             cameras = (camera for _, camera in listed)
             pictures = list_pictures(offline, zip(told, cameras, strict=True), GALLERY_PICTURES, images_in(map_images))
@@ -86,6 +85,9 @@ def localize(
         return
     answers = offline.bag(source, options) if is_bag(source) else offline.images(source, calibration, options)
     poses = _report(answers)
+    doubt = offline.calibration.conclude()
+    if doubt:
+        SafeConsole(highlight=False, soft_wrap=True).print(styled((doubt, "yellow")))
     if output is not None:
         write_tum(output, [(answer.stamp_ns, pose) for answer, pose in poses])
 
@@ -96,14 +98,13 @@ def _remembered(answers: Iterable[Answer], into: list[Answer]) -> Iterator[Answe
         yield answer
 
 
-def _report(answers: Iterable[Answer], one_camera: bool = True) -> list[tuple[Answer, Pose]]:
-    console, focal = SafeConsole(highlight=False, soft_wrap=True), FocalCheck()
+def _report(answers: Iterable[Answer]) -> list[tuple[Answer, Pose]]:
+    console = SafeConsole(highlight=False, soft_wrap=True)
     poses: list[tuple[Answer, Pose]] = []
     asked = 0
     for answer in answers:
         asked += 1
         result = answer.result
-        focal.add(result)
         if not isinstance(result, Localized):
             console.print(styled(f"{answer.name}: ", ("not localized", "yellow"), f": {result}"))
             continue
@@ -120,6 +121,4 @@ def _report(answers: Iterable[Answer], one_camera: bool = True) -> list[tuple[An
             )
         )
     console.print(f"{len(poses)} of {asked} images localized")
-    if one_camera and focal.warning:
-        console.print(styled((focal.warning, "yellow")))
     return poses

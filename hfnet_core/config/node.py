@@ -32,6 +32,11 @@ class NodeConfig(Checked):
         minimum=0,
         maximum=1048576,
     )
+    map_follow: bool = setting(
+        False,
+        "load the map again whenever its file is replaced, as a mapping node does; with autostart, wait for a map that "
+        "does not exist yet",
+    )
     model_file: str = setting("", "network (ONNX); empty for the one that ships")
     backend: str = setting(
         "auto",
@@ -80,6 +85,13 @@ class NodeConfig(Checked):
     )
     max_image_lead_s: float = setting(
         1.0, "images stamped further ahead of the node's clock are refused", unit="s", minimum=0.0, maximum=3600.0
+    )
+    image_time_offset_s: float = setting(
+        0.0,
+        "added to the stamps of images: when they were taken, by odometry's clock",
+        unit="s",
+        minimum=-10.0,
+        maximum=10.0,
     )
     global_frame_id: str = setting("", "frame of the poses; empty for the frame named in the map")
     base_frame_id: str = setting("", "robot frame whose pose is published; empty publishes the camera's optical frame")

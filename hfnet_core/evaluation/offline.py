@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.several.finder import MapFinder
 from hfnet_core.localization.several.tracker import MapsTracker
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.library.library import HeldMap, LoadedMap, MapLibrary
 from hfnet_core.maps.storage import load_map
@@ -81,6 +82,8 @@ class OfflineLocalizer:
         self._finder = MapFinder(self._maps, config) if self._maps is not None else None
         self.map = self._load(map_file if self._maps is None else next(iter(self._maps.entries.values())).path)
         self.localizer = Localizer(self.map, config)
+        self.calibration = CalibrationWatch(self.map)
+        """What images have said of their camera: those of folders and recordings in one map, not of lists."""
         self._judged: set[Camera] = set()
         self._warned = False
 
@@ -89,6 +92,11 @@ class OfflineLocalizer:
 
     def _folder(self, folder: Path) -> MapLibrary[HeldMap]:
         return MapLibrary(folder, lambda path: LoadedMap(self._load(path), path), NodeConfig.maps_in_memory)
+
+    @property
+    def has_several_maps(self) -> bool:
+        """Whether poses may be in several frames: see `Localized.map_name`."""
+        return self._maps is not None
 
     @property
     def cameras(self) -> tuple[Camera, ...]:
@@ -171,11 +179,33 @@ class OfflineLocalizer:
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
         hidden = None if taken.mask is None else read_mask(taken.mask, (width, height))
 
+        views: dict[str, View] = {}
+
         def localize(rotation: int) -> Localization:
             features = extract_named(self.extractor, image, taken.name or path.name, Preparation(rotation, hidden))
-            return self.localize([View(features, camera)])
+            views[""] = View(features, camera)
+            return self.localize([views[""]])
 
-        return Answer(str(path), index * 10**9, taken.upright.first_success(localize), image=taken.name)
+        result = taken.upright.first_success(localize)
+        if not taken.name:  # a list tells a camera for each image
+            result = self.watched(result, views)
+        return Answer(str(path), index * 10**9, result, image=taken.name)
+
+    def watched(
+        self,
+        found: Localization,
+        views: Mapping[str, View],
+        stamp_s: float | None = None,
+        odom_from_camera: Pose | None = None,
+    ) -> Localization:
+        """Let an answer speak of the calibration, and widen its covariance by what that leaves open.
+
+        In several maps nothing is done: what is said of a camera is said by one map's landmarks.
+        """
+        if self._maps is not None:
+            return found
+        self.calibration.add(found, views, stamp_s, odom_from_camera)
+        return self.calibration.covered(found, views)
 
     def bag(self, path: Path, options: BagOptions | None = None) -> Iterator[Answer]:
         """Localize the images of a bag in order, tracking from one to the next if the settings say so."""
@@ -251,23 +281,29 @@ class FilmLocalizer:
 
     def localize(self, frame: BagFrame, depth: RecordedDepth | None = None) -> Localization:
         """A pose, or why there is none; an image that cannot be used is no error. depth: of the recording."""
-        mask = frame.preparation.mask
+        mask, stamp_s = frame.preparation.mask, frame.stamp_ns * 1e-9
+        views: dict[str, View] = {}
 
         def view(rotation: int) -> list[View]:
             preparation = Preparation(rotation, mask)
             features = extract_named(self._offline.extractor, frame.image, frame.name, preparation)
             ranges = None if depth is None else depth.ranges(frame.stamp_ns, features)
-            return [View(features, frame.camera, ranges=ranges)]
+            views[""] = View(features, frame.camera, ranges=ranges)
+            return [views[""]]
 
         try:
-            if self._upright.known is None:
-                found = self._upright.first_success(lambda rotation: self._offline.localize(view(rotation)))
-                if not isinstance(found, Localized):
-                    return found
-                self._upright.settle()
-            return self._tracker.process(view(self._upright.known or 0), frame.stamp_ns * 1e-9)
+            found = self._with_rotation(view, stamp_s)
         except DatasetError as error:
             return NotLocalized(Reason.BAD_IMAGE, str(error))
+        return self._offline.watched(found, views, stamp_s, frame.map_from_camera)
+
+    def _with_rotation(self, view: Callable[[int], list[View]], stamp_s: float) -> Localization:
+        if self._upright.known is None:
+            found = self._upright.first_success(lambda rotation: self._offline.localize(view(rotation)))
+            if not isinstance(found, Localized):
+                return found
+            self._upright.settle()
+        return self._tracker.process(view(self._upright.known or 0), stamp_s)
 
 
 def is_bag(path: Path) -> bool:

@@ -62,9 +62,8 @@ class Localizer:
         candidates, looked = self._examine(query, trials, trust)
         matched = _matched(query, looked)
         if not candidates:
-            return replace(
-                self._nothing(query, max((one.matches for one in looked), default=0), prior), matched=matched
-            )
+            most = max((trial.matches for trial in looked), default=0)
+            return replace(self._nothing(query, most, prior), matched=matched)
         best = max(candidates, key=lambda candidate: candidate.log_odds)
         if prior is None and judgement.weakness(best, self.config) is None:
             candidates += self._doubles(query, best, candidates)

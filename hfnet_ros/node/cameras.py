@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.node import Node
 
@@ -105,7 +106,7 @@ class Cameras:
     def __init__(
         self,
         node: Node,
-        settings: Parameters,
+        settings: Parameters[Any],
         frames: Frames,
         reporter: Reporter,
         deliver: Callable[[ImageSet, int], None],
@@ -229,8 +230,8 @@ class Cameras:
             raise _UnusableError("image", own.named(str(error))) from error
         for kind in _PROBLEMS:
             self._reporter.health.clear(own.tag(kind))
-        self._reporter.note(own.tag("calibration doubt"), own.calibration.doubt or None)
-        return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns, preparation)
+        doubt = own.calibration.doubt
+        return CameraFrame(pixels, camera, mounting, own.name, own.frame_id, image.stamp_ns, preparation, doubt)
 
     def _mounting(self, own: _Input, stamp_ns: int) -> Pose:
         """rig_from_camera. Raises TransformError."""

@@ -63,6 +63,9 @@ class Health:
     Problems have a name and stand until they are cleared under that name; the worst one decides the level.
     """
 
+    COUNTED: tuple[str, ...] = ("dropped", "refused", "localized", "not localized")
+    """What becomes of images."""
+
     def __init__(self) -> None:
         self._lock = Lock()
         self._problems: dict[str, tuple[Level, str]] = {}
@@ -74,7 +77,7 @@ class Health:
         """Forget results and counts (at every activation); problems of configuration stay."""
         with self._lock:
             self._received, self._processed, self._published = Rate(), Rate(), Rate()
-            self._counts = {"dropped": 0, "refused": 0, "localized": 0, "not localized": 0}
+            self._counts = dict.fromkeys(self.COUNTED, 0)
             self._stages: dict[str, deque[float]] = {}
             self._result: Localization | None = None
             self._consistency = Consistency()
@@ -133,6 +136,11 @@ class Health:
             for stage, seconds in timings_s.items():
                 self._stages.setdefault(stage, deque(maxlen=_WINDOW)).append(seconds)
 
+    def took(self, stage: str, seconds: float) -> None:
+        """A stage of an image."""
+        with self._lock:
+            self._stages.setdefault(stage, deque(maxlen=_WINDOW)).append(seconds)
+
     def forget_result(self) -> None:
         """The last result is of the past: nothing is known now."""
         with self._lock:
@@ -162,8 +170,12 @@ class Health:
                 texts.append(f"not localized: {self._result}")
                 kind += self._result.reason.name
         elif not texts:
-            texts = ["waiting for images" if self._state == "active" else self._state]
+            texts = [self._usual()]
         return level, "; ".join(texts), f"{level}{kind}"
+
+    def _usual(self) -> str:
+        """What to say while nothing is wrong and no image has a result."""
+        return "waiting for images" if self._state == "active" else self._state
 
     def to_msg(self, name: str, hardware_id: str, stamp_ns: int) -> DiagnosticArray:
         with self._lock:

@@ -24,7 +24,7 @@ class CameraFrame:
 
     pixels: gray [H, W] or RGB [H, W, 3]. camera: its calibration. rig_from_camera: its mounting. name: of the camera,
     empty for the only one. frame_id: its optical frame. stamp_ns: when it was taken. preparation: what is done to the
-    pixels before the network.
+    pixels before the network. doubt: what is unlikely in the numbers of its calibration.
     """
 
     pixels: NDArray[Any]
@@ -34,6 +34,7 @@ class CameraFrame:
     frame_id: str
     stamp_ns: int
     preparation: Preparation = field(default_factory=Preparation)
+    doubt: str = ""
 
 
 @dataclass(frozen=True, eq=False)

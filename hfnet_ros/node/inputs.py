@@ -38,16 +38,20 @@ __all__ = ["Calibration", "CalibrationError", "ImageMessage", "ImageSubscription
 
 @dataclass(frozen=True, eq=False)
 class ImageMessage:
-    """An image as it came. received_ns, received_s: its arrival by the node's clock and as time.perf_counter()."""
+    """An image as it came. received_ns, received_s: its arrival by the node's clock and as time.perf_counter().
+    offset_ns: what is to be added to its stamp."""
 
     message: Any
     compressed: bool
     received_ns: int
     received_s: float
+    offset_ns: int = 0
 
     @property
     def stamp_ns(self) -> int:
-        return stamp_to_ns(self.message.header.stamp)
+        """When it was taken, 0 where it has no stamp."""
+        stamp_ns = stamp_to_ns(self.message.header.stamp)
+        return stamp_ns + self.offset_ns if stamp_ns else 0
 
     @property
     def frame_id(self) -> str:
@@ -95,8 +99,10 @@ class ImageSubscription:
         reliability = ReliabilityPolicy[config.image_reliability.upper()]
         topic = image_topic(node, config, camera) + ("/compressed" if compressed else "")
 
+        offset_ns = round(1e9 * config.image_time_offset_s)
+
         def callback(message: Any) -> None:
-            receive(ImageMessage(message, compressed, now_ns(node), time.perf_counter()))
+            receive(ImageMessage(message, compressed, now_ns(node), time.perf_counter(), offset_ns))
 
         kind = CompressedImage if compressed else Image
         self._subscription = node.create_subscription(kind, topic, callback, profile(1, reliability))
@@ -211,7 +217,7 @@ class _OdometryTopic:
 class Odometry:
     """Where the odometry puts the rig: from its own topic or from TF, as the settings say, or nowhere."""
 
-    def __init__(self, node: Node, settings: Parameters, frames: Frames, reporter: Reporter) -> None:
+    def __init__(self, node: Node, settings: Parameters[Any], frames: Frames, reporter: Reporter) -> None:
         config = settings.configs.node
         self._node, self._settings, self._frames, self._reporter = node, settings, frames, reporter
         self._topic = _OdometryTopic(node, config) if config.odom_topic else None

@@ -24,7 +24,7 @@ from hfnet_ros.conversions import datum_to_fix, keyframes_to_marker, landmarks_t
 from hfnet_ros.node.diagnostics import Reporter
 from hfnet_ros.rclpy_typed import LATCHED, Log, lifecycle_publisher, now_ns
 
-__all__ = ["Datum", "MapNotFoundError", "MapView", "SharedMap", "Verification", "shared_map"]
+__all__ = ["Datum", "MapNotFoundError", "MapView", "SharedMap", "Verification", "file_version", "shared_map"]
 
 _HASHED_BYTES = 1 << 20
 _RETRY_S = 1.0  # navsat_transform may come later than the map
@@ -36,10 +36,10 @@ class MapNotFoundError(MapError):
     """There is no such file."""
 
 
-_Version = tuple[int, int, int]
+Version = tuple[int, int, int]
 
 
-def _version(path: Path) -> _Version:
+def file_version(path: Path) -> Version:
     """What tells one content of a file from another. Raises OSError."""
     status = path.stat()
     return status.st_ino, status.st_mtime_ns, status.st_size
@@ -55,7 +55,7 @@ class Verification:
     `verdict` says how far it is, for people. `damage` is empty until damage is found.
     """
 
-    def __init__(self, path: Path, landmark_map: LandmarkMap, version: _Version) -> None:
+    def __init__(self, path: Path, landmark_map: LandmarkMap, version: Version) -> None:
         """version: of the file when the map was loaded from it."""
         self.verdict, self.damage = "verifying", ""
         self._stop = Event()
@@ -75,7 +75,7 @@ class Verification:
         if self._stop.is_set():
             raise _StoppedError
 
-    def _run(self, path: Path, landmark_map: LandmarkMap, version: _Version) -> None:
+    def _run(self, path: Path, landmark_map: LandmarkMap, version: Version) -> None:
         if hasattr(os, "setpriority"):
             os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICE)
         damage = ""
@@ -96,9 +96,9 @@ class Verification:
             self.verdict = "verified"
 
 
-def _changed(path: Path, version: _Version) -> bool:
+def _changed(path: Path, version: Version) -> bool:
     try:
-        return _version(path) != version
+        return file_version(path) != version
     except OSError:
         return True
 
@@ -113,7 +113,7 @@ class SharedMap:
     landmark_map: LandmarkMap
     path: Path
     map_hash: str
-    version: _Version
+    version: Version
     verification: Verification | None = None
 
     @property
@@ -133,7 +133,7 @@ class SharedMap:
     def change(self) -> str:
         """What became of the file since it was loaded, empty if nothing."""
         try:
-            version = _version(self.path)
+            version = file_version(self.path)
         except OSError as error:
             return f"map file {self.path} is gone ({error.strerror}): the node goes on with what it has loaded"
         if version != self.version:
@@ -141,7 +141,7 @@ class SharedMap:
         return ""
 
 
-_maps: WeakValueDictionary[tuple[str, _Version], SharedMap] = WeakValueDictionary()
+_maps: WeakValueDictionary[tuple[str, Version], SharedMap] = WeakValueDictionary()
 _lock = Lock()
 
 
@@ -152,7 +152,7 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int
     larger maps are verified in the background. Raises MapError when it is missing, damaged or of another model.
     """
     try:
-        version = _version(path)
+        version = file_version(path)
     except OSError as error:
         kind = MapNotFoundError if isinstance(error, FileNotFoundError) else MapError
         raise kind(f"{path}: map cannot be read ({error.strerror}); build one with `hfnet map build`") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -23,7 +23,7 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.several.tracker import MapsTracker
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
-from hfnet_core.localization.uncertainty.focal import FocalCheck
+from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.library.library import MapLibrary
 from hfnet_core.recordings.calibration.plausibility import check_against_map
@@ -107,7 +107,9 @@ class Pipeline:
             else None
         )
         self._tracker = self._tracker_in(self.map, self._library)
-        self._focal: dict[str, FocalCheck] = {}
+        self.calibration = CalibrationWatch(self.map.landmark_map)
+        """What images say against calibrations, mountings and stamps, in the map that the robot is in."""
+        self._learning: Callable[[], None] | None = None
         self._trust = config.trust_calibration
         self._judged: dict[str, _Judgement] = {}
         self._commands: deque[Callable[[float], None]] = deque()
@@ -153,14 +155,12 @@ class Pipeline:
         return reason
 
     @property
-    def focal_warnings(self) -> dict[str, str | None]:
-        """By camera: what the images say against its focal length, None while nothing is known."""
-        return {name: check.warning for name, check in self._focal.items()}
-
-    @property
     def calibration_warnings(self) -> dict[str, str | None]:
-        """By camera: how its calibration differs from the map's camera of the same size, None where it does not."""
-        return {name: judged.text or None for name, judged in self._judged.items()}
+        """By camera: how its calibration differs from the map's camera of the same size, and what the images say
+        against it; None where nothing does."""
+        by_images = self.calibration.warnings
+        texts = {name: (judged.text, by_images.get(name)) for name, judged in self._judged.items()}
+        return {name: "; ".join(text for text in both if text) or None for name, both in texts.items()}
 
     def warm_up(self) -> None:
         """Run everything once, so that the first image is not late. Raises BackendError when the network cannot run."""
@@ -194,13 +194,24 @@ class Pipeline:
             self._tracker.miss()
             why = next(failure for failure in failures if failure is not None)
             return Outcome(why, features, failures, self._tracker.consistency)
-        views = [
-            View(found, frame.camera, frame.rig_from_camera, far) for frame, found, far in seen if found is not None
-        ]
-        result = self._process(views, frames.stamp_ns * 1e-9, odom_from_rig)
-        for view, (frame, _, _) in enumerate(seen):
-            self._focal.setdefault(frame.name, FocalCheck()).add(result, frame.camera, view)
+        views = {
+            frame.name: View(found, frame.camera, frame.rig_from_camera, far)
+            for frame, found, far in seen
+            if found is not None
+        }
+        stamp_s, before = frames.stamp_ns * 1e-9, self.map
+        result = self._process(list(views.values()), stamp_s, odom_from_rig)
+        if self.map is not before:
+            self.calibration = CalibrationWatch(self.map.landmark_map)
+        self._learning = partial(self.calibration.add, result, views, stamp_s, odom_from_rig)
+        result = self.calibration.covered(result, views)
         return Outcome(result, features, failures, self._tracker.consistency)
+
+    def learn(self) -> None:
+        """What the last images say of calibrations; once their pose is out, as it takes now and then a while."""
+        learning, self._learning = self._learning, None
+        if learning is not None:
+            learning()
 
     def _process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization:
         """As the tracker does; of several maps, follow to the one where the robot is."""
@@ -212,7 +223,8 @@ class Pipeline:
         except MapError as error:  # one of the maps, which may be there again with the next image
             self._tracker.miss()
             return NotLocalized(Reason.NO_MAP, str(error))
-        return result
+        # of which map the landmarks are that a refused image was matched with is not told
+        return replace(result, matched=None) if isinstance(result, NotLocalized) else result
 
     def _refusal(self, frame: CameraFrame) -> NotLocalized | None:
         """Why the map shows that a frame's calibration cannot be true, None where it does not."""
@@ -251,7 +263,19 @@ class Pipeline:
         def change(_: float) -> None:
             self.map, self._library = prepared.shared, prepared.library
             self._tracker = self._tracker_in(self.map, self._library)
-            self._focal = {}
+            self.calibration = CalibrationWatch(self.map.landmark_map)
+
+        self._commands.append(change)
+
+    def follow_map(self, loaded: SharedMap) -> None:
+        """Use a later version of the current map, prepared: what is known of the way so far stays, and a pose that the
+        new version puts elsewhere has to be confirmed as any other jump."""
+
+        def change(_: float) -> None:
+            self.map = loaded
+            if isinstance(self._tracker, Tracker):
+                self._tracker.localizer = Localizer(loaded.landmark_map, self._settings)
+            self.calibration = CalibrationWatch(loaded.landmark_map)
 
         self._commands.append(change)
 

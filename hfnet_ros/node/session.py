@@ -31,7 +31,7 @@ from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Outcome, Pipeline
 from hfnet_ros.node.stages import Laps, Stages
 from hfnet_ros.node.weak.recorder import WeakRecorder
-from hfnet_ros.parameters import Parameters
+from hfnet_ros.parameters import Configs, Parameters
 from hfnet_ros.rclpy_typed import now_ns
 
 __all__ = ["Loaded", "Session"]
@@ -73,7 +73,7 @@ class Session:
     """From activate to deactivate. Two threads handle the images: the network of the next one runs while this one is
     localized. Everything else is in the executor's."""
 
-    def __init__(self, node: LifecycleNode, settings: Parameters, loaded: Loaded, reporter: Reporter) -> None:
+    def __init__(self, node: LifecycleNode, settings: Parameters[Configs], loaded: Loaded, reporter: Reporter) -> None:
         self._node, self._settings, self._reporter = node, settings, reporter
         self._pipeline, self._frames, self._outputs = loaded.pipeline, loaded.frames, loaded.outputs
         self.paused = False
@@ -138,7 +138,7 @@ class Session:
         if self._pipeline.map.damage:
             self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
-        self._reporter.note("map file", self._pipeline.map.change())
+        self._reporter.note("map file", "" if self._config.map_follow else self._pipeline.map.change())
         self._depths.watch()
         self.weak.tell()
         self._reporter.health.fact("backend", self._pipeline.description)
@@ -266,6 +266,7 @@ class Session:
         laps.end("localization")
         self._publish(frames, outcome, odom_from_rig)
         laps.end("publishing")
+        self._pipeline.learn()
         self._report(frames, outcome, laps)
         self._outputs.publish_views(outcome, frames, self.map_frame)
         self.weak.see(frames, outcome.result, odom_from_rig)
@@ -304,14 +305,21 @@ class Session:
         for frame, failure in zip(frames.frames, outcome.failures, strict=True):
             trouble = f"{frame.name}: {failure}" if failure is not None and others else None
             self._reporter.note(f"features {frame.name}".rstrip(), trouble)
-        for name, warning in self._pipeline.focal_warnings.items():
-            named = f"{name}: {warning}" if warning and name else warning
-            self._reporter.note(f"focal length {name}".rstrip(), named)
-        for name, warning in self._pipeline.calibration_warnings.items():
-            named = f"{name}: {warning}" if warning and name else warning
-            self._reporter.note(f"calibration and map {name}".rstrip(), named)
+        self._report_calibration(frames)
         timings_s = {**laps.seconds, **outcome.result.timings_s, **laps.totals}
         self._reporter.health.finished(outcome.result, timings_s, outcome.consistency)
+
+    def _report_calibration(self, frames: FrameSet) -> None:
+        """What numbers, map and images say against calibrations; and images against mounting and stamps."""
+        warnings, watch = self._pipeline.calibration_warnings, self._pipeline.calibration
+        for frame in frames.frames:
+            said = "; ".join(text for text in (frame.doubt, warnings.get(frame.name)) if text)
+            named = f"{frame.name}: {said}" if said and frame.name else said
+            self._reporter.note(f"calibration doubt {frame.name}".rstrip(), named)
+        self._reporter.note("odometry and images", watch.drive_warning)
+        told = (f"{name}: {text}" if name else text for name, text in watch.summaries.items() if text)
+        self._reporter.health.fact("calibration by images", "; ".join(told))
+        self._reporter.health.fact("mounting and stamps by images", watch.drive_summary)
 
 
 def _tilt_trouble(map_from_base: Pose) -> str:

@@ -16,6 +16,7 @@ import yaml
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
+from hfnet_ros.live.parameters import MAPPING
 from hfnet_ros.parameters import parameter_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -98,6 +99,33 @@ def test_only_what_was_given_overrides_the_parameters_file(launch_file):
     assert node.kwargs["namespace"] == "robot1"
     overrides = {"map_file": "kitchen.hfmap", "image_topic": "/front/image_raw", "autostart": False}
     assert node.kwargs["parameters"] == ["params.yaml", overrides]
+
+
+def test_mapping_starts_a_second_node_that_the_first_one_follows(launch_file):
+    node, mapper = started(
+        launch_file,
+        mode="mapping",
+        map="yard.hfmap",
+        image="/front",
+        odom_frame_id="odom",
+        mapping_params_file="m.yaml",
+    )
+    overrides = {"map_file": "yard.hfmap", "image_topic": "/front", "odom_frame_id": "odom"}
+    assert node.kwargs["parameters"] == ["params.yaml", {**overrides, "map_follow": True}]
+    assert mapper.kwargs["parameters"] == ["m.yaml", overrides]
+    assert (mapper.kwargs["executable"], mapper.kwargs["name"]) == ("mapping_node", "mapping")
+    assert mapper.kwargs["arguments"] == ["--ros-args", "-p", "autostart:=true"]
+    assert (REPOSITORY / "hfnet_ros/executables/mapping_node").exists()
+    assert set(launch_file["PARAMETERS"].values()) <= {name for name, _, _ in parameter_names(MAPPING)} | {
+        "use_sim_time"
+    }
+    with pytest.raises(RuntimeError, match="mode:=slam: is neither localization nor mapping"):
+        started(launch_file, mode="slam")
+
+
+def test_mapping_is_not_for_a_lifecycle_manager(launch_file, installed):
+    with pytest.raises(RuntimeError, match="mode:=mapping: its nodes start by themselves"):
+        started(launch_file, mode="mapping", use_lifecycle_manager="true")
 
 
 def test_the_node_starts_by_itself_where_nobody_says_otherwise(launch_file):

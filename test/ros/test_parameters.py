@@ -14,7 +14,7 @@ import rclpy
 from rclpy.parameter import Parameter
 
 from hfnet_core.config import BACKENDS, EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig, settings_of
-from hfnet_ros.parameters import ANYTIME, Parameters, example_yaml, parameter_names
+from hfnet_ros.parameters import ANYTIME, LOCALIZATION, Parameters, example_yaml, parameter_names
 
 CONFIG = Path(__file__).resolve().parents[2] / "config/localization.yaml"
 
@@ -25,7 +25,7 @@ class Owner:
     def __init__(self, ros) -> None:
         self.unconfigured, self.applied = True, []
         self.node = rclpy.create_node(f"p{uuid.uuid4().hex[:8]}", context=ros.context)
-        self.parameters = Parameters(self.node, lambda: self.unconfigured, self.applied.append)
+        self.parameters = Parameters(self.node, lambda: self.unconfigured, self.applied.append, LOCALIZATION)
 
     def set(self, name, value):
         return self.node.set_parameters([Parameter(name, value=value)])[0]

@@ -20,7 +20,7 @@ from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, rows, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
-from hfnet_core.localization.uncertainty.focal import FocalCheck
+from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.maps.storage import MAP_SUFFIX
 
 __all__ = ["eval_bag"]
@@ -61,20 +61,18 @@ def eval_bag(
         samples = evaluate_bag(localizer, bag, options, lambda done, total: show("localizing images", done, total))
     result = score(samples, config)
     title = f"{bag.name} in {map_file.name}"
-    focal = FocalCheck()
-    for sample in samples:
-        if sample.result is not None:
-            focal.add(sample.result)
+    doubt = localizer.calibration.conclude()
     print_score(result, title, config)
-    if focal.warning:
-        typer.echo(focal.warning)
+    if doubt:
+        typer.echo(doubt)
     statistics = evo_statistics(samples) if evo or report is not None else {}
     if json is not None:
-        details = {"map": str(map_file), "bag": str(bag), "evo": statistics, "focal_warning": focal.warning}
+        details: dict[str, object] = {"map": str(map_file), "bag": str(bag), "evo": statistics}
+        details |= {"focal_warning": doubt, **_calibration(localizer.calibration)}
         write_json(json, result, samples, config, details)
     if report is not None:
         frames = worst_frames(bag, samples, config, options)
-        notes = [("focal length", focal.warning)] if focal.warning else []
+        notes = [("calibration", text) for text in (doubt, *_calibration(localizer.calibration).values()) if text]
         write_html(report, samples, config, localizer.map, frames, title, notes, statistics)
     if gallery is not None:
         map_bag = map_or_bag if is_bag(map_or_bag) else None
@@ -82,3 +80,8 @@ def eval_bag(
         write_gallery(gallery, title, list(pictures), rows(result, config))
     if picture is not None:
         draw(picture, samples, config, localizer.map, thumbnails(bag, samples, config, options))
+
+
+def _calibration(watch: CalibrationWatch) -> dict[str, str]:
+    """What the images say of the calibration, and of the mounting and stamps beside the recording's poses."""
+    return {"calibration": "; ".join(watch.summaries.values()), "poses_and_images": watch.drive_summary}

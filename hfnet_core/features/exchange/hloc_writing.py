@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,38 @@ _KEPT_S = 60.0  # what is kept that often is lost to a kill for at most so long
 _COPIES = 20.0  # a large file is kept less often: copying it takes a twentieth of the time
 
 
+class _Disk(io.FileIO):
+    """A file for h5py that keeps its first error for later: HDF5 that cannot write crashes when it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "r+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def readinto(self, buffer: Any) -> int:
+        """What was never written reads as zeros, as in HDF5's own files."""
+        view = memoryview(buffer).cast("B")
+        count = super().readinto(view) or 0
+        view[count:] = bytes(len(view) - count)
+        return len(view)
+
+
 class HlocWriter:
     """Adds to a file in a copy beside it, which takes its name every minute and at the end: HDF5 that is killed while
     it writes is damaged, as a whole.
@@ -42,6 +75,7 @@ class HlocWriter:
         self._path = path
         self._copy: ExitStack | None = None
         self._file: Any = None
+        self._disk: _Disk | None = None
         self._until_s = 0.0
         self._version: tuple[int, int] | None = None
 
@@ -65,8 +99,9 @@ class HlocWriter:
                 stored = group.create_dataset(key, data=values)
                 if key == "keypoints":
                     stored.attrs["uncertainty"] = 1.0  # pixels; hloc's triangulation scales its limit by it
+            self._check_disk()
         except DAMAGED as error:
-            raise self._given_up(first_line(error)) from error
+            raise self._given_up(error) from error
 
     @property
     def is_due(self) -> bool:
@@ -78,13 +113,24 @@ class HlocWriter:
         if self._copy is None:
             return
         try:
-            self._file.close()
+            self._close()
+            self._check_disk()
+            if _version(self._path) != self._version:
+                raise OSError("another program has changed it meanwhile; run this again")
         except DAMAGED as error:
-            raise self._given_up(first_line(error)) from error
-        if _version(self._path) != self._version:
-            raise self._given_up("another program has changed it meanwhile; run this again")
+            raise self._given_up(error) from error
         copy, self._copy = self._copy, None
         copy.close()
+
+    def _close(self) -> None:
+        for opened in (self._file, self._disk):
+            if opened is not None:
+                opened.close()
+
+    def _check_disk(self) -> None:
+        """Raises the OSError that HDF5 was not told of."""
+        if self._disk is not None and self._disk.error is not None:
+            raise self._disk.error
 
     def _opened(self) -> Any:
         if self._copy is None:
@@ -94,18 +140,19 @@ class HlocWriter:
             self._copy = copy
             if self._version is not None:
                 shutil.copyfile(self._path, temporary)
-            self._file = h5py.File(str(temporary), "a" if self._version is not None else "w", libver="latest")
+            self._disk = _Disk(temporary)
+            self._file = h5py.File(self._disk, "a" if self._version is not None else "w", libver="latest")
             now_s = time.monotonic()
             self._until_s = now_s + max(_KEPT_S, _COPIES * (now_s - begun_s))
         return self._file
 
-    def _given_up(self, reason: str) -> DatasetError:
+    def _given_up(self, error: Exception) -> DatasetError:
         """The file stays as it was."""
+        reason = getattr(error, "strerror", None) or first_line(error)
         failure = DatasetError(f"{self._path}: cannot be written as HDF5 ({reason})")
         copy, self._copy = self._copy, None
-        if self._file is not None:
-            with suppress(*DAMAGED):  # of a full disk it says so again
-                self._file.close()
+        with suppress(*DAMAGED):
+            self._close()
         if copy is not None:
             copy.__exit__(DatasetError, failure, None)
         return failure

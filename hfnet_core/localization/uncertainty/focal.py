@@ -1,38 +1,31 @@
 """Does the focal length given fit the map? A wrong one gives poses that look right and are not.
 
 Landmarks at several depths tell focal length and pose apart, so that every image says by how much its focal length
-should change. One image may err; many from different places do not err alike.
+should change. One image may err; what many say together is told by calibration/.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
-from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.pose import CAUCHY_PX
 from hfnet_core.localization.uncertainty.covariance import Linearised, covariance_of, linearised
 from hfnet_core.localization.uncertainty.landmarks import landmark_covariance
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.types import Camera, FocalFit, Localization, Localized
+from hfnet_core.types import Camera, FocalFit
 
-__all__ = ["FocalCheck", "Uncertainty", "focal_fit", "off_by", "uncertainty_of"]
+__all__ = ["Uncertainty", "focal_fit", "off_by", "uncertainty_of"]
 
 _ROUNDS = 3  # of weights against outliers
 # Inliers are those that agree, and errors are alike across more than a cell: the square of how much larger errors are
 # than residuals say. Measured on five recordings (see docs/benchmarks.md).
 _OPTIMISM = 1.5
 _USUAL = 0.01  # relative error of a calibration before an image is seen
-_MOVED_M, _TURNED_DEG = 0.2, 10.0  # between images that count: a robot at rest errs in the same way all the time
-_SHARP = 0.01  # standard deviation up to which an image counts
-_LEAST, _MOST = 10, 60  # images that decide
-_INLIERS = 30  # fewer tell nothing of an image that was refused
-_NOTABLE = 0.02  # median change that is worth a warning ...
-_AGREEING = 0.8  # ... if so many of them have its sign
 
 
 def focal_fit(linear: Linearised, camera: Camera, view: int = 0) -> tuple[FocalFit, Array] | None:
@@ -114,63 +107,6 @@ def uncertainty_of(
 def off_by(fit: FocalFit) -> float:
     """The change an image makes believable, given how good calibrations usually are (mean of the posterior)."""
     return fit.change * _USUAL**2 / (_USUAL**2 + fit.sigma**2)
-
-
-class FocalCheck:
-    """Collects what images from different places say of one camera's focal length. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._camera: Camera | None = None
-        self._start_over()
-
-    def _start_over(self) -> None:
-        self._changes: deque[float] = deque(maxlen=_MOST)
-        self._last: Pose | tuple[int, ...] | None = None
-
-    def add(self, found: Localization, camera: Camera | None = None, view: int = 0) -> None:
-        """Take an image into account; another camera than the last one's starts over. view: which of a rig's it is.
-
-        Images that were refused count as well: perhaps they were for their focal length.
-        """
-        if camera != self._camera:
-            self._start_over()
-            self._camera = camera
-        fit = found.focal[view] if view < len(found.focal) else None
-        if fit is None or not fit.sigma <= _SHARP or found.inliers < _INLIERS:
-            return
-        where = _where(found)
-        if _same(where, self._last):
-            return
-        self._last = where
-        self._changes.append(fit.change)
-
-    @property
-    def warning(self) -> str | None:
-        """What is wrong with the focal length, and the remedy; None while nothing is known to be."""
-        if len(self._changes) < _LEAST:
-            return None
-        changes = np.array(self._changes)
-        median = float(np.median(changes))
-        agreeing = float((np.sign(changes) == np.sign(median)).mean())
-        if abs(median) < _NOTABLE or agreeing < _AGREEING:
-            return None
-        return (
-            f"the images fit the map with a focal length about {100 * abs(math.expm1(median)):.0f} % "
-            f"{'longer' if median > 0 else 'shorter'} than given, poses are off: calibrate the camera, or use the "
-            "calibration that the map was built with"
-        )
-
-
-def _where(found: Localization) -> Pose | tuple[int, ...]:
-    """Where an image was taken; of one that was refused, what it was compared with."""
-    return found.map_from_camera if isinstance(found, Localized) else found.keyframes[:1]
-
-
-def _same(one: Pose | tuple[int, ...], other: Pose | tuple[int, ...] | None) -> bool:
-    if not (isinstance(one, Pose) and isinstance(other, Pose)):
-        return one == other
-    metres, degrees = pose_error(one, other)
-    return metres < _MOVED_M and degrees < _TURNED_DEG
 
 
 def _cauchy(errors: Array) -> Array:

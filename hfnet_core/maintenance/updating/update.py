@@ -29,6 +29,7 @@ from hfnet_core.maintenance.updating.counting import (
     weights,
 )
 from hfnet_core.maintenance.updating.held_back import Held, Recall, of_keyframes, recall_of
+from hfnet_core.maintenance.updating.places import places_of
 from hfnet_core.mapping.keyframes.reading import BuildTools, Reading
 from hfnet_core.maps import statistics
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -61,7 +62,8 @@ class Updated:
 
     images: of the visits, localized: in the old map. weak: of these, those that were not or hardly. learned: added as
     keyframes, of `out_of_reach` more nothing tells where they were taken. new: landmarks; forgotten: landmarks that the
-    visits did not see again; pruned: keyframes and landmarks given up for the budget. before, after: recall of the
+    visits did not see again; learned_at, forgotten_at: where most of them are, see `places_of`. pruned: keyframes and
+    landmarks given up for the budget. before, after: recall of the
     images held back; own_before, own_after: of the map's own keyframes.
     """
 
@@ -73,6 +75,8 @@ class Updated:
     out_of_reach: int
     new: int
     forgotten: int
+    learned_at: tuple[str, ...]
+    forgotten_at: tuple[str, ...]
     pruned: tuple[int, int]
     bytes_before: int
     bytes_after: int
@@ -87,7 +91,9 @@ class Updated:
         return [
             ("images of the visits", f"{self.images}, {self.localized} localized before"),
             ("weak or lost", f"{self.weak}, {self.learned} keyframes learned, {self.out_of_reach} out of reach"),
+            ("learned around", "; ".join(self.learned_at) or "nowhere"),
             ("landmarks", f"{self.new} new, {self.forgotten} forgotten"),
+            ("forgotten around", "; ".join(self.forgotten_at) or "nowhere"),
             ("given up for the budget", f"{self.pruned[0]} keyframes, {self.pruned[1]} landmarks"),
             ("size", f"{self.bytes_before / 1e6:.1f} MB before, {self.bytes_after / 1e6:.1f} MB after"),
             ("held back, localized", f"{self.before} before, {self.after} after"),
@@ -181,6 +187,10 @@ def update_with_keyframes(
         out_of_reach=out_of_reach,
         new=max(0, grown.landmarks - landmark_map.landmarks),
         forgotten=int(forgotten.sum()),
+        learned_at=places_of(
+            grown, grown.keyframe_poses[~np.isin(grown.keyframe_names, landmark_map.keyframe_names), :, 3]
+        ),
+        forgotten_at=places_of(grown, grown.landmarks_xyz[forgotten]),
         pruned=(kept.keyframes - limited.keyframes, kept.landmarks - limited.landmarks),
         bytes_before=map_bytes(landmark_map),
         bytes_after=map_bytes(limited),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -58,6 +59,7 @@ def _end_with_parent() -> None:
 
 def main(folder: str, output: str) -> int:
     """Exit status: 0 with a map, 2 with one line on standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for whoever waits for the map, who ends us if he wants to
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(_NICE)
     one_blas_thread()

@@ -49,9 +49,7 @@ class SolverProcess:
         self._last: dict[str, Any] = {}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it has ended)
         command = [sys.executable, "-m", "hfnet_core.mapping.live.solve", str(folder), str(output)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
         self._reader = threading.Thread(target=self._read, name="map-solver", daemon=True)
         self._reader.start()
 

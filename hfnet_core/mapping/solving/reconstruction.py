@@ -169,6 +169,8 @@ def triangulate(
 
 
 def _add_points(scene: Scene, known: KnownPoints) -> None:
+    if not len(known.xyz):  # of a map by depth alone
+        return
     order = np.argsort(known.rows[:, 0], kind="stable")
     ends = np.cumsum(np.bincount(known.rows[:, 0], minlength=len(known.xyz)))
     for index, rows in enumerate(np.split(known.rows[order], ends[:-1])):

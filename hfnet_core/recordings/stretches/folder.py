@@ -64,6 +64,7 @@ class StretchFolder:
 
     def _keep(self, image: KeptImage) -> Path:
         drive = self._drive(image)
+        sizes = self._sizes()
         suffix = ".png" if image.pixels.dtype == np.uint16 else ".jpg"
         pixels = image.pixels if image.pixels.ndim == 2 else np.ascontiguousarray(image.pixels[:, :, ::-1])
         encoded = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else [])[1]
@@ -76,7 +77,6 @@ class StretchFolder:
             with (drive / POSES_FILE).open("a", encoding="utf-8") as file:
                 file.write(f"{image.stem} " + " ".join(f"{value:.9f}" for value in row) + "\n")
         unfinished.replace(path)
-        sizes = self._sizes()
         sizes[drive] = sizes.get(drive, 0) + len(encoded)
         self._make_room(drive)
         return path
@@ -110,7 +110,9 @@ class StretchFolder:
                 shutil.rmtree(oldest, ignore_errors=True)
                 del sizes[oldest]
                 continue
-            first = min((oldest / IMAGES).iterdir())
+            first = min((oldest / IMAGES).iterdir(), default=None)
+            if first is None:
+                return
             sizes[oldest] -= first.stat().st_size
             first.unlink()
 

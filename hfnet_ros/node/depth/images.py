@@ -76,7 +76,7 @@ class _DepthInput:
 class Depths:
     """Of all cameras. Messages come in the executor's thread; `ranges_of` is asked in that of the images."""
 
-    def __init__(self, node: Node, settings: Parameters, reporter: Reporter) -> None:
+    def __init__(self, node: Node, settings: Parameters[Any], reporter: Reporter) -> None:
         config = settings.configs.node
         self._reporter = reporter
         self._inputs: dict[str, _DepthInput] = {}

@@ -135,12 +135,12 @@ def test_command_prints_a_table_and_writes_numbers(world, tmp_path, capsys):
     assert json.loads((tmp_path / "run.json").read_text())["score"]["images"] == len(SHIFTS)
 
 
-def test_command_says_in_every_output_that_the_focal_length_is_wrong(world, tmp_path, capsys, monkeypatch):
+def test_command_says_in_every_output_that_the_calibration_is_wrong(world, tmp_path, capsys, monkeypatch):
     from hfnet_core.cli.main import app
-    from hfnet_core.localization.uncertainty.focal import FocalCheck
+    from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 
-    said = "a focal length about 5 % longer"  # what makes it say so: test_focal
-    monkeypatch.setattr(FocalCheck, "warning", said)
+    said = "a focal length about 5 % longer"  # what makes it say so: calibration/test_check
+    monkeypatch.setattr(CalibrationWatch, "conclude", lambda self: said)
     model, map_file, bag = world
     app(["eval-bag", str(map_file), str(bag), "--model", str(model), "--json", str(tmp_path / "run.json"),
          "--report", str(tmp_path / "run.html")], standalone_mode=False)  # fmt: skip

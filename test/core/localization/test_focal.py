@@ -1,8 +1,7 @@
-"""A wrong focal length: told by single images, allowed for in the covariance, noticed over several."""
+"""A wrong focal length: told by single images, allowed for in the covariance."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +15,8 @@ from hfnet_core.localization import pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.uncertainty import covariance as uncertainty
-from hfnet_core.localization.uncertainty.focal import FocalCheck, focal_fit, off_by
-from hfnet_core.types import Camera, FocalFit, Localization, Localized, Mode
+from hfnet_core.localization.uncertainty.focal import focal_fit, off_by
+from hfnet_core.types import Camera, Localization, Localized
 
 PLACES = [looking(x, y, yaw) for x in (-1.0, 0.0, 1.0) for y in (-0.6, 0.6) for yaw in (-100.0, 20.0, 140.0)]
 
@@ -59,12 +58,9 @@ def test_every_camera_model_tells_the_change(camera: Camera) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.9, 0.95, 1.0, 1.05, 1.1])
-def test_a_wrong_focal_length_is_noticed_and_covered(room: tuple[Scene, Localizer], factor: float) -> None:
-    """What cannot be covered is refused, and tells why."""
-    check, given, nees = FocalCheck(), times(CAMERA, factor), []
-    for number, (result, place) in enumerate(answers(room, given)):
-        assert (check.warning is None) or number >= 10
-        check.add(result, given)
+def test_a_wrong_focal_length_is_covered_or_refused_by_name(room: tuple[Scene, Localizer], factor: float) -> None:
+    nees = []
+    for result, place in answers(room, times(CAMERA, factor)):
         if isinstance(result, Localized):
             off = result.map_from_camera.translation - place.translation
             nees.append(off @ np.linalg.solve(result.covariance[:3, :3], off))
@@ -72,17 +68,6 @@ def test_a_wrong_focal_length_is_noticed_and_covered(room: tuple[Scene, Localize
             assert "another focal length would fit better" in result.detail
     assert len(nees) == len(PLACES) or factor != 1.0
     assert not nees or np.median(nees) < 6.0  # 2.4 is ideal
-    if factor == 1.0:
-        assert check.warning is None
-        return
-    assert check.warning is not None
-    told = re.search(r"about (\d+) % (\w+) than given", check.warning)
-    assert told is not None
-    assert told[2] == ("longer" if factor < 1 else "shorter")
-    assert float(told[1]) == pytest.approx(100 * abs(1 / factor - 1), abs=1.5)
-    assert "\n" not in check.warning
-    check.add(result, CAMERA)
-    assert check.warning is None  # another camera
 
 
 def test_a_plane_face_on_tells_nothing() -> None:
@@ -91,39 +76,3 @@ def test_a_plane_face_on_tells_nothing() -> None:
     pixels = pixels[visible] + np.random.default_rng(1).normal(0, 0.5, (visible.sum(), 2))
     fit = focal_fit(uncertainty.linearised(*asked(pixels, TRUTH.apply(wall)[visible]), TRUTH), CAMERA)
     assert fit is None or abs(off_by(fit[0])) < 0.002
-
-
-def an_image(place: Pose, change: float, sigma: float = 0.001) -> Localized:
-    none = np.zeros(0, np.int32)
-    return Localized(place, np.eye(6), Mode.GLOBAL, 50, 60, np.zeros((0, 2), np.float32), none, (), 0.5, 1.0,
-                     focal=(FocalFit(change, sigma),))  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("changes", "places", "sigma"),
-    [
-        ([0.05] * 18, PLACES[:1] * 18, 0.001),  # a robot at rest
-        ([0.05] * 9, PLACES, 0.001),
-        ([0.05] * 18, PLACES, 0.02),
-        ([0.05, -0.05] * 9, PLACES, 0.001),
-        ([0.015] * 18, PLACES, 0.001),
-    ],
-    ids=["at rest", "few", "unsharp", "not alike", "little"],
-)
-def test_too_little_to_warn(changes: list[float], places: list[Pose], sigma: float) -> None:
-    check = FocalCheck()
-    for place, change in zip(places, changes, strict=False):
-        check.add(an_image(place, change, sigma))
-    check.add(replace(an_image(looking(9, 9, 0), 0.0), focal=(None,)))  # it does not tell
-    assert check.warning is None
-
-
-def test_enough_to_warn_and_the_past_is_forgotten() -> None:
-    check = FocalCheck()
-    for place in PLACES:
-        check.add(an_image(place, -0.05))
-    assert check.warning is not None
-    assert "about 5 % shorter" in check.warning
-    for place in PLACES * 4:
-        check.add(an_image(place, 0.0))
-    assert check.warning is None

@@ -120,6 +120,13 @@ def test_frames_with_a_slash_are_named_as_tf_names_them(calibration):
     assert image.frame_id == "camera"
 
 
+def test_stamps_are_moved_to_when_images_were_taken() -> None:
+    seen = image_msg(np.zeros((2, 2), np.uint8), 5_000_000_000)
+    assert ImageMessage(seen, False, 5, 0.0, offset_ns=-30_000_000).stamp_ns == 4_970_000_000
+    unstamped = image_msg(np.zeros((2, 2), np.uint8), 0)
+    assert ImageMessage(unstamped, False, 5, 0.0, offset_ns=30_000_000).stamp_ns == 0
+
+
 def test_a_calibration_that_cannot_be_true_is_refused_unless_trusted(ros, calibration):
     double = info_msg()
     double.k = [2 * value for value in double.k[:8]] + [1.0]

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfnet_core.geometry import Array, Pose, pose_error, rotation_of
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.uncertainty.calibration.deviation import Deviation
+from hfnet_core.localization.uncertainty.calibration.drive import is_near, velocity_between
 from hfnet_core.localization.uncertainty.calibration.evidence import STATIC, Evidence, Sighted, evidence_of
 from hfnet_core.localization.uncertainty.calibration.explanation import Defect, Explanation, explained
 from hfnet_core.localization.uncertainty.calibration.focal_search import OTHER_FOCAL, refined, search_focal_length
-from hfnet_core.localization.uncertainty.calibration.wording import notable_for, warning_of
+from hfnet_core.localization.uncertainty.calibration.wording import summary_of, suspects_of, warning_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, Localization, Localized
 
@@ -30,6 +31,7 @@ _STEPS = 3  # to the deviation that the images fit best
 _SAME = np.array([0.002, 0.5, 0.5, 0.005, 0.02])  # deviations closer than this are one
 _FAR_IMAGES, _FAR_ALIKE = 5, 0.1  # images that fit a focal length far from the one given, and how alike these are
 _SEARCHES, _EVERY = 10, 20  # refused images looked into at once, and then one of so many: it takes long
+_SLIGHT = 0.25  # share of what is notable that counts for nothing
 _GAP_S = 0.5  # between images that tell a velocity
 
 
@@ -60,7 +62,7 @@ class CalibrationCheck:
         self._last: Pose | tuple[int, ...] | None = None
         self._before: tuple[float, Pose] | None = None
         self._waiting: tuple[Sighted, Evidence, tuple[float, Pose]] | None = None
-        self.explanation: Explanation | None = None
+        self.explanation: Explanation[Defect] | None = None
         """What the images say together, None while they are too few."""
 
     @property
@@ -69,6 +71,13 @@ class CalibrationCheck:
         if self.explanation is None or self._camera is None:
             return None
         return warning_of(self.explanation, self._camera)
+
+    @property
+    def summary(self) -> str:
+        """What the images say of it in numbers, "" while they are too few."""
+        if self.explanation is None or self._camera is None:
+            return ""
+        return f"{summary_of(self.explanation, self._camera)} ({len(self._images)} images)"
 
     def add(self, found: Localization, view: View, number: int = 0, stamp_s: float | None = None) -> None:
         """Take an image into account; another calibration than the last one's starts over.
@@ -95,6 +104,27 @@ class CalibrationCheck:
         if self._new:
             self._decide()
         return self.warning
+
+    def shift(self, found: Localized, view: View, number: int = 0) -> Array | None:
+        """[6] by how much the pose of the rig is off for what is believable, as in Localized.covariance.
+
+        None where that is too little to count.
+        """
+        told = self.explanation
+        if told is None or self._camera != view.camera:
+            return None
+        static = (item for item in suspects_of(view.camera).notable.items() if item[0] is not Defect.ROLLING_SHUTTER)
+        effects = (notable @ told.likely[list(defect.value)] for defect, notable in static)
+        if max(float(effect @ effect) for effect in effects) < _SLIGHT**2:
+            return None
+        map_from_camera = found.map_from_camera @ view.rig_from_camera
+        seen = self._sighted(replace(found, matched=None), view, number, map_from_camera)
+        evidence = None if seen is None else evidence_of(seen, _LIMIT_PX)
+        if evidence is None:
+            return None
+        moved = evidence.pose_by @ told.likely[:STATIC]
+        arm = found.map_from_camera.translation - map_from_camera.translation
+        return np.concatenate([moved[:3] + np.cross(moved[3:], arm), moved[3:]])
 
     # ---- one image
 
@@ -161,7 +191,7 @@ class CalibrationCheck:
         seen, evidence, (before_s, before) = self._waiting
         velocity = np.zeros(6)
         if pose is not None and stamp_s is not None and 0.0 < stamp_s - before_s < 2.0 * _GAP_S:
-            velocity = _velocity(before, pose) / (stamp_s - before_s)
+            velocity = velocity_between(before, pose) / (stamp_s - before_s)
         self._waiting = None
         self._keep(_Counted(seen, evidence, velocity))
 
@@ -192,14 +222,14 @@ class CalibrationCheck:
         if self.explanation is None or not self.explanation.defects:  # a suspicion that did not hold
             self._around, self._images = Deviation(), deque(before, _MOST)
 
-    def _explained(self, suspecting: bool = False) -> Explanation | None:
+    def _explained(self, suspecting: bool = False) -> Explanation[Defect] | None:
         far = self._around.focal
         fitting = [one for one in self._images if abs(one.evidence.around.focal - far) < max(_FAR_ALIKE, OTHER_FOCAL)]
         if len(fitting) < (_FAR_IMAGES if abs(far) > OTHER_FOCAL else _LEAST) or self._camera is None:
             return None
         equations = [one.evidence.moving(one.velocity) for one in fitting]
         information, scores = (np.array(part) for part in zip(*equations, strict=True))
-        return explained(information, scores, notable_for(self._camera), suspecting)
+        return explained(information, scores, suspects_of(self._camera), suspecting)
 
 
 def _anew(image: _Counted, around: Deviation) -> _Counted:
@@ -223,14 +253,7 @@ def _near(one: Deviation, other: Deviation) -> bool:
     return bool((np.abs(np.subtract(one, other)) < _SAME).all())
 
 
-def _velocity(before: Pose, after: Pose) -> Array:
-    """[6] metres and radians from one pose to another, about the map's axes."""
-    turn = rotation_of(after.rotation @ before.rotation.T).as_rotvec()
-    return np.concatenate([after.translation - before.translation, turn])
-
-
 def _same(one: Pose | tuple[int, ...], other: Pose | tuple[int, ...] | None) -> bool:
     if not (isinstance(one, Pose) and isinstance(other, Pose)):
         return one == other
-    metres, degrees = pose_error(one, other)
-    return metres < _MOVED_M and degrees < _TURNED_DEG
+    return is_near(one, other, _MOVED_M, _TURNED_DEG)

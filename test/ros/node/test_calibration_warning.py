@@ -1,13 +1,10 @@
-"""What images say against the focal length reaches the diagnostics, and goes with its cause."""
+"""What images say against a calibration reaches the diagnostics, and goes with its cause."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
@@ -16,33 +13,19 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from robot import image_msg, info_msg, until
-from scene import looking
 from sensor_msgs.msg import CameraInfo, Image
 from wall import CAMERA, view
 
 from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.correspondences import View
-from hfnet_core.types import Camera, FocalFit, Localized, Mode
+from hfnet_core.localization.uncertainty.calibration.check import CalibrationCheck
+from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
+from hfnet_core.types import Camera, Localization
 from hfnet_ros.localization_node import LocalizationNode
 from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.pipeline import Pipeline
 from hfnet_ros.parameters import Configs
-
-
-class Traveller:
-    """Instead of a localizer: every image is from another place, and its focal length 5 % too short."""
-
-    config = LocalizerConfig(tracking=False, gate_chi2=1e6)
-
-    def __init__(self) -> None:
-        self.way_m = 0.0
-
-    def localize(self, views: Sequence[View], prior: Pose | None = None, trust: float = 0.0) -> Localized:
-        self.way_m += 1.0
-        none = np.zeros(0, np.int32)
-        return Localized(looking(self.way_m, 0, 0), np.eye(6), Mode.GLOBAL, 50, 60, np.zeros((0, 2), np.float32), none,
-                         (), 0.5, 1.0, focal=(FocalFit(0.05, 0.001),))  # fmt: skip
 
 
 def frame_set(camera: Camera, name: str = "") -> FrameSet:
@@ -52,35 +35,39 @@ def frame_set(camera: Camera, name: str = "") -> FrameSet:
     return FrameSet((frame,), stamp_ns, "camera", stamp_ns, time.perf_counter(), 0)
 
 
-def test_the_pipeline_watches_every_camera_in_one_map(wall_world) -> None:
+def test_the_pipeline_watches_every_camera_in_one_map(wall_world, monkeypatch) -> None:
+    """What makes images say it: test_check."""
     model, map_file = wall_world
     config = NodeConfig(map_file=str(map_file), model_file=str(model), threads=1)
     pipeline = Pipeline(Configs(config, EngineConfig(), ExtractorConfig(), LocalizerConfig()))
+    added: list[tuple[str, bool]] = []
+
+    def add(self: CalibrationCheck, found: Localization, view: View, number: int, stamp_s: float | None) -> None:
+        added.append((type(found).__name__, view.camera == CAMERA))
+        monkeypatch.setattr(CalibrationCheck, "warning", "the lens is another")
+
+    monkeypatch.setattr(CalibrationCheck, "add", add)
     try:
-        pipeline._tracker.localizer = Traveller()
-
-        def show(count: int, camera: Camera = CAMERA, name: str = "") -> str | None:
-            for _ in range(count):
-                frames = frame_set(camera, name)
-                pipeline.localize(frames, pipeline.extract(frames), None)
-            return pipeline.focal_warnings[name]
-
-        assert show(9) is None
-        assert "about 5 % longer" in (show(1) or "")
-        assert show(1, name="right") is None
-        assert pipeline.focal_warnings[""] is not None
-        assert show(1, replace(CAMERA, params=(273.0, 273.0, 159.5, 119.5))) is None
-        assert show(10) is not None
+        for name in ("left", "right"):
+            frames = frame_set(CAMERA, name)
+            pipeline.localize(frames, pipeline.extract(frames), Pose())
+            assert len(added) == len(pipeline.calibration.warnings)  # not before the pose is out
+            pipeline.learn()
+        assert added == [("Localized", True)] * 2
+        assert pipeline.calibration_warnings == {"left": "the lens is another", "right": "the lens is another"}
+        assert set(pipeline.calibration.summaries) == {"left", "right"}
         pipeline.use_map(pipeline.prepare_map(str(map_file)))
         pipeline.settle()
-        assert not pipeline.focal_warnings
+        assert not pipeline.calibration.warnings
+        assert pipeline.calibration_warnings == {"left": None, "right": None}
     finally:
         pipeline.close()
 
 
 def test_diagnostics_warn_while_the_pipeline_does(ros, wall_world, monkeypatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(Pipeline, "focal_warnings", property(lambda self: {"": told[0] if told else None}))
+    monkeypatch.setattr(CalibrationWatch, "warnings", property(lambda self: {"": told[0] if told else None}))
+    monkeypatch.setattr(CalibrationWatch, "drive_warning", property(lambda self: told[-1] if len(told) > 1 else None))
     model, map_file = wall_world
     given = {"map_file": str(map_file), "model_file": str(model), "threads": 1, "autostart": True}
     namespace = f"t{uuid.uuid4().hex[:8]}"
@@ -103,6 +90,8 @@ def test_diagnostics_warn_while_the_pipeline_does(ros, wall_world, monkeypatch) 
         until(lambda: says("localized (", DiagnosticStatus.OK), 30.0, "a pose")
         told.append("the focal length is a guess")
         until(lambda: says("the focal length is a guess", DiagnosticStatus.WARN), 10.0, "the warning")
+        told.append("the camera was turned")
+        until(lambda: says("the camera was turned", DiagnosticStatus.WARN), 10.0, "the warning of the drive")
         told.clear()
         until(lambda: says("localized (", DiagnosticStatus.OK), 10.0, "the end of the warning")
     finally:

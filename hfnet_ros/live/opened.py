@@ -1,0 +1,89 @@
+"""What a mapping node works with from configure to cleanup."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from rclpy.lifecycle import LifecycleNode
+
+from hfnet_core.errors import ConfigError
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.files import home_path
+from hfnet_core.mapping.live.drive_folder import DriveFolder
+from hfnet_core.mapping.live.mapper import LiveMapper, LiveSource
+from hfnet_core.mapping.live.solver_process import can_solve
+from hfnet_core.mapping.live.versions import MapVersions
+from hfnet_core.mapping.pose_modes import IMAGES
+from hfnet_core.maps.storage import check_output
+from hfnet_ros.live.parameters import MappingConfigs
+from hfnet_ros.node.frames import Frames, open_frames
+from hfnet_ros.node.inputs import image_topic
+from hfnet_ros.node.map_component import MapView
+
+__all__ = ["Opened"]
+
+
+class Opened:
+    """What configure allocates and cleanup frees."""
+
+    def __init__(self, node: LifecycleNode, configs: MappingConfigs) -> None:
+        """Raises HFNetError naming what is missing or does not fit."""
+        config = configs.node
+        self.output, self.path = Path(configs.map_file), Path(configs.drive_folder)
+        check_output(self.output)
+        _require_scale(configs)
+        with ExitStack() as stack:
+            model = home_path(config.model_file) if config.model_file else None
+            backend = open_backend(model, config.backend, config.threads, configs.engine, configs.build.extraction)
+            stack.callback(backend.close)
+            self.extractor, self.description = Extractor(backend, configs.build.extraction), type(backend).__name__
+            self.folder = DriveFolder(self.path)
+            if self.output.exists() and not self.folder.count():
+                raise ConfigError(
+                    f"map_file: {self.output} exists and is not of {self.path}, where nothing is recorded: remove it "
+                    "or choose another name"
+                )
+            stack.enter_context(self.folder.recording(backend.info, configs.build))
+            self.mapper = LiveMapper(self.folder, self.extractor, configs.build, configs.mode, _sources(node, configs))
+            self.solves = configs.live.solve == "auto" and can_solve()
+            """Whether maps are made here."""
+            self.versions = MapVersions(self.path, self.output, configs.live.publish_every_s)
+            stack.callback(self.versions.close)
+            self.frames: Frames = open_frames(node)
+            stack.callback(self.frames.close)
+            self.view = MapView(node) if config.publish_map_cloud else None
+            if self.view is not None:
+                stack.callback(self.view.close)
+            self._stack = stack.pop_all()
+
+    @property
+    def handed_over(self) -> str:
+        """What is to be done where maps are not made here."""
+        return (
+            f"no map is made here: `hfnet map build {self.path} -o {self.output}` makes it where pycolmap is "
+            "installed, here or on another computer"
+        )
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _require_scale(configs: MappingConfigs) -> None:
+    """Raises ConfigError where nothing would tell how large the place is."""
+    told = bool(configs.node.odom_frame_id) or len(configs.node.cameras) > 1 or configs.build.scale_free
+    if configs.mode == IMAGES and not told:
+        raise ConfigError(
+            "odom_frame_id: is empty, and images alone show no scale: name the odometry's frame, or set "
+            "build.scale_free for a map in arbitrary metres"
+        )
+
+
+def _sources(node: LifecycleNode, configs: MappingConfigs) -> list[LiveSource]:
+    config = configs.node
+    odometry = config.odom_topic or f"/tf {config.odom_frame_id}"
+    poses = odometry if config.odom_frame_id else "no poses"
+    return [
+        LiveSource(image_topic(node, config, name), "camera_info", poses, configs.map_frame) for name in config.cameras
+    ]

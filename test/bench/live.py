@@ -1,0 +1,120 @@
+"""What mapping while driving costs: a keyframe's recording, and a version of the map as the drive gets longer.
+
+    python test/bench/live.py [--keyframes 250 500 1000 2000] [--keypoints 500]
+
+Recording: images of the rendered courtyard at 640x480 through the shipped network, judged, described, written; seconds
+of processor time for an image that becomes no keyframe and for one that does, and the share of a core at 5 km/h and
+30 images a second for several distances between keyframes.
+Versions: a synthetic ring, once and a half around, whose keyframes are recorded without images; each version is made
+as the node makes it, with the matches of the one before. Seconds of processor time, and the memory of its process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.extractor import Extractor
+from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
+from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
+from hfnet_core.mapping.live.solving import build_from_drive
+from hfnet_core.synthetic import walk
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from circuit import circuit, with_drift
+from drive import INFO
+
+SPEED_M_S, RATE_HZ = 5 / 3.6, 30.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keyframes", type=int, nargs="+", default=[250, 500, 1000, 2000], help="versions made at")
+    parser.add_argument("--keypoints", type=int, default=500, help="of a keyframe of the ring (default 500)")
+    parser.add_argument("--version-of", type=Path, help="make one version of a drive folder here, print numbers only")
+    given = parser.parse_args()
+    if given.version_of is not None:
+        print(*version(given.version_of))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        if given.keyframes:
+            Console().print(versions(Path(name) / "ring.hfdrive", given.keyframes, given.keypoints))
+        Console().print(recording(Path(name) / "yard.hfdrive"))
+
+
+def recording(path: Path) -> Table:
+    """Of the courtyard's images, all of them keyframes or none."""
+    config = MapBuildConfig(keyframe_distance_m=0.01, keyframe_angle_deg=0.1)
+    extractor = Extractor(open_backend(None, "onnxruntime", 1), config.extraction)
+    shots = list(walk.shots(walk.MAP_PASS, every=6))
+    frames = [LiveFrame(0, "camera", s.image, round(s.time_s * 1e9), walk.CAMERA, s.map_from_camera) for s in shots]
+    taken = []
+    for settings in (config, replace(config, keyframe_distance_m=100.0, keyframe_angle_deg=180.0)):
+        folder = DriveFolder(path.with_suffix(f".{len(taken)}"))
+        with folder.recording(extractor.info, settings):
+            mapper = LiveMapper(folder, extractor, settings, "drifting", [LiveSource("/image")])
+            mapper.add(frames[:1])
+            began = time.process_time()
+            for frame in frames[1:]:
+                mapper.add([frame])
+            mapper.finish()
+            taken.append(((time.process_time() - began) / (len(frames) - 1), mapper.keyframes))
+    (both_s, count), (image_s, _) = taken
+    keyframe_s = (both_s - image_s) * (len(frames) - 1) / count
+    table = Table(title=f"recording: {1e3 * image_s:.1f} ms an image, {1e3 * keyframe_s:.0f} ms a keyframe")
+    table.add_column("a keyframe every, m", justify="right")
+    table.add_column("keyframes/s", justify="right")
+    table.add_column("share of a core", justify="right")
+    for distance in (0.1, 0.2, 0.3, 0.5):
+        rate = SPEED_M_S / distance
+        table.add_row(f"{distance}", f"{rate:.1f}", f"{RATE_HZ * image_s + rate * keyframe_s:.2f}")
+    return table
+
+
+def versions(path: Path, sizes: list[int], keypoints: int) -> Table:
+    """Of a ring that grows."""
+    scene = with_drift(circuit(max(sizes), keypoints=keypoints, dim=128))
+    table = Table(title=f"versions: {keypoints} keypoints of 128 dimensions")
+    for name in ("keyframes", "s of one core", "s for each new keyframe", "peak MiB", "folder MiB", "s at 5 km/h"):
+        table.add_column(name, justify="right")
+    before = 0
+    folder = DriveFolder(path)
+    for size in sorted(sizes):
+        with folder.recording(INFO, MapBuildConfig()):
+            if not before:
+                folder.add_source(Source(0, 0, "drifting", "/image", "camera", "camera_info", "odom", "map"))
+            for index, keyframe in enumerate(scene.keyframes[before:size], start=before):
+                named = replace(keyframe, name=f"0/{index:06d}", key=f"{index:064x}", drive=0, drifting=True)
+                folder.add(RecordedKeyframe(named, index + 1))
+        command = [sys.executable, __file__, "--version-of", str(path)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        seconds, peak = (float(value) for value in done.stdout.split()[-2:])
+        stored = sum(item.stat().st_size for item in path.iterdir()) / 2**20
+        table.add_row(
+            str(size), f"{seconds:.0f}", f"{seconds / (size - before):.2f}", f"{peak:.0f}", f"{stored:.0f}",
+            f"{0.3 * (size - before) / SPEED_M_S:.0f}",
+        )  # fmt: skip
+        before = size
+    return table
+
+
+def version(path: Path) -> tuple[float, float]:
+    """Seconds of processor time, peak memory in MiB."""
+    began = time.process_time()
+    build_from_drive(DriveFolder(path))
+    return time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Mounting and time offset between camera and odometry, told by a drive as far as it shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from hfnet_core.geometry import Pose
+from hfnet_core.localization.uncertainty.calibration.drive import DriveCheck, Reading
+from hfnet_core.localization.uncertainty.calibration.explanation import DriveDefect
+from hfnet_core.localization.uncertainty.calibration.wording import drive_summary, drive_warning
+
+FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+MOUNTED = Pose(FORWARD, np.array([0.3, 0.0, 0.8]))
+SIGMA_M, SIGMA_RAD, RATE_S, STEP_S = 0.01, 0.002, 0.1, 0.001
+Motion = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def turning(time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Speed (m/s) and rate of turn (rad/s)."""
+    return 1.0 + 0.6 * np.sin(0.5 * time_s), 0.2 + 0.6 * np.sin(0.35 * time_s)
+
+
+def straight(time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.full_like(time_s, 1.0), np.zeros_like(time_s)
+
+
+def path(motion: Motion) -> Callable[[float], Pose]:
+    """odom_from_base of a robot on a plane by time, from 1 s before 0 on."""
+    times = np.arange(-1.0, 45.0, STEP_S)
+    speed, rate = motion(times)
+    heading = np.cumsum(rate) * STEP_S
+    x, y = (np.cumsum(speed * part(heading)) * STEP_S for part in (np.cos, np.sin))
+
+    def at(time_s: float) -> Pose:
+        here = [float(np.interp(time_s, times, one)) for one in (x, y, heading)]
+        return Pose(Rotation.from_euler("z", here[2]).as_matrix(), np.array([here[0], here[1], 0.0]))
+
+    return at
+
+
+def driven(
+    motion: Motion,
+    moved: Sequence[float] = (0.0, 0.0, 0.0),
+    turned_deg: Sequence[float] = (0.0, 0.0, 0.0),
+    late_s: float = 0.0,
+    scale: float = 1.0,
+) -> DriveCheck:
+    """Images of a camera that is mounted otherwise than it is said to be, and taken later than stamped."""
+    rng, at, check = np.random.default_rng(0), path(motion), DriveCheck()
+    turn = Rotation.from_rotvec(np.radians(turned_deg)).as_matrix()
+    mounted = Pose(turn @ MOUNTED.rotation, MOUNTED.translation + moved)
+    map_from_odom = Pose(Rotation.from_euler("z", 0.7).as_matrix(), np.array([3.0, 1.0, 0.0]))
+    for number in range(400):
+        stamp_s = RATE_S * number
+        camera = map_from_odom @ at(stamp_s + late_s) @ mounted
+        noisy = Rotation.from_rotvec(rng.normal(0.0, SIGMA_RAD, 3)).as_matrix() @ camera.rotation
+        seen = Pose(noisy, camera.translation + rng.normal(0.0, SIGMA_M, 3)) @ MOUNTED.inverse()
+        odometry = at(stamp_s)
+        told = Pose(odometry.rotation, scale * odometry.translation)
+        check.add(Reading(stamp_s, told, seen, SIGMA_M, SIGMA_RAD), MOUNTED)
+    check.conclude()
+    return check
+
+
+def defects(check: DriveCheck) -> set[DriveDefect]:
+    assert check.explanation is not None
+    return set(check.explanation.defects)
+
+
+@pytest.mark.parametrize("motion", [turning, straight])
+@pytest.mark.parametrize("scale", [1.0, 1.03])
+def test_what_is_right_is_not_doubted(motion: Motion, scale: float) -> None:
+    """Nor are the wheels' radius errors taken for anything else."""
+    check = driven(motion, scale=scale)
+    assert defects(check) == set()
+    assert check.explanation is not None
+    assert drive_warning(check.explanation) is None
+    assert check.shift(Pose()) is None
+
+
+@pytest.mark.parametrize("late_s", [0.05, -0.1])
+def test_stamps_are_told(late_s: float) -> None:
+    check = driven(turning, late_s=late_s)
+    assert defects(check) == {DriveDefect.TIME}
+    assert check.explanation is not None
+    assert check.explanation.values[6] == pytest.approx(late_s, abs=0.01)
+    said = drive_warning(check.explanation) or ""
+    assert f"image_time_offset_s {'+' if late_s > 0 else '-'}" in said
+
+
+@pytest.mark.parametrize("turned_deg", [(0.0, 0.0, 3.0), (1.0, 2.5, 0.0)])
+def test_a_turned_mounting_is_told(turned_deg: Sequence[float]) -> None:
+    check = driven(turning, turned_deg=turned_deg)
+    assert defects(check) == {DriveDefect.ORIENTATION}
+    assert check.explanation is not None
+    assert np.degrees(check.explanation.values[3:6]) == pytest.approx(turned_deg, abs=0.4)
+
+
+def test_a_moved_mounting_is_told_but_for_its_height() -> None:
+    check = driven(turning, moved=(0.1, 0.05, 0.1))
+    assert defects(check) == {DriveDefect.POSITION}
+    assert check.explanation is not None
+    assert check.explanation.values[:2] == pytest.approx([0.1, 0.05], abs=0.02)
+    assert "z not observable" in (drive_warning(check.explanation) or "")
+
+
+def test_all_of_it_at_once() -> None:
+    check = driven(turning, (0.15, 0.0, 0.0), (0.0, 0.0, 3.0), 0.08)
+    assert defects(check) == set(DriveDefect)
+    assert check.explanation is not None
+    assert check.explanation.values[[0, 5, 6]] == pytest.approx([0.15, np.radians(3.0), 0.08], abs=0.02)
+
+
+def test_what_a_drive_does_not_show_is_said_to_be_unseen() -> None:
+    """Straight on at one speed neither place nor time matters; the direction of the camera does."""
+    hidden = driven(straight, moved=(0.2, 0.1, 0.0), late_s=0.1)
+    assert defects(hidden) == set()
+    assert hidden.explanation is not None
+    said = drive_summary(hidden.explanation)
+    assert "x not observable y not observable z not observable" in said
+    assert "roll not observable" in said
+    assert "image time not observable on this drive" in said
+    turned = driven(straight, turned_deg=(0.0, 0.0, 3.0))
+    assert defects(turned) == {DriveDefect.ORIENTATION}
+
+
+def test_a_pose_is_off_by_what_is_named() -> None:
+    check = driven(turning, turned_deg=(0.0, 0.0, 3.0))
+    shift = check.shift(Pose())
+    assert shift is not None
+    assert shift[5] == pytest.approx(np.radians(3.0), abs=0.01)
+
+
+def test_memory_is_bounded_and_odometry_that_pauses_does_no_harm() -> None:
+    check, at = DriveCheck(), path(turning)
+    for number in range(4000):
+        time_s = 0.01 * number
+        if number % 7:
+            check.add(Reading(time_s, at(time_s), at(time_s), SIGMA_M, SIGMA_RAD), MOUNTED)
+    for number in range(30):  # repeated, and with gaps
+        check.add(Reading(50.0 + number, Pose(), Pose(), SIGMA_M, SIGMA_RAD), MOUNTED)
+        check.add(Reading(50.0 + number, Pose(), None), MOUNTED)
+    check.conclude()
+    assert len(check._motions) <= 200
+    assert len(check._equations) == len(check._motions)
+    assert defects(check) == set()
+
+
+def test_another_mounting_starts_over() -> None:
+    check = driven(turning, late_s=0.1)
+    assert check.explanation is not None
+    check.add(Reading(100.0, Pose(), Pose(), SIGMA_M, SIGMA_RAD), Pose())
+    assert check.explanation is None
