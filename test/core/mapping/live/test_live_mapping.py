@@ -15,6 +15,7 @@ import pytest
 from bags import wall_drive
 from corners import Corners
 
+from hfnet_core.cli.main import main
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose
@@ -206,6 +207,19 @@ def test_a_folder_belongs_to_one_recorder_one_model_and_one_mode(drifting: Path,
     )
     with pytest.raises(DatasetError, match="is of another version"):
         DriveFolder(folder.path)
+
+
+def test_a_drive_folder_is_built_on_the_command_line(
+    drifting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on another computer, where no model is needed: features are there. Options overrule the node's settings."""
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    output = tmp_path / "a.hfmap"
+    monkeypatch.setattr("sys.argv", ["hfnet", "map", "build", str(folder.path), "-o", str(output), "--no-refine"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code, capsys.readouterr().err
+    assert_same(load_map(output), build_from_drive(folder, replace(CONFIG, refine_poses=False)))
 
 
 def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
