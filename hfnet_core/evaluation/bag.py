@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.metrics import Sample
 from hfnet_core.evaluation.offline import FilmLocalizer, OfflineLocalizer
 from hfnet_core.features.backends.opening import open_backend
@@ -45,8 +46,10 @@ def evaluate_bag(
     """One sample per image of a bag with ground truth, in order; damaged images have no pose and no latency.
 
     Latency is the time of extraction and localization. progress: called with (images done, all images). Raises
-    DatasetError when the bag holds no poses.
+    DatasetError when the bag holds no poses, ConfigError for a folder of maps.
     """
+    if localizer.has_several_maps:
+        raise ConfigError("an evaluation takes one map, whose frame the recording's poses are in; got a folder of maps")
     samples = []
     with Bag(path, options) as bag, recorded_depth(bag) as depth:
         bag.require_poses()

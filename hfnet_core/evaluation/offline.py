@@ -94,6 +94,11 @@ class OfflineLocalizer:
         return MapLibrary(folder, lambda path: LoadedMap(self._load(path), path), NodeConfig.maps_in_memory)
 
     @property
+    def has_several_maps(self) -> bool:
+        """Whether poses may be in several frames: see `Localized.map_name`."""
+        return self._maps is not None
+
+    @property
     def cameras(self) -> tuple[Camera, ...]:
         """Of all maps."""
         if self._maps is None:

@@ -22,7 +22,7 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.files import make_folder
 from hfnet_core.progress import ProgressLines
-from hfnet_core.training.data.photo_stream import find_photos
+from hfnet_core.training.data.streaming.photo_stream import find_photos
 from hfnet_core.training.export import Identity, write_results
 from hfnet_core.training.initialization import draw_weights, start_from
 from hfnet_core.training.network import HFNet

@@ -17,7 +17,7 @@ from hfnet_core.benchmarks.paper.answers import Journal, QueryAnswer
 from hfnet_core.benchmarks.paper.presets import Preset
 from hfnet_core.errors import BackendError, DatasetError
 from hfnet_core.features.sources import extract_named
-from hfnet_core.files import written_whole
+from hfnet_core.files import make_folder, written_whole
 from hfnet_core.geometry import Pose
 from hfnet_core.images.reading import read_image
 from hfnet_core.localization.localizer import Localizer, View
@@ -60,7 +60,7 @@ class PlaceRun:
     ) -> None:
         self.place, self._folder, self._preset, self._extractors = place, folder, preset, extractors
         self._progress = progress
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.map = self._built()
         self._localizer = Localizer(self.map, preset.localizer)
         self._retriever = Retriever(self.map.place_descriptors)
@@ -73,7 +73,7 @@ class PlaceRun:
         if path.exists() and note.exists() and _said(note) == wanted:
             return load_map(path, info.model_hash)
         work = self._folder / "work"
-        work.mkdir(exist_ok=True)
+        make_folder(work)
         tools = BuildTools(self._extractors.of_map, self._preset.building, self._progress, Workspace(work))
         note.unlink(missing_ok=True)
         imported = import_posed_images(self.place.map_images(), self.place.map_folder, tools)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,12 @@ from hfnet_core.benchmarks.paper.presets import Preset
 from hfnet_core.benchmarks.paper.report import log_of, write_log, write_result_file
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.evaluation.query_list import write_query_list
+from hfnet_core.files import make_folder
 from hfnet_core.progress import Progress, silent
 
-__all__ = ["Options", "Outcome", "run_dataset"]
+__all__ = ["Options", "Outcome", "alone_in", "run_dataset"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,39 @@ def run_dataset(
     A run that was ended goes on where it was. Raises ConfigError for places or conditions that are not there,
     DatasetError for what is missing or damaged as a whole; single images are lines in the log.
     """
-    options = options or Options()
+    make_folder(output)
+    with alone_in(output):
+        return _run(dataset, output, _Tools(preset, extractors, progress), options or Options())
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """No other run works in the folder meanwhile. Raises ConfigError where one does."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{output}: cannot be created ({error.strerror})") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            said = "another run is writing there; wait for it or choose another folder"
+            raise ConfigError(f"{folder}: {said}") from error
+        except OSError:  # a file system without locks: nobody can tell
+            _log.info("%s: cannot be locked", folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tools:
+    """What a run works with."""
+
+    preset: Preset
+    extractors: Extractors
+    progress: Progress
+
+
+def _run(dataset: Dataset, output: Path, tools: _Tools, options: Options) -> Outcome:
+    preset, extractors, progress = tools.preset, tools.extractors, tools.progress
     answers: list[QueryAnswer] = []
     gallery = GalleryMaker(dataset, options.pictures)
     for place in _places(dataset, options):

@@ -123,9 +123,9 @@ class HlocWriter:
         copy.close()
 
     def _close(self) -> None:
-        if self._file is not None and self._disk is not None:
-            self._file.close()
-            self._disk.close()
+        for opened in (self._file, self._disk):
+            if opened is not None:
+                opened.close()
 
     def _check_disk(self) -> None:
         """Raises the OSError that HDF5 was not told of."""

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from hfnet_core.config import PaperTrainConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.training.blocks import ConvNorm
-from hfnet_core.training.data.photo_stream import PhotoBatch, PhotoBatches, Photos, PhotoView, read_rgb
+from hfnet_core.training.data.streaming.photo_stream import PhotoBatch, PhotoBatches, Photos, PhotoView, read_rgb
 from hfnet_core.training.network import HFNet, LocalMaps
 from hfnet_core.training.stages.loop import Learned
 from hfnet_core.training.stages.losses import weigh_by_uncertainty

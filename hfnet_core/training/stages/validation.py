@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.training.data.photo_stream import Photos, read_rgb
+from hfnet_core.training.data.streaming.photo_stream import Photos, read_rgb
 from hfnet_core.training.network import HFNet
 from hfnet_core.training.stages.csv_table import StepTable
 from hfnet_core.training.stages.distillation import imitation_losses

@@ -16,7 +16,9 @@ from hfnet_core.benchmarks.datasets.lists import read_results
 from hfnet_core.benchmarks.paper.answers import QueryAnswer
 from hfnet_core.benchmarks.paper.place_run import PlaceRun
 from hfnet_core.benchmarks.paper.presets import PRESETS, preset_of
+from hfnet_core.benchmarks.paper.run import alone_in
 from hfnet_core.cli.main import main
+from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.maps.storage import load_map
 from hfnet_core.synthetic.copies import write_copy
@@ -156,6 +158,14 @@ def test_with_fallback_the_most_similar_map_image_answers_and_the_log_says_so(
     poses = [image.map_from_camera for image in open_dataset("aachen", data).open("aachen").map_images().images]
     assert min(pose_error(results["IMG_0001.jpg"], pose)[0] for pose in poses) < 1e-6
     assert not (tmp_path / "gallery.html").exists()
+
+
+def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path) -> None:
+    said = "another run is writing there; wait for it or choose another folder"
+    with alone_in(tmp_path), pytest.raises(ConfigError, match=said), alone_in(tmp_path):
+        pass
+    with alone_in(tmp_path):
+        assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_there_is_named_before_any_work(

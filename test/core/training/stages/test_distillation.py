@@ -16,7 +16,7 @@ from tiny_paper import draw_folder, stand_in, tiny_config
 
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.features.network.architecture import NetworkSpec
-from hfnet_core.training.data.photo_stream import Photos, find_photos
+from hfnet_core.training.data.streaming.photo_stream import Photos, find_photos
 from hfnet_core.training.network import HFNet, LocalMaps
 from hfnet_core.training.stages.distillation import DistillationStage, decayed_kernels, imitation_losses
 from hfnet_core.training.stages.loop import Learned

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from hfnet_core.training.data import paper_augmentation as steps
+from hfnet_core.training.data.streaming import paper_augmentation as steps
 
 FLAT = np.full((480, 640), 100, np.float32)
 

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from hfnet_core.errors import DatasetError
 from hfnet_core.images.reading import IMAGE_SUFFIXES, read_image
 from hfnet_core.progress import Progress, silent
-from hfnet_core.training.data.paper_augmentation import augmented
+from hfnet_core.training.data.streaming.paper_augmentation import augmented
 
 __all__ = ["PhotoBatch", "PhotoBatches", "PhotoView", "Photos", "find_photos", "read_rgb", "resized"]
 

@@ -15,7 +15,14 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from tiny_paper import draw_folder
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.training.data.photo_stream import PhotoBatches, Photos, PhotoView, find_photos, read_rgb, resized
+from hfnet_core.training.data.streaming.photo_stream import (
+    PhotoBatches,
+    Photos,
+    PhotoView,
+    find_photos,
+    read_rgb,
+    resized,
+)
 
 VIEW = PhotoView((48, 32), 4, True, 0)
 
