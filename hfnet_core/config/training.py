@@ -58,7 +58,7 @@ class TrainConfig(Checked):
     turn_learning_rate: float = setting(1.2e-3, "peak learning rate of the turn stage", minimum=1e-6, maximum=1.0)
     wide_learning_rate: float = setting(6e-4, "peak learning rate of the wide stage", minimum=1e-6, maximum=1.0)
     quantized_learning_rate: float = setting(
-        1e-4, "peak learning rate of the quantized stage", minimum=1e-6, maximum=1.0
+        3e-5, "peak learning rate of the quantized stage", minimum=1e-6, maximum=1.0
     )
     global_learning_rate: float = setting(2e-3, "peak learning rate of the global stage", minimum=1e-6, maximum=1.0)
     imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)

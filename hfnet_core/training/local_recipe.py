@@ -29,7 +29,7 @@ _TURN_DEG = 60.0  # two crops of a photo then differ by 41 degrees (standard dev
 _GENTLE_TURN_DEG = 45.0
 _WIDE_SCALE = (0.45, 1.6)  # of crops of two overlapping photos: both together differ by up to 3.5
 _OTHER_LIGHT = 0.3  # share of crops
-_MEASURED = 200  # photos on which the batch norms of a model file are measured
+_MEASURED = 60  # photos on which the batch norms of a model file are measured
 _TEACHER_REPORTS_S = 8.0  # between two lines about the teacher
 
 
@@ -47,7 +47,11 @@ def train_local(what: LocalPart, network: HFNet, start: Path | None) -> None:
     pool, output, config, _, report = what
 
     def run(stage: Stage, minutes: float, rate: float, seed: int) -> None:
-        settings = RunSettings(minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers)
+        # Rounding to bfloat16 would hide what is learned of rounding to eight bits.
+        bf16_until = 0.0 if isinstance(stage, QuantizedStage) else RunSettings.bf16_until
+        settings = RunSettings(
+            minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers, bf16_until=bf16_until
+        )
         run_stage(stage, network, settings, output / stage.name, config.device, report)
 
     crops = LocalDataSettings(pairs=config.pairs, crop_px=config.crop_px)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.images.depth import DepthImage, ranges_at
 from hfnet_core.images.preparation import Preparation
 from hfnet_core.mapping.keyframes.reading import Describer, Keyframe
 from hfnet_core.mapping.keyframes.selection import KeyframeChooser, MotionChooser, sharpness
 from hfnet_core.mapping.keyframes.workspace import key_of
 from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
 from hfnet_core.mapping.pose_modes import DRIFTING, IMAGES
-from hfnet_core.types import Camera
+from hfnet_core.types import Camera, Features, Ranges
 
 __all__ = ["LiveFrame", "LiveMapper", "LiveSource"]
 
+_log = logging.getLogger(__name__)
 _SAME_DRIVE_S = 10.0  # a recorder that is back so soon may go on with the odometry of before
 _FASTEST_M_S, _SLACK_M = 3.0, 0.5  # if that has not moved further than a robot can
 
@@ -42,7 +45,7 @@ class LiveFrame:
 
     camera_number: of the robot's camera that took it; frame_id: its optical frame. image: [H, W] or [H, W, 3] RGB.
     pose: map_from_camera, or odom_from_camera where poses drift; None where images are all there is. rig_from_camera:
-    where the camera sits among others, None for one alone.
+    where the camera sits among others, None for one alone. depth: asked when the image becomes a keyframe.
     """
 
     camera_number: int
@@ -53,6 +56,7 @@ class LiveFrame:
     pose: Pose | None = None
     preparation: Preparation = field(default_factory=Preparation)
     rig_from_camera: Pose | None = None
+    depth: Callable[[], DepthImage | None] | None = None
 
 
 @dataclass(eq=False)
@@ -220,7 +224,18 @@ class LiveMapper:
             drifting=self._mode == DRIFTING,
             drive=own.source.drive,
             rig_from_camera=frame.rig_from_camera if alone else None,
+            ranges=_ranges(frame, features),
         )
         self._folder.add(RecordedKeyframe(keyframe, number + 1))
         self.keyframes += 1
         return keyframe
+
+
+def _ranges(frame: LiveFrame, features: Features) -> Ranges | None:
+    """How far away keypoints are, None without a depth image that fits."""
+    depth = frame.depth() if frame.depth is not None else None
+    try:
+        return None if depth is None else ranges_at(depth, features.keypoints_px, features.width, features.height)
+    except DatasetError as error:
+        _log.warning("%s", error)
+        return None

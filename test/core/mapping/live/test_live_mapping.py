@@ -18,6 +18,7 @@ from corners import Corners
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose
+from hfnet_core.images.depth import DepthImage
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, ReadingPlan, read_keyframes
 from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
@@ -202,6 +203,22 @@ def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: 
     assert build_from_drive(folder).keyframes == count - 2
     with pytest.raises(DatasetError, match="has no keyframes yet"):
         build_from_drive(record(tmp_path / "empty.hfdrive", [], "drifting"))
+
+
+def test_depth_is_recorded_with_the_keyframes(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wall, wrong = DepthImage(np.full((60, 80), 2.0, np.float32)), DepthImage(np.full((80, 60), 2.0, np.float32))
+    found = iter([wall, None, wrong])
+    frames = [replace(frame, depth=lambda: next(found, wall)) for frame in frames_of(drifting)]
+    folder = record(tmp_path / "a.hfdrive", frames, "drifting")
+    ranges = [item.keyframe.ranges for item in folder.keyframes()]
+    assert [own is None for own in ranges[:4]] == [False, True, True, False]
+    assert "is not registered to images of 160x120" in caplog.text
+    first = next(folder.keyframes()).keyframe
+    assert ranges[0] is not None
+    assert ranges[0].metres.shape == (len(first.features),)
+    assert np.nanmax(np.abs(ranges[0].metres - 2.0)) < 1e-3
+    built = build_from_drive(folder)
+    assert built.provenance["recordings"][0]["keyframes_with_depth"] == len(ranges) - 2
 
 
 def test_two_cameras_with_odometry_give_the_keyframes_of_each(drifting: Path, tmp_path: Path) -> None:
