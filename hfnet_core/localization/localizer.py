@@ -16,12 +16,12 @@ from hfnet_core.geometry import Pose
 from hfnet_core.localization import judgement
 from hfnet_core.localization.confidence import evidence_of, log_odds
 from hfnet_core.localization.correspondences import Query, View
-from hfnet_core.localization.doubles import told_apart
 from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.nearby import NearSearch
-from hfnet_core.localization.planar import second_pose
 from hfnet_core.localization.search import MapSearch
+from hfnet_core.localization.twins.places import told_apart
+from hfnet_core.localization.twins.planar import second_pose
 from hfnet_core.localization.uncertainty.focal import uncertainty_of
 from hfnet_core.localization.verification import verify
 from hfnet_core.maps.landmark_map import LandmarkMap

@@ -37,7 +37,7 @@ def told_apart(query: Query, one: Hypothesis, other: Hypothesis, landmark_map: L
         one, other = other, one
     counts = [_asked(query, view, one, other, landmark_map) for view in range(len(query.views))]
     asked, same = (sum(numbers) for numbers in zip(*counts, strict=True))
-    return asked >= _LEAST and same < _SHARE * asked
+    return bool(asked >= _LEAST and same < _SHARE * asked)
 
 
 def _asked(query: Query, view: int, one: Hypothesis, other: Hypothesis, landmark_map: LandmarkMap) -> tuple[int, int]:
