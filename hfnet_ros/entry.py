@@ -17,6 +17,6 @@ def localization_node() -> int:
 def mapping_node() -> int:
     """The node's main, whose exit status is returned."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as above
-    from hfnet_ros.mapping_node import main
+    from hfnet_ros.live.mapping_node import main
 
     return main()

@@ -67,7 +67,6 @@ def _map(*arguments: str) -> Command:
 COMMANDS = {
     "map build": _map("build", "first"),
     "map extend": _map("extend", "first.hfmap", "second"),
-    "map update": _map("update", "first.hfmap", "second"),
     "map upgrade": _map("upgrade", "first.hfmap", "first"),
     "map merge": _map("merge", "first.hfmap", "second.hfmap"),
     "map check --store": Command(("map", "check", "OUT/new.hfmap", "--store"), "new.hfmap", begins="unlike.hfmap"),

@@ -12,13 +12,14 @@ from nav_msgs.msg import Odometry
 from rclpy.qos import QoSProfile
 from robot import PATIENCE, Robot, image_msg, info_msg, until
 from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
 from wall import map_from_camera, view
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Pose
 from hfnet_ros.conversions import pose_to_msg
 
-__all__ = ["CONFIG", "STEPS", "Driver", "odom_from_camera", "parameters", "values"]
+__all__ = ["CONFIG", "STEPS", "Driver", "ask", "odom_from_camera", "parameters", "values"]
 
 STEPS = range(0, 161, 4)  # of the way along the wall, 3 cm each
 RELIABLE = QoSProfile(depth=50)
@@ -71,6 +72,11 @@ def parameters(folder: Path, model: Path, **others: Any) -> dict[str, Any]:
         "odom_topic": "odom", "image_reliability": "reliable", "publish_every_s": 0.0, "image_timeout_s": 60.0,
         "backend": "onnxruntime", **BUILD, **others,
     }  # fmt: skip
+
+
+def ask(robot: Robot, service: str) -> Any:
+    """Call ~/save_map or ~/finish: the answer comes when the map is written."""
+    return robot.client.call(Trigger, f"{robot.name}/{service}", Trigger.Request(), 120.0)
 
 
 def values(robot: Robot) -> dict[str, str]:

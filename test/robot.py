@@ -284,7 +284,7 @@ class Robot:
 class Mapper(Robot):
     """A mapping node in the same way."""
 
-    NODE, MODULE = "mapping", "hfnet_ros.mapping_node"
+    NODE, MODULE = "mapping", "hfnet_ros.live.mapping_node"
 
 
 def stamp_of(message: Any) -> int:

@@ -22,10 +22,23 @@ from hfnet_core.training.paper_recipe import train_paper
 from hfnet_core.training.teachers.targets import FullTeacher, PairedTeacher, gray_of
 
 TINY = {
-    "steps": 12, "batch_size": 2, "width_px": 64, "height_px": 48, "clusters": 2, "intermediate_dim": 4,
-    "learning_rates": [0.002, 0.001], "learning_rate_steps": [9], "batch_norm_decay": 0.9, "vlad_batch_norm_decay": 0.9,
-    "validation_images": 3, "validation_steps": 4, "checkpoint_steps": 2, "threads": 1, "workers": 0, "device": "cpu",
-}  # fmt: skip
+    "steps": 12,
+    "batch_size": 2,
+    "width_px": 64,
+    "height_px": 48,
+    "clusters": 2,
+    "intermediate_dim": 4,
+    "learning_rates": [0.002, 0.001],
+    "learning_rate_steps": [9],
+    "batch_norm_decay": 0.9,
+    "vlad_batch_norm_decay": 0.9,
+    "validation_images": 3,
+    "validation_steps": 4,
+    "checkpoint_steps": 2,
+    "threads": 1,
+    "workers": 0,
+    "device": "cpu",
+}
 
 
 class CornerTeacher:

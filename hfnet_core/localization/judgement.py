@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +17,7 @@ from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Candidate", "judge", "rivals", "weakness"]
+__all__ = ["Candidate", "judge", "level", "rivals", "weakness"]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
@@ -106,6 +106,17 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
         if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
             found.append(other)
     return found
+
+
+def level(candidates: Sequence[Candidate], doubles: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates, those among them that nothing tells apart made equal: what speaks for one speaks for the others,
+    whichever was mapped from nearer by."""
+    log_odds = max(one.log_odds for one in doubles)
+    guided = max(one.hypothesis.guided for one in doubles)
+    return [
+        replace(one, log_odds=log_odds, hypothesis=replace(one.hypothesis, guided=guided)) if one in doubles else one
+        for one in candidates
+    ]
 
 
 def _explains_as_much(other: Candidate, best: Candidate, ratio: float) -> bool:

@@ -12,24 +12,26 @@ from dataclasses import replace
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.geometry import Pose
+from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localization import judgement
 from hfnet_core.localization.confidence import evidence_of, log_odds
 from hfnet_core.localization.correspondences import Correspondences, Query, View, joined
-from hfnet_core.localization.hypothesis import Hypothesis, Trial
+from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.nearby import NearSearch
-from hfnet_core.localization.planar import second_pose
 from hfnet_core.localization.search import MapSearch
+from hfnet_core.localization.twins.places import told_apart
+from hfnet_core.localization.twins.planar import second_pose
 from hfnet_core.localization.uncertainty.focal import uncertainty_of
 from hfnet_core.localization.uncertainty.ranges import depth_contradiction
 from hfnet_core.localization.verification import verify
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.types import Localization, Matched, NotLocalized, Reason
+from hfnet_core.types import Localization, Matched, Mode, NotLocalized, Reason
 
 __all__ = ["Localizer", "View"]
 
 _CONTRADICTED = 10.0  # log odds that depths which do not fit take from a pose, so that others come before it
+_THERE_M, _THERE_DEG = 1.0, 30.0  # from where a look-alike should be: either pose may be a little off
 _LEAST_INLIERS = 6  # of a hypothesis that is worth a closer look
 
 
@@ -66,7 +68,7 @@ class Localizer:
             return replace(self._nothing(query, most, prior), matched=matched)
         best = max(candidates, key=lambda candidate: candidate.log_odds)
         if prior is None and judgement.weakness(best, self.config) is None:
-            candidates += self._doubles(query, best, candidates)
+            candidates = self._with_doubles(query, best, candidates)
         return replace(judgement.judge(query, candidates, self.map, self.config), matched=matched)
 
     def candidates(self, views: Sequence[View], prior: Pose | None = None) -> list[Candidate]:
@@ -98,13 +100,22 @@ class Localizer:
                 break  # another one like these would take too long
         return candidates, looked
 
-    def _doubles(self, query: Query, best: Candidate, known: Sequence[Candidate]) -> list[Candidate]:
-        """What places say that look like the one found: those that the map knows, or else the one that resembles the
-        image most. All are looked at: the first of them convinces no more than the others."""
-        found, tried = best.hypothesis, [one.hypothesis.map_from_rig for one in known]
-        return self._all(query, self._near.alike(query, found, tried)) or self._all(
-            query, self._search.elsewhere(query, found)
-        )
+    def _with_doubles(self, query: Query, best: Candidate, known: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates and what places say that look like the one found: those that the map knows, or else the one
+        that resembles the image most. All are looked at: the first of them convinces no more than the others."""
+        places = self._near.alike(best.hypothesis)
+        new = [there for there in places if all(is_elsewhere(there, one.hypothesis.map_from_rig) for one in known)]
+        found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL) for there in new))
+        candidates = [*known, *(found or self._all(query, self._search.elsewhere(query, best.hypothesis)))]
+        doubles = [one for one in candidates if self._is_double(query, one, best, places)]
+        query.clock.lap("verification")
+        return judgement.level(candidates, [best, *doubles]) if doubles else candidates
+
+    def _is_double(self, query: Query, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
+        """Whether it is at one of these places, and nothing in the images tells that from the best one's."""
+        other, off = best.hypothesis, (pose_error(one.hypothesis.map_from_rig, place) for place in places)
+        there = one.hypothesis.elsewhere(other) and any(metres < _THERE_M and deg < _THERE_DEG for metres, deg in off)
+        return there and not told_apart(query, other, one.hypothesis, self.map)
 
     def _all(self, query: Query, trials: Iterable[Trial]) -> list[Candidate]:
         hypotheses = (self._hypothesis(query, trial) for trial in trials)

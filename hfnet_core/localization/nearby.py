@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,15 +51,15 @@ class NearSearch:
             expected = best.map_from_rig
         return Trial(None, matches)
 
-    def alike(self, query: Query, found: Hypothesis, known: Sequence[Pose]) -> Iterator[Trial]:
-        """What the places say that the map knows to look like the one found. known: poses that were tried already."""
-        seen = list(known)
+    def alike(self, found: Hypothesis) -> list[Pose]:
+        """Where the rig would be in the places that the map knows to look like the one found."""
+        places: list[Pose] = []
         for keyframe in found.keyframes:
             for there_from_here in self._map.look_alikes_of(keyframe):
                 there = there_from_here @ found.map_from_rig
-                if len(seen) - len(known) < _ALIKE and all(is_elsewhere(there, one) for one in seen):
-                    seen.append(there)
-                    yield self.trial(query, there, Mode.GLOBAL)
+                if len(places) < _ALIKE and all(is_elsewhere(there, one) for one in (*places, found.map_from_rig)):
+                    places.append(there)
+        return places
 
     def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.

@@ -98,7 +98,7 @@ def _drive(folder: Path, model: Path | None, rates: tuple[float, float], blind: 
     try:
         with ExitStack() as stack:
             mapper = stack.enter_context(
-                Child("hfnet_ros.mapping_node", node_arguments(common | mapping), logs / "mapping_node.log")
+                Child("hfnet_ros.live.mapping_node", node_arguments(common | mapping), logs / "mapping_node.log")
             )
             localizer = stack.enter_context(
                 Child(

@@ -11,6 +11,7 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.files import home_path
+from hfnet_core.mapping.keyframes.reading import BuildTools
 from hfnet_core.mapping.live.drive_folder import DriveFolder
 from hfnet_core.mapping.live.mapper import LiveMapper, LiveSource
 from hfnet_core.mapping.live.solver_process import can_solve
@@ -38,7 +39,8 @@ class Opened:
             model = home_path(config.model_file) if config.model_file else None
             backend = open_backend(model, config.backend, config.threads, configs.engine, configs.build.extraction)
             stack.callback(backend.close)
-            self.extractor, self.description = Extractor(backend, configs.build.extraction), type(backend).__name__
+            self.extractor = Extractor(backend, configs.build.extraction)
+            self.description = str(getattr(backend, "description", type(backend).__name__))
             self.folder = DriveFolder(self.path)
             if self.output.exists() and not self.folder.count():
                 raise ConfigError(
@@ -46,7 +48,8 @@ class Opened:
                     "or choose another name"
                 )
             stack.enter_context(self.folder.recording(backend.info, configs.build))
-            self.mapper = LiveMapper(self.folder, self.extractor, configs.build, configs.mode, _sources(node, configs))
+            describer = BuildTools(self.extractor, configs.build).describer
+            self.mapper = LiveMapper(self.folder, describer, configs.build, configs.mode, _sources(node, configs))
             self.solves = configs.live.solve == "auto" and can_solve()
             """Whether maps are made here."""
             self.versions = MapVersions(self.path, self.output, configs.live.publish_every_s)
@@ -72,11 +75,12 @@ class Opened:
 
 def _require_scale(configs: MappingConfigs) -> None:
     """Raises ConfigError where nothing would tell how large the place is."""
-    told = bool(configs.node.odom_frame_id) or len(configs.node.cameras) > 1 or configs.build.scale_free
+    node = configs.node
+    told = bool(node.odom_frame_id or node.depth_topic) or len(node.cameras) > 1 or configs.build.scale_free
     if configs.mode == IMAGES and not told:
         raise ConfigError(
-            "odom_frame_id: is empty, and images alone show no scale: name the odometry's frame, or set "
-            "build.scale_free for a map in arbitrary metres"
+            "odom_frame_id: is empty, and images alone show no scale: name the odometry's frame or a depth_topic, or "
+            "set build.scale_free for a map in arbitrary metres"
         )
 
 

@@ -28,6 +28,7 @@ _LIKE_LOCALIZATION = (
     "rig_tolerance_s",
     "rig_timeout_s",
     "image_rectified",
+    "depth_topic",
     "trust_calibration",
     "image_timeout_s",
     "max_image_lead_s",
@@ -60,6 +61,8 @@ _LIKE_BUILD = (
     "pose_prior_sigma_m",
     "pose_prior_sigma_deg",
     "descriptor_dtype",
+    "depth_landmarks",
+    "multi_scale",
     "odometry_sigma_ratio",
     "odometry_sigma_deg_per_m",
 )

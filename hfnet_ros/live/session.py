@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.clock import JumpThreshold
@@ -21,6 +22,7 @@ from hfnet_core.mapping.pose_modes import IMAGES
 from hfnet_ros.conversions import pose_to_stamped
 from hfnet_ros.live.parameters import MappingConfigs
 from hfnet_ros.node.cameras import Cameras
+from hfnet_ros.node.depth.images import Depths
 from hfnet_ros.node.diagnostics import Level, Reporter
 from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames
@@ -32,6 +34,7 @@ __all__ = ["MappingSession"]
 
 _LOG_S = 5.0
 _FINISH_S = 30.0  # for images that wait and keyframes that are not decided upon yet
+_DEPTHS_KEPT = 60  # an image is decided upon 16 images later, and as many may wait
 _JUMP_S = 0.1  # simulated time that goes back by more starts over
 
 
@@ -65,6 +68,7 @@ class MappingSession:
         self._path: deque[PoseStamped] = deque(maxlen=self._configs.node.path_length or None)
         self._path_is_new = False
         self._odometry = Odometry(node, settings, frames, reporter)
+        self._depths = Depths(node, settings, reporter, _DEPTHS_KEPT)
         self._cameras = Cameras(node, settings, frames, reporter, self._receive)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: self._cameras.start_over())
@@ -86,6 +90,7 @@ class MappingSession:
 
     def watch(self) -> None:
         """Notice what changes without an image; call this now and then."""
+        self._depths.watch()
         self._cameras.watch(self.paused or self.finished)
 
     def new_path(self) -> list[PoseStamped]:
@@ -114,6 +119,7 @@ class MappingSession:
             self.finish()
         self._thread.join(_FINISH_S)
         self._odometry.close()
+        self._depths.close()
         return not self._thread.is_alive()
 
     def _receive(self, images: ImageSet, group: int) -> None:
@@ -122,6 +128,7 @@ class MappingSession:
             self._reporter.log.warning("time went back: what comes is another stretch of the drive")
             self._frames.clear()
             self._odometry.clear()
+            self._depths.clear()
         if self.paused or self._stopping:
             self._reporter.health.count("dropped", len(images.images))
             return
@@ -145,8 +152,7 @@ class MappingSession:
                 self._guarded(self._mapper.finish)
                 self.finished = True
                 return
-            images = item
-            self._guarded(lambda images=images: self._record(images))  # type: ignore[misc]
+            self._guarded(partial(self._record, item))
 
     def _guarded(self, work: Callable[[], list[Keyframe]]) -> None:
         """The node outlives whatever an image does to it."""
@@ -199,6 +205,7 @@ class MappingSession:
                 None if odom_from_rig is None else odom_from_rig @ frame.rig_from_camera,
                 frame.preparation,
                 frame.rig_from_camera if len(names) > 1 else None,
+                partial(self._depths.image, frame.name, frame.stamp_ns),
             )
             for frame in frames.frames
         ]

@@ -19,9 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-from mapping_robot import STEPS, Driver, parameters
+from mapping_robot import STEPS, Driver, ask, parameters
 from robot import Client, Mapper
-from std_srvs.srv import Trigger
 from wall import wall_files
 
 from hfnet_core.mapping.live.drive_folder import DriveFolder
@@ -64,7 +63,7 @@ def one(client: Client, place: Path, model: Path, moment_s: float) -> bool:
     follower = Driver(again)
     follower.wait()
     follower.drive(STEPS[shown:] or STEPS[-2:])
-    answer = client.call(Trigger, f"{again.name}/finish", Trigger.Request(), 120.0)
+    answer = ask(again, "finish")
     made = load_map(place / "wall.hfmap").keyframe_stamps_ns.tolist() if answer.success else []
     right = answer.success and set(kept) <= set(made)
     print(f"killed after {moment_s:4.1f} s with {len(kept):2d} keyframes, the last {lost_s:.1f} s without one: "

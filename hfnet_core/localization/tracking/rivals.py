@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.localization.tracking.consistency import Sighting, distance2
 from hfnet_core.types import Localized
 
 __all__ = ["Rivals"]
+
+_MOST = 32  # followed, those seen last
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +25,9 @@ class _Rival:
 
 
 class Rivals:
-    """A handful of poses of one robot. In which of several look-alike places it is, its way tells sooner or later: a
-    place that the motion does not lead to, or that explains clearly less of what is seen on the way, is given up."""
+    """A handful of poses of one robot. In which of several look-alike places it is, images on its way tell sooner or
+    later: a place that explains clearly less of what is seen is given up. One that an image does not name is not: it
+    need not have been looked at, or its pose was off this time."""
 
     def __init__(self) -> None:
         self._followed: list[_Rival] = []
@@ -38,20 +41,32 @@ class Rivals:
 
         answers: all that explain the image, with where and when they were seen.
         """
-        followed = [_Rival(seen, answer, answer.guided, 1) for seen, answer in answers]
-        if self._followed:
-            led_to = [self._led_to(seen, answer, config) for seen, answer in answers]
-            known = [rival for rival in led_to if rival is not None]
-            followed = known or followed  # where none continues, the robot was carried away, or all were wrong
+        most = max(answer.guided for _, answer in answers)
+        before = max((rival.explained for rival in self._followed), default=0)
+        images = max((rival.images for rival in self._followed), default=0)
+        left, followed, led_on = list(self._followed), [], False
+        for seen, answer in answers:
+            rival = _led_to(left, seen, config)
+            if rival is not None:
+                left.remove(rival)
+                led_on = True
+            told = before if rival is None else rival.explained  # nothing was said against one that was not named
+            followed.append(_Rival(seen, answer, told + answer.guided, images + 1))
+        if led_on:
+            followed += [replace(rival, explained=rival.explained + most, images=images + 1) for rival in left]
+        elif self._followed:  # carried away, or all were wrong
+            followed = [_Rival(seen, answer, answer.guided, 1) for seen, answer in answers]
         best = max(followed, key=lambda rival: rival.explained)
-        self._followed = [rival for rival in followed if rival.explained >= config.ambiguity_ratio * best.explained]
+        kept = [rival for rival in followed if rival.explained >= config.ambiguity_ratio * best.explained]
+        self._followed = sorted(kept, key=lambda rival: -rival.seen.stamp_s)[:_MOST]
         alone = len(self._followed) == 1 and best.images > 1
         return best.answer if alone else None
 
-    def _led_to(self, seen: Sighting, answer: Localized, config: LocalizerConfig) -> _Rival | None:
-        """The rival that this sighting continues."""
-        for rival in self._followed:
-            expected = rival.seen.expected(seen.stamp_s, seen.odom_from_rig)
-            if distance2(rival.seen, expected, seen, config) <= config.gate_chi2:
-                return _Rival(seen, answer, rival.explained + answer.guided, rival.images + 1)
-        return None
+
+def _led_to(rivals: Sequence[_Rival], seen: Sighting, config: LocalizerConfig) -> _Rival | None:
+    """The rival that a sighting continues."""
+    for rival in rivals:
+        expected = rival.seen.expected(seen.stamp_s, seen.odom_from_rig)
+        if distance2(rival.seen, expected, seen, config) <= config.gate_chi2:
+            return rival
+    return None

@@ -28,7 +28,7 @@ from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
 from hfnet_core.maps.description import checked_camera, parse_json
 from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
-from hfnet_core.types import Features
+from hfnet_core.types import Features, Ranges
 
 __all__ = ["SUFFIX", "DriveFolder", "RecordedKeyframe", "Source", "is_drive_folder"]
 
@@ -142,6 +142,8 @@ class DriveFolder:
         }
         poses = {name: getattr(keyframe, name) for name in _POSES}
         arrays = {name: pose.matrix()[:3] for name, pose in poses.items() if pose is not None}
+        if keyframe.ranges is not None:
+            arrays |= {"range_m": keyframe.ranges.metres, "range_sigma_m": keyframe.ranges.sigma_m}
         write_tensors(self.path / _file_of(keyframe), arrays, {"keyframe": json.dumps(told)})
 
     # ---- reading
@@ -211,8 +213,18 @@ def _recorded(told: Mapping[str, Any], arrays: Mapping[str, Any], features: Feat
         rig_from_camera=poses.get("rig_from_camera"),
         drifting=bool(told["drifting"]),
         drive=int(told["drive"]),
+        ranges=_ranges(arrays, len(features)),
     )
     return RecordedKeyframe(keyframe, int(told["images"]))
+
+
+def _ranges(arrays: Mapping[str, Any], keypoints: int) -> Ranges | None:
+    if "range_m" not in arrays or not keypoints:  # or nobody asks for features
+        return None
+    metres, sigma_m = arrays["range_m"], arrays["range_sigma_m"]
+    if metres.shape != (keypoints,) or sigma_m.shape != (keypoints,):
+        raise ValueError("its ranges are not those of its keypoints")
+    return Ranges(metres, sigma_m)
 
 
 def _pose(matrix: Any) -> Pose:

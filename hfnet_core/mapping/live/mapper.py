@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.images.depth import DepthImage, ranges_at
 from hfnet_core.images.preparation import Preparation
 from hfnet_core.mapping.keyframes.reading import Describer, Keyframe
 from hfnet_core.mapping.keyframes.selection import KeyframeChooser, MotionChooser, sharpness
 from hfnet_core.mapping.keyframes.workspace import key_of
 from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
 from hfnet_core.mapping.pose_modes import DRIFTING, IMAGES
-from hfnet_core.types import Camera
+from hfnet_core.types import Camera, Features, Ranges
 
 __all__ = ["LiveFrame", "LiveMapper", "LiveSource"]
 
+_log = logging.getLogger(__name__)
 _SAME_DRIVE_S = 10.0  # a recorder that is back so soon may go on with the odometry of before
-_FASTEST_M_S, _SLACK_M = 3.0, 0.5  # if that has not moved further than a robot can
+_UNSEEN_M_S = 3.0  # if that has not moved further than a robot does meanwhile
+_FASTEST_M_S, _SLACK_M = 20.0, 0.5  # between two images nothing moves further; odometry that does has begun anew
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class LiveFrame:
 
     camera_number: of the robot's camera that took it; frame_id: its optical frame. image: [H, W] or [H, W, 3] RGB.
     pose: map_from_camera, or odom_from_camera where poses drift; None where images are all there is. rig_from_camera:
-    where the camera sits among others, None for one alone.
+    where the camera sits among others, None for one alone. depth: asked when the image becomes a keyframe.
     """
 
     camera_number: int
@@ -53,6 +57,7 @@ class LiveFrame:
     pose: Pose | None = None
     preparation: Preparation = field(default_factory=Preparation)
     rig_from_camera: Pose | None = None
+    depth: Callable[[], DepthImage | None] | None = None
 
 
 @dataclass(eq=False)
@@ -116,6 +121,7 @@ class LiveMapper:
 
     def _begin(self) -> None:
         self._recordings: list[_Recording] = []
+        self._newest: LiveFrame | None = None
         self._streams = [_Stream(self._chooser()) for _ in range(1 if self._mode == IMAGES else len(self._cameras))]
 
     def _chooser(self) -> KeyframeChooser | MotionChooser:
@@ -130,6 +136,21 @@ class LiveMapper:
         Where poses are not from images alone every frame has one. Raises DatasetError and BackendError as the
         describer does, MapError where the disk is full; the next images may be added all the same.
         """
+        before = self.finish() if self._is_torn(frames[0]) else []
+        return before + self._add_all(frames)
+
+    def _is_torn(self, frame: LiveFrame) -> bool:
+        """Whether odometry has jumped since the image before: it began anew."""
+        before, self._newest = self._newest, frame
+        if self._mode != DRIFTING or before is None or not self._recordings:
+            return False
+        torn = _moved_m(before.pose, frame.pose) > _reach_m(frame.stamp_ns - before.stamp_ns, _FASTEST_M_S)
+        if torn and before.camera_number == frame.camera_number:
+            _log.warning("odometry has jumped: what comes is another stretch of the drive")
+            return True
+        return False
+
+    def _add_all(self, frames: Sequence[LiveFrame]) -> list[Keyframe]:
         if not self._recordings:
             self._recordings = self._stretch(frames[0])
         numbered = [(self._numbered(frame.camera_number), frame) for frame in frames]
@@ -156,10 +177,12 @@ class LiveMapper:
         """No image follows in this stretch: decide upon the last ones. What comes after, where time or odometry began
         anew, is of another stretch."""
         out = []
-        for stream in self._streams:
-            out += [self._record(*item) for item in stream.take(stream.chooser.finish())]
-        self._may_continue = False
-        self._begin()
+        try:
+            for stream in self._streams:
+                out += [self._record(*item) for item in stream.take(stream.chooser.finish())]
+        finally:
+            self._may_continue = False
+            self._begin()
         return out
 
     # ---- a stretch of the drive
@@ -187,10 +210,9 @@ class LiveMapper:
             return None
         last = before[first.camera_number]
         assert last is not None
-        gap_s = (first.stamp_ns - last.keyframe.stamp_ns) * 1e-9
+        gap_ns = first.stamp_ns - last.keyframe.stamp_ns
         pose = last.keyframe.odometry_from_camera if self._mode == IMAGES else last.keyframe.map_from_camera
-        moved_m = 0.0 if pose is None or first.pose is None else pose_error(pose, first.pose)[0]
-        if not 0 < gap_s <= _SAME_DRIVE_S or moved_m > _SLACK_M + _FASTEST_M_S * gap_s:
+        if not 0 < gap_ns <= _SAME_DRIVE_S * 1e9 or _moved_m(pose, first.pose) > _reach_m(gap_ns, _UNSEEN_M_S):
             return None
         return [
             _Recording(source, last.images, is_new=False) for source, last in zip(known, before, strict=True) if last
@@ -220,7 +242,27 @@ class LiveMapper:
             drifting=self._mode == DRIFTING,
             drive=own.source.drive,
             rig_from_camera=frame.rig_from_camera if alone else None,
+            ranges=_ranges(frame, features),
         )
         self._folder.add(RecordedKeyframe(keyframe, number + 1))
         self.keyframes += 1
         return keyframe
+
+
+def _moved_m(before: Pose | None, after: Pose | None) -> float:
+    return 0.0 if before is None or after is None else pose_error(before, after)[0]
+
+
+def _reach_m(gap_ns: int, speed_m_s: float) -> float:
+    """How far a robot gets, with some slack."""
+    return _SLACK_M + speed_m_s * max(gap_ns, 0) * 1e-9
+
+
+def _ranges(frame: LiveFrame, features: Features) -> Ranges | None:
+    """How far away keypoints are, None without a depth image that fits."""
+    depth = frame.depth() if frame.depth is not None else None
+    try:
+        return None if depth is None else ranges_at(depth, features.keypoints_px, features.width, features.height)
+    except DatasetError as error:
+        _log.warning("%s", error)
+        return None

@@ -75,6 +75,7 @@ def _summary(source: Source, items: Sequence[RecordedKeyframe]) -> dict[str, Any
     digest = hashlib.sha256()
     for item in items:
         digest.update(np.int64(item.keyframe.stamp_ns).tobytes() + item.keyframe.key.encode())
+    deep = sum(item.keyframe.ranges is not None for item in items)
     return {
         "keyframes_sha256": digest.hexdigest(),
         "images": items[-1].images,
@@ -86,6 +87,7 @@ def _summary(source: Source, items: Sequence[RecordedKeyframe]) -> dict[str, Any
         "first_stamp_ns": items[0].keyframe.stamp_ns,
         "last_stamp_ns": items[-1].keyframe.stamp_ns,
         "while_driving": True,
+        **({"keyframes_with_depth": deep} if deep else {}),
     }
 
 

@@ -38,20 +38,17 @@ class LoadedMap:
 
 
 Held_co = TypeVar("Held_co", bound=HeldMap, covariant=True)
-_Version = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class MapEntry:
     """What stays in memory of a map that is not in use. name: of its file, without suffix. place_descriptors: [M, G], a
-    copy. version: of the file that they are of."""
+    copy."""
 
     name: str
     path: Path
     place_descriptors: NDArray[np.float32]
     cameras: tuple[Camera, ...]
-    frame_id: str
-    version: _Version
 
 
 def maps_in(folder: Path) -> list[Path]:
@@ -77,12 +74,9 @@ class MapLibrary(Generic[Held_co]):
 
     def _take(self, path: Path) -> Held_co:
         """Load a map, and remember what it looks like."""
-        version = _version(path)
         held = self._load(path)
         known = held.landmark_map
-        self.entries[path.stem] = MapEntry(
-            path.stem, path, np.array(known.place_descriptors), known.cameras, known.frame_id, version
-        )
+        self.entries[path.stem] = MapEntry(path.stem, path, np.array(known.place_descriptors), known.cameras)
         self._held[path.stem] = held
         self._held.move_to_end(path.stem)
         while len(self._held) > self._most:
@@ -117,11 +111,3 @@ class MapLibrary(Generic[Held_co]):
             if images:
                 out.append((name, float((entry.place_descriptors @ descriptor).max())))
         return sorted(out, key=lambda item: -item[1])
-
-
-def _version(path: Path) -> _Version:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise MapError(f"{path}: map cannot be read ({error.strerror})") from error
-    return status.st_mtime_ns, status.st_size

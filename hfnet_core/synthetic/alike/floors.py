@@ -1,4 +1,5 @@
-"""Four floors of one plan: the same landing with the same posters, told apart by the number beside the lift.
+"""Four floors of one plan: the same landing with the same posters, told apart by what hangs beside the lift:
+a number and a picture.
 
 World frame: x east, y north, z up, metres; each floor spans x 0..7, y 0..4.5 and lies 3 m above the one below.
 """
@@ -22,11 +23,11 @@ _WIDE, _LONG = 7.0, 4.5
 _COLORS = ((30, 60, 110), (120, 40, 44), (40, 92, 60), (150, 96, 30))
 _NAMES = ("FLOOR 1", "FLOOR 2", "FLOOR 3", "FLOOR 4")
 _ROUND = (
-    (1.2, 1.2, 60), (1.4, 2.4, 110), (2.6, 3.0, 80), (4.2, 3.0, 60), (5.4, 2.8, 20), (5.6, 1.8, -30), (4.8, 1.3, -80),
+    (1.2, 1.2, 60), (1.4, 2.4, 110), (2.6, 3.0, 80), (4.2, 3.0, 60), (5.4, 2.8, 20), (5.5, 1.7, -10), (4.8, 1.3, -80),
     (3.0, 1.4, -110), (1.8, 1.8, -160), (1.6, 2.2, -200),
 )  # fmt: skip
 _ASKED = (
-    (1.5, 1.6, 70), (2.4, 2.6, 95), (3.8, 2.6, 70), (5.0, 2.5, 25), (5.3, 1.9, -25), (4.6, 1.7, -70), (3.4, 1.8, -100),
+    (1.5, 1.6, 70), (2.4, 2.6, 95), (3.8, 2.6, 70), (5.0, 2.5, 25), (5.6, 1.6, -5), (4.8, 1.6, -60), (3.4, 1.8, -100),
 )  # fmt: skip
 
 
@@ -77,9 +78,9 @@ def _lift(name: str, color: tuple[int, int, int]) -> Painter:
     def paint(h: int, w: int, rng: np.random.Generator) -> Image:
         wall = plaster(h, w, rng, PIXELS_PER_M, (196, 190, 176))
         put(wall, rng, (0.5, 0.6, 1.3, 2.1), posters.door, PIXELS_PER_M, (120, 124, 130), "LIFT")
-        put(wall, rng, (3.4, 0.8, 0.7, 0.95), posters.poster)
         own = np.random.default_rng(list(name.encode()))
-        put(wall, own, (2.0, 0.9, 1.2, 0.6), posters.sign, name, color, (240, 240, 236))
+        put(wall, own, (2.4, 0.2, 1.2, 0.45), posters.sign, name, color, (240, 240, 236))
+        put(wall, own, (1.95, 0.75, 2.2, 1.5), posters.mural)
         return wall
 
     return paint

@@ -16,7 +16,7 @@ from hfnet_core.recordings.depth.layouts import depth_topics_of
 from hfnet_core.types import Features, NotLocalized, Ranges
 from hfnet_ros.conversions import stamp_to_ns, topic_of
 from hfnet_ros.node.diagnostics import Level, Reporter
-from hfnet_ros.node.frame_sets import FrameSet
+from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
 from hfnet_ros.node.inputs import image_topic
 from hfnet_ros.parameters import Parameters
 
@@ -30,9 +30,9 @@ _TOGETHER_NS = 20_000_000  # colour and depth that are not triggered together di
 class _DepthInput:
     """One camera's depth. topic: "" for none; `auto` waits for a publisher on one of its driver's layout."""
 
-    def __init__(self, node: Node, name: str, images: str, topic: str) -> None:
+    def __init__(self, node: Node, name: str, images: str, topic: str, kept: int) -> None:
         self._node, self.name, self._images = node, name, images
-        self._recent: deque[tuple[int, Any]] = deque(maxlen=_KEPT)
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=kept)
         self._subscription: Any = None
         self.used = self.asked = 0
         self.topic = ""
@@ -74,9 +74,12 @@ class _DepthInput:
 
 
 class Depths:
-    """Of all cameras. Messages come in the executor's thread; `ranges_of` is asked in that of the images."""
+    """Of all cameras. Messages come in the executor's thread; `ranges_of` and `image` are asked in that of the images.
 
-    def __init__(self, node: Node, settings: Parameters[Any], reporter: Reporter) -> None:
+    kept: messages of each camera that are remembered.
+    """
+
+    def __init__(self, node: Node, settings: Parameters[Any], reporter: Reporter, kept: int = _KEPT) -> None:
         config = settings.configs.node
         self._reporter = reporter
         self._inputs: dict[str, _DepthInput] = {}
@@ -84,7 +87,7 @@ class Depths:
             named = (
                 topic_of(name, config.depth_topic) if config.depth_topic not in ("", AUTO_DEPTH) else config.depth_topic
             )
-            self._inputs[name] = _DepthInput(node, name, image_topic(node, config, name), named)
+            self._inputs[name] = _DepthInput(node, name, image_topic(node, config, name), named, kept)
 
     @property
     def topics(self) -> list[str]:
@@ -93,29 +96,35 @@ class Depths:
 
     def ranges_of(self, frames: FrameSet, extracted: Sequence[Features | NotLocalized]) -> list[Ranges | None]:
         """How far away the keypoints of each frame are; None where no depth came."""
-        out: list[Ranges | None] = []
-        for frame, features in zip(frames.frames, extracted, strict=True):
-            own = self._inputs[frame.name]
-            out.append(
-                self._of(own, frame.stamp_ns, features) if own.topic and isinstance(features, Features) else None
-            )
-        return out
+        pairs = zip(frames.frames, extracted, strict=True)
+        return [self._of(frame, found) if isinstance(found, Features) else None for frame, found in pairs]
 
-    def _of(self, own: _DepthInput, stamp_ns: int, features: Features) -> Ranges | None:
+    def _of(self, frame: CameraFrame, features: Features) -> Ranges | None:
+        depth = self.image(frame.name, frame.stamp_ns)
+        try:
+            return None if depth is None else ranges_at(depth, features.keypoints_px, features.width, features.height)
+        except DatasetError as error:
+            self._complain(self._inputs[frame.name], error)
+            return None
+
+    def image(self, camera: str, stamp_ns: int) -> DepthImage | None:
+        """The depth that a camera's image of this stamp has, None where none came."""
+        own = self._inputs[camera]
+        if not own.topic:
+            return None
         own.asked += 1
         try:
             depth = own.at(stamp_ns)
-            if depth is None:
-                return None
-            ranges = ranges_at(depth, features.keypoints_px, features.width, features.height)
         except DatasetError as error:
-            self._reporter.complain(
-                f"depth {own.name}".rstrip(), f"depth is not used: {own.topic}: {error}", Level.WARN
-            )
+            self._complain(own, error)
             return None
-        own.used += 1
-        self._reporter.health.clear(f"depth {own.name}".rstrip())
-        return ranges
+        if depth is not None:
+            own.used += 1
+            self._reporter.health.clear(f"depth {own.name}".rstrip())
+        return depth
+
+    def _complain(self, own: _DepthInput, error: DatasetError) -> None:
+        self._reporter.complain(f"depth {own.name}".rstrip(), f"depth is not used: {own.topic}: {error}", Level.WARN)
 
     def watch(self) -> None:
         """Look for depth that is to be found by itself, and say what came. Call this now and then."""

@@ -126,11 +126,15 @@ def test_two_kills_change_no_bit_of_the_result(images: Path, tmp_path: Path) -> 
 def test_batches_from_another_process_are_the_same(images: Path, tmp_path: Path) -> None:
     networks = [
         train_paper(
-            [images], tmp_path / str(workers), tiny_config(steps=6, workers=workers), stand_in, IDENTITY,
+            [images],
+            tmp_path / str(workers),
+            tiny_config(steps=6, workers=workers),
+            stand_in,
+            IDENTITY,
             report=lambda line: None,
         ).state_dict()
         for workers in (0, 1)
-    ]  # fmt: skip
+    ]
     assert all(torch.equal(value, networks[1][name]) for name, value in networks[0].items())
 
 

@@ -117,12 +117,15 @@ class DriveCheck:
     """Collects motions that images and odometry both tell. Not thread-safe; memory is bounded."""
 
     def __init__(self) -> None:
+        self._start_over(np.zeros(3))
+
+    def _start_over(self, mounted_at: Array) -> None:
+        self._mounted_at = mounted_at
         self._motions: deque[_Motion] = deque(maxlen=_MOST)
         self._equations: deque[tuple[Array, Array]] = deque(maxlen=_MOST)
         self._known = np.zeros(len(_WIDE))
         self._recent: deque[Reading] = deque(maxlen=3)
         self._last: _End | None = None
-        self._mounted_at = np.zeros(3)
         self._new = 0
         self.explanation: Explanation[DriveDefect] | None = None
         """What the motions say together, None while they are too few."""
@@ -130,8 +133,7 @@ class DriveCheck:
     def add(self, reading: Reading, rig_from_camera: Pose) -> None:
         """Of the next image; another mounting than the last one's starts over."""
         if not np.array_equal(rig_from_camera.translation, self._mounted_at):
-            self.__init__()  # type: ignore[misc]
-            self._mounted_at = rig_from_camera.translation
+            self._start_over(rig_from_camera.translation)
         if self._recent and not 0.0 < reading.stamp_s - self._recent[-1].stamp_s < _GAP_S:
             self._recent.clear()
         self._recent.append(reading)

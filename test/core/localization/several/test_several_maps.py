@@ -121,5 +121,5 @@ def test_folders_without_maps_and_maps_of_other_models_are_refused(folder: Path,
     (tmp_path / "gone").mkdir()
     known.entries["attic"] = replace(known.entries["attic"], path=tmp_path / "gone" / "attic.hfmap")
     known.held("hall")
-    with pytest.raises(MapError, match="cannot be read"):
+    with pytest.raises(MapError, match="no such map"):
         known.held("attic")

@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from wall import CAMERA, map_from_camera, view, wall_bag, wall_files
+from wall import CAMERA, map_from_camera, view, wall_bag, wall_map
 
 from hfnet_core.cli.main import main
+from hfnet_core.features.backends.opening import DEFAULT_MODEL
 from hfnet_core.geometry import Pose
-from hfnet_core.maps.storage import load_map
+from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.recordings.stretches.folder import KeptImage, StretchFolder
 
 
 @pytest.fixture(scope="module")
 def wall(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(model, map)."""
-    return wall_files(tmp_path_factory.mktemp("wall"))
+    """(model, map), of the network that ships: one of random weights hardly recognises the wall."""
+    path = tmp_path_factory.mktemp("wall") / "wall.hfmap"
+    save_map(wall_map(DEFAULT_MODEL), path)
+    return DEFAULT_MODEL, path
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -15,9 +15,11 @@ import pytest
 from bags import wall_drive
 from corners import Corners
 
+from hfnet_core.cli.main import main
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose
+from hfnet_core.images.depth import DepthImage
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, ReadingPlan, read_keyframes
 from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
@@ -164,6 +166,23 @@ def test_a_stretch_that_nothing_joins_is_left_out_until_something_does(
     assert "left out until something joins it" in caplog.text
 
 
+def test_odometry_that_begins_anew_is_another_stretch(
+    drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its driver was started again: the way from the last image before to the first one after is not known."""
+    frames = frames_of(drifting)
+    away = Pose(np.eye(3), np.array([-20.0, 3.0, 0.0]))
+    anew = [replace(frame, pose=away @ (frame.pose or Pose())) for frame in frames[12:]]
+    folder = record(tmp_path / "a.hfdrive", [*frames[:12], *anew], "drifting")
+    assert "odometry has jumped" in caplog.text
+    drives = [item.keyframe.drive for item in folder.keyframes()]
+    assert set(drives) == {0, 1}
+    assert sorted(drives) == drives
+    built = build_from_drive(folder)  # all these images look alike as a whole, so that no closure joins them
+    assert built.keyframes == drives.count(0)
+    assert_same(built, build_from_drive(record(tmp_path / "b.hfdrive", frames[:12], "drifting")))
+
+
 def test_a_folder_belongs_to_one_recorder_one_model_and_one_mode(drifting: Path, tmp_path: Path) -> None:
     frames = frames_of(drifting)[:4]
     folder = record(tmp_path / "a.hfdrive", frames, "drifting")
@@ -190,6 +209,19 @@ def test_a_folder_belongs_to_one_recorder_one_model_and_one_mode(drifting: Path,
         DriveFolder(folder.path)
 
 
+def test_a_drive_folder_is_built_on_the_command_line(
+    drifting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on another computer, where no model is needed: features are there. Options overrule the node's settings."""
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    output = tmp_path / "a.hfmap"
+    monkeypatch.setattr("sys.argv", ["hfnet", "map", "build", str(folder.path), "-o", str(output), "--no-refine"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code, capsys.readouterr().err
+    assert_same(load_map(output), build_from_drive(folder, replace(CONFIG, refine_poses=False)))
+
+
 def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
     count = folder.count()
@@ -202,6 +234,22 @@ def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: 
     assert build_from_drive(folder).keyframes == count - 2
     with pytest.raises(DatasetError, match="has no keyframes yet"):
         build_from_drive(record(tmp_path / "empty.hfdrive", [], "drifting"))
+
+
+def test_depth_is_recorded_with_the_keyframes(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wall, wrong = DepthImage(np.full((60, 80), 2.0, np.float32)), DepthImage(np.full((80, 60), 2.0, np.float32))
+    found = iter([wall, None, wrong])
+    frames = [replace(frame, depth=lambda: next(found, wall)) for frame in frames_of(drifting)]
+    folder = record(tmp_path / "a.hfdrive", frames, "drifting")
+    ranges = [item.keyframe.ranges for item in folder.keyframes()]
+    assert [own is None for own in ranges[:4]] == [False, True, True, False]
+    assert "is not registered to images of 160x120" in caplog.text
+    first = next(folder.keyframes()).keyframe
+    assert ranges[0] is not None
+    assert ranges[0].metres.shape == (len(first.features),)
+    assert np.nanmax(np.abs(ranges[0].metres - 2.0)) < 1e-3
+    built = build_from_drive(folder)
+    assert built.provenance["recordings"][0]["keyframes_with_depth"] == len(ranges) - 2
 
 
 def test_two_cameras_with_odometry_give_the_keyframes_of_each(drifting: Path, tmp_path: Path) -> None:
