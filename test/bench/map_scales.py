@@ -47,9 +47,8 @@ def scored(first: Features, second: Features, pairs: np.ndarray, homography: np.
     """Shares of the matches within 1, 3 and 5 px, and whether the homography's corners are right."""
     if len(pairs) < 4:
         return [0.0] * 4
-    one, other = (
-        item.astype(np.float64) for item in (first.keypoints_px[pairs[:, 0]], second.keypoints_px[pairs[:, 1]])
-    )
+    one = first.keypoints_px[pairs[:, 0]].astype(np.float64)
+    other = second.keypoints_px[pairs[:, 1]].astype(np.float64)
     errors = np.linalg.norm(cv2.perspectiveTransform(one[None], homography)[0] - other, axis=1)
     cv2.setRNGSeed(0)
     found, _ = cv2.findHomography(one, other, cv2.RANSAC, 3.0)
@@ -80,10 +79,8 @@ def main() -> None:
                 pairs, _ = max(tried, key=lambda found: found[1])
                 scores[name].append(scored(first, second, pairs, homography))
     for name, rows in scores.items():
-        print(
-            f"{name:10s} {len(rows)} pairs, MMA@1/3/5, homography: "
-            + " ".join(f"{v:.3f}" for v in np.mean(rows, axis=0))
-        )
+        means = " ".join(f"{value:.3f}" for value in np.mean(rows, axis=0))
+        print(f"{name:10s} {len(rows)} pairs, MMA@1/3/5, homography: {means}")
 
 
 if __name__ == "__main__":
