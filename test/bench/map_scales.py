@@ -1,4 +1,4 @@
-"""`python test/bench/map_scales.py FOLDER`: matches of planar sequences when the first image is described at several scales.
+"""`python test/bench/map_scales.py FOLDER`: matches of planar sequences, their first image described at several scales.
 
 FOLDER holds sequences in HPatches' naming (1.png, H_1_2, ...). The second image is described as it is, as a query; the
 scale of the first is the one with most matches that stand out, as in a search. SIFT and ORB for comparison.
