@@ -56,8 +56,8 @@ class Updated:
     images: of the visits, localized: in the old map. weak: of these, those that were not or hardly. learned: added as
     keyframes, of `out_of_reach` more nothing tells where they were taken. new: landmarks; forgotten: landmarks that the
     visits did not see again; learned_at, forgotten_at: where most of them are, see `places_of`. pruned: keyframes and
-    landmarks given up for the budget. before, after: recall of the
-    images held back; own_before, own_after: of the map's own keyframes.
+    landmarks given up for the budget. before, after: recall of the images held back; own_before, own_after: of the
+    map's own keyframes.
     """
 
     landmark_map: LandmarkMap
