@@ -102,6 +102,7 @@ class LocalizationNode(GuardedNode):
             pipeline.warm_up()
             frames = open_frames(self)
             display = MapDisplay(self, configs.node, self.health)
+            self._follower = MapFollower()  # what another one loads may be of another model
             self._loaded = Loaded(pipeline, frames, Outputs(self, frames), display)
         except Exception as error:
             if pipeline is not None:
@@ -240,6 +241,7 @@ class LocalizationNode(GuardedNode):
             loaded.pipeline.use_map(found)
             self._take(found.shared)
             self.health.clear("load_map")
+            self.health.clear("map_follow")
             self.log.info(f"load_map: now in {path}")
             response.result = LoadMap.Response.RESULT_SUCCESS
             return response
@@ -260,8 +262,8 @@ class LocalizationNode(GuardedNode):
 
     def _follow(self, loaded: Loaded) -> None:
         """Use the next version of the map once it is there, and loaded; images go on meanwhile."""
-        if loaded.pipeline.maps:
-            return  # of a folder nobody makes versions
+        if loaded.pipeline.maps or not loaded.pipeline.is_settled:
+            return  # of a folder nobody makes versions, and one at a time waits for the next image
         found = self._follower.watch(loaded.pipeline.map, lambda path: loaded.pipeline.prepare_map(path).shared)
         if isinstance(found, SharedMap):
             loaded.pipeline.follow_map(found)

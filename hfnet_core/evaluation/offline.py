@@ -113,7 +113,7 @@ class OfflineLocalizer:
         """On its own, in the map or in whichever of several it shows."""
         return self.localizer.localize(views) if self._finder is None else self._finder.find(views)
 
-    def tracker(self) -> Tracker | MapsTracker:
+    def tracker(self) -> Tracker | MapsTracker[HeldMap]:
         """For one recording."""
         if self._maps is None:
             return Tracker(self.localizer)

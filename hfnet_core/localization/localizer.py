@@ -12,16 +12,16 @@ from dataclasses import replace
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.geometry import Pose
+from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localization import judgement
 from hfnet_core.localization.confidence import evidence_of, log_odds
 from hfnet_core.localization.correspondences import Correspondences, Query, View, joined
-from hfnet_core.localization.doubles import told_apart
 from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.nearby import NearSearch
-from hfnet_core.localization.planar import second_pose
 from hfnet_core.localization.search import MapSearch
+from hfnet_core.localization.twins.places import told_apart
+from hfnet_core.localization.twins.planar import second_pose
 from hfnet_core.localization.uncertainty.focal import uncertainty_of
 from hfnet_core.localization.uncertainty.ranges import depth_contradiction
 from hfnet_core.localization.verification import verify
@@ -31,6 +31,7 @@ from hfnet_core.types import Localization, Matched, Mode, NotLocalized, Reason
 __all__ = ["Localizer", "View"]
 
 _CONTRADICTED = 10.0  # log odds that depths which do not fit take from a pose, so that others come before it
+_THERE_M, _THERE_DEG = 1.0, 30.0  # from where a look-alike should be: either pose may be a little off
 _LEAST_INLIERS = 6  # of a hypothesis that is worth a closer look
 
 
@@ -112,8 +113,8 @@ class Localizer:
 
     def _is_double(self, query: Query, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
         """Whether it is at one of these places, and nothing in the images tells that from the best one's."""
-        pose, other = one.hypothesis.map_from_rig, best.hypothesis
-        there = one.hypothesis.elsewhere(other) and not all(is_elsewhere(pose, place) for place in places)
+        other, off = best.hypothesis, (pose_error(one.hypothesis.map_from_rig, place) for place in places)
+        there = one.hypothesis.elsewhere(other) and any(metres < _THERE_M and deg < _THERE_DEG for metres, deg in off)
         return there and not told_apart(query, other, one.hypothesis, self.map)
 
     def _all(self, query: Query, trials: Iterable[Trial]) -> list[Candidate]:

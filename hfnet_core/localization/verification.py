@@ -14,10 +14,10 @@ from scipy.spatial import cKDTree
 
 from hfnet_core.geometry import Array
 from hfnet_core.localization import covisibility
-from hfnet_core.localization.appearance.scales import suiting
 from hfnet_core.localization.correspondences import Query
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.uncertainty.covariance import cells
+from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import pixel_scale, project
 
@@ -84,9 +84,7 @@ def _of_view(query: Query, number: int, hypothesis: Hypothesis, landmark_map: La
     if not len(landmarks):
         return Witness()
     inliers, places = _inliers(query, number, hypothesis, landmark_map)
-    similarity = _similarity(
-        query, number, hypothesis, landmark_map, np.r_[landmarks, inliers], np.concatenate([pixels, places])
-    )
+    similarity = _similarity(query, number, landmark_map, np.r_[landmarks, inliers], np.concatenate([pixels, places]))
     stands_out = similarity[:, 0] - similarity[:, 1:].mean(axis=1)
     usual = max(float(stands_out[len(landmarks) :].sum() + _WORTH * _STAND_OUT) / (len(inliers) + _WORTH), 0.0)
     similarity, stands_out = similarity[: len(landmarks)], stands_out[: len(landmarks)]
@@ -100,20 +98,21 @@ def _of_view(query: Query, number: int, hypothesis: Hypothesis, landmark_map: La
 def _similarity(
     query: Query,
     number: int,
-    hypothesis: Hypothesis,
     landmark_map: LandmarkMap,
     landmarks: NDArray[np.int32],
     pixels: Array,
 ) -> Array:
-    """[N, 9] cosine of landmarks and the image where they should be [N, 2], then around it."""
+    """[N, 9] cosine of landmarks and the image where they should be [N, 2], then around it.
+
+    Landmarks as they were mapped, whatever scale suits this view: described at half the size, places around look alike.
+    """
     view = query.views[number]
     around = pixels[:, None] + np.concatenate([np.zeros((1, 2)), _APART_PX * _RING])
     scale = pixel_scale(view.camera)
     places = ((around.reshape(-1, 2) + 0.5) * scale - 0.5).astype(np.float32)
     assert view.features.dense is not None
     shown = view.features.dense.sample(places).reshape(len(landmarks), 1 + len(_RING), -1)
-    expected = suiting(landmark_map, landmarks, hypothesis.map_from_rig @ view.rig_from_camera, query.cameras[number])
-    return np.asarray(np.einsum("npd,nd->np", shown, expected))
+    return np.asarray(np.einsum("npd,nd->np", shown, unit(landmark_map.landmark_descriptors[landmarks])))
 
 
 def _inliers(

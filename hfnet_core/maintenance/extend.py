@@ -27,6 +27,7 @@ from hfnet_core.mapping.georeferencing import georeferenced, with_gps
 from hfnet_core.mapping.keyframes.reading import BuildTools, Reading, ReadingPlan, read_keyframes
 from hfnet_core.mapping.pairing.pairs import sequence_pairs
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.visits.counts import remembering
 from hfnet_core.progress import Progress, silent
 from hfnet_core.projection import refinable
 from hfnet_core.recordings.bags import open_cameras
@@ -167,7 +168,7 @@ def add_placed(
         provenance=provenance,
         descriptor_dtype=landmark_map.observation_descriptors.dtype.name,
     )
-    return Extended(extended, tuple(placings))
+    return Extended(remembering(landmark_map, extended), tuple(placings))
 
 
 def _step(placing: Placing) -> dict[str, Any]:

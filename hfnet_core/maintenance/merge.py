@@ -32,6 +32,7 @@ from hfnet_core.maintenance.placing import strongest_keyframes
 from hfnet_core.mapping.look_alikes import features_of
 from hfnet_core.mapping.solving.reconstruction import KnownPoints
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.visits.counts import remembering
 from hfnet_core.progress import Progress, silent
 from hfnet_core.types import Localized
 
@@ -166,20 +167,17 @@ def merge_maps(
         "recordings": [*first.provenance.get("recordings", []), *second.provenance.get("recordings", [])],
     }
     sigma = max(first.pose_sigma_m, second.pose_sigma_m), max(first.pose_sigma_rad, second.pose_sigma_rad)
-    return Merged(
-        to_map(
-            members,
-            joined,
-            cameras.given,
-            pose_sigma=sigma,
-            model_hash=first.model_hash,
-            frame_id=first.frame_id,
-            provenance=provenance,
-            descriptor_dtype=first.observation_descriptors.dtype.name,
-        ),
-        overlap,
-        fused,
+    merged = to_map(
+        members,
+        joined,
+        cameras.given,
+        pose_sigma=sigma,
+        model_hash=first.model_hash,
+        frame_id=first.frame_id,
+        provenance=provenance,
+        descriptor_dtype=first.observation_descriptors.dtype.name,
     )
+    return Merged(remembering(first, merged), overlap, fused)
 
 
 def _relative_scale(first: LandmarkMap, second: LandmarkMap, found: Mapping[int, Localized]) -> float:

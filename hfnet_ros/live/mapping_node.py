@@ -246,9 +246,9 @@ class MappingNode(GuardedNode):
 
     def _advance(self, opened: Opened) -> None:
         """The next version."""
+        found = opened.versions.tick(opened.mapper.keyframes) if opened.solves else None
         for warning in opened.versions.warnings():
             self.log.warning(warning)
-        found = opened.versions.tick(opened.mapper.keyframes) if opened.solves else None
         if found is None:
             return
         if found.error:

@@ -32,6 +32,7 @@ _LIKE_LOCALIZATION = (
     "trust_calibration",
     "image_timeout_s",
     "max_image_lead_s",
+    "image_time_offset_s",
     "base_frame_id",
     "odom_frame_id",
     "odom_topic",

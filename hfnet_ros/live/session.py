@@ -107,7 +107,8 @@ class MappingSession:
     def finish(self) -> None:
         """The drive is over: record what has come, then nothing any more. `finished` tells when that is done."""
         with self._condition:
-            self._queue.append(_End())
+            if not self._stopping:
+                self._queue.append(_End())
             self._stopping = True
             self._condition.notify()
 
@@ -115,8 +116,7 @@ class MappingSession:
         """Stop listening and record what has come; False where that takes too long."""
         self._jumps.unregister()
         self._cameras.close()
-        if not self._stopping:
-            self.finish()
+        self.finish()
         self._thread.join(_FINISH_S)
         self._odometry.close()
         self._depths.close()

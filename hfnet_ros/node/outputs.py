@@ -52,6 +52,7 @@ class Outputs:
         self._frustum = lifecycle_publisher(node, Marker, "~/frustum", 1)
         self.corrections = Corrections(node, frames)
         self._lock = Lock()
+        self._given: set[tuple[str, str]] = set()  # (map frame, child) of what was broadcast: TF remembers it
         self.forget()
 
     def forget(self) -> None:
@@ -100,11 +101,12 @@ class Outputs:
         if not child:
             return "images have no frame_id, so their transform cannot be broadcast"
         parent = self._frames.parent_of(child)
-        if parent not in (None, map_frame):
+        if parent not in (None, map_frame) and (parent, child) not in self._given:
             return (
                 f"TF has {child!r} under {parent!r} already, so {map_frame!r}->{child!r} is not broadcast: set "
                 "base_frame_id or odom_frame_id, or tf_broadcast to false"
             )
+        self._given.add((map_frame, child))
         self._frames.broadcast(map_frame, child, map_from_rig, frames.stamp_ns)
         return ""
 

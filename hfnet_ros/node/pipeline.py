@@ -126,7 +126,7 @@ class Pipeline:
             return None
         return MapLibrary(folder, lambda file: self._load(str(file)), self._maps_in_memory)
 
-    def _tracker_in(self, shared: SharedMap, library: MapLibrary[SharedMap] | None) -> Tracker | MapsTracker:
+    def _tracker_in(self, shared: SharedMap, library: MapLibrary[SharedMap] | None) -> Tracker | MapsTracker[SharedMap]:
         if library is None:
             return Tracker(Localizer(shared.landmark_map, self._settings))
         return MapsTracker(library, self._settings)
@@ -215,11 +215,11 @@ class Pipeline:
 
     def _process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization:
         """As the tracker does; of several maps, follow to the one where the robot is."""
-        if not isinstance(self._tracker, MapsTracker) or self._library is None:
+        if not isinstance(self._tracker, MapsTracker):
             return self._tracker.process(views, stamp_s, odom_from_rig)
         try:
             result = self._tracker.process(views, stamp_s, odom_from_rig)
-            self.map = self._library.held(self._tracker.current)
+            self.map = self._tracker.held
         except MapError as error:  # one of the maps, which may be there again with the next image
             self._tracker.miss()
             return NotLocalized(Reason.NO_MAP, str(error))
@@ -269,9 +269,11 @@ class Pipeline:
 
     def follow_map(self, loaded: SharedMap) -> None:
         """Use a later version of the current map, prepared: what is known of the way so far stays, and a pose that the
-        new version puts elsewhere has to be confirmed as any other jump."""
+        new version puts elsewhere has to be confirmed as any other jump. Another map that is used by then stays."""
 
         def change(_: float) -> None:
+            if loaded.path != self.map.path or self._library is not None:
+                return
             self.map = loaded
             if isinstance(self._tracker, Tracker):
                 self._tracker.localizer = Localizer(loaded.landmark_map, self._settings)

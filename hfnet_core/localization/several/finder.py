@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.localization.correspondences import View
@@ -11,33 +12,37 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maps.library.library import HeldMap, MapLibrary
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["MapFinder"]
+__all__ = ["Held", "MapFinder", "Opened"]
+
+Held = TypeVar("Held", bound=HeldMap)
 
 _TRIED = 3  # maps, in the order of their similarity; each may have to be read from its file
 _AS_SIMILAR = 0.9  # times the best similarity that a map must have to be tried at all
 
 
 @dataclass(frozen=True, eq=False)
-class _Opened:
-    held: HeldMap
+class Opened(Generic[Held]):
+    """A map as it was loaded, and what localizes in it."""
+
+    held: Held
     localizer: Localizer
 
 
-class MapFinder:
+class MapFinder(Generic[Held]):
     """Asks the maps that resemble an image most. The answer names its map."""
 
-    def __init__(self, library: MapLibrary[HeldMap], config: LocalizerConfig) -> None:
+    def __init__(self, library: MapLibrary[Held], config: LocalizerConfig) -> None:
         self.library, self.config = library, config
-        self._opened: dict[str, _Opened] = {}
+        self._opened: dict[str, Opened[Held]] = {}
 
-    def localizer(self, name: str) -> Localizer:
-        """Of a map, which is loaded for it. Raises MapError."""
+    def opened(self, name: str) -> Opened[Held]:
+        """A map, which is loaded for it. Raises MapError."""
         held = self.library.held(name)
         known = self._opened.get(name)
         if known is None or known.held is not held:
-            self._opened[name] = _Opened(held, Localizer(held.landmark_map, self.config))
+            self._opened[name] = Opened(held, Localizer(held.landmark_map, self.config))
         self._opened = {key: one for key, one in self._opened.items() if key in self.library.loaded}
-        return self._opened[name].localizer
+        return self._opened[name]
 
     def find(self, views: Sequence[View], without: Collection[str] = ()) -> Localization:
         """The pose in whichever map shows the images, or why there is none. without: maps that are not asked.
@@ -47,7 +52,7 @@ class MapFinder:
         found: list[Localized] = []
         refusal: NotLocalized | None = None
         for name in self._likely(views, without):
-            result = self.localizer(name).localize(views)
+            result = self.opened(name).localizer.localize(views)
             if isinstance(result, Localized):
                 found.append(replace(result, map_name=name))
             elif refusal is None or result.inliers > refusal.inliers:

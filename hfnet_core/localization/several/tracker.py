@@ -3,77 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Generic
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.several.finder import MapFinder
+from hfnet_core.localization.several.finder import Held, MapFinder
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR, Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
-from hfnet_core.maps.library.library import HeldMap, MapLibrary
+from hfnet_core.maps.library.library import MapLibrary
 from hfnet_core.types import Localization, Localized
 
 __all__ = ["MapsTracker"]
 
 
-class MapsTracker:
+@dataclass(frozen=True, eq=False)
+class _Within(Generic[Held]):
+    """A tracker in a map, which stays as it was loaded: its file may be another one meanwhile."""
+
+    name: str
+    held: Held
+    tracker: Tracker
+
+
+class MapsTracker(Generic[Held]):
     """A `Tracker` in the map where the robot is.
 
     Without a past all maps are asked. Where the current one fails, the others are; `gate_images` images in a row that
     agree on another map, in places that the motion between them allows, are believed. Not thread-safe.
     """
 
-    def __init__(self, library: MapLibrary[HeldMap], config: LocalizerConfig) -> None:
+    def __init__(self, library: MapLibrary[Held], config: LocalizerConfig) -> None:
         self.library = library
         self._finder = MapFinder(library, config)
-        self.current = next(iter(library.entries))
-        """Name of the map where the robot is, or was last."""
-        self._tracker = Tracker(self._finder.localizer(self.current))
-        self._pending: Tracker | None = None
-        self._pending_name, self._agreeing = "", 0
+        self._here = self._within(next(iter(library.entries)))
+        self._pending: _Within[Held] | None = None
+        self._agreeing = 0
         self._has_past = False
+
+    def _within(self, name: str) -> _Within[Held]:
+        """Raises MapError."""
+        opened = self._finder.opened(name)
+        return _Within(name, opened.held, Tracker(opened.localizer))
+
+    @property
+    def current(self) -> str:
+        """Name of the map where the robot is, or was last."""
+        return self._here.name
+
+    @property
+    def held(self) -> Held:
+        """That map: of its keyframes and landmarks are the results."""
+        return self._here.held
 
     @property
     def localizer(self) -> Localizer:
         """In the current map."""
-        return self._tracker.localizer
+        return self._here.tracker.localizer
 
     @property
     def consistency(self) -> Consistency:
-        return self._tracker.consistency
+        return self._here.tracker.consistency
 
     def configure(self, config: LocalizerConfig) -> None:
         """Other settings; the past stays."""
         self._finder = MapFinder(self.library, config)
-        self._tracker.localizer = self._finder.localizer(self.current)
+        self._here.tracker.localizer = Localizer(self.held.landmark_map, config)
 
     def reset(self) -> None:
         """Forget everything about the past: the next image is searched for in all maps."""
-        self._tracker.reset()
+        self._here.tracker.reset()
         self._has_past = False
         self._forget_pending()
 
     def set_prior(self, map_from_rig: Pose, stamp_s: float, covariance: Array = UNKNOWN_PRIOR) -> None:
         """Start from a pose in the current map that somebody else gives."""
-        self._tracker.set_prior(map_from_rig, stamp_s, covariance)
+        self._here.tracker.set_prior(map_from_rig, stamp_s, covariance)
         self._has_past = True
         self._forget_pending()
 
     def miss(self) -> None:
         """Note that an image gave no pose."""
-        self._tracker.miss()
+        self._here.tracker.miss()
 
     def process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None = None) -> Localization:
         """As `Tracker.process`; the pose is in the map that it names."""
         if not self._has_past:
             found = self._finder.find(views)
             if not isinstance(found, Localized):
-                self._tracker.miss()
+                self._here.tracker.miss()
                 return found
-            self._move_to(found.map_name, Tracker(self._finder.localizer(found.map_name)))
-        result = self._tracker.process(views, stamp_s, odom_from_rig)
+            self._move_to(self._within(found.map_name))
+        result = self._here.tracker.process(views, stamp_s, odom_from_rig)
         if isinstance(result, Localized):
             self._has_past = True
             self._forget_pending()
@@ -86,19 +109,18 @@ class MapsTracker:
         if not isinstance(found, Localized):
             self._forget_pending()
             return None
-        if self._pending is None or found.map_name != self._pending_name:
-            self._pending, self._pending_name = Tracker(self._finder.localizer(found.map_name)), found.map_name
-            self._agreeing = 0
-        result = self._pending.process(views, stamp_s, odom_from_rig)
+        if self._pending is None or found.map_name != self._pending.name:
+            self._pending, self._agreeing = self._within(found.map_name), 0
+        result = self._pending.tracker.process(views, stamp_s, odom_from_rig)
         self._agreeing = self._agreeing + 1 if isinstance(result, Localized) else 0
         if not isinstance(result, Localized) or self._agreeing < self.localizer.config.gate_images:
             return None
-        self._move_to(self._pending_name, self._pending)
+        self._move_to(self._pending)
         return replace(result, map_name=self.current)
 
-    def _move_to(self, name: str, tracker: Tracker) -> None:
-        self.current, self._tracker, self._has_past = name, tracker, True
+    def _move_to(self, place: _Within[Held]) -> None:
+        self._here, self._has_past = place, True
         self._forget_pending()
 
     def _forget_pending(self) -> None:
-        self._pending, self._pending_name, self._agreeing = None, "", 0
+        self._pending, self._agreeing = None, 0

@@ -1,9 +1,9 @@
-"""Which landmarks a visit saw again, and which it should have seen but did not; what that makes of them."""
+"""Which landmarks a visit saw again, and which it should have seen but did not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,11 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization import covisibility
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.visits.counts import Counts
 from hfnet_core.projection import project
 from hfnet_core.types import Camera, Localized
 
-__all__ = ["Counts", "Sighting", "carried", "count_visit", "counted", "counts_of", "weights"]
+__all__ = ["Sighting", "count_visit"]
 
 _ASKED = 3  # images that should have shown a landmark, before its absence counts
 _TURN_DEG, _NEARER = 30.0, 2.0  # from where it was seen: further round or so many times nearer, it may look different
@@ -28,37 +29,6 @@ class Sighting:
 
     camera: Camera
     found: Localized
-
-
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """Of each landmark [L]: visits that found it again, and visits that did not although they should have."""
-
-    hits: NDArray[np.int32]
-    misses: NDArray[np.int32]
-
-
-def counts_of(landmark_map: LandmarkMap) -> Counts:
-    """What a map remembers; nothing yet where nobody counted."""
-    nothing = np.zeros(landmark_map.landmarks, np.int32)
-    if not len(landmark_map.landmark_hits):
-        return Counts(nothing, nothing)
-    return Counts(landmark_map.landmark_hits, landmark_map.landmark_misses)
-
-
-def counted(landmark_map: LandmarkMap, counts: Counts) -> LandmarkMap:
-    """The map with other counts."""
-    return replace(
-        landmark_map,
-        landmark_hits=counts.hits.astype(np.int32),
-        landmark_misses=counts.misses.astype(np.int32),
-    )
-
-
-def weights(counts: Counts) -> Array:
-    """[L] share of the visits that found a landmark again, its own map's included: 1 for a new one, 0.25 for one that
-    three visits looked for in vain."""
-    return np.asarray((1.0 + counts.hits) / (1.0 + counts.hits + counts.misses))
 
 
 def count_visit(landmark_map: LandmarkMap, sightings: Sequence[Sighting]) -> Counts:
@@ -100,25 +70,3 @@ def _rays(xyz: Array, centre: Array) -> tuple[Array, Array]:
     rays = xyz - centre
     far = np.maximum(np.linalg.norm(rays, axis=1), 1e-9)
     return rays / far[:, None], far
-
-
-def carried(before: LandmarkMap, counts: Counts, after: LandmarkMap) -> Counts:
-    """Counts of the landmarks of an older map for those of the one that it became; new ones begin with none.
-
-    They are told by their observations: a keyframe and a pixel. Of several that became one, the best remembered counts.
-    """
-    place = {name: index for index, name in enumerate(after.keyframe_names)}
-    owner: dict[tuple[int, bytes], int] = {}
-    for row, (keyframe, pixel) in enumerate(zip(after.observation_keyframes, after.observation_px, strict=True)):
-        owner[int(keyframe), pixel.tobytes()] = int(after.observation_landmarks[row])
-    hits, misses = np.zeros(after.landmarks, np.int32), np.zeros(after.landmarks, np.int32)
-    known = np.zeros(after.landmarks, dtype=bool)
-    names = [place.get(name, -1) for name in before.keyframe_names]
-    for row in range(before.observations):
-        old = int(before.observation_landmarks[row])
-        new = owner.get((names[before.observation_keyframes[row]], before.observation_px[row].tobytes()))
-        if new is None:
-            continue
-        if not known[new] or counts.hits[old] > hits[new]:
-            hits[new], misses[new], known[new] = counts.hits[old], counts.misses[old], True
-    return Counts(hits, misses)

@@ -19,20 +19,13 @@ from hfnet_core.maintenance.extend import add_placed, read_visits
 from hfnet_core.maintenance.placing import Placed, Placing, place
 from hfnet_core.maintenance.prune import Budget, map_bytes, prune_map
 from hfnet_core.maintenance.updating.budget import limit_keyframes, without_landmarks
-from hfnet_core.maintenance.updating.counting import (
-    Counts,
-    Sighting,
-    carried,
-    count_visit,
-    counted,
-    counts_of,
-    weights,
-)
+from hfnet_core.maintenance.updating.counting import Sighting, count_visit
 from hfnet_core.maintenance.updating.held_back import Held, Recall, of_keyframes, recall_of
 from hfnet_core.maintenance.updating.places import places_of
 from hfnet_core.mapping.keyframes.reading import BuildTools, Reading
 from hfnet_core.maps import statistics
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.visits.counts import Counts, carried, counted, counts_of, weights
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.options import BagOptions
 
@@ -63,8 +56,8 @@ class Updated:
     images: of the visits, localized: in the old map. weak: of these, those that were not or hardly. learned: added as
     keyframes, of `out_of_reach` more nothing tells where they were taken. new: landmarks; forgotten: landmarks that the
     visits did not see again; learned_at, forgotten_at: where most of them are, see `places_of`. pruned: keyframes and
-    landmarks given up for the budget. before, after: recall of the
-    images held back; own_before, own_after: of the map's own keyframes.
+    landmarks given up for the budget. before, after: recall of the images held back; own_before, own_after: of the
+    map's own keyframes.
     """
 
     landmark_map: LandmarkMap

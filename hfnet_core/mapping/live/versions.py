@@ -33,6 +33,7 @@ class MapVersions:
         self.newest_s: float | None = None
         """When the newest was made, as time.monotonic()."""
         self._process: SolverProcess | None = None
+        self._last_warnings: list[str] = []
         self._began_s = -float("inf")
         self._asked = self._started = self._ended = 0  # numbers of attempts
         self._taken = 0  # keyframes that the last attempt began with
@@ -57,6 +58,7 @@ class MapVersions:
         if found is None:
             return None
         self._cpu_s += self._process.cpu_s
+        self._last_warnings += self._process.warnings
         self._process, self._ended = None, self._started
         if not found.error:
             self.newest, self.newest_s, self.made = found, time.monotonic(), self.made + 1
@@ -87,10 +89,11 @@ class MapVersions:
         return self._cpu_s + (0.0 if self._process is None else self._process.cpu_s)
 
     def warnings(self) -> list[str]:
-        """What the version at hand has warned of since this was asked last."""
-        if self._process is None:
-            return []
-        found, self._process.warnings = self._process.warnings, []
+        """What versions have warned of since this was asked last, to the end of each."""
+        found, self._last_warnings = self._last_warnings, []
+        if self._process is not None:
+            while self._process.warnings:  # to which another thread adds
+                found.append(self._process.warnings.pop(0))
         return found
 
     def close(self) -> None:

@@ -29,11 +29,17 @@ __all__ = ["DayNight", "render_day_night", "with_rooms"]
 _SIZE = (512, 384)
 _STEP_PX = 8  # between points that are looked for in the other view
 _SAME_DEPTH = 0.02  # relative: a point further behind is hidden
-_FEWEST = 60  # correspondences of a pair of views
+_FEWEST = 60  # points of the grid that a pair of views shares
+_CORNERS, _APART_PX = 800, 5  # correspondences are corners of the image by day: on bare walls there is nothing to learn
+_FEWEST_CORNERS = 30
 _TRIES = 12  # poses tried for the second view
 _NEAR_M = 0.7  # a view whose middle depth is less faces a wall
 _OVERHEAD_M = 0.25  # lamps hang below the ceiling
 _LICENCE = "rendered from the pool's photos"
+
+
+_View = tuple[Pose, NDArray[np.float32]]
+"""map_from_camera, and the depth [H, W] of its pixels in metres."""
 
 
 class DayNight(NamedTuple):
@@ -95,7 +101,7 @@ def render_day_night(pool: Pool, rng: Generator) -> DayNight | None:
     views = _two_views(plain, camera, lambda: pose_near(rng, size, place, yaw))
     if views is None:
         return None
-    (day_pose, night_pose), first, second = views
+    (day_pose, day_depth), (night_pose, night_depth) = views
     lamps = [_lamp(rng, size) for _ in range(int(rng.integers(2, 6)))]
     on = lamps[: int(rng.integers(1, len(lamps)))]
     day = Lighting((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (rng.uniform(2.0, 4.0),) * 3, tuple(lamps))
@@ -104,7 +110,11 @@ def render_day_night(pool: Pool, rng: Generator) -> DayNight | None:
     for lighting, pose in ((day, day_pose), (night, night_pose)):
         lit = Renderer(camera, bake(quads, lighting, seed=0), oversampling=2)
         images.append(cv2.cvtColor(lit.render(pose), cv2.COLOR_RGB2GRAY))
-    return DayNight(images[0], images[1], first, second)
+    corners = cv2.goodFeaturesToTrack(images[0], _CORNERS, 0.01, _APART_PX)
+    if corners is None:
+        return None
+    first, second = _shared(camera, (day_pose, day_depth), (night_pose, night_depth), corners.reshape(-1, 2))
+    return DayNight(images[0], images[1], first, second) if len(first) >= _FEWEST_CORNERS else None
 
 
 def _lamp(rng: Generator, size: Array) -> Lamp:
@@ -112,30 +122,27 @@ def _lamp(rng: Generator, size: Array) -> Lamp:
     return Lamp((float(x), float(y), float(size[2] - _OVERHEAD_M)), (float(rng.uniform(1.0, 4.0)),) * 3)
 
 
-def _two_views(
-    renderer: Renderer, camera: Camera, draw: Callable[[], Pose]
-) -> tuple[tuple[Pose, Pose], NDArray[np.float32], NDArray[np.float32]] | None:
-    """Two poses (map_from_camera) that share enough, and the pixels [M, 2] of the same points in both."""
-    views: list[tuple[Pose, NDArray[np.float32]]] = []
+def _two_views(renderer: Renderer, camera: Camera, draw: Callable[[], Pose]) -> tuple[_View, _View] | None:
+    """Two views that share enough."""
+    x, y = np.meshgrid(np.arange(4, camera.width - 4, _STEP_PX), np.arange(4, camera.height - 4, _STEP_PX))
+    grid = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+    views: list[_View] = []
     for _ in range(_TRIES):
         pose = draw()
         depth = renderer.depth_m(pose)
         if np.median(depth) < _NEAR_M or (depth <= 0).any():
             continue
-        for other, other_depth in views:
-            first, second = _shared(camera, (other, other_depth), (pose, depth))
-            if len(first) >= _FEWEST:
-                return (other, pose), first, second
+        for other in views:
+            if len(_shared(camera, other, (pose, depth), grid)[0]) >= _FEWEST:
+                return other, (pose, depth)
         views.append((pose, depth))
     return None
 
 
 def _shared(
-    camera: Camera, one: tuple[Pose, NDArray[np.float32]], other: tuple[Pose, NDArray[np.float32]]
+    camera: Camera, one: _View, other: _View, pixels: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Pixels of a grid in one view, and where the other view sees the same points, if nothing hides them."""
-    x, y = np.meshgrid(np.arange(4, camera.width - 4, _STEP_PX), np.arange(4, camera.height - 4, _STEP_PX))
-    pixels = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+    """Those of whole pixels [N, 2] in one view that nothing hides from the other, and where it sees the same points."""
     rays = rays_of(camera, pixels)
     points_camera = rays / rays[:, 2:] * one[1][pixels[:, 1].astype(int), pixels[:, 0].astype(int)][:, None]
     points = one[0].apply(points_camera)

@@ -35,6 +35,7 @@ class _DepthInput:
         self._recent: deque[tuple[int, Any]] = deque(maxlen=kept)
         self._subscription: Any = None
         self.used = self.asked = 0
+        self.fits = True  # the camera's images, as far as somebody has tried
         self.topic = ""
         self._looking = topic == AUTO_DEPTH
         if topic and not self._looking:
@@ -82,6 +83,7 @@ class Depths:
     def __init__(self, node: Node, settings: Parameters[Any], reporter: Reporter, kept: int = _KEPT) -> None:
         config = settings.configs.node
         self._reporter = reporter
+        self._offset_ns = round(1e9 * config.image_time_offset_s)  # which is in the stamps of images, not in these
         self._inputs: dict[str, _DepthInput] = {}
         for name in config.cameras:
             named = (
@@ -100,12 +102,17 @@ class Depths:
         return [self._of(frame, found) if isinstance(found, Features) else None for frame, found in pairs]
 
     def _of(self, frame: CameraFrame, features: Features) -> Ranges | None:
-        depth = self.image(frame.name, frame.stamp_ns)
-        try:
-            return None if depth is None else ranges_at(depth, features.keypoints_px, features.width, features.height)
-        except DatasetError as error:
-            self._complain(self._inputs[frame.name], error)
+        own, depth = self._inputs[frame.name], self.image(frame.name, frame.stamp_ns)
+        if depth is None:
             return None
+        try:
+            found = ranges_at(depth, features.keypoints_px, features.width, features.height)
+        except DatasetError as error:
+            own.fits = False
+            self._complain(own, error)
+            return None
+        own.fits = True
+        return found
 
     def image(self, camera: str, stamp_ns: int) -> DepthImage | None:
         """The depth that a camera's image of this stamp has, None where none came."""
@@ -114,13 +121,14 @@ class Depths:
             return None
         own.asked += 1
         try:
-            depth = own.at(stamp_ns)
+            depth = own.at(stamp_ns - self._offset_ns)
         except DatasetError as error:
             self._complain(own, error)
             return None
         if depth is not None:
             own.used += 1
-            self._reporter.health.clear(f"depth {own.name}".rstrip())
+            if own.fits:
+                self._reporter.health.clear(f"depth {own.name}".rstrip())
         return depth
 
     def _complain(self, own: _DepthInput, error: DatasetError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,3 +61,25 @@ def test_every_version_is_loaded_once(tmp_path):
     path.write_text("four")
     assert told(follower, current, load) == "map four"
     assert len(loads) == 3
+
+
+def test_what_was_loaded_for_a_map_that_is_no_longer_in_use_is_dropped(tmp_path):
+    path, other, may_end = tmp_path / "a.hfmap", tmp_path / "b.hfmap", threading.Event()
+    path.write_text("one")
+    other.write_text("another")
+    current = SimpleNamespace(path=path, version=file_version(path))
+    follower = MapFollower()
+
+    def load(name):
+        may_end.wait(20)
+        return f"map {name}"
+
+    replaced(path, "three")
+    assert follower.watch(current, load) is None
+    current = SimpleNamespace(path=other, version=file_version(other))  # as after ~/load_map
+    may_end.set()
+    for _ in range(20):
+        assert follower.watch(current, load) is None
+        time.sleep(0.01)
+    replaced(other, "another yet")
+    assert told(follower, current, load) == f"map {other}"

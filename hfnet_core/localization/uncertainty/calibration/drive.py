@@ -37,6 +37,7 @@ _SUSPECTS = Suspects(
 )
 _LEAST, _MOST, _AGAIN = 20, 200, 10  # motions that decide, that are kept, and after which it is decided anew
 _MOVED_M, _TURNED_DEG = 0.3, 10.0  # of a motion that counts
+_REMOUNTED_M, _REMOUNTED_DEG = 1e-3, 0.05  # from which it is another mounting: transforms are interpolated
 _LONGEST_S, _GAP_S = 5.0, 0.5  # of a motion, and between readings that tell a velocity
 _DRIFT, _LEAST_M, _LEAST_RAD = 0.02, 0.005, np.radians(0.1)  # of the odometry: relative, and at least
 
@@ -117,21 +118,23 @@ class DriveCheck:
     """Collects motions that images and odometry both tell. Not thread-safe; memory is bounded."""
 
     def __init__(self) -> None:
+        self._start_over(Pose())
+
+    def _start_over(self, rig_from_camera: Pose) -> None:
+        self._mounting = rig_from_camera
         self._motions: deque[_Motion] = deque(maxlen=_MOST)
         self._equations: deque[tuple[Array, Array]] = deque(maxlen=_MOST)
         self._known = np.zeros(len(_WIDE))
         self._recent: deque[Reading] = deque(maxlen=3)
         self._last: _End | None = None
-        self._mounted_at = np.zeros(3)
         self._new = 0
         self.explanation: Explanation[DriveDefect] | None = None
         """What the motions say together, None while they are too few."""
 
     def add(self, reading: Reading, rig_from_camera: Pose) -> None:
         """Of the next image; another mounting than the last one's starts over."""
-        if not np.array_equal(rig_from_camera.translation, self._mounted_at):
-            self.__init__()  # type: ignore[misc]
-            self._mounted_at = rig_from_camera.translation
+        if not is_near(rig_from_camera, self._mounting, _REMOUNTED_M, _REMOUNTED_DEG):
+            self._start_over(rig_from_camera)
         if self._recent and not 0.0 < reading.stamp_s - self._recent[-1].stamp_s < _GAP_S:
             self._recent.clear()
         self._recent.append(reading)
@@ -149,8 +152,8 @@ class DriveCheck:
         if self._last is None:
             return True
         last = self._last.reading
-        late = here.stamp_s - last.stamp_s > _LONGEST_S
-        return late or not is_near(last.odom_from_rig, here.odom_from_rig, _MOVED_M, _TURNED_DEG)
+        together = 0.0 <= here.stamp_s - last.stamp_s <= _LONGEST_S  # else time has passed, or begun anew
+        return not together or not is_near(last.odom_from_rig, here.odom_from_rig, _MOVED_M, _TURNED_DEG)
 
     def conclude(self) -> None:
         """Think about what was seen since it was last thought about."""
@@ -163,14 +166,14 @@ class DriveCheck:
         if told is None or not told.defects:
             return None
         position, turn, (late_s, *_) = np.split(told.likely, (3, 6))
-        off = np.concatenate([position + np.cross(self._mounted_at, turn), turn])
+        off = np.concatenate([position + np.cross(self._mounting.translation, turn), turn])
         off -= late_s * (self._last.velocity if self._last is not None else np.zeros(6))
         return np.concatenate([map_from_rig.rotation @ part for part in off.reshape(2, 3)])
 
     def _reach(self, end: _End) -> None:
         start = self._last
-        if start is not None and end.reading.stamp_s - start.reading.stamp_s <= _LONGEST_S:
-            motion = _Motion(start, end, self._mounted_at)
+        if start is not None and 0.0 <= end.reading.stamp_s - start.reading.stamp_s <= _LONGEST_S:
+            motion = _Motion(start, end, self._mounting.translation)
             self._motions.append(motion)
             self._equations.append(motion.equations(self._known))
             self._new += 1

@@ -18,7 +18,7 @@ STATIC = len(Deviation._fields)
 ROWS = 6  # derivatives by the camera's motion while its rows are read, one for each of its six velocities
 _STEPS = 4  # to the pose that goes with a deviation
 _ROUNDS = 3  # of weights against outliers
-_CLOSE_PX = 2.0
+_CLOSE_PX = 2.0  # errors of correspondences that fit well
 _LEAST_PX = 0.3  # standard deviation that errors have at least
 
 

@@ -24,7 +24,7 @@ class Defect(Enum):
 
 
 class DriveDefect(Enum):
-    """What may be wrong between camera and odometry: the numbers that tell it, see `drive.Step`."""
+    """What may be wrong between camera and odometry: the numbers that tell it, as a motion in drive.py has them."""
 
     POSITION = (0, 1, 2)
     ORIENTATION = (3, 4, 5)

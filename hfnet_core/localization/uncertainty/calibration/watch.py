@@ -25,6 +25,7 @@ class CalibrationWatch:
         self._map = landmark_map
         self._cameras: dict[str, CalibrationCheck] = {}
         self._drive = DriveCheck()
+        self._leading: str | None = None  # of a rig, the camera whose mounting counts for the drive: one may fail
 
     def add(
         self,
@@ -40,10 +41,12 @@ class CalibrationWatch:
         """
         for number, (name, view) in enumerate(views.items()):
             self._cameras.setdefault(name, CalibrationCheck(self._map)).add(found, view, number, stamp_s)
-        if stamp_s is None or odom_from_rig is None or not odom_from_rig.is_finite() or not views:
+        if self._leading is None:
+            self._leading = next(iter(views), None)
+        leading = views.get(self._leading) if self._leading is not None else None
+        if stamp_s is None or odom_from_rig is None or not odom_from_rig.is_finite() or leading is None:
             return
-        mounting = next(iter(views.values())).rig_from_camera
-        self._drive.add(_reading(found, stamp_s, odom_from_rig), mounting)
+        self._drive.add(_reading(found, stamp_s, odom_from_rig), leading.rig_from_camera)
 
     def covered(self, found: Localization, views: Mapping[str, View]) -> Localization:
         """The same with a covariance that covers what is believably wrong."""

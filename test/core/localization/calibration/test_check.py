@@ -250,6 +250,12 @@ def test_the_pose_that_goes_with_a_deviation_is_where_the_derivative_says(room: 
     assert shift is not None
     turned = Rotation.from_rotvec(shift[3:]).as_matrix() @ found.map_from_camera.rotation
     mended = Pose(turned, found.map_from_camera.translation + shift[:3])
-    off_deg = pose_error(found.map_from_camera, PLACES[4])[1]
-    assert off_deg > 0.5
-    assert pose_error(mended, PLACES[4])[1] < 0.2 * off_deg
+    before, after = (apart(one, PLACES[4]) for one in (found.map_from_camera, mended))
+    assert before > 0.03
+    assert after < 0.3 * before
+
+
+def apart(one: Pose, other: Pose) -> float:
+    """Metres, for a landmark three metres away."""
+    metres, degrees = pose_error(one, other)
+    return metres + 3.0 * math.radians(degrees)

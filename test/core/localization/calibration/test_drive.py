@@ -9,9 +9,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.geometry import Pose
+from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.uncertainty.calibration.drive import DriveCheck, Reading
 from hfnet_core.localization.uncertainty.calibration.explanation import DriveDefect
+from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.localization.uncertainty.calibration.wording import drive_summary, drive_warning
+from hfnet_core.types import Camera, Features, NotLocalized, Reason
 
 FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 MOUNTED = Pose(FORWARD, np.array([0.3, 0.0, 0.8]))
@@ -153,5 +156,31 @@ def test_memory_is_bounded_and_odometry_that_pauses_does_no_harm() -> None:
 def test_another_mounting_starts_over() -> None:
     check = driven(turning, late_s=0.1)
     assert check.explanation is not None
-    check.add(Reading(100.0, Pose(), Pose(), SIGMA_M, SIGMA_RAD), Pose())
+    mounted = Pose(MOUNTED.rotation, MOUNTED.translation + 1e-9)  # as an interpolated transform may have it
+    check.add(Reading(100.0, Pose(), Pose(), SIGMA_M, SIGMA_RAD), mounted)
+    assert check.explanation is not None
+    turned = Pose(MOUNTED.rotation @ Rotation.from_euler("y", 1.0, degrees=True).as_matrix(), MOUNTED.translation)
+    check.add(Reading(100.1, Pose(), Pose(), SIGMA_M, SIGMA_RAD), turned)
     assert check.explanation is None
+
+
+def test_no_motion_leads_back_to_a_time_that_is_still_to_come() -> None:
+    check = driven(turning)
+    before = len(check._motions)
+    for number in range(3):
+        check.add(Reading(RATE_S * number, Pose(), Pose(), SIGMA_M, SIGMA_RAD), MOUNTED)
+    assert len(check._motions) == before
+    assert check._last is not None
+    assert check._last.reading.stamp_s == pytest.approx(RATE_S)
+
+
+def test_of_a_rig_one_camera_counts_also_where_its_images_are_missing_at_times() -> None:
+    nothing = Features(*(np.zeros(shape, np.float32) for shape in ((0, 2), 0, (0, 4), 4)), 640, 480)
+    camera = Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5))
+    front, rear = View(nothing, camera, MOUNTED), View(nothing, camera, MOUNTED.inverse())
+    watch = CalibrationWatch(None)  # type: ignore[arg-type]  # nothing is matched with it
+    for number in range(4):
+        views = {"rear": rear} if number % 2 else {"front": front, "rear": rear}
+        watch.add(NotLocalized(Reason.NO_CANDIDATES), views, 0.2 * number, Pose())
+    assert watch._drive._mounting is MOUNTED
+    assert [reading.stamp_s for reading in watch._drive._recent] == [0.0, 0.4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,25 @@ def test_a_robot_that_takes_the_lift_is_followed_once_images_agree(floors: dict[
             assert pose_error(found.map_from_camera, pose)[0] < 0.05
     assert said == ["cellar", "cellar", "cellar", "", "hall", "hall"]
     assert tracker.current == "hall"
+
+
+def test_the_map_in_use_stays_as_it_was_loaded_whatever_becomes_of_its_file(
+    floors: dict[str, Scene], folder: Path, tmp_path: Path
+) -> None:
+    for name in ("cellar", "hall"):
+        shutil.copy(folder / f"{name}.hfmap", tmp_path)
+    known = library(tmp_path, most=1)
+    tracker = MapsTracker(known, UNHURRIED)
+    assert isinstance(tracker.process(view(floors["hall"]), 0.0), Localized)
+    Path(shutil.copy(folder / "attic.hfmap", tmp_path / "hall.new")).replace(tmp_path / "hall.hfmap")
+    known.held("cellar")
+    assert known.loaded == ("cellar",)
+    found = tracker.process(view(floors["hall"]), 0.2)
+    assert isinstance(found, Localized)
+    assert tracker.held.landmark_map is tracker.localizer.map
+    tracker.configure(UNHURRIED)
+    assert tracker.held.landmark_map is tracker.localizer.map
+    assert isinstance(tracker.process(view(floors["hall"]), 0.4), Localized)
 
 
 def test_a_tracker_that_forgets_asks_all_maps_again(floors: dict[str, Scene], folder: Path) -> None:

@@ -55,8 +55,10 @@ def test_a_version_is_due_after_a_while_where_something_is_new(clock: list[float
     clock[0] += 30.0
     versions.tick(9)
     assert len(started) == 1  # one at a time
+    started[0].warnings.append("said at its end")
     started[0].result = Solved("", 5, 100, 3.0)
     assert versions.tick(9) == Solved("", 5, 100, 3.0)
+    assert versions.warnings() == ["said at its end"]
     assert (versions.made, versions.newest_s, versions.stage) == (1, clock[0], "")
     versions.tick(9)
     assert len(started) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -28,20 +29,24 @@ def test_night_is_dark_and_points_stay(pool: Pool) -> None:
     found = rendered(pool, 0)
     assert found.day.shape == found.night.shape == (384, 512)
     assert found.night.mean() < 0.8 * found.day.mean()
-    assert len(found.first) == len(found.second) >= 60
+    assert len(found.first) == len(found.second) >= 30
     assert (found.second >= 0).all()
     assert (found.second <= [511, 383]).all()
 
 
 def test_correspondences_are_exact(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In equal light the two views show the same gray where they say that they see the same point."""
+    """In equal light the two views show the same gray where they say that they see the same point, and only there."""
     monkeypatch.setattr(day_night, "bake", lambda quads, lighting, seed: quads)
     found = rendered(pool, 1)
-    columns, rows = np.rint(found.second).astype(int).T
     one = found.day[found.first[:, 1].astype(int), found.first[:, 0].astype(int)].astype(float)
-    other = found.night[rows, columns].astype(float)
-    assert np.median(np.abs(one - other)) < 3.0
-    assert np.corrcoef(one, other)[0, 1] > 0.85
+
+    def differing(dx: float, dy: float) -> float:
+        x, y = np.ascontiguousarray((found.second + np.float32([dx, dy])).T)
+        other = cv2.remap(found.night, x[:, None], y[:, None], cv2.INTER_LINEAR).ravel().astype(float)
+        return float(np.mean(np.abs(one - other)))
+
+    beside = [differing(dx, dy) for dx in (-2, 0, 2) for dy in (-2, 0, 2) if dx or dy]
+    assert differing(0, 0) < 0.75 * min(beside)
 
 
 def test_rooms_join_the_pool_and_are_rendered_once(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ from scene import CAMERA, Scene, looking, places_map, walk
 
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localization.correspondences import Query, View
-from hfnet_core.localization.doubles import told_apart
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.nearby import NearSearch
+from hfnet_core.localization.twins.places import told_apart
 from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.types import NotLocalized, Reason
 

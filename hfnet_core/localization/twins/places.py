@@ -26,7 +26,7 @@ _NEAR_PX = 12.0  # at the reference width: what lies closer shows the same thing
 _AS_ALIKE = 0.2  # cosine by which a keypoint may resemble the other place's landmarks less
 # Observations from about where the image was taken: degrees between the rays, logarithm of the ratio of distances.
 _ANGLE_DEG, _SCALE = 20.0, 0.4
-_LEAST = 20  # keypoints that the other place knows something of; fewer tell nothing
+_LEAST = 40  # keypoints that the other place knows something of; fewer tell nothing
 # Of them what it shows as well: where rooms are the same, however badly mapped, a third at least; elsewhere a tenth.
 _SHARE = 0.25
 
@@ -37,7 +37,7 @@ def told_apart(query: Query, one: Hypothesis, other: Hypothesis, landmark_map: L
         one, other = other, one
     counts = [_asked(query, view, one, other, landmark_map) for view in range(len(query.views))]
     asked, same = (sum(numbers) for numbers in zip(*counts, strict=True))
-    return asked >= _LEAST and same < _SHARE * asked
+    return bool(asked >= _LEAST and same < _SHARE * asked)
 
 
 def _asked(query: Query, view: int, one: Hypothesis, other: Hypothesis, landmark_map: LandmarkMap) -> tuple[int, int]:

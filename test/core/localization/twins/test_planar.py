@@ -11,7 +11,7 @@ from hfnet_core.localization.confidence import Evidence
 from hfnet_core.localization.correspondences import Correspondences, Query, between
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.judgement import Candidate, rivals
-from hfnet_core.localization.planar import second_pose
+from hfnet_core.localization.twins.planar import second_pose
 from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.projection import project
 from hfnet_core.types import Camera, Mode

@@ -1,0 +1,1 @@
+"""What visits have seen of a map, and what they have not."""
