@@ -112,7 +112,8 @@ COMMANDS = {
     ),
     "match-features": Command(
         ("match-features", "features.h5", "OUT/new.h5", "--retrieved", "4"),
-        "new.h5", begins="pairs.h5", needs=("h5py",),
+        "new.h5", begins="pairs.h5", steady=False,  # matching once more writes the same elsewhere in the file
+        needs=("h5py",),
     ),
     "engine tune": Command(("engine", "tune", "--size", "160x120", "--cache-dir", "OUT/new"), "new", replaces=False,
                            steady=False),

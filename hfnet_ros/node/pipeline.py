@@ -122,7 +122,10 @@ class Pipeline:
     def _open(self, path: str) -> MapLibrary[SharedMap] | None:
         """The maps of a folder, None for a file. Raises MapError."""
         folder = home_path(path)
-        if not folder.is_dir():
+        try:
+            if not folder.is_dir():
+                return None
+        except OSError:  # a name that is too long, a folder that may not be entered: loading says it
             return None
         return MapLibrary(folder, lambda file: self._load(str(file)), self._maps_in_memory)
 

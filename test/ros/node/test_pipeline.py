@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 from wall import CAMERA, map_from_camera, view
 
 from hfnet_core.config import EngineConfig, ExtractorConfig, LocalizerConfig, NodeConfig
+from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.images.preparation import Preparation
 from hfnet_core.types import Camera, Localized, Mode, NotLocalized, Reason
@@ -34,6 +35,14 @@ def pipeline(wall_world) -> Iterator[Pipeline]:
     )
     yield pipeline
     pipeline.close()
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "/" + "y" * 300])
+def test_a_name_that_no_file_can_have_is_a_line(wall_world, name: str) -> None:
+    config = NodeConfig(map_file=name, model_file=str(wall_world[0]), threads=1)
+    with pytest.raises(MapError, match="map cannot be read") as caught:
+        Pipeline(Configs(config, EngineConfig(), ExtractorConfig(), LocalizerConfig()))
+    assert "\n" not in str(caught.value)
 
 
 def shown(
