@@ -34,7 +34,7 @@ __all__ = ["Limits", "Updated", "update_map", "update_with_keyframes"]
 _HELD_BACK = 5  # each n-th image of a visit is asked and not learned from
 _ROUNDS = 3  # of localizing what could not be localized in what the visit has added meanwhile
 _ASKED = 40  # keyframes of the map itself that are asked before and after
-_MAY_FALL = 0.05  # share of these that may be lost: of a place that changes, some of what was is no more
+_MAY_FALL = 0.1  # share of these that may be lost: of a place that changes, some of what was is no more
 
 
 @dataclass(frozen=True)
