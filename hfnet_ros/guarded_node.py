@@ -32,7 +32,6 @@ from rclpy.timer import Timer
 
 from hfnet_core.errors import HFNetError, first_line
 from hfnet_core.threads import one_blas_thread
-from hfnet_ros.memory import few_pools
 from hfnet_ros.rclpy_typed import Log, shut_down
 
 __all__ = ["GuardedNode", "logged", "run_node"]
@@ -172,7 +171,6 @@ def run_node(make: Callable[[], GuardedNode], args: list[str] | None = None) -> 
         signal.signal(number, signal.default_int_handler)
     sys.setswitchinterval(_SWITCH_S)
     one_blas_thread()
-    few_pools()
     # The signals are ours: rclpy's handlers would shut ROS down before the node has said goodbye.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     logging.getLogger("hfnet_core").addHandler(_ToRos())

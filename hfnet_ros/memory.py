@@ -6,21 +6,9 @@ import ctypes
 import sys
 from typing import Any
 
-__all__ = ["few_pools", "give_back_freed"]
+__all__ = ["give_back_freed"]
 
-_POOLS = 2  # threads of Python hardly ever allocate at the same time
-_M_ARENA_MAX = -8  # malloc.h
-_library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
-_trim: Any = getattr(_library, "malloc_trim", None)
-
-
-def few_pools() -> None:
-    """Let threads share two pools of memory, not eight for each core: what is freed lies less scattered.
-
-    For programs, before they start threads; where the C library is glibc, which alone has `malloc_trim`.
-    """
-    if _trim is not None:
-        _library.mallopt(_M_ARENA_MAX, _POOLS)
+_trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def give_back_freed() -> None:
