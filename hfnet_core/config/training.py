@@ -14,7 +14,7 @@ _CELL_PX = 8
 
 @dataclass(frozen=True)
 class TrainConfig(Checked):
-    """From a pool of photos to weights; the defaults are how the shipped model was trained."""
+    """From a pool of photos to weights. Those that ship were made before the stage `wide`, with `any_licence`."""
 
     global_head: str = setting(
         "local",
