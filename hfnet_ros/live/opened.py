@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rclpy.lifecycle import LifecycleNode
 
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.files import home_path
@@ -17,7 +17,7 @@ from hfnet_core.mapping.live.mapper import LiveMapper, LiveSource
 from hfnet_core.mapping.live.solver_process import can_solve
 from hfnet_core.mapping.live.versions import MapVersions
 from hfnet_core.mapping.pose_modes import IMAGES
-from hfnet_core.maps.storage import check_output
+from hfnet_core.maps.storage import check_output, load_map
 from hfnet_ros.live.parameters import MappingConfigs
 from hfnet_ros.node.frames import Frames, open_frames
 from hfnet_ros.node.inputs import image_topic
@@ -42,11 +42,7 @@ class Opened:
             self.extractor = Extractor(backend, configs.build.extraction)
             self.description = str(getattr(backend, "description", type(backend).__name__))
             self.folder = DriveFolder(self.path)
-            if self.output.exists() and not self.folder.count():
-                raise ConfigError(
-                    f"map_file: {self.output} exists and is not of {self.path}, where nothing is recorded: remove it "
-                    "or choose another name"
-                )
+            _require_own(self.output, self.folder)
             stack.enter_context(self.folder.recording(backend.info, configs.build))
             describer = BuildTools(self.extractor, configs.build).describer
             self.mapper = LiveMapper(self.folder, describer, configs.build, configs.mode, _sources(node, configs))
@@ -71,6 +67,21 @@ class Opened:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _require_own(output: Path, folder: DriveFolder) -> None:
+    """Raises ConfigError for a map that exists and is of something else; a damaged one of a drive is made anew."""
+    if not output.exists():
+        return
+    own = folder.count() > 0
+    if own:
+        with suppress(MapError):
+            own = folder.has_some_of(load_map(output, verify=False))
+    if not own:
+        raise ConfigError(
+            f"map_file: {output} exists and is not of {folder.path}: remove it or choose another name, or the drive "
+            "folder that it is of"
+        )
 
 
 def _require_scale(configs: MappingConfigs) -> None:

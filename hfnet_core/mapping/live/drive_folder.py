@@ -27,6 +27,7 @@ from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
 from hfnet_core.maps.description import checked_camera, parse_json
+from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
 from hfnet_core.types import Features, Ranges
 
@@ -164,6 +165,16 @@ class DriveFolder:
             found = self._read(path, features=features)
             if found is not None:
                 yield found
+
+    def stamps_ns(self) -> dict[str, int]:
+        """Of all keyframes, by name."""
+        return {item.keyframe.name: item.keyframe.stamp_ns for item in self.keyframes(features=False)}
+
+    def has_some_of(self, landmark_map: LandmarkMap) -> bool:
+        """Whether it holds keyframes of a map."""
+        own = self.stamps_ns()
+        told = zip(landmark_map.keyframe_names, landmark_map.keyframe_stamps_ns.tolist(), strict=True)
+        return any(own.get(name) == stamp_ns for name, stamp_ns in told)
 
     def last(self, recording: int) -> RecordedKeyframe | None:
         """The newest keyframe of a recording, without its features."""

@@ -100,7 +100,7 @@ def frame_of(path: Path, folder: DriveFolder) -> dict[str, Pose]:
         return {}
     if found.provenance.get("pose_mode") != IMAGES:
         return {}
-    stamps = {item.keyframe.name: item.keyframe.stamp_ns for item in folder.keyframes(features=False)}
+    stamps = folder.stamps_ns()
     return {
         name: found.map_from_camera(index)
         for index, name in enumerate(found.keyframe_names)

@@ -281,6 +281,8 @@ def test_the_frame_of_images_alone_is_known_from_the_version_before(drifting: Pa
     assert list(before) == list(built.keyframe_names)
     assert np.allclose(before["0/000000"].matrix(), built.map_from_camera(0).matrix())
     assert frame_of(path, record(tmp_path / "other.hfdrive", [], "drifting")) == {}
+    assert folder.has_some_of(load_map(path))
+    assert not DriveFolder(tmp_path / "other.hfdrive").has_some_of(load_map(path))
 
 
 def until(process: SolverProcess, seconds: float = 60.0) -> Iterator[None]:
