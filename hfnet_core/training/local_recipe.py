@@ -44,6 +44,7 @@ class LocalPart(NamedTuple):
 
 
 def train_local(what: LocalPart, network: HFNet, start: Path | None) -> None:
+    """The stages of the local part in order, from a model file `start` or from nothing. Raises DatasetError."""
     pool, output, config, _, report = what
 
     def run(stage: Stage, minutes: float, rate: float, seed: int) -> None:
