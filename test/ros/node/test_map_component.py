@@ -78,13 +78,13 @@ def test_numbers_that_are_none_are_found_too(tmp_path: Path) -> None:
     xyz = loaded.landmarks_xyz.copy()
     xyz[3] = float("nan")
     object.__setattr__(loaded, "landmarks_xyz", xyz)
-    verification = Verification(path, loaded, map_component._version(path))
+    verification = Verification(path, loaded, map_component.file_version(path))
     assert verification.wait(30)
     assert "landmarks_xyz holds values that are no numbers" in verification.damage
 
 
 def test_a_file_that_changed_meanwhile_proves_nothing(path: Path) -> None:
-    loaded, version = map_component.load_map(path), map_component._version(path)
+    loaded, version = map_component.load_map(path), map_component.file_version(path)
     damage(path)
     os.utime(path, (1, 1))
     verification = Verification(path, loaded, version)
