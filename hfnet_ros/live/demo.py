@@ -107,15 +107,16 @@ def _drive(folder: Path, model: Path | None, rates: tuple[float, float], blind: 
                     logs / "localization_node.log",
                 )
             )
-            meanwhile = _play(node, first, rates[0], (mapper, localizer), logs / "player_map.log", _MAPPER)
+            heard = _play(node, first, rates[0], (mapper, localizer), logs / "player_map.log", _MAPPER)
+            timing, meanwhile = heard.timing, _judged(heard, first)  # it hears the second player, too
             _finish(node, mapper)
-            carried = _play(node, second, rates[1], (mapper, localizer), logs / "player_query.log", "/localization")
+            heard = _play(node, second, rates[1], (mapper, localizer), logs / "player_query.log", "/localization")
+            carried = _judged(heard, second, blind)
     finally:
         destroy_node(node)
-    timing = meanwhile.timing
     if timing is None:
         raise DemoError("the player was not heard")
-    return _Driven(timing, _judged(meanwhile, first), _judged(carried, second, blind))
+    return _Driven(timing, meanwhile, carried)
 
 
 def _play(node: Node, bag: QueryBag, speed: float, nodes: Sequence[Child], log: Path, ready: str) -> Listener:
