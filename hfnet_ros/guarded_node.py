@@ -32,9 +32,10 @@ from rclpy.timer import Timer
 
 from hfnet_core.errors import HFNetError, first_line
 from hfnet_core.threads import one_blas_thread
+from hfnet_ros.node.diagnostics import Health
 from hfnet_ros.rclpy_typed import Log, shut_down
 
-__all__ = ["GuardedNode", "logged", "run_node"]
+__all__ = ["GuardedNode", "ReportedNode", "logged", "run_node"]
 
 _LOG_S = 5.0
 _SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
@@ -163,6 +164,52 @@ class _ToRos(logging.Handler):
         log = Log("hfnet_core")
         write = log.error if record.levelno >= logging.ERROR else log.warning
         (write if record.levelno >= logging.WARNING else log.info)(self.format(record))
+
+
+class ReportedNode(GuardedNode):
+    """One whose life cycle is told in diagnostics, and which gives everything back at the end of it.
+
+    A node sets `log` and `health` before its first transition, and says in `_release` what there is to give back.
+    """
+
+    log: Log
+    health: Health
+
+    def _release(self) -> None:
+        """Give back whatever configure and activate took; harmless when there is nothing."""
+        raise NotImplementedError
+
+    def _refuse_to_configure(self, error: Exception) -> TransitionCallbackReturn:
+        expected = isinstance(error, HFNetError)
+        reason = f"cannot configure: {error if expected else f'unexpected {type(error).__name__}: {error}'}"
+        self.log.error(reason if expected else f"{reason}\n{''.join(traceback.format_exception(error))}")
+        self.health.problem("configuration", reason)
+        return TransitionCallbackReturn.FAILURE
+
+    @logged
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free what is held; what was written stays."""
+        self._release()
+        self.health.restart()
+        self.health.state("unconfigured")
+        return super().on_cleanup(state)
+
+    @logged
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        self.health.state("finalized")
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition raised: free everything, so that configure can be tried again."""
+        self._release()
+        self.health.state("unconfigured")
+        self.health.problem("configuration", "a transition failed; see the log, then configure again")
+        return super().on_error(state)
+
+    def destroy_node(self) -> None:
+        self._release()
+        super().destroy_node()  # type: ignore[no-untyped-call]
 
 
 def run_node(make: Callable[[], GuardedNode], args: list[str] | None = None) -> int:

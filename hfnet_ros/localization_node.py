@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from typing import Any
 
 from nav_msgs.srv import LoadMap
@@ -12,9 +11,8 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from hfnet_core.config import NodeConfig
-from hfnet_core.errors import HFNetError
 from hfnet_core.files import home_path
-from hfnet_ros.guarded_node import GuardedNode, logged, run_node
+from hfnet_ros.guarded_node import ReportedNode, logged, run_node
 from hfnet_ros.live.following import MapFollower
 from hfnet_ros.node.bond import Heartbeat, open_heartbeat
 from hfnet_ros.node.diagnostics import Health, Level, Reporter
@@ -35,7 +33,7 @@ _MOST_LOADS = 4  # maps at once, each of which may take gigabytes
 _FAILURE = TransitionCallbackReturn.FAILURE
 
 
-class LocalizationNode(GuardedNode):
+class LocalizationNode(ReportedNode):
     """Localizes the images of one to four cameras in one map.
 
     Raises HFNetError or rclpy's parameter exceptions when parameters given at start are refused.
@@ -121,13 +119,6 @@ class LocalizationNode(GuardedNode):
         )
         return super().on_configure(state)
 
-    def _refuse_to_configure(self, error: Exception) -> TransitionCallbackReturn:
-        expected = isinstance(error, HFNetError)
-        reason = f"cannot configure: {error if expected else f'unexpected {type(error).__name__}: {error}'}"
-        self.log.error(reason if expected else f"{reason}\n{''.join(traceback.format_exception(error))}")
-        self.health.problem("configuration", reason)
-        return _FAILURE
-
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start listening."""
@@ -153,27 +144,6 @@ class LocalizationNode(GuardedNode):
         self.health.state("inactive")
         return super().on_deactivate(state)
 
-    @logged
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free model and map."""
-        self._release()
-        self.health.restart()
-        self.health.state("unconfigured")
-        return super().on_cleanup(state)
-
-    @logged
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._release()
-        self.health.state("finalized")
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition raised: free everything, so that configure can be tried again."""
-        self._release()
-        self.health.state("unconfigured")
-        self.health.problem("configuration", "a transition failed; see the log, then configure again")
-        return super().on_error(state)
-
     def _stop_listening(self) -> None:
         session, self._session = self._session, None
         if session is not None:
@@ -189,10 +159,6 @@ class LocalizationNode(GuardedNode):
         self.health.forget_facts()
         if loaded is not None:
             loaded.close()
-
-    def destroy_node(self) -> None:
-        self._release()
-        super().destroy_node()  # type: ignore[no-untyped-call]
 
     # ---- requests
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from typing import Any
 
 from nav_msgs.msg import Path
@@ -12,10 +11,9 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from hfnet_core.errors import HFNetError
 from hfnet_core.mapping.live.solver_process import Solved
 from hfnet_ros.conversions import path_to_msg
-from hfnet_ros.guarded_node import GuardedNode, logged, run_node
+from hfnet_ros.guarded_node import ReportedNode, logged, run_node
 from hfnet_ros.live.health import Mapping, MappingHealth
 from hfnet_ros.live.opened import Opened
 from hfnet_ros.live.parameters import MAPPING, MappingConfigs
@@ -33,11 +31,13 @@ _TICK_S = 0.2
 _FAILURE = TransitionCallbackReturn.FAILURE
 
 
-class MappingNode(GuardedNode):
+class MappingNode(ReportedNode):
     """Makes a map of what one to four cameras see while they are driven about.
 
     Raises HFNetError or rclpy's parameter exceptions when parameters given at start are refused.
     """
+
+    health: MappingHealth
 
     def __init__(self, name: str = "mapping", **options: Any) -> None:
         super().__init__(name, **options)
@@ -98,13 +98,6 @@ class MappingNode(GuardedNode):
         )
         return super().on_configure(state)
 
-    def _refuse_to_configure(self, error: Exception) -> TransitionCallbackReturn:
-        expected = isinstance(error, HFNetError)
-        reason = f"cannot configure: {error if expected else f'unexpected {type(error).__name__}: {error}'}"
-        self.log.error(reason if expected else f"{reason}\n{''.join(traceback.format_exception(error))}")
-        self.health.problem("configuration", reason)
-        return _FAILURE
-
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start listening."""
@@ -132,27 +125,6 @@ class MappingNode(GuardedNode):
             self._final = self._opened.versions.request()
         return super().on_deactivate(state)
 
-    @logged
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model; a map at hand is not made, what is recorded stays."""
-        self._release()
-        self.health.restart()
-        self.health.state("unconfigured")
-        return super().on_cleanup(state)
-
-    @logged
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._release()
-        self.health.state("finalized")
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition raised: free everything, so that configure can be tried again."""
-        self._release()
-        self.health.state("unconfigured")
-        self.health.problem("configuration", "a transition failed; see the log, then configure again")
-        return super().on_error(state)
-
     def _stop_listening(self) -> None:
         session, self._session = self._session, None
         if session is not None and not session.close():
@@ -169,10 +141,6 @@ class MappingNode(GuardedNode):
         if opened is not None:
             opened.close()
         self._tell_waiting()
-
-    def destroy_node(self) -> None:
-        self._release()
-        super().destroy_node()  # type: ignore[no-untyped-call]
 
     def _settings_changed(self, configs: MappingConfigs) -> None:
         if self._opened is not None:
