@@ -53,7 +53,13 @@ class KeyframeBundle(Bundle):
         refined = config.refine_poses and config.refine_intrinsics
         cameras = [refinable(start.get(camera, camera)) for camera in self.given] if refined else list(self.given)
         views = [
-            BundleView(keyframe.name, self.given.index(keyframe.camera), keyframe.features, keyframe.map_from_camera)
+            BundleView(
+                keyframe.name,
+                self.given.index(keyframe.camera),
+                keyframe.features,
+                keyframe.map_from_camera,
+                ranges=keyframe.ranges if config.adjust_depth else None,
+            )
             for keyframe in keyframes
         ]
         super().__init__(views, cameras, config, odometry=_odometry(keyframes, config))

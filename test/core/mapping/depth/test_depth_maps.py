@@ -113,7 +113,7 @@ def test_where_triangulation_sees_enough_depth_adds_nothing() -> None:
     scene = drive(views=10, landmarks=700)
     plain = build_from_keyframes(Placed(scene.keyframes), INFO, CONFIG)
     with_depth = [measured(k, t, scene.points) for k, t in zip(scene.keyframes, scene.truth, strict=True)]
-    some = build_from_keyframes(Placed(with_depth), INFO, MapBuildConfig(depth_landmarks=50))
+    some = build_from_keyframes(Placed(with_depth), INFO, MapBuildConfig(depth_landmarks=50, adjust_depth=False))
     assert np.array_equal(some.landmarks_xyz, plain.landmarks_xyz)
     assert some.provenance["depth"]["ratio"] == pytest.approx(1.0, abs=0.01)
 
