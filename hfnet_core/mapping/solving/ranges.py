@@ -1,4 +1,4 @@
-"""Measured distances in bundle adjustment: what depth images or a second camera tell of points that are triangulated."""
+"""Measured distances in bundle adjustment: what depth images tell of points that are triangulated."""
 
 from __future__ import annotations
 
