@@ -126,6 +126,23 @@ def test_poses_whose_metres_are_not_those_of_the_depth_are_named(caplog: pytest.
     assert "the poses and depth images disagree about distances by 10 %" in caplog.text
 
 
+def test_odometry_whose_metres_are_too_long_is_put_right_by_depth() -> None:
+    scene = drive(views=12, landmarks=300, noise_px=0.5)
+    odometry = [Pose(pose.rotation, 1.03 * pose.translation) for pose in scene.truth]
+    keyframes = [
+        replace(measured(k, t, scene.points, index), map_from_camera=o, drifting=True)
+        for index, (k, t, o) in enumerate(zip(scene.keyframes, scene.truth, odometry, strict=True))
+    ]
+
+    def length(config: MapBuildConfig) -> float:
+        places = build_from_keyframes(Placed(keyframes), INFO, config).keyframe_poses[:, :, 3]
+        return float(np.linalg.norm(places[-1] - places[0]))
+
+    way = np.linalg.norm(scene.truth[-1].translation - scene.truth[0].translation)
+    assert length(MapBuildConfig(adjust_depth=False)) == pytest.approx(1.03 * way, rel=0.005)
+    assert length(CONFIG) == pytest.approx(way, rel=0.003)
+
+
 def test_images_alone_have_the_scale_of_their_depth() -> None:
     scene = drive(views=12, landmarks=400, noise_px=0.3)
     keyframes = [
