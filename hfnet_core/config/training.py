@@ -84,6 +84,13 @@ class TrainConfig(Checked):
     correspondences: bool = setting(
         False, "wide: matches of LightGlue between the pool's photos, checked by geometry, besides the teacher's"
     )
+    correspondence_keypoints: int = setting(1024, "wide: keypoints of a photo that LightGlue matches", minimum=64)
+    correspondence_side_px: int = setting(
+        640, "wide: longer side that photos are reduced to for LightGlue", unit="px", minimum=64
+    )
+    turned_labels: bool = setting(
+        False, "wide: keypoints that the teacher finds in each photo and in its quarter turns, for cameras that roll"
+    )
     tracks: bool = setting(
         False, "keypoints where the pool's sequences, reconstructed, have their points, not where one photo shows them"
     )

@@ -12,7 +12,7 @@ from hfnet_core.config import TrainConfig
 from hfnet_core.training.data.correspondences import match_correspondences, with_second_neighbours
 from hfnet_core.training.data.day_night import with_rooms
 from hfnet_core.training.data.local_data import LocalDataSettings, LocalSources
-from hfnet_core.training.data.pair_matches import read_pair_matches
+from hfnet_core.training.data.pair_matches import PairMatches, read_pair_matches
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
 from hfnet_core.training.data.tracks import read_tracks, track_matches, triangulate
@@ -23,6 +23,7 @@ from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
 from hfnet_core.training.stages.loop import RunSettings, Stage, run_stage
 from hfnet_core.training.stages.quantized_stage import QuantizedStage
 from hfnet_core.training.start import load_local_part
+from hfnet_core.training.teachers.turned import TurnedTeacher
 
 __all__ = ["LocalPart", "teacher_report", "train_local"]
 
@@ -98,23 +99,37 @@ def _train_from_nothing(
 
 def _wide_stage(what: LocalPart, crops: LocalDataSettings) -> LocalStage:
     pool, output, config, make_teacher, report = what
-    matches = read_pair_matches(pool, output / "matches")
-    if config.correspondences:
-        more = with_second_neighbours(pool)
-        found = output / "correspondences"
-        match_correspondences(LightGlueTeacher, more, found, teacher_report(report, "correspondences"))
-        verified = read_pair_matches(more, found)
-        report(f"wide: {len(verified)} of {len(more.pairs)} pairs of photos have correspondences")
-        matches += verified
-    sources = _with_tracks(what, LocalSources(pool, output / "teacher", matches))
+    matches = [*read_pair_matches(pool, output / "matches"), *_correspondences(what)]
+    if config.turned_labels:
+        labels, make_teacher = output / "teacher_turned", lambda: TurnedTeacher(what.make_teacher())
+        run_teacher(make_teacher, pool, labels, teacher_report(report, "photos, in four turns"))
+    else:
+        labels = output / "teacher"
+    sources = _with_tracks(what, LocalSources(pool, labels, matches))
     rooms = output / "rooms"
     larger = with_rooms(pool, rooms, config.night_rooms, config.seed, teacher_report(report, "rooms"))
-    run_teacher(make_teacher, larger, output / "teacher")
+    run_teacher(make_teacher, larger, labels)
     seen = read_pair_matches(Pool(larger.photos, larger.pairs[len(pool.pairs) :]), rooms)
     sources = sources._replace(pool=larger, matches=[*sources.matches, *seen])
     gentle = replace(crops.gentle, scale=_WIDE_SCALE, rotation_deg=_GENTLE_TURN_DEG)
     data = replace(crops, wide=WideSettings(), other_light=_OTHER_LIGHT, gentle=gentle)
     return LocalStage(sources, data, LocalLossSettings(learned=True), "wide")
+
+
+def _correspondences(what: LocalPart) -> list[PairMatches]:
+    """Where it is asked for: what LightGlue finds and geometry confirms, in wider pairs than the pool's own too."""
+    pool, output, config, _, report = what
+    if not config.correspondences:
+        return []
+
+    def matcher() -> LightGlueTeacher:
+        return LightGlueTeacher(config.correspondence_keypoints, config.correspondence_side_px)
+
+    wider, found = with_second_neighbours(pool), output / "correspondences"
+    match_correspondences(matcher, wider, found, teacher_report(report, "correspondences"))
+    verified = read_pair_matches(wider, found)
+    report(f"wide: {len(verified)} of {len(wider.pairs)} pairs of photos have correspondences")
+    return verified
 
 
 def _with_tracks(what: LocalPart, sources: LocalSources) -> LocalSources:

@@ -144,7 +144,9 @@ def _tracks(pool: Pool, pairs: Sequence[PairMatches]) -> dict[int, PhotoTracks]:
 def _numbered(
     pairs: Sequence[PairMatches],
 ) -> tuple[dict[int, Points], list[tuple[tuple[int, int], NDArray[np.uint32]]]]:
-    """Keypoints of each photo, [K, 2] in order, and matches as their numbers [M, 2]: one place is one keypoint."""
+    """Keypoints of each photo, [K, 2] in order, and matches of each two photos as their numbers [M, 2]: one place is
+    one keypoint."""
+    pairs = _one_for_two_photos(pairs)
     places: dict[int, list[Points]] = defaultdict(list)
     for pair in pairs:
         for photo, xy in zip(pair.photos, (pair.first, pair.second), strict=True):
@@ -158,6 +160,19 @@ def _numbered(
         for pair in pairs
     ]
     return keypoints, matches
+
+
+def _one_for_two_photos(pairs: Sequence[PairMatches]) -> list[PairMatches]:
+    """Two photos may have been matched by several teachers."""
+    together: dict[tuple[int, int], list[PairMatches]] = defaultdict(list)
+    for pair in pairs:
+        turned = PairMatches(pair.photos[::-1], pair.second, pair.first)
+        one = pair if pair.photos[0] < pair.photos[1] else turned
+        together[one.photos].append(one)
+    return [
+        PairMatches(photos, np.concatenate([p.first for p in several]), np.concatenate([p.second for p in several]))
+        for photos, several in together.items()
+    ]
 
 
 def _write_database(

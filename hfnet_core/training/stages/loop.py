@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -295,6 +296,7 @@ def _step(run: _Run, batch: Any) -> dict[str, float]:
 def _loader(run: _Run) -> DataLoader[Any]:
     length = run.settings.steps if run.settings.steps is not None else 10_000_000
     workers = run.settings.workers
+    cv2.setNumThreads(1)  # ends its threads: a worker, which is a fork, would wait for them forever
     return DataLoader(
         run.stage.batches(run.settings.seed, length),
         batch_size=None,

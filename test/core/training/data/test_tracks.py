@@ -49,6 +49,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pool, np.ndarray, 
     pool, truth = drawn_pool(folder), true_pixels()
     seen = (truth + np.random.default_rng(4).normal(0, NOISE_PX, truth.shape)).astype(np.float32)
     matches = [PairMatches((a, b), seen[a], seen[b]) for a, b in combinations(range(PHOTOS), 2)]
+    matches.append(PairMatches((1, 0), seen[1], seen[0]))  # by another teacher
     triangulate(pool, matches, folder / "tracks")
     return pool, truth, seen, folder / "tracks"
 

@@ -8,6 +8,7 @@ import dataclasses
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -182,3 +183,12 @@ def test_waiting_costs_no_steps_where_minutes_are_the_processors(
 
     assert steps(processor_time=False) <= 3
     assert steps(processor_time=True) > 3
+
+
+def test_a_worker_begins_although_opencv_has_had_threads(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (9, 9), 2.0)  # starts them
+    done: list[int] = []
+    budget = dataclasses.replace(settings(2), workers=1)
+    run_stage(stage("local", pool, teacher_folder), network(), budget, tmp_path / "run", after_step=done.append)
+    assert done == [1, 2]
