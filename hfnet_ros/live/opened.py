@@ -19,6 +19,8 @@ from hfnet_core.mapping.live.versions import MapVersions
 from hfnet_core.mapping.pose_modes import IMAGES
 from hfnet_core.maps.storage import check_output, load_map
 from hfnet_ros.live.parameters import MappingConfigs
+from hfnet_ros.live.position import PositionOutputs
+from hfnet_ros.node.diagnostics import Reporter
 from hfnet_ros.node.frames import Frames, open_frames
 from hfnet_ros.node.inputs import image_topic
 from hfnet_ros.node.map_component import MapView
@@ -29,7 +31,7 @@ __all__ = ["Opened"]
 class Opened:
     """What configure allocates and cleanup frees."""
 
-    def __init__(self, node: LifecycleNode, configs: MappingConfigs) -> None:
+    def __init__(self, node: LifecycleNode, configs: MappingConfigs, reporter: Reporter) -> None:
         """Raises HFNetError naming what is missing or does not fit."""
         config = configs.node
         self.output, self.path = Path(configs.map_file), Path(configs.drive_folder)
@@ -52,6 +54,8 @@ class Opened:
             stack.callback(self.versions.close)
             self.frames: Frames = open_frames(node)
             stack.callback(self.frames.close)
+            self.position = PositionOutputs(node, configs, self.frames, self.mapper, reporter)
+            stack.callback(self.position.close)
             self.view = MapView(node) if config.publish_map_cloud else None
             if self.view is not None:
                 stack.callback(self.view.close)

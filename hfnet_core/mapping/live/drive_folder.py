@@ -26,6 +26,7 @@ from hfnet_core.geometry import Pose
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
+from hfnet_core.mapping.pose_modes import IMAGES
 from hfnet_core.maps.description import checked_camera, parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
@@ -170,6 +171,17 @@ class DriveFolder:
         """Of all keyframes, by name."""
         return {item.keyframe.name: item.keyframe.stamp_ns for item in self.keyframes(features=False)}
 
+    def odometry_at(self, name: str) -> Pose | None:
+        """What odometry said where a keyframe was taken, odom_from_camera; None where there was none, or no such
+        keyframe."""
+        path = self.path / _file_name(*name.split("/", 1))
+        found = self._read(path, features=False) if path.is_file() else None
+        if found is None or found.keyframe.name != name:
+            return None
+        keyframe = found.keyframe
+        alone = self.sources()[keyframe.recording].mode == IMAGES
+        return keyframe.odometry_from_camera if alone else keyframe.map_from_camera
+
     def has_some_of(self, landmark_map: LandmarkMap) -> bool:
         """Whether it holds keyframes of a map."""
         own = self.stamps_ns()
@@ -206,7 +218,11 @@ _NO_FEATURES = Features(
 
 
 def _file_of(keyframe: Keyframe) -> str:
-    return f"keyframe-{keyframe.recording:03d}-{keyframe.name.rpartition('/')[2]:0>9}"
+    return _file_name(str(keyframe.recording), keyframe.name.rpartition("/")[2])
+
+
+def _file_name(recording: str, number: str = "") -> str:
+    return f"keyframe-{recording:0>3}-{number:0>9}"
 
 
 def _recorded(told: Mapping[str, Any], arrays: Mapping[str, Any], features: Features) -> RecordedKeyframe:

@@ -222,6 +222,45 @@ def test_a_drive_folder_is_built_on_the_command_line(
     assert_same(load_map(output), build_from_drive(folder, replace(CONFIG, refine_poses=False)))
 
 
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        (["--multi-scale"], "--multi-scale: too late for"),
+        (["--keyframe-distance-m", "0.7", "--image-topic", "x"], "--keyframe-distance-m"),
+        (["b.hfdrive"], "is built alone; build each, then join them with `hfnet map merge`"),
+    ],
+)
+def test_what_is_too_late_for_a_drive_folder_is_refused(
+    drifting: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    refusal: str,
+) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    options = [str(tmp_path / item) if item.endswith(".hfdrive") else item for item in options]
+    command = ["hfnet", "map", "build", str(folder.path), *options, "-o", str(tmp_path / "a.hfmap")]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code
+    assert refusal in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_option_equal_to_its_default_overrules_what_the_node_had(
+    drifting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting", replace(CONFIG, refine_poses=False))
+    command = ["hfnet", "map", "build", str(folder.path), "-o", str(tmp_path / "a.hfmap")]
+    for options, refined in (([], False), (["--refine"], True)):
+        monkeypatch.setattr("sys.argv", [*command, *options])
+        with pytest.raises(SystemExit):
+            main()
+        told = load_map(tmp_path / "a.hfmap").provenance["settings"]
+        assert told["refine_poses"] is refined
+
+
 def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
     count = folder.count()
