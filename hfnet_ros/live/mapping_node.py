@@ -76,7 +76,7 @@ class MappingNode(ReportedNode):
         self.health.restart()
         started_s = time.monotonic()
         try:
-            opened = self._opened = Opened(self, self._settings.configs, self._reporter)
+            opened = self._opened = Opened(self, self._settings, self._reporter)
         except Exception as error:
             return self._refuse_to_configure(error)
         self.health.clear("configuration")
@@ -283,7 +283,10 @@ def _in_words(found: Solved, opened: Opened) -> str:
     """What a version is, for people."""
     if found.error:
         return f"no new version of the map: {found.error}"
-    return f"{opened.output}: {found.landmarks} landmarks of {found.keyframes} keyframes, made in {found.seconds:.1f} s"
+    how = "grown" if found.is_grown else "made"
+    return (
+        f"{opened.output}: {found.landmarks} landmarks of {found.keyframes} keyframes, {how} in {found.seconds:.1f} s"
+    )
 
 
 def main(args: list[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames
 from hfnet_ros.node.map_component import Version, file_version
 from hfnet_ros.node.maps.handover import CORRECTION, FOLLOWED_BY
+from hfnet_ros.parameters import Parameters
 from hfnet_ros.rclpy_typed import Log, lifecycle_publisher
 
 __all__ = ["PositionOutputs"]
@@ -41,9 +42,15 @@ class PositionOutputs:
     """
 
     def __init__(
-        self, node: LifecycleNode, configs: MappingConfigs, frames: Frames, mapper: LiveMapper, reporter: Reporter
+        self,
+        node: LifecycleNode,
+        settings: Parameters[MappingConfigs],
+        frames: Frames,
+        mapper: LiveMapper,
+        reporter: Reporter,
     ) -> None:
-        self._node, self._configs, self._mapper, self._reporter = node, configs, mapper, reporter
+        self._node, self._settings, self._mapper, self._reporter = node, settings, mapper, reporter
+        configs = settings.configs
         self._log, self._lock = Log.of(node), Lock()
         self._position = LivePosition(configs.mode, configs.build)
         self._followed = False
@@ -86,6 +93,10 @@ class PositionOutputs:
             odom = self._configs.node.odom_frame_id
             correction = Correction(known.pose, frame, odom, frames.stamp_ns, frames.received_ns)
             self._corrections.correct(correction, self._configs.node)
+
+    @property
+    def _configs(self) -> MappingConfigs:
+        return self._settings.configs
 
     @property
     def _broadcasts(self) -> bool:

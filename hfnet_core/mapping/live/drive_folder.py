@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,6 +166,17 @@ class DriveFolder:
             found = self._read(path, features=features)
             if found is not None:
                 yield found
+
+    def names(self, recordings: Collection[int]) -> list[str]:
+        """Of all keyframes of some recordings, as they are on disk; nothing is read."""
+        parts = (path.name.split("-") for number in recordings for path in self._files(f"{number:03d}"))
+        return [f"{int(recording)}/{int(number):06d}" for _, recording, number in parts]
+
+    def some(self, names: Sequence[str], *, features: bool = True) -> list[Keyframe]:
+        """Keyframes by name; those that are damaged or not there are left out."""
+        paths = (self.path / _file_name(*name.split("/", 1)) for name in names)
+        found = (self._read(path, features=features) for path in paths if path.is_file())
+        return [item.keyframe for item in found if item is not None]
 
     def stamps_ns(self) -> dict[str, int]:
         """Of all keyframes, by name."""

@@ -20,7 +20,7 @@ from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.maps.storage import load_map
 from hfnet_ros.conversions import pose_from_msg, pose_from_transform, stamp_to_ns
 
-NOISE = np.random.default_rng(0).integers(0, 256, (480, 640), dtype=np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, ReadingPlan, read_keyframes
 from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
 from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
-from hfnet_core.mapping.live.solver_process import SolverProcess, can_solve
+from hfnet_core.mapping.live.solver_process import GrowingProcess, Solved, SolverProcess, can_solve
 from hfnet_core.mapping.live.solving import build_from_drive, frame_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, save_map
@@ -347,6 +348,35 @@ def test_a_process_of_its_own_writes_the_map(drifting: Path, tmp_path: Path) -> 
     found = next(filter(None, (process.poll() for _ in until(process))))
     assert found.error == f"{tmp_path / 'none'}: nothing was recorded there"
     assert not (tmp_path / "c.hfmap").exists()
+
+
+def test_another_process_adds_keyframes_whenever_it_is_asked(drifting: Path, tmp_path: Path) -> None:
+    frames, output = frames_of(drifting), tmp_path / "a.hfmap"
+    folder = record(tmp_path / "a.hfdrive", frames[: len(frames) // 2], "drifting")
+    process = GrowingProcess(folder.path, output)
+
+    def asked() -> Solved:
+        process.begin()
+        while (found := process.poll()) is None:
+            time.sleep(0.05)
+        return found
+
+    try:
+        assert asked() == Solved(seconds=ANY, is_grown=True)  # no map yet
+        save_map(build_from_drive(folder), output)
+        before = load_map(output).keyframes
+        assert asked().keyframes == 0
+        record(tmp_path / "a.hfdrive", frames[len(frames) // 2 :], "drifting")
+        found = asked()
+        assert (found.error, found.keyframes) == ("", load_map(output).keyframes)
+        assert found.keyframes > before
+        assert process.cpu_s > 0
+        assert not process.has_ended
+        (folder.path / "drive.json").write_text("no table")
+        assert "drive.json" in asked().error
+    finally:
+        process.kill()
+    assert process.has_ended
 
 
 def test_the_process_ends_with_its_parent(drifting: Path, tmp_path: Path) -> None:
