@@ -99,7 +99,7 @@ def _grown(folder: Path, path: Path) -> LandmarkMap | None:
     drive = DriveFolder(folder)
     with _publishing(folder):
         before = _published(path)
-        made = None if before is None else grown(before, drive, drive.settings)
+        made = grown(before, drive, drive.settings)
         if made is not None:
             save_map(made, path)
     return made

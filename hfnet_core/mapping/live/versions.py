@@ -1,6 +1,6 @@
 """When a version of the map is made of what was recorded so far, and what became of it.
 
-Two kinds take turns as they are due: whole ones adjust everything and take longer the larger the map, so they are made
+Two kinds are made as they are due: whole ones adjust everything and take longer the larger the map, so they are made
 of a map that has grown by a share, and leave as much time as they take; between them the map grows by its newest
 keyframes, which takes the same time always.
 """
@@ -19,7 +19,8 @@ __all__ = ["MapVersions"]
 _FEWEST = 5  # keyframes of a first version that nobody asked for
 _GROWTH = 1.25  # of the keyframes, after which the whole is adjusted again
 _REST = 2.0  # times its duration lie at least between the beginnings of two of a kind: half a core each at most
-_LATE = 5.0  # times its duration after which the whole is adjusted again, however little is new
+_LATE, _LATE_S = 5.0, 30.0  # times its duration, and at least, after which the whole is adjusted, however little is new
+_FEWEST_WHOLE = 30  # keyframes of a first version that adjusts the whole, where it grows before
 
 
 class MapVersions:
@@ -65,13 +66,15 @@ class MapVersions:
 
     def tick(self, keyframes: int) -> Solved | None:
         """Begin a version when one is due, and return what one has ended with, once. keyframes: recorded so far."""
+        if self._growth is not None and not keyframes:
+            self._began_s = time.monotonic()  # the drive has not begun
         found = self._begin(keyframes) if self._process is None else self._end(self._process)
         if found is not None:
             return found
         if self._growth is None:
             return None
         added = self._growth.end()
-        if added is None and self._asked <= self._ended and self.every_s > 0 and self._output.exists():
+        if added is None and self._asked <= self._ended and self.every_s > 0 and keyframes:
             self._growth.begin(keyframes, self.every_s)
         return None if added is None or (not added.error and not added.keyframes) else self._note(added)
 
@@ -100,8 +103,6 @@ class MapVersions:
             return None
         self._started, self._taken, self._began_s = self._started + 1, keyframes, time.monotonic()
         self._process = self._start(self._folder, self._output)
-        if self._growth is not None and self.every_s > 0:
-            self._growth.prepare()
         return None
 
     def _is_due(self, keyframes: int) -> bool:
@@ -110,8 +111,8 @@ class MapVersions:
             return False
         if self._growth is None:
             return True
-        enough = keyframes >= _GROWTH * self._taken and since_s >= _REST * self._took_s
-        return enough or since_s > self.every_s + _LATE * self._took_s
+        enough = keyframes >= max(_FEWEST_WHOLE, _GROWTH * self._taken) and since_s >= _REST * self._took_s
+        return enough or since_s > max(_LATE_S, _LATE * self._took_s)
 
     # ---- how it goes
 
@@ -163,18 +164,14 @@ class _Growth:
 
     def begin(self, keyframes: int, every_s: float) -> None:
         """Where it is time, and something is new."""
+        if self.process is None:  # to start one takes seconds
+            self.process = self._start()
         now_s = time.monotonic()
         is_time = now_s - self._began_s >= max(every_s, _REST * self._took_s)
-        if self.is_at_work or not is_time or keyframes < self._taken + FEWEST:
+        if self.is_at_work or not is_time or keyframes < max(_FEWEST, self._taken + FEWEST):
             return
-        self.prepare().begin()
+        self.process.begin()
         self.is_at_work, self._began_s, self._taken = True, now_s, keyframes
-
-    def prepare(self) -> GrowingProcess:
-        """Have a process that is ready: to start one takes seconds."""
-        if self.process is None:
-            self.process = self._start()
-        return self.process
 
     def end(self) -> Solved | None:
         """What it has ended with, once."""

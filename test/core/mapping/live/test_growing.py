@@ -55,7 +55,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Robot, LandmarkMap,
     robot = Robot(tmp_path_factory.mktemp("robot"))
     robot.drive(30)
     before = build_from_drive(robot.folder)
-    robot.drive(39)
+    robot.drive(38)
     found = grown(before, robot.folder, CONFIG)
     assert found is not None
     return robot, before, found
@@ -70,14 +70,14 @@ def errors_m(made: LandmarkMap, scene: Drive) -> list[float]:
 
 def test_the_newest_keyframes_are_in_it_where_images_put_them(drive: tuple[Robot, LandmarkMap, LandmarkMap]) -> None:
     robot, before, found = drive
-    assert found.keyframe_names == tuple(f"0/{index:06d}" for index in range(39))
+    assert found.keyframe_names == tuple(f"0/{index:06d}" for index in range(38))
     assert np.array_equal(found.keyframe_poses[:30], before.keyframe_poses)
     assert np.array_equal(found.landmarks_xyz[: before.landmarks], before.landmarks_xyz)
     assert found.landmarks > before.landmarks + 100
     found.check()
-    relative = before.map_from_camera(29).inverse() @ found.map_from_camera(38)
-    true = robot.scene.truth[29].inverse() @ robot.scene.truth[38]
-    odometry = robot.scene.keyframes[29].map_from_camera.inverse() @ robot.scene.keyframes[38].map_from_camera
+    relative = before.map_from_camera(29).inverse() @ found.map_from_camera(37)
+    true = robot.scene.truth[29].inverse() @ robot.scene.truth[37]
+    odometry = robot.scene.keyframes[29].map_from_camera.inverse() @ robot.scene.keyframes[37].map_from_camera
     assert pose_error(relative, true)[0] < pose_error(odometry, true)[0] + 0.01
     assert pose_error(relative, true)[0] < 0.05
 
@@ -95,6 +95,25 @@ def test_images_of_now_are_localized_in_it_and_not_in_the_version_before(
     assert pose_error(result.map_from_camera, found.map_from_camera(36))[0] < 0.03
 
 
+def test_a_first_version_is_of_the_first_stretch_in_the_frame_of_its_odometry(tmp_path: Path) -> None:
+    robot = Robot(tmp_path)
+    robot.drive(3)
+    assert grown(None, robot.folder, CONFIG) is None
+    robot.drive(8)
+    first = grown(None, robot.folder, CONFIG)
+    assert first is not None
+    first.check()
+    assert (first.keyframes, first.frame_id, first.model_hash) == (8, "map", INFO.model_hash)
+    assert pose_error(first.map_from_camera(0), robot.scene.keyframes[0].map_from_camera)[0] < 1e-3
+    assert max(errors_m(first, robot.scene)) < 0.05
+    robot.drive(14)
+    second = grown(first, robot.folder, CONFIG)
+    assert second is not None
+    assert max(errors_m(second, robot.scene)) < 0.1
+    whole = build_from_drive(robot.folder)
+    assert with_tail_of(whole, second) is whole
+
+
 def test_it_takes_only_so_many_at_a_time_the_newest_among_them(tmp_path: Path) -> None:
     robot = Robot(tmp_path)
     robot.drive(12)
@@ -105,7 +124,7 @@ def test_it_takes_only_so_many_at_a_time_the_newest_among_them(tmp_path: Path) -
     robot.drive(45)
     found = grown(before, robot.folder, CONFIG)
     assert found is not None
-    assert found.keyframes == 12 + 12
+    assert found.keyframes == 12 + 8
     assert found.keyframe_names[-1] == "0/000044"
     again = grown(found, robot.folder, CONFIG)
     assert again is None  # what was passed over is for the next full version
@@ -117,7 +136,7 @@ def test_what_was_added_meanwhile_follows_a_version_that_adjusted_the_whole(
     """Moved as its newest keyframe is."""
     _, before, found = drive
     moved = Pose(Rotation.from_euler("y", 3.0, degrees=True).as_matrix(), np.array([1.0, 0.0, 0.5]))
-    whole = moved_rigidly(keep_keyframes(found, np.arange(39) < 35), moved)
+    whole = moved_rigidly(keep_keyframes(found, np.arange(38) < 35), moved)
     joined = with_tail_of(whole, found)
     joined.check()
     assert set(joined.keyframe_names) == set(found.keyframe_names)
@@ -129,7 +148,7 @@ def test_what_was_added_meanwhile_follows_a_version_that_adjusted_the_whole(
         )
     assert with_tail_of(found, before) is found  # nothing is missing
     assert with_tail_of(before, replace(found, model_hash="e" * 64)) is before
-    assert beside(before, keep_keyframes(found, np.arange(39) >= 30)).keyframes == 39
+    assert beside(before, keep_keyframes(found, np.arange(38) >= 30)).keyframes == 38
 
 
 def test_images_alone_are_left_to_full_versions(tmp_path: Path) -> None:

@@ -137,31 +137,36 @@ def test_between_whole_versions_the_map_grows(clock: list[float], tmp_path: Path
         growing.append(Growing(folder, output))
         return growing[-1]
 
-    output = tmp_path / "a.hfmap"
-    versions = MapVersions(tmp_path, output, 5.0, start, grow)  # type: ignore[arg-type]
-    versions.tick(8)
-    assert (len(started), len(growing), growing[0].begun) == (1, 1, 0)  # it gets ready meanwhile
-    clock[0] += 10.0
-    output.touch()
-    started[0].result = Solved("", 8, 100, 10.0)
-    assert versions.tick(20) == Solved("", 8, 100, 10.0)
-    assert versions.tick(20) is None
-    assert (growing[0].begun, versions.stage) == (1, "adding keyframes")
+    versions = MapVersions(tmp_path, tmp_path / "a.hfmap", 5.0, start, grow)  # type: ignore[arg-type]
+    versions.tick(0)
+    assert not growing
+    versions.tick(4)
+    assert (len(growing), growing[0].begun) == (1, 0)  # it gets ready meanwhile
+    versions.tick(20)
+    assert (len(started), growing[0].begun, versions.stage) == (0, 1, "adding keyframes")
     clock[0] += 2.0
     assert versions.tick(24) is None
-    assert (len(started), growing[0].begun) == (1, 1)  # one at a time; and a rest
+    assert growing[0].begun == 1  # one at a time
     growing[0].result = Solved("", 20, 200, 2.0, is_grown=True)
     assert versions.tick(24) == Solved("", 20, 200, 2.0, is_grown=True)
     assert versions.tick(24) is None
-    assert (versions.made, versions.newest) == (2, Solved("", 20, 200, 2.0, is_grown=True))
+    assert (versions.made, versions.newest) == (1, Solved("", 20, 200, 2.0, is_grown=True))
     clock[0] += 3.0
     versions.tick(24)
     assert growing[0].begun == 2
     growing[0].result = Solved(is_grown=True)  # nothing was to be added
     assert versions.tick(24) is None
-    assert versions.made == 2
-    clock[0] += 6.0  # 21 s after the whole one began, which took ten
-    versions.tick(24)
+    assert versions.made == 1
+    versions.tick(32)
+    assert len(started) == 1
+    clock[0] += 10.0
+    started[0].result = Solved("", 32, 250, 10.0)
+    assert versions.tick(41) == Solved("", 32, 250, 10.0)
+    clock[0] += 9.0
+    versions.tick(41)
+    assert len(started) == 1  # a rest as long as it took
+    clock[0] += 1.0
+    versions.tick(41)
     assert len(started) == 2
     attempt = versions.request()
     clock[0] += 100.0
@@ -174,7 +179,9 @@ def test_between_whole_versions_the_map_grows(clock: list[float], tmp_path: Path
     started[2].result = Solved("", 50, 400, 10.0)
     assert versions.tick(50) == Solved("", 50, 400, 10.0)
     assert versions.has_ended(attempt)
-    clock[0] += 10.0
+    growing[0].result = Solved(is_grown=True)
+    assert versions.tick(50) is None
+    clock[0] += 200.0
     versions.tick(60)
     assert growing[0].begun == begun + 1
     growing[0].result, growing[0].has_ended = Solved("the process ended", is_grown=True), True
@@ -195,6 +202,17 @@ def test_with_a_map_that_hardly_grows_the_whole_is_adjusted_seldom(clock: list[f
         return started[-1]
 
     versions = MapVersions(tmp_path, tmp_path / "a.hfmap", 5.0, start, Growing)  # type: ignore[arg-type]
+    versions.tick(0)
+    clock[0] += 29.0
+    versions.tick(10)
+    assert not started
+    clock[0] += 2.0
+    versions.tick(10)  # of a robot that stands still
+    assert len(started) == 1
+    started[0].result = Solved("", 10, 100, 1.0)
+    versions.tick(10)
+    started.clear()
+    clock[0] += 10.0
     versions.tick(100)
     clock[0] += 20.0
     started[0].result = Solved("", 100, 100, 20.0)
