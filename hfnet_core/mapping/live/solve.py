@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_core.errors import HFNetError
+from hfnet_core.files import allow_open_files
 from hfnet_core.mapping.live.drive_folder import DriveFolder
 from hfnet_core.mapping.live.solving import build_from_drive, frame_of
 from hfnet_core.maps.storage import save_map
@@ -63,6 +64,7 @@ def main(folder: str, output: str) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(_NICE)
     one_blas_thread()
+    allow_open_files()
     logging.getLogger("hfnet_core").addHandler(_Warnings(logging.WARNING))
     began_s = time.monotonic()
     path = Path(output)
