@@ -21,7 +21,7 @@ from hfnet_core.recordings.calibration.files.reading import cameras_in_file
 from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
 from hfnet_core.recordings.tum import parse_pose
 
-__all__ = ["BagArguments", "ModelFile", "WorkerArguments", "with_option_sets"]
+__all__ = ["BagArguments", "ModelFile", "WorkerArguments", "given_options", "with_option_sets"]
 
 ModelFile = Annotated[Path | None, typer.Option(help="Network (ONNX) [default: the one that ships]")]
 
@@ -116,6 +116,12 @@ class WorkerArguments:
     def shared(self) -> bool:
         """Whether other processes compute, which a GPU's engine could not be sent to."""
         return bool(self.scheduler or self.workers)
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """Names of the parameters that the command line names, whatever their values."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def with_option_sets(command: Callable[..., None]) -> Callable[..., None]:
