@@ -90,8 +90,7 @@ class Bundle:
         """
         scene = self.triangulate(tolerance)
         largest_px = self.scaled(self.config.max_reprojection_error_px) * limit
-        looseness = np.array([view.looseness for view in self.views])
-        refine(scene, self.priors, self.config, largest_px, looseness, self.odometry)
+        refine(scene, self.priors, self.config, largest_px, self.looseness, self.odometry)
         before = self.poses
         self.take(scene)
         self.known = _moved(self.known, scene) if self.known is not None else None
@@ -101,6 +100,10 @@ class Bundle:
     @property
     def priors(self) -> list[Pose]:
         return [view.prior for view in self.views]
+
+    @property
+    def looseness(self) -> NDArray[np.float64]:
+        return np.array([view.looseness for view in self.views])
 
     def take(self, scene: Scene) -> None:
         """Go on with the poses and cameras of a scene."""

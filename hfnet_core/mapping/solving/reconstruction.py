@@ -235,6 +235,7 @@ def polish(
     priors: Sequence[Pose],
     config: MapBuildConfig,
     max_error_px: float,
+    looseness: NDArray[np.float64] | None = None,
     odometry: Odometry | None = None,
 ) -> None:
     """Leave out what lies outside the noise of the keypoints, and adjust once more, in place.
@@ -247,7 +248,7 @@ def polish(
         return
     manager = pycolmap.ObservationManager(scene.reconstruction, scene.graph)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
-    _adjust(scene, priors, config, max_error_px, None, odometry)
+    _adjust(scene, priors, config, max_error_px, looseness, odometry)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
 
 

@@ -156,6 +156,24 @@ def test_images_alone_have_the_scale_of_their_depth() -> None:
     assert np.linalg.norm(ends[1].translation - ends[0].translation) == pytest.approx(way, rel=0.01)
 
 
+def test_poses_of_images_alone_give_way_to_their_depth() -> None:
+    scene = drive(views=12, landmarks=400, noise_px=0.3)
+    bent = [Pose(pose.rotation, pose.translation * (1.0, 1.0, 1.2)) for pose in scene.truth]  # as images alone may be
+    keyframes = [
+        replace(measured(k, t, scene.points, index), map_from_camera=pose)
+        for index, (k, t, pose) in enumerate(zip(scene.keyframes, scene.truth, bent, strict=True))
+    ]
+
+    def off_m(looseness: float) -> float:
+        poses = build_from_keyframes(Placed(keyframes, looseness=looseness), INFO, CONFIG).keyframe_poses
+        return float(np.linalg.norm(poses[-1, :, 3] - poses[0, :, 3] - scene.truth[-1].translation))
+
+    assert off_m(10.0) < 0.5 * off_m(1.0)
+    bare = [replace(item, map_from_camera=Pose()) for item in keyframes]
+    assert place_keyframes(bare, ["map"], CONFIG).looseness > 1
+    assert place_keyframes(bare, ["map"], MapBuildConfig(adjust_depth=False)).looseness == 1
+
+
 def test_few_images_with_depth_tell_no_scale() -> None:
     points = np.arange(30, dtype=np.int64), np.full(30, 2.0)
     ranges = Ranges(np.full(30, 3.0, np.float32), np.full(30, 0.02, np.float32))
