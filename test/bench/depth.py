@@ -132,6 +132,7 @@ def main() -> None:
         "query": [frame for frame in frames[split:] if frame.depth],
         "bare": [replace(frame, map_from_camera=None) for frame in deep],
     }
+    parts["bare_query"] = [replace(frame, map_from_camera=None) for frame in parts["query"]]
     for name, chosen in parts.items():
         write_folder_bag(chosen, camera, work / name, storage="mcap", depth_mount=mount, overwrite=True)
     bench = Bench(work, Extractor(open_backend(None, "onnxruntime"), MapBuildConfig().extraction))
@@ -140,8 +141,9 @@ def main() -> None:
         name, config = f"depth, adjust_depth {adjusted}", MapBuildConfig(adjust_depth=adjusted)
         bench.ask(bench.build(f"given poses and {name}", "map", BagOptions(), config))
         if not arguments.sparse:
-            made = bench.build(f"images and {name}", "bare", BagOptions(), config)
-            print(f"  metres of the given poses in one of it: {scale_of(made, deep):.4f}", flush=True)
+            for own, posed in (("bare", deep), ("bare_query", parts["query"])):
+                made = bench.build(f"images ({own}) and {name}", own, BagOptions(), config)
+                print(f"  metres of the given poses in one of it: {scale_of(made, posed):.4f}", flush=True)
     if arguments.work is None:
         shutil.rmtree(work)
 
