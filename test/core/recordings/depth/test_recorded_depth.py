@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from helpers import textured_image
 
+from hfnet_core.cli.main import main
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Pose
 from hfnet_core.images.registration import DepthMount
@@ -222,3 +224,25 @@ def test_depth_that_a_driver_registers_is_so_unless_its_frame_tells_otherwise(tm
     )
     sure = unregistered(tmp_path / "says", MOUNT, says)  # whatever frame its header has
     assert ranges_of(sure) == pytest.approx([1.0, 1.0, 2.0, 2.0])
+
+
+def test_a_folder_tells_the_camera_of_its_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    for part in ("images", "depth"):
+        (folder / part).mkdir(parents=True)
+    calibration = {"model": "PINHOLE", "width": 160, "height": 120, "fx": 150.0, "fy": 150.0, "cx": 79.5, "cy": 59.5}
+    (folder / "camera.json").write_text(json.dumps(calibration))
+    (folder / "depth_camera.json").write_text(json.dumps({**calibration, "fx": 165.0, "fy": 165.0}))
+    cv2.imwrite(str(folder / "images" / "000001.png"), textured_image())
+    halves = np.repeat(np.uint16([[1000, 2000]]), 80, axis=1).repeat(120, axis=0)
+    cv2.imwrite(str(folder / "depth" / "000001.png"), halves)
+    command = ["bag", "from-images", str(folder), "-o", str(tmp_path / "bag"), "--camera-from-depth", "0.5 0 0 0 0 0 1"]
+    monkeypatch.setattr("sys.argv", ["hfnet", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    with Bag(tmp_path / "bag") as bag, recorded_depth(bag) as depth:
+        mount = depth.mount
+    assert mount is not None
+    assert mount.camera.focal_length == (165.0, 165.0)
+    assert mount.colour_from_depth.translation == pytest.approx([0.5, 0, 0])
