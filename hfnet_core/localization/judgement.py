@@ -22,7 +22,7 @@ __all__ = ["Candidate", "convinces", "judge", "level", "likeliest", "rivals", "w
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
-_EXACTLY = 0.95  # lowest exactness of an accepted pose
+_EXACTLY = 0.98  # lowest exactness of an accepted pose
 _PLAUSIBLE = 0.0  # log odds from which another place is a rival
 _SAME = 16.8  # squared distance in standard deviations of what may be one pose: 99 %, six degrees of freedom
 _NEARBY_M = 1.0  # farther apart than this is somewhere else, however little is known
