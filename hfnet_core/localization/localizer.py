@@ -168,7 +168,7 @@ class Localizer:
         support = refined.found.where(refined.agreeing)
         known = uncertainty_of(support, query, refined.map_from_rig, self.map)
         query.clock.lap("covariance")
-        evidence = evidence_of(query, refined, witness, known.fits)
+        evidence = evidence_of(query, refined, witness, known.fits, self.map)
         against = depth_contradiction(support, query, refined.map_from_rig, self.map)
         odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
         return Candidate(refined, evidence, odds, known, contradiction=against)
