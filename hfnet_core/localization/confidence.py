@@ -30,6 +30,7 @@ DENSE = (*SPARSE, "agreement", "contradiction", "alike")
 _GENERIC = "generic"
 _CELLS = 4.0  # log odds of agreement up to which they count in full: a few cells err together
 _MUCH = 30.0  # log odds of agreement that are much, either way
+_SEEN_SO = 0.3  # mean findability of inliers beyond which it says no more
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
 
 
@@ -69,7 +70,7 @@ class Evidence:
             "expected": float(np.log((self.explained + 1.0) / (self.asked + 20.0))),
             "focal": min(max(self.focal - 1.0, 0.0), 10.0),
             "near": float(self.near),
-            "viewed": self.viewed,
+            "viewed": min(self.viewed, _SEEN_SO),
             "agreement": float(np.sign(witness.agreement) * np.log1p(abs(witness.agreement) / _CELLS)),
             # many inliers, and nothing else fits: one thing of the place, somewhere else
             "contradiction": min(witness.agreement, 0.0) / _MUCH * float(np.log1p(self.inliers)),

@@ -57,7 +57,8 @@ class MapSearch:
         """In another way: each retrieved keyframe by itself, every keypoint with its most similar observation (after
         hloc, Sarlin et al.), which finds what the ratio test between landmarks threw away."""
         for first, last in _PLAIN:
-            plain = [self._plain(query, view, first, last) for view in self._seeing(query)]
+            views = [view for view in self._seeing(query) if len(self._ranked(query, view)[0]) > first]
+            plain = [self._plain(query, view, first, last) for view in views]
             yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
 
     def elsewhere(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
