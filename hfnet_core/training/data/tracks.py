@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hfnet_core.errors import DatasetError
 from hfnet_core.extras import later
 from hfnet_core.files import make_folder, whole_file
-from hfnet_core.mapping.images_alone.mapper import quiet
+from hfnet_core.mapping.quiet import quiet
 from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool, read_gray
 
