@@ -68,7 +68,7 @@ def triangulate(
         if not path.is_file():
             found = _tracks(pool, pairs) if len({p for pair in pairs for p in pair.photos}) >= _MIN_PHOTOS else {}
             with whole_file(path) as temporary:
-                np.savez(temporary, **_table(pool, found))
+                np.savez(temporary, **_table(pool, found))  # type: ignore[arg-type]
         report(done + 1, len(groups))
 
 
