@@ -156,9 +156,10 @@ def _first(folder: DriveFolder) -> _Added | None:
     own = [source for source in sources.values() if source.drive == drive]
     if any(source.mode == IMAGES for source in own):
         return None
-    first, *others = _chosen(folder, folder.names({source.recording for source in own}), after_ns=-1) or [None]
-    if first is None or len(others) < FEWEST:
+    chosen = _chosen(folder, folder.names({source.recording for source in own}), after_ns=-1)
+    if len(chosen) <= FEWEST:
         return None
+    first, *others = chosen
     return _Added([_placed(first, {}, drifting=False)], [_placed(item, {}) for item in others])
 
 
