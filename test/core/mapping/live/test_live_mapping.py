@@ -138,8 +138,14 @@ def test_who_was_killed_goes_on_where_he_was(drifting: Path, tmp_path: Path) -> 
         mapper = LiveMapper(folder, describer, CONFIG, "drifting", [SOURCE])
         for frame in frames[:20]:
             mapper.add([frame])
+    assert mapper.begins_map
     written = folder.count()
     assert written >= 20 - 17  # an image is decided upon 16 images later
+    with folder.recording(describer.info, CONFIG):
+        again = LiveMapper(folder, describer, CONFIG, "drifting", [SOURCE])
+        again.add([frames[20]])
+        assert not again.begins_map  # odometry has drifted before
+        assert again.drive == 0
     (path / "keyframe-000-000000099").write_bytes(b"half a keyfr")  # as no crash of ours leaves it
     folder = record(path, frames[20:], "drifting")
     names = [item.keyframe.name for item in folder.keyframes()]
