@@ -8,8 +8,10 @@ __all__ = [
     "MapError",
     "MissingExtraError",
     "ModelError",
+    "ShortageError",
     "first_line",
     "printable",
+    "shortened",
 ]
 
 
@@ -23,8 +25,7 @@ class HFNetError(Exception):
     """
 
     def __str__(self) -> str:
-        text = printable(super().__str__())
-        return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 4 :]}"
+        return shortened(printable(super().__str__()), _LONGEST)
 
 
 class ConfigError(HFNetError):
@@ -51,9 +52,18 @@ class DatasetError(HFNetError):
     """A bag, image, calibration or pose file is missing, damaged or incomplete."""
 
 
+class ShortageError(HFNetError):
+    """The computer has too little memory or too few open files left: what was asked for may be all right."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library's exception says, short enough for a message of one line."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def shortened(text: str, longest: int) -> str:
+    """Its beginning and its end, where it has more characters."""
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 4 :]}"
 
 
 def printable(text: str, *, lines: bool = False) -> str:

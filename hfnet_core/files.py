@@ -10,10 +10,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hfnet_core.errors import ConfigError, DatasetError, HFNetError
+from hfnet_core.errors import ConfigError, DatasetError, HFNetError, ShortageError
 from hfnet_core.limits import TEXT, Limit
 
-__all__ = ["home_path", "make_folder", "read_file", "read_text", "whole_file", "written_whole"]
+try:
+    import resource
+except ImportError:  # on Windows, where there is no such limit
+    resource = None  # type: ignore[assignment]
+
+__all__ = [
+    "allow_open_files",
+    "home_path",
+    "make_folder",
+    "read_file",
+    "read_text",
+    "shortage",
+    "whole_file",
+    "written_whole",
+]
+
+_SHORTAGES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+def allow_open_files() -> None:
+    """As many files open at once as the system lets us have: each one that is mapped counts, and a drive's keyframes
+    are mapped, thousands of them. For programs, not for the library."""
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def shortage(path: Path, error: OSError) -> ShortageError | None:
+    """What to raise where a file cannot be opened for want of memory or open files, None for any other reason."""
+    if error.errno not in _SHORTAGES:
+        return None
+    return ShortageError(
+        f"{path}: cannot be opened ({error.strerror}): close other programs, or allow more (ulimit -n files, -v memory)"
+    )
 
 
 def home_path(text: str) -> Path:

@@ -35,6 +35,7 @@ def rotation_of(matrix: Array) -> Rotation:
     return Rotation.from_matrix(np.array(matrix))
 
 
+_ORTHONORMAL = 1e-3  # how far a rotation may be from one; what rounding leaves is a thousand times less
 LARGEST_M = 1e9  # from the origin: no planet is larger, and squares and products stay numbers
 _QUATERNION = 1e100  # squares of more, or of less than its inverse, are no numbers any more
 _SURE = 1e-6  # variance, in m2 or rad2
@@ -101,6 +102,19 @@ class Pose:
     def is_finite(self) -> bool:
         """Whether all of it are numbers, and the translation is no more than LARGEST_M in any direction."""
         return bool(np.isfinite(self.rotation).all() and (np.abs(self.translation) <= LARGEST_M).all())
+
+    def is_rigid(self) -> bool:
+        """Whether it is finite and its rotation is one; a matrix from a file may be anything."""
+        return self.is_finite() and are_rotations(self.rotation[None])
+
+
+def are_rotations(matrices: NDArray[np.float64]) -> bool:
+    """Whether finite matrices [N, 3, 3] are all rotations, but for rounding."""
+    if not len(matrices):
+        return True
+    squared = matrices @ matrices.transpose(0, 2, 1)
+    no_mirror = bool(np.linalg.det(matrices).min() >= 0)
+    return no_mirror and bool(np.abs(squared - np.eye(3)).max() <= _ORTHONORMAL)
 
 
 @dataclass(frozen=True, eq=False)

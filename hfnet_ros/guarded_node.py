@@ -32,12 +32,14 @@ from rclpy.timer import Timer
 
 from hfnet_core.errors import HFNetError, first_line
 from hfnet_core.threads import one_blas_thread
+from hfnet_ros.memory import Tidier
 from hfnet_ros.node.diagnostics import Health
-from hfnet_ros.rclpy_typed import Log, shut_down
+from hfnet_ros.rclpy_typed import Log, shut_down, steady_clock
 
 __all__ = ["GuardedNode", "ReportedNode", "logged", "run_node"]
 
 _LOG_S = 5.0
+_TIDY_S = 30.0  # between two looks at the memory
 _SWITCH_S = 5e-4  # the worker publishes while the executor runs: Python's usual 5 ms between threads would add up
 _REFUSED = (HFNetError, InvalidParameterException, InvalidParameterTypeException, InvalidParameterValueException)
 
@@ -174,6 +176,11 @@ class ReportedNode(GuardedNode):
 
     log: Log
     health: Health
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._tidier = Tidier()
+        self.create_timer(_TIDY_S, self._tidier.tidy, clock=steady_clock())
 
     def _release(self) -> None:
         """Give back whatever configure and activate took; harmless when there is nothing."""

@@ -18,7 +18,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from hfnet_core.errors import printable
+from hfnet_core.errors import printable, shortened
 
 __all__ = [
     "LATCHED",
@@ -43,6 +43,7 @@ def profile(
     return QoSProfile(**given, reliability=reliability, durability=durability)  # type: ignore[no-untyped-call]
 
 
+_LONGEST_LINE, _LONGEST = 2_000, 20_000  # characters of a line of the log, of one with a traceback
 LATCHED = profile(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """The newest message also for those who come later."""
 
@@ -60,15 +61,15 @@ class Log:
         return cls(node.get_logger().name)  # type: ignore[no-untyped-call]
 
     def info(self, text: object) -> None:
-        self._logger.info(printable(str(text), lines=True))
+        self._logger.info(_said(text))
 
     def warning(self, text: object, every_s: float = 0.0, topic: str = "") -> None:
         if self._may_speak(topic or str(text), every_s):
-            self._logger.warning(printable(str(text), lines=True))
+            self._logger.warning(_said(text))
 
     def error(self, text: object, every_s: float = 0.0, topic: str = "") -> None:
         if self._may_speak(topic or str(text), every_s):
-            self._logger.error(printable(str(text), lines=True))
+            self._logger.error(_said(text))
 
     def exception(self, text: object, every_s: float = 0.0, topic: str = "") -> None:
         """An error with the traceback of the exception at hand."""
@@ -83,6 +84,12 @@ class Log:
         self._quiet_until_s = {name: until_s for name, until_s in self._quiet_until_s.items() if until_s > now_s}
         self._quiet_until_s[topic] = now_s + every_s
         return True
+
+
+def _said(text: object) -> str:
+    """As terminals can take it; names of frames and topics may be anything, and of any length."""
+    lines = printable(str(text), lines=True).split("\n")
+    return shortened("\n".join(shortened(line, _LONGEST_LINE) for line in lines), _LONGEST)
 
 
 def bring_up(node: LifecycleNode) -> None:

@@ -22,8 +22,14 @@ from bags import wall_drive
 from checkpoint_writer import write_checkpoint
 from helpers import random_variables, textured_image, tiny_model
 
+from hfnet_core.config import MapBuildConfig
+from hfnet_core.features.backends.opening import open_backend
+from hfnet_core.features.extractor import Extractor
 from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.mapping.live.drive_folder import DriveFolder
+from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
 from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.recordings.bags import Bag
 from hfnet_core.synthetic.copies import write_copy
 
 __all__ = ["COMMANDS", "Command", "Run", "content", "load_libraries", "make_inputs", "start"]
@@ -37,7 +43,8 @@ class Command:
     """arguments: of `hfnet`, or of the interpreter (a script); relative paths begin in the inputs' folder, OUT is the
     folder of the output. output: its name. replaces: a file of before; the others refuse to, or go on with it. steady:
     the same inputs give the same bytes. begins: the input that is the last good file, for what changes a file where it
-    is; else it may be anything. needs: modules without which it cannot run.
+    is; else it may be anything. beside: an input that the command writes to as well, copied into OUT. needs: modules
+    without which it cannot run.
     """
 
     arguments: tuple[str, ...]
@@ -47,12 +54,15 @@ class Command:
     script: bool = False
     needs: tuple[str, ...] = ()
     begins: str = ""
+    beside: str = ""
 
     def is_possible(self) -> bool:
         return all(importlib.util.find_spec(name) is not None for name in self.needs)
 
     def lay_out_old(self, inputs: Path, out: Path) -> None:
-        """The last good file."""
+        """The last good file, and what is beside it."""
+        if self.beside:
+            shutil.copytree(inputs / self.beside, out / self.beside)
         if self.begins:
             shutil.copyfile(inputs / self.begins, out / self.output)
         elif self.replaces:
@@ -66,6 +76,10 @@ def _map(*arguments: str) -> Command:
 
 COMMANDS = {
     "map build": _map("build", "first"),
+    "map build drive": Command(
+        ("map", "build", "OUT/drive.hfdrive", "-o", "OUT/new.hfmap"), "new.hfmap", beside="drive.hfdrive"
+    ),
+    "map update": _map("update", "first.hfmap", "second"),
     "map extend": _map("extend", "first.hfmap", "second"),
     "map upgrade": _map("upgrade", "first.hfmap", "first"),
     "map merge": _map("merge", "first.hfmap", "second.hfmap"),
@@ -165,6 +179,7 @@ def make_inputs(folder: Path) -> None:
         _run(folder, "map", "build", name, "-o", f"{name}.hfmap")
     _run(folder, "map", "export", "first.hfmap", "-o", "model")
     _in_child(lambda: _unlike(folder))
+    _in_child(lambda: _drive(folder))
     _in_child(lambda: write_copy("cambridge", folder / "cambridge"))
     if COMMANDS["match-features"].is_possible():
         _features(folder)
@@ -195,6 +210,17 @@ def _unlike(folder: Path) -> None:
     built = load_map(folder / "first.hfmap")
     false = {"alike_keyframes": np.zeros(1, np.int32), "alike_poses": built.keyframe_poses[1:2]}
     save_map(replace(built, **false), folder / "unlike.hfmap")
+
+
+def _drive(folder: Path) -> None:
+    """What a mapping node keeps of the first recording."""
+    extractor, config = Extractor(open_backend(None, "onnxruntime")), MapBuildConfig()
+    drive, source = DriveFolder(folder / "drive.hfdrive"), LiveSource("/camera/image", poses="/odom", frame="map")
+    with drive.recording(extractor.info, config), Bag(folder / "first") as bag:
+        mapper = LiveMapper(drive, extractor, config, "given", [source])
+        for frame in bag.frames():
+            mapper.add([LiveFrame(0, "camera", frame.image, frame.stamp_ns, frame.camera, frame.map_from_camera)])
+        mapper.finish()
 
 
 def _features(folder: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from hfnet_core import __version__
 from hfnet_core.errors import HFNetError
+from hfnet_core.files import allow_open_files
 from hfnet_core.terminal import PrintableFormatter
 from hfnet_core.threads import one_blas_thread
 
@@ -74,6 +75,7 @@ def main() -> None:
     """Run the command line. Exits with status 2 and one line for an expected error, 130 for ctrl-C."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pycolmap's import makes it a crash with a stack trace
     one_blas_thread()
+    allow_open_files()
     log = logging.StreamHandler()
     log.setFormatter(PrintableFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[log])

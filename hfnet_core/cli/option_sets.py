@@ -52,8 +52,12 @@ class BagArguments:
     map_frame: Annotated[str | None, typer.Option(help="Fixed frame of /tf [default: map, world or odom]")] = None
     gps_topic: Annotated[str | None, typer.Option(help="Topic of GPS fixes, if there are several.")] = None
     depth_topic: Annotated[
-        list[str] | None, typer.Option(help="Depth registered to the images, or none [default: beside them]")
+        list[str] | None, typer.Option(help="Depth of the images, or none [default: beside them]")
     ] = None
+    depth_camera_info_topic: Annotated[
+        list[str] | None, typer.Option(help="Its calibration, of depth that is not registered to the images.")
+    ] = None
+    camera_from_depth: Annotated[list[str] | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None
     stereo_topic: Annotated[
         list[str] | None, typer.Option(help="Right images of a rectified pair, or none [default: beside the left]")
     ] = None
@@ -75,6 +79,8 @@ class BagArguments:
             image_rotation=self.image_rotation or (),
             mask=self.mask or (),
             depth_topic=self.depth_topic or (),
+            depth_camera_info_topic=self.depth_camera_info_topic or (),
+            camera_from_depth=[parse_pose(text) for text in self.camera_from_depth or ()],
             stereo_topic=self.stereo_topic or (),
             base_from_camera=[parse_pose(text) for text in self.base_from_camera or ()],
         )

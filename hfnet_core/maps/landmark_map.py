@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hfnet_core.errors import MapError
-from hfnet_core.geometry import Pose
+from hfnet_core.geometry import Pose, are_rotations
 from hfnet_core.maps.descriptors import Stored, adapted, compact, unit
 from hfnet_core.types import Camera
 
 __all__ = ["LARGEST", "OF_LANDMARKS", "LandmarkMap"]
 
 OF_LANDMARKS = ("landmark_sigmas_m", "landmark_hits", "landmark_misses")  # told of each, or empty
+_LISTS = ("observation_keyframes", "covisible_keyframes", "alike_keyframes", "scale_factors", *OF_LANDMARKS)
 _CHUNK = 65536  # rows looked at or averaged at a time
 LARGEST = 1e9  # metres or pixels: float32 has no centimetres left beyond, and squares overflow
-_ORTHONORMAL = 1e-3  # how far a rotation may be from one; what rounding leaves is a thousand times less
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,10 @@ class LandmarkMap:
     scaled_descriptors: Stored = field(default_factory=lambda: np.zeros((0, 0, 0), np.int8))
 
     def __post_init__(self) -> None:
-        m, o, n = len(self.keyframe_names), len(self.observation_keyframes), len(self.landmarks_xyz)
+        for name in _LISTS:
+            if getattr(self, name).ndim != 1:
+                raise MapError(f"map array {name} is no list: the map is damaged, rebuild it")
+        m, o, n = len(self.keyframe_names), len(self.observation_keyframes), self.landmarks_xyz.shape[0]
         if self.given_cameras and len(self.given_cameras) != len(self.cameras):
             raise MapError(f"the map has {len(self.cameras)} cameras but {len(self.given_cameras)} given calibrations")
         self._check_shape("keyframe_cameras", (m,))
@@ -109,6 +112,7 @@ class LandmarkMap:
         self._check_shape("alike_poses", (len(self.alike_keyframes), 3, 4))
         for name in OF_LANDMARKS:
             self._check_shape(name, (n if len(getattr(self, name)) else 0,))
+        self._check_shape("landmark_misses", self.landmark_hits.shape)
         if len(self.scale_factors):
             scales = len(self.scale_factors)
             self._check_shape("scaled_descriptors", (scales, n, self.observation_descriptors.shape[-1]))
@@ -163,11 +167,7 @@ class LandmarkMap:
         poses = getattr(self, name)
         if not (np.abs(poses) <= LARGEST).all():
             raise MapError(f"map array {name} holds values that are no numbers: the map is damaged, rebuild it")
-        rotations = poses[:, :, :3]
-        squared = rotations @ rotations.transpose(0, 2, 1)
-        if len(poses) and (
-            np.abs(squared - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(rotations).min() < 0  # a mirror
-        ):
+        if not are_rotations(poses[:, :, :3]):
             raise MapError(f"map array {name} holds matrices that are no rotations: the map is damaged, rebuild it")
 
     def _check_counts(self, name: str) -> None:

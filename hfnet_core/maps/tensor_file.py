@@ -12,6 +12,7 @@ import json
 import math
 import mmap
 import os
+import stat
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import MapError
+from hfnet_core.files import shortage
 from hfnet_core.limits import MAP_HEADER
 from hfnet_core.maps.description import parse_json
 
@@ -149,11 +151,15 @@ def read_tensors(
     accept: called with the metadata before the arrays are looked at, to refuse foreign files. verify: compare every
     array with its hash (reads the whole file). in_memory: read the file instead of mapping it: a mapped file
     that somebody shortens ends the process. between: called after every megabyte that is verified; what it raises ends
-    the work. Raises MapError naming the file and what is wrong.
+    the work. Raises MapError naming the file and what is wrong, ShortageError where that is not the file.
     """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise MapError(f"{path}: is no regular file")
+            size = status.st_size
             raw = _read_header(path, file.read(8), size, file.read)
             content = _parse(path, raw)
             metadata = _metadata(path, content, raw)
@@ -164,7 +170,7 @@ def read_tensors(
             if verify:
                 _verify(path, layout, _hashes(path, metadata), _Pieces(file, start, between))
     except OSError as error:
-        raise MapError(f"{path}: cannot be opened ({error.strerror or error})") from error
+        raise shortage(path, error) or MapError(f"{path}: cannot be opened ({error.strerror or error})") from error
     arrays: dict[str, NDArray[Any]] = {}
     for name, entry in layout.items():
         count = (entry.end - entry.begin) // entry.dtype.itemsize

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -22,7 +22,11 @@ from hfnet_core.geometry import Pose
 __all__ = ["NotYetKnownError", "TimedPoses", "TransformBuffer", "TransformError"]
 
 
-_MOST_FRAMES, _MOST_POSES, _DEEPEST = 10_000, 10_000, 200  # of a tree that is heard live: far beyond any robot's
+# Of a tree that is heard live, far beyond any robot's: frames, static ones, from a root to a leaf, characters of a
+# name; poses of all frames together, and of one however many there are.
+_MOST_FRAMES, _MOST_STATIC, _DEEPEST, _LONGEST_NAME = 2_000, 1_000, 200, 255
+_MOST_POSES, _POSES_OF_ONE = 100_000, 50
+_NAMED = 20  # frames in a message
 
 
 class TransformError(HFNetError):
@@ -149,6 +153,10 @@ def _same(one: Pose, other: Pose) -> bool:
     )
 
 
+def _is_static(parents: Mapping[str, _Edge]) -> bool:
+    return any(edge.static for edge in parents.values())
+
+
 _Way = tuple[_Edge, ...]
 
 
@@ -157,8 +165,9 @@ class TransformBuffer:
 
     What a robot sends and what a recording holds differ in how much is kept and in what a second parent means:
 
-    `live()`: what is old is forgotten; of a child that gets another parent, the newer one counts, as for tf2 at the
-    present moment; a transform of another kind (static or not), or from far back in time, starts the child anew.
+    `live()`: what is old is forgotten, and of very many frames those not heard of for longest; of a child that gets
+    another parent, the newer one counts, as for tf2 at the present moment; a transform of another kind (static or
+    not), or from far back in time, starts the child anew.
 
     `recorded()`: everything is kept, every parent too. Frames that are connected in one way are connected, whatever
     else hangs on them; two ways contradict each other, so there is none. A transform that never changes in the whole
@@ -190,10 +199,10 @@ class TransformBuffer:
             raise TransformError(f"transform from {child!r} to {parent!r} is not between two frames")
         if not parent_from_child.is_finite():
             raise TransformError(f"transform from {child!r} to {parent!r} is not finite")
+        if not self._is_recording and max(len(parent), len(child)) > _LONGEST_NAME:
+            raise TransformError(f"the name of a frame has more than {_LONGEST_NAME} characters: {child[:_NAMED]!r}...")
         with self._lock:
-            if not self._is_recording and child not in self._edges and len(self._edges) >= _MOST_FRAMES:
-                raise TransformError(f"there are more than {_MOST_FRAMES} frames: somebody floods the tree")
-            parents = self._edges.setdefault(child, {})
+            parents = self._parents_of(child, static)
             edge = parents.get(parent)
             if self._is_recording and edge is not None and edge.static and not static:
                 return
@@ -204,8 +213,22 @@ class TransformBuffer:
             edge.insert(stamp_ns, parent_from_child)
             if not self._is_recording:
                 old = bisect_left(edge.stamps_ns, edge.stamps_ns[-1] - self._keep_ns)
-                old = max(old, len(edge.stamps_ns) - _MOST_POSES)
+                most = max(_MOST_POSES // len(self._edges), _POSES_OF_ONE)
+                old = max(old, len(edge.stamps_ns) - most)
                 del edge.stamps_ns[:old], edge.poses[:old]
+
+    def _parents_of(self, child: str, static: bool) -> dict[str, _Edge]:
+        """Of a frame that is heard of now, which makes it the last of those in `_edges`; of too many, the first that
+        moves is forgotten. Static ones are told once and stay. Raises TransformError for too many of these."""
+        if self._is_recording:
+            return self._edges.setdefault(child, {})
+        known = self._edges.get(child, {})
+        if static and not _is_static(known) and sum(map(_is_static, self._edges.values())) >= _MOST_STATIC:
+            raise TransformError(f"there are more than {_MOST_STATIC} static frames: somebody floods the tree")
+        if self._edges.pop(child, None) is None and len(self._edges) >= _MOST_FRAMES:
+            del self._edges[next(name for name, edges in self._edges.items() if not _is_static(edges))]
+        self._edges[child] = known
+        return known
 
     def _went_back(self, edge: _Edge, stamp_ns: int) -> bool:
         """Whether time went back so far that nothing known goes on from there."""
@@ -244,7 +267,8 @@ class TransformBuffer:
         with self._lock:
             ways = self._ways(target, source)
             if ways is None:
-                known = ", ".join(sorted(child for child, edges in self._edges.items() if edges)) or "none"
+                children = sorted(child for child, edges in self._edges.items() if edges)
+                known = ", ".join([*children[:_NAMED], *(["..."] if len(children) > _NAMED else [])]) or "none"
                 raise TransformError(f"no transform connects {source!r} to {target!r} (known children: {known})")
             common_from_source, common_from_target = (self._along(way, stamp_ns) for way in ways)
         return common_from_target.inverse() @ common_from_source

@@ -29,6 +29,7 @@ _LIKE_LOCALIZATION = (
     "rig_timeout_s",
     "image_rectified",
     "depth_topic",
+    "depth_camera_info_topic",
     "trust_calibration",
     "image_timeout_s",
     "max_image_lead_s",

@@ -70,7 +70,7 @@ class MappingSession:
         self._path: deque[PoseStamped] = deque(maxlen=self._configs.node.path_length or None)
         self._path_is_new = False
         self._odometry = Odometry(node, settings, frames, reporter)
-        self._depths = Depths(node, settings, reporter, _DEPTHS_KEPT)
+        self._depths = Depths(node, settings, frames, reporter, _DEPTHS_KEPT)
         self._cameras = Cameras(node, settings, frames, reporter, self._receive)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: self._cameras.start_over())
@@ -214,7 +214,7 @@ class MappingSession:
                 None if odom_from_rig is None else odom_from_rig @ frame.rig_from_camera,
                 frame.preparation,
                 frame.rig_from_camera if len(names) > 1 else None,
-                partial(self._depths.image, frame.name, frame.stamp_ns),
+                partial(self._depths.image, frame),
             )
             for frame in frames.frames
         ]

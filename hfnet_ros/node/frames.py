@@ -105,6 +105,7 @@ class OwnFrames:
         self._buffer.clear()
 
     def close(self) -> None:
+        self._buffer = TransformBuffer.live()  # at once: its subscriptions are in a circle with us
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._publisher)

@@ -84,7 +84,7 @@ class Session:
         self._stages: Stages[ImageSet, _Seen] = Stages(self._look, self._finish, node.get_name())
         self._odometry = Odometry(node, settings, self._frames, reporter)
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
-        self._depths = Depths(node, settings, reporter)
+        self._depths = Depths(node, settings, self._frames, reporter)
         self.weak = WeakRecorder(self._config, reporter)
         self._handover = Handover(node, self._config, self._pipeline, self._outputs.corrections)
         self._cameras = Cameras(node, settings, self._frames, reporter, self._receive)

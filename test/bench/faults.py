@@ -91,7 +91,7 @@ class Bench:
 
     def measure(self, command: Command) -> tuple[str, float, int]:
         """Hash, seconds of the processor and bytes of a run without a fault. Raises RuntimeError where it fails."""
-        out = self._out(command, old=bool(command.begins))
+        out = self._out(command, old=bool(command.begins or command.beside))
         run = start(command, self.inputs, out)
         if run.wait():
             raise RuntimeError(f"fails without any fault: {run.errors.strip()[-300:]}")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hfnet_ros.memory import give_back_freed
+from hfnet_ros import memory
+from hfnet_ros.memory import Tidier, give_back_freed
 
 
 def resident_mb() -> float:
@@ -30,3 +31,19 @@ def test_what_a_thread_freed_goes_back_to_the_system() -> None:
     before_mb = resident_mb()
     give_back_freed()
     assert resident_mb() < before_mb - 50
+
+
+def test_a_process_is_tidied_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, tidied = [100 << 20], []
+    monkeypatch.setattr(memory, "_resident_bytes", lambda: resident[0])
+
+    def give_back() -> None:
+        tidied.append(resident[0] >> 20)
+        resident[0] = min(resident[0], 110 << 20)
+
+    monkeypatch.setattr(memory, "give_back_freed", give_back)
+    tidier = Tidier()
+    for megabytes in (100, 110, 115, 200, 120, 125, 130):
+        resident[0] = megabytes << 20
+        tidier.tidy()
+    assert tidied == [100, 200, 130]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from hfnet_core.benchmarks.judgement.image_families import Asked, Frame, families
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import DatasetError
+from hfnet_core.features.exchange.npz_arrays import read_arrays
 from hfnet_core.features.sources import FeatureSource
+from hfnet_core.files import whole_file
 from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization.confidence import DENSE
 from hfnet_core.localization.judgement import Candidate
@@ -52,7 +54,9 @@ class Hypotheses:
         return len(self.right)
 
     def save(self, path: Path) -> None:
-        np.savez_compressed(path, **vars(self))
+        """Raises DatasetError where it cannot be written."""
+        with whole_file(path) as temporary:
+            np.savez_compressed(temporary, **vars(self))
 
     @classmethod
     def joined(cls, parts: Sequence[Hypotheses]) -> Hypotheses:
@@ -65,11 +69,16 @@ class Hypotheses:
 
 def read_hypotheses(path: Path) -> Hypotheses:
     """Raises DatasetError for a file that `save` did not write."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return Hypotheses(**{name: stored[name] for name in stored.files})
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path}: no hypotheses can be read ({error}); collect them anew") from error
+    names = tuple(field.name for field in fields(Hypotheses))
+    stored = read_arrays(path, names, "hypotheses of `hfnet calibrate`")
+    fits = len(stored) == len(names) and stored["right"].ndim == 1
+    count = len(stored["right"]) if fits else 0
+    shapes = {"numbers": (count, len(DENSE)), "error": (count, 2)}
+    fits = fits and all(stored[name].shape == shapes.get(name, (count,)) for name in names)
+    fits = fits and all(stored[name].dtype.kind == kind for name, kind in zip(names, "fbiUUf", strict=True))
+    if not fits or not np.isfinite(stored["numbers"]).all() or np.isnan(stored["error"]).any():
+        raise DatasetError(f"{path}: does not hold hypotheses as they are collected; delete it and collect them anew")
+    return Hypotheses(**stored)
 
 
 def read_frames(bag: Path, every: int) -> list[Frame]:

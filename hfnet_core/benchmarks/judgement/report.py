@@ -9,7 +9,9 @@ from typing import Any
 from hfnet_core.benchmarks.judgement.collection import Hypotheses
 from hfnet_core.benchmarks.judgement.fitting import calibrated_only, fit, held_out, reliability
 from hfnet_core.errors import DatasetError
+from hfnet_core.files import read_text
 from hfnet_core.localization.confidence import DENSE, SPARSE, Calibration
+from hfnet_core.maps.description import parse_json
 
 __all__ = ["calibrated", "table"]
 
@@ -21,17 +23,22 @@ def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
 
     Raises DatasetError where `former` is another kind of file.
     """
-    stored: dict[str, Any] = {}
-    if former.exists():
-        try:
-            stored = dict(json.loads(former.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise DatasetError(f"{former}: is no judgement file ({error}); give another --output") from error
+    stored = _former(former) if former.exists() else {}
     own = {"dense": _stored(fit(found, DENSE)), "sparse": _stored(fit(found, SPARSE))}
     stored[model_hash] = own
     doubted = {kind: {**fitted, "bias": round(fitted["bias"] - _UNKNOWN, 4)} for kind, fitted in own.items()}
     stored.setdefault("generic", doubted)
     return json.dumps(stored, indent=1) + "\n"
+
+
+def _former(path: Path) -> dict[str, Any]:
+    try:
+        stored = parse_json(read_text(path, "a judgement file"))
+    except ValueError as error:
+        raise DatasetError(f"{path}: is no judgement file ({error}); give another --output") from error
+    if not isinstance(stored, dict) or not all(isinstance(value, dict) for value in stored.values()):
+        raise DatasetError(f"{path}: is no judgement file; give another --output")
+    return stored
 
 
 def table(found: Hypotheses, min_confidence: float) -> str:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from hfnet_core.errors import DatasetError
 from hfnet_core.types import Features, Float32
 
-__all__ = ["MOST_KEYPOINTS", "Entered", "RawFeatures", "checked_features", "global_of"]
+__all__ = ["MOST_KEYPOINTS", "Entered", "RawFeatures", "check_whole", "checked_features", "global_of"]
 
 MOST_KEYPOINTS = 1_000_000  # of an image; beyond that somebody exported every pixel
 _LONGEST_DESCRIPTOR = 65_536
 _OUTSIDE_PX = 2.0  # keypoints in half precision lie off by up to a pixel
+_LARGEST_SIDE = 1e6  # pixels
 _SHORTEST = 1e-6  # length of a descriptor that still has a direction
 
 
@@ -76,6 +77,27 @@ def checked_features(raw: RawFeatures, size: tuple[int, int], where: str, most: 
     unit: Float32 = descriptors[order] / lengths[order, None]
     found = Features(keypoints[order], scores[order], unit, global_of(raw.global_descriptor, where), *size)
     return Entered(found, order.astype(np.int64), count)
+
+
+def check_whole(features: Features, where: str) -> None:
+    """Of features that we have stored ourselves, and somebody may have changed. Raises DatasetError."""
+    count, dim = len(features), features.descriptors.shape[-1] if features.descriptors.ndim == 2 else 0
+    wanted = {"keypoints_px": (count, 2), "scores": (count,), "descriptors": (count, dim)}
+    arrays = {name: getattr(features, name) for name in (*wanted, "global_descriptor")}
+    fits = all(arrays[name].shape == shape for name, shape in wanted.items()) and features.global_descriptor.ndim == 1
+    fits = fits and all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values())
+    fits = fits and count <= MOST_KEYPOINTS and dim <= _LONGEST_DESCRIPTOR
+    size = np.array([features.width, features.height], np.float64)
+    fits = fits and bool((size >= 1).all() and (size <= _LARGEST_SIDE).all())
+    limit = size - 1 + _OUTSIDE_PX
+    if not fits or not ((features.keypoints_px >= -_OUTSIDE_PX) & (features.keypoints_px <= limit)).all():
+        raise DatasetError(f"{where}: features do not fit each other or their image of {size[0]:g}x{size[1]:g}")
+    scaled = features.scaled
+    if scaled is not None:
+        factors = np.array(scaled.factors)
+        good = bool((factors > 0).all() and np.isfinite(factors).all() and np.isfinite(scaled.descriptors).all())
+        if not good or scaled.descriptors.shape != (len(factors), count, dim) or scaled.descriptors.dtype != np.float16:
+            raise DatasetError(f"{where}: descriptors at other scales do not fit the features")
 
 
 def global_of(values: NDArray[Any] | None, where: str) -> Float32:

@@ -9,8 +9,6 @@ Ours add `image_size` (width, height of the original image), `pixel_offset` (see
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.errors import DatasetError, first_line
+from hfnet_core.errors import DatasetError
 from hfnet_core.features.exchange.checking import RawFeatures
+from hfnet_core.features.exchange.npz_arrays import read_arrays
 from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.features.sampling import DescriptorMap, sample_descriptors
 from hfnet_core.files import whole_file
 from hfnet_core.images.pixels import PixelMap
-from hfnet_core.limits import FEATURES
 from hfnet_core.types import Features
 
 __all__ = ["NpzFeatures", "read_npz", "write_npz"]
@@ -143,45 +141,10 @@ def read_npz(path: Path) -> NpzFeatures:
 
     Raises DatasetError naming the file where it is missing, damaged or larger than the limit.
     """
-    found: dict[str, NDArray[Any]] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {item.filename: item for item in archive.infolist()}
-            left = FEATURES.value()
-            for key in _KEYS:
-                member = members.get(f"{key}.npy")
-                if member is None:
-                    continue
-                left -= member.file_size
-                if left < 0:
-                    raise DatasetError(f"{path}: features have more than the limit of {FEATURES}")
-                with archive.open(member) as stored:
-                    found[key] = _array(stored.read(member.file_size))  # bounded, whatever it unpacks to
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise DatasetError(f"{path}: cannot be read as features in an .npz ({first_line(error)})") from error
+    found = read_arrays(path, _KEYS, "features in an .npz")
     if "keypoints" not in found and "global_descriptor" not in found:
         raise DatasetError(f"{path}: holds neither keypoints nor global_descriptor; is it a file of features?")
     return NpzFeatures(path, found)
-
-
-def _array(content: bytes) -> NDArray[Any]:
-    """An array as numpy stores it. Raises ValueError where its bytes are not those that it promises."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"an array of version {version}")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    if dtype.hasobject or dtype.kind not in "fiuUb" or (dtype.kind == "f" and dtype.itemsize > 8):
-        raise ValueError(f"an array of {dtype}")
-    count = 1
-    for side in shape:
-        count *= side
-    rest = len(content) - file.tell()
-    if count * dtype.itemsize != rest or any(side < 0 for side in shape):
-        raise ValueError(f"an array {list(shape)} in {rest} bytes")
-    flat = np.frombuffer(content, dtype, count, file.tell()) if rest else np.zeros(count, dtype)
-    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _sides(values: NDArray[Any], path: Path, name: str) -> tuple[int, int]:

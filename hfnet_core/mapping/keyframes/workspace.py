@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.errors import ConfigError, MapError
+from hfnet_core.errors import ConfigError, DatasetError, MapError
+from hfnet_core.features.exchange.checking import check_whole
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
 from hfnet_core.types import Features, Scaled
@@ -62,20 +63,12 @@ class Workspace:
             write_tensors(self._folder / name, arrays, {})
 
     def load_features(self, key: str) -> Features | None:
+        """None also for what are no features: who may write there may have changed them."""
         found = self.load(f"features-{key}")
-        if found is None:
+        try:
+            return None if found is None else _features_of(found, key)
+        except (DatasetError, *_UNFIT):
             return None
-        width, height = (int(value) for value in found["size"])
-        factors = tuple(float(value) for value in found["factors"])
-        return Features(
-            found["keypoints"],
-            found["scores"],
-            found["descriptors"],
-            found["global"],
-            width,
-            height,
-            scaled=Scaled(factors, found["scaled"]) if factors else None,
-        )
 
     def store_features(self, key: str, features: Features) -> None:
         scaled = features.scaled or Scaled((), np.zeros((0, 0, 0), np.float16))
@@ -93,18 +86,44 @@ class Workspace:
         )
 
     def load_matches(self, key: str) -> dict[str, NDArray[np.int32]]:
-        """What is known of a keyframe's matches, by the other keyframe's key."""
+        """What is known of a keyframe's matches, by the other keyframe's key: [N, 2] numbers of keypoints, how many
+        there are is for the caller to compare."""
         found = self.load(f"matches-{key}")
-        if found is None:
+        try:
+            return {} if found is None else _matches_of(found)
+        except _UNFIT:
             return {}
-        others = [bytes(row).hex() for row in found["others"]]
-        return dict(zip(others, np.split(found["pairs"], found["ends"][:-1]), strict=True))
 
     def store_matches(self, key: str, matches: Mapping[str, NDArray[np.int32]]) -> None:
         """matches: by the other keyframe's key, all that shall be remembered."""
         others = np.array([list(bytes.fromhex(name)) for name in matches], dtype=np.uint8)
         ends = np.cumsum([len(item) for item in matches.values()]).astype(np.int64)
         self.store(f"matches-{key}", {"others": others, "pairs": np.concatenate([*matches.values()]), "ends": ends})
+
+
+_UNFIT = (KeyError, ValueError, TypeError, IndexError, OverflowError)
+
+
+def _features_of(found: Arrays, key: str) -> Features:
+    """Raises DatasetError or one of _UNFIT for what are none."""
+    width, height = (int(value) for value in found["size"])
+    factors = tuple(float(value) for value in found["factors"])
+    scaled = Scaled(factors, found["scaled"]) if factors else None
+    arrays = (found["keypoints"], found["scores"], found["descriptors"], found["global"])
+    features = Features(*arrays, width, height, scaled=scaled)
+    check_whole(features, key)
+    return features
+
+
+def _matches_of(found: Arrays) -> dict[str, NDArray[np.int32]]:
+    """Raises one of _UNFIT for what are none."""
+    others, pairs, ends = found["others"], found["pairs"], found["ends"]
+    lists = others.ndim == 2 and others.dtype == np.uint8 and ends.shape == (len(others),) and ends.dtype == np.int64
+    if not lists or pairs.shape != (len(pairs), 2) or pairs.dtype != np.int32 or (pairs < 0).any():
+        raise ValueError("are no matches")
+    if (np.diff(ends, prepend=0) < 0).any() or (ends[-1] if len(ends) else 0) != len(pairs):
+        raise ValueError("matches are not divided among the keyframes")
+    return dict(zip((bytes(row).hex() for row in others), np.split(pairs, ends[:-1]), strict=True))
 
 
 @contextmanager

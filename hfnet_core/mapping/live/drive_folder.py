@@ -17,27 +17,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from hfnet_core.config import MapBuildConfig, from_mapping
-from hfnet_core.errors import ConfigError, DatasetError, HFNetError
+from hfnet_core.errors import ConfigError, DatasetError, MapError
 from hfnet_core.files import make_folder, read_text, written_whole
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
+from hfnet_core.mapping.live.keyframe_file import RecordedKeyframe, read_keyframe, write_keyframe
 from hfnet_core.mapping.pose_modes import IMAGES
-from hfnet_core.maps.description import checked_camera, parse_json
+from hfnet_core.maps.description import parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.maps.tensor_file import UNFINISHED, read_tensors, write_tensors
-from hfnet_core.types import Features, Ranges
+from hfnet_core.maps.tensor_file import UNFINISHED
 
 __all__ = ["SUFFIX", "DriveFolder", "RecordedKeyframe", "Source", "is_drive_folder"]
 
 SUFFIX = ".hfdrive"
 _FORMAT, _VERSION = "hfdrive", 1
 _ABOUT = "drive.json"
-_POSES = ("map_from_camera", "odometry_from_camera", "rig_from_camera")  # of a Keyframe
 _log = logging.getLogger(__name__)
 
 
@@ -58,14 +55,6 @@ class Source:
     camera: str
     poses: str
     frame: str
-
-
-@dataclass(frozen=True, eq=False)
-class RecordedKeyframe:
-    """A keyframe as it was recorded. images: of its recording up to and with this one."""
-
-    keyframe: Keyframe
-    images: int
 
 
 def is_drive_folder(path: Path) -> bool:
@@ -131,22 +120,7 @@ class DriveFolder:
         """Its features, then the keyframe: whoever finds this finds those. Raises MapError where the disk is full."""
         keyframe = recorded.keyframe
         self.workspace.store_features(keyframe.key, keyframe.features)
-        camera = dataclasses.asdict(keyframe.camera)
-        told = {
-            "name": keyframe.name,
-            "stamp_ns": keyframe.stamp_ns,
-            "recording": keyframe.recording,
-            "drive": keyframe.drive,
-            "drifting": keyframe.drifting,
-            "key": keyframe.key,
-            "camera": camera,
-            "images": recorded.images,
-        }
-        poses = {name: getattr(keyframe, name) for name in _POSES}
-        arrays = {name: pose.matrix()[:3] for name, pose in poses.items() if pose is not None}
-        if keyframe.ranges is not None:
-            arrays |= {"range_m": keyframe.ranges.metres, "range_sigma_m": keyframe.ranges.sigma_m}
-        write_tensors(self.path / _file_of(keyframe), arrays, {"keyframe": json.dumps(told)})
+        write_keyframe(self.path / _file_of(keyframe), recorded)
 
     # ---- reading
 
@@ -162,10 +136,18 @@ class DriveFolder:
     def keyframes(self, *, features: bool = True) -> Iterator[RecordedKeyframe]:
         """In order of recording and time, or without their features, which is faster. A damaged one is left out, with
         a line in the log."""
+        sizes: tuple[int, int] | None = None
         for path in self._files():
             found = self._read(path, features=features)
-            if found is not None:
-                yield found
+            if found is None:
+                continue
+            described = found.keyframe.features
+            own = described.descriptors.shape[1], len(described.global_descriptor)
+            if sizes not in (None, own):
+                _log.warning("%s is left out: its descriptors have %s numbers, others %s", path, own, sizes)
+                continue
+            sizes = own
+            yield found
 
     def names(self, recordings: Collection[int]) -> list[str]:
         """Of all keyframes of some recordings, as they are on disk; nothing is read."""
@@ -212,20 +194,10 @@ class DriveFolder:
 
     def _read(self, path: Path, *, features: bool = True) -> RecordedKeyframe | None:
         try:
-            file = read_tensors(path, verify=True, accept=lambda metadata: None)
-            told = _table(parse_json(file.metadata["keyframe"]))
-            described = self.workspace.load_features(told["key"]) if features else _NO_FEATURES
-            if described is None:
-                raise DatasetError(f"{path}: its features are missing or damaged")
-            return _recorded(told, file.arrays, described)
-        except (HFNetError, KeyError, ValueError, TypeError) as error:
+            return read_keyframe(path, self.workspace if features else None)
+        except (MapError, DatasetError) as error:
             _log.warning("%s is left out: %s", path, error)
             return None
-
-
-_NO_FEATURES = Features(
-    np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 1), np.float32), np.ones(1, np.float32), 1, 1
-)
 
 
 def _file_of(keyframe: Keyframe) -> str:
@@ -234,42 +206,6 @@ def _file_of(keyframe: Keyframe) -> str:
 
 def _file_name(recording: str, number: str = "") -> str:
     return f"keyframe-{recording:0>3}-{number:0>9}"
-
-
-def _recorded(told: Mapping[str, Any], arrays: Mapping[str, Any], features: Features) -> RecordedKeyframe:
-    """Raises KeyError, ValueError, TypeError or an HFNetError for what makes no sense."""
-    poses = {name: _pose(arrays[name]) for name in _POSES if name in arrays}
-    keyframe = Keyframe(
-        str(told["name"]),
-        int(told["stamp_ns"]),
-        int(told["recording"]),
-        checked_camera(told["camera"], "a keyframe"),
-        poses["map_from_camera"],
-        features,
-        str(told["key"]),
-        odometry_from_camera=poses.get("odometry_from_camera"),
-        rig_from_camera=poses.get("rig_from_camera"),
-        drifting=bool(told["drifting"]),
-        drive=int(told["drive"]),
-        ranges=_ranges(arrays, len(features)),
-    )
-    return RecordedKeyframe(keyframe, int(told["images"]))
-
-
-def _ranges(arrays: Mapping[str, Any], keypoints: int) -> Ranges | None:
-    if "range_m" not in arrays or not keypoints:  # or nobody asks for features
-        return None
-    metres, sigma_m = arrays["range_m"], arrays["range_sigma_m"]
-    if metres.shape != (keypoints,) or sigma_m.shape != (keypoints,):
-        raise ValueError("its ranges are not those of its keypoints")
-    return Ranges(metres, sigma_m)
-
-
-def _pose(matrix: Any) -> Pose:
-    pose = Pose(np.array(matrix[:, :3]), np.array(matrix[:, 3]))
-    if matrix.shape != (3, 4) or not pose.is_finite():
-        raise ValueError("a pose is not finite")
-    return pose
 
 
 def _table(value: Any) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_core.errors import HFNetError, MapError
+from hfnet_core.files import allow_open_files
 from hfnet_core.mapping.live.drive_folder import DriveFolder
 from hfnet_core.mapping.live.growing import grown, with_tail_of
 from hfnet_core.mapping.live.solving import build_from_drive, frame_of
@@ -124,6 +125,7 @@ def main(folder: str, output: str, task: str = "whole") -> int:
     """Exit status: 0 with a map, 2 with one line on standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for whoever waits for the map, who ends us if he wants to
     one_blas_thread()
+    allow_open_files()
     logging.getLogger("hfnet_core").addHandler(_Warnings(logging.WARNING))
     if task == "grow":
         os.nice(_GROWING_NICE)

@@ -167,7 +167,15 @@ class _Task:
         names = [keyframes[index].key for index in (first, *seconds)]
         key = key_of(ratio, names[0]) if all(names) else ""
         known = workspace.load_matches(key) if key else {}
-        return cls(first, seconds, key, known, [second for second in seconds if keyframes[second].key not in known])
+        own = len(keyframes[first].features)
+        missing = [second for second in seconds if not _are_between(known, keyframes[second], own)]
+        return cls(first, seconds, key, known, missing)
+
+
+def _are_between(known: Mapping[str, NDArray[np.int32]], second: Keyframe, own: int) -> bool:
+    """Whether the matches with a keyframe are known, and of keypoints that there are."""
+    matches = known.get(second.key)
+    return matches is not None and bool((matches < [own, len(second.features)]).all())
 
 
 def _match(own: NDArray[np.float32], others: Sequence[NDArray[np.float32]], ratio: float) -> Found:

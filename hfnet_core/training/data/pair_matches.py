@@ -6,7 +6,6 @@ The teacher's descriptors are matched (mutual nearest neighbours) and verified b
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.features.exchange.npz_arrays import read_arrays
 from hfnet_core.files import make_folder, whole_file
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.data.teacher_keypoints import Teacher, TeacherKeypoints, cache_file
@@ -82,12 +82,12 @@ def read_pair_matches(pool: Pool, folder: Path) -> list[PairMatches]:
     found = []
     for first, second in pool.pairs:
         path = pair_file(folder, pool, first, second)
+        if not path.is_file():
+            raise DatasetError(f"{path} is missing: repeat hfnet train to match the pool's pairs first")
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                matches = PairMatches((first, second), stored["first"], stored["second"])
-        except FileNotFoundError:
-            raise DatasetError(f"{path} is missing: repeat hfnet train to match the pool's pairs first") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            stored = read_arrays(path, ("first", "second"), "matches of a pair")
+            matches = PairMatches((first, second), stored["first"], stored["second"])
+        except (DatasetError, KeyError) as error:
             raise DatasetError(f"{path} is damaged ({error}): delete it and repeat hfnet train") from error
         if len(matches.first):
             found.append(matches)

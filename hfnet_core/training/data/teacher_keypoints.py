@@ -6,7 +6,6 @@ the centre of the top-left one, and `scores` [K] float32, larger is better.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.features.exchange.npz_arrays import read_arrays
 from hfnet_core.files import make_folder, whole_file
 from hfnet_core.training.data.pool import Pool, read_gray
 
@@ -45,9 +45,9 @@ def read_keypoints(folder: Path, name: str) -> TeacherKeypoints:
     if not path.is_file():
         raise DatasetError(f"{path} is missing: run the teacher over the pool first (hfnet train --teacher-weights)")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return TeacherKeypoints(stored["keypoints"], stored["scores"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        found = read_arrays(path, ("keypoints", "scores"), "keypoints of a teacher")
+        return TeacherKeypoints(found["keypoints"], found["scores"])
+    except (DatasetError, KeyError) as error:
         raise DatasetError(f"{path} is damaged ({error}): delete it and run the teacher again") from error
 
 

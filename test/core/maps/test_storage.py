@@ -322,3 +322,35 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
 
 def test_map_errors_are_expected_errors() -> None:
     assert issubclass(MapError, HFNetError)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("scale_factors", np.ones((2, 1), np.float32)),
+        ("scale_factors", np.float32(2.0)),
+        ("alike_keyframes", np.zeros((1, 1), np.int32)),
+        ("observation_keyframes", np.int32(0)),
+        ("landmark_misses", np.zeros(0, np.int32)),
+    ],
+)
+def test_arrays_of_other_shapes_are_refused(
+    small_map: LandmarkMap, tmp_path: Path, name: str, values: np.ndarray
+) -> None:
+    counted = replace(
+        small_map, **dict.fromkeys(("landmark_hits", "landmark_misses"), np.ones(60, np.int32)[: small_map.landmarks])
+    )
+    path = tmp_path / "a.hfmap"
+    save_map(counted, path)
+    stored = tensor_file.read_tensors(path, verify=True, accept=lambda metadata: None, in_memory=True)
+    extra = {"scaled_descriptors": np.zeros((0, 0, 0), np.int8), "alike_poses": np.zeros((0, 3, 4))}
+    extra |= {"scale_factors": np.zeros(0, np.float32), "alike_keyframes": np.zeros(0, np.int32)}
+    write_tensors(path, {**extra, **stored.arrays, name: np.asarray(values)}, stored.metadata)
+    with pytest.raises(MapError, match=name):
+        load_map(path)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.hfmap")
+    with pytest.raises(MapError, match="is no regular file"):
+        tensor_file.read_tensors(tmp_path / "a.hfmap", verify=True, accept=lambda metadata: None)

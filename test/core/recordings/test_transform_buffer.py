@@ -95,20 +95,48 @@ def test_refuses_what_cannot_be() -> None:
 
 def test_a_flood_of_frames_and_poses_costs_neither_memory_nor_time() -> None:
     buffer = TransformBuffer.live()
-    buffer.add("odom", "base", at(1.0), S)
+    buffer.add("base", "camera", at(5.0), 0, static=True)
     for index in range(9_999):
+        if index % 1000 == 0:  # who is there goes on, and who comes new is heard
+            buffer.add("odom", "base", at(1.0), (index // 1000 + 1) * S)
         buffer.add(f"frame{index + 1}", f"frame{index}", at(1.0), S)
-    with pytest.raises(TransformError, match="somebody floods the tree"):
-        buffer.add("odom", "one more", at(1.0), S)
-    buffer.add("odom", "base", at(3.0), 3 * S)  # who was there before goes on
-    assert_same(buffer.lookup("odom", "base", 2 * S), at(2.0))
+    assert len(buffer.frames) <= 2_002  # one that is no child, and one that is forgotten as a child
+    assert_same(buffer.lookup("odom", "camera", 85 * S // 10), at(6.0))
     began = time.process_time()
-    with pytest.raises(TransformError, match="no transform connects"):
-        buffer.lookup("frame9999", "frame0", S)
+    with pytest.raises(TransformError, match="no transform connects") as refusal:
+        buffer.lookup("frame9999", "frame8000", S)
     assert time.process_time() - began < 5.0  # a chain as long as that took minutes
-    for index in range(12_000):
-        buffer.add("odom", "base", at(3.0), 3 * S + index)
-    assert len(buffer._edges["base"]["odom"].stamps_ns) == 10_000
+    assert len(str(refusal.value)) < 1000
+    for child in ("base", "frame9990", "frame9991"):
+        for index in range(1_000):
+            buffer.add("odom", child, at(3.0), 11 * S + index)
+    assert len(buffer._edges["base"]["odom"].stamps_ns) == 50
+    alone = TransformBuffer.live()
+    for index in range(2_000):
+        alone.add("odom", "base", at(3.0), S + index)
+    assert len(alone._edges["base"]["odom"].stamps_ns) == 2_000
+
+
+def test_static_transforms_are_told_once_and_stay_in_a_flood() -> None:
+    buffer = TransformBuffer.live()
+    for index in range(1_000):
+        buffer.add("base", f"part{index}", at(1.0), 0, static=True)
+    with pytest.raises(TransformError, match="somebody floods the tree"):
+        buffer.add("base", "one more", at(1.0), 0, static=True)
+    for index in range(2_000):
+        buffer.add("odom", f"moving{index}", at(1.0), S)
+    buffer.add("odom", "base", at(1.0), S)
+    buffer.add("base", "part0", at(2.0), 0, static=True)  # known ones may be told anew
+    assert_same(buffer.lookup("odom", "part0", S), at(3.0))
+    assert_same(buffer.lookup("odom", "part999", S), at(2.0))
+
+
+def test_a_name_longer_than_any_frames_is_not_kept() -> None:
+    buffer = TransformBuffer.live()
+    with pytest.raises(TransformError, match="more than 255 characters") as refusal:
+        buffer.add("odom", "x" * 10_000, at(1.0), S)
+    assert len(str(refusal.value)) < 200
+    assert buffer.frames == ()
 
 
 def test_a_recording_keeps_all_parents_and_what_hangs_beside_a_chain_does_not_matter() -> None:

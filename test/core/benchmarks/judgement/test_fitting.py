@@ -89,5 +89,30 @@ def test_hypotheses_come_back_from_their_file(tmp_path: Path) -> None:
     for item in dataclasses.fields(found):
         assert np.array_equal(getattr(read, item.name), getattr(found, item.name))
     path.write_bytes(b"torn")
-    with pytest.raises(DatasetError, match=r"hall\.npz: no hypotheses"):
+    with pytest.raises(DatasetError, match=r"hall\.npz: cannot be read as hypotheses"):
         read_hypotheses(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"numbers": np.zeros((400, 3))},
+        {"numbers": np.full((400, len(DENSE)), np.nan)},
+        {"right": np.zeros(400)},
+        {"right": np.zeros((400, 1), bool)},
+        {"image": np.zeros(399, int)},
+        {"family": np.zeros(400)},
+    ],
+)
+def test_hypotheses_that_somebody_has_changed_are_refused(tmp_path: Path, changed: dict[str, np.ndarray]) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **{**vars(hypotheses()), **changed})
+    with pytest.raises(DatasetError, match="does not hold hypotheses"):
+        read_hypotheses(path)
+
+
+@pytest.mark.parametrize("content", ["[" * 5000, "[1]", '{"a": 1}', "\x00"])
+def test_what_is_no_judgement_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "judgement.json").write_text(content)
+    with pytest.raises(DatasetError, match="is no judgement file"):
+        calibrated(hypotheses(), "f" * 64, tmp_path / "judgement.json")

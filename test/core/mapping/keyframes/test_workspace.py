@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import mmap
 import signal
 import subprocess
 import sys
@@ -12,12 +14,14 @@ from bags import wall_drive
 from corners import Corners
 
 from hfnet_core.config import ExtractorConfig, MapBuildConfig
-from hfnet_core.errors import ConfigError
+from hfnet_core.errors import ConfigError, ShortageError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.workspace import Workspace, key_of, open_workspace
 from hfnet_core.maps.storage import save_map
+from hfnet_core.maps.tensor_file import read_tensors, write_tensors
+from hfnet_core.types import Features
 
 
 @pytest.fixture
@@ -144,3 +148,94 @@ def test_killed_builds_end_with_the_same_map(wall_bag: Path, tmp_path: Path) -> 
     subprocess.run(command(wall_bag, output), check=True, capture_output=True, timeout=60)
     assert output.read_bytes() == expected.read_bytes()
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.hfmap", "expected.hfmap", "wall"]
+
+
+def features(count: int = 5) -> Features:
+    """Of a very small image."""
+    keypoints = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+    return Features(
+        keypoints, np.ones(count, np.float32), np.eye(count, 8, dtype=np.float32), np.ones(3, np.float32), 40, 30
+    )
+
+
+def change(path: Path, name: str, values: np.ndarray | None) -> None:
+    """Another array in a file, whose checksums fit."""
+    arrays = dict(read_tensors(path, verify=True, accept=lambda metadata: None, in_memory=True).arrays)
+    if values is None:
+        del arrays[name]
+    else:
+        arrays[name] = values
+    write_tensors(path, arrays, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("keypoints", None),
+        ("keypoints", np.zeros(10, np.float32)),
+        ("keypoints", np.full((5, 2), np.nan, np.float32)),
+        ("keypoints", np.full((5, 2), 1e9, np.float32)),
+        ("scores", np.ones(4, np.float32)),
+        ("descriptors", np.eye(5, 8)),
+        ("descriptors", np.full((5, 8), np.inf, np.float32)),
+        ("global", np.ones((3, 1), np.float32)),
+        ("size", np.array([40, 0])),
+        ("size", np.array([40, 30, 1])),
+        ("factors", np.array([-1.0])),
+    ],
+)
+def test_features_that_somebody_has_changed_are_as_good_as_none(
+    tmp_path: Path, name: str, values: np.ndarray | None
+) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.store_features("a", features())
+    assert np.array_equal(workspace.load_features("a").keypoints_px, features().keypoints_px)
+    change(tmp_path / "features-a", name, values)
+    assert workspace.load_features("a") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("others", None),
+        ("others", np.zeros((2, 32), np.float32)),
+        ("pairs", np.full((4, 2), -1, np.int32)),
+        ("pairs", np.zeros((4, 3), np.int32)),
+        ("ends", np.array([3, 1])),
+        ("ends", np.array([1, 3])),
+        ("ends", np.array([4])),
+    ],
+)
+def test_matches_that_somebody_has_changed_are_as_good_as_none(
+    tmp_path: Path, name: str, values: np.ndarray | None
+) -> None:
+    workspace, matches = Workspace(tmp_path), np.array([[0, 1], [2, 3]], np.int32)
+    stored = {"0" * 64: matches, "1" * 64: matches}
+    workspace.store_matches("a", stored)
+    assert {key: found.tolist() for key, found in workspace.load_matches("a").items()} == {
+        key: found.tolist() for key, found in stored.items()
+    }
+    change(tmp_path / "matches-a", name, values)
+    assert workspace.load_matches("a") == {}
+
+
+def test_matches_of_keypoints_that_there_are_not_are_made_anew(wall_bag: Path, tmp_path: Path) -> None:
+    config = MapBuildConfig(refine_intrinsics=False)
+    expected = build_map([wall_bag], Corners(), config, workspace=Workspace(tmp_path))
+    for path in tmp_path.glob("matches-*"):
+        pairs = read_tensors(path, verify=True, accept=lambda metadata: None, in_memory=True).arrays["pairs"]
+        change(path, "pairs", np.full_like(pairs, 10**6))
+    again = build_map([wall_bag], Corners(), config, workspace=Workspace(tmp_path))
+    assert np.array_equal(again.observation_px, expected.observation_px)
+
+
+def test_too_little_memory_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.store_features("a", features())
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", refuses)
+    with pytest.raises(ShortageError, match="features-a: cannot be opened"):
+        workspace.load_features("a")

@@ -30,6 +30,7 @@ from hfnet_core.mapping.live.solver_process import GrowingProcess, Solved, Solve
 from hfnet_core.mapping.live.solving import build_from_drive, frame_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.maps.tensor_file import read_tensors, write_tensors
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
 
@@ -281,6 +282,60 @@ def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: 
     assert build_from_drive(folder).keyframes == count - 2
     with pytest.raises(DatasetError, match="has no keyframes yet"):
         build_from_drive(record(tmp_path / "empty.hfdrive", [], "drifting"))
+
+
+def change_keyframe(path: Path, told: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+    """A keyframe's file with other values, and checksums that fit."""
+    file = read_tensors(path, verify=True, accept=lambda metadata: None, in_memory=True)
+    values = {**json.loads(file.metadata["keyframe"]), **told}
+    write_tensors(path, {**file.arrays, **arrays}, {"keyframe": json.dumps(values)})
+
+
+@pytest.mark.parametrize(
+    ("told", "arrays"),
+    [
+        ({"key": "../../elsewhere"}, {}),
+        ({"stamp_ns": 2**70}, {}),
+        ({"stamp_ns": float("nan")}, {}),
+        ({"images": -1}, {}),
+        ({"name": None}, {}),
+        ({"camera": {"model": "PINHOLE"}}, {}),
+        ({}, {"map_from_camera": np.zeros(12)}),
+        ({}, {"map_from_camera": np.eye(3, 4) * 2.0}),
+        ({}, {"map_from_camera": np.full((3, 4), np.nan)}),
+        ({}, {"range_m": np.zeros(3, np.float32), "range_sigma_m": np.zeros(3, np.float32)}),
+    ],
+)
+def test_a_keyframe_that_somebody_has_changed_is_left_out(
+    drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, told: dict, arrays: dict
+) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    path = sorted(folder.path.glob("keyframe-*"))[1]
+    change_keyframe(path, told, arrays)
+    assert len(list(folder.keyframes())) == folder.count() - 1
+    assert f"{path} is left out" in caplog.text
+
+
+def test_depths_that_are_no_distances_leave_their_keyframe_out(drifting: Path, tmp_path: Path) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    keypoints = len(next(folder.keyframes()).keyframe.features)
+    sound, wrong = np.ones(keypoints, np.float32), np.zeros(keypoints, np.float32)
+    path = sorted(folder.path.glob("keyframe-*"))[0]
+    for metres, sigmas, kept in ((sound, sound, True), (sound * np.nan, wrong, True), (sound, wrong, False)):
+        change_keyframe(path, {}, {"range_m": metres, "range_sigma_m": sigmas})
+        assert (len(list(folder.keyframes())) == folder.count()) == kept
+    change_keyframe(path, {}, {"range_m": -sound, "range_sigma_m": sound})
+    assert len(list(folder.keyframes())) == folder.count() - 1
+
+
+def test_keyframes_described_in_another_way_are_left_out(
+    drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    last = list(folder.keyframes())[-1].keyframe
+    folder.workspace.store_features(last.key, replace(last.features, global_descriptor=np.ones(5, np.float32)))
+    assert len(list(folder.keyframes())) == folder.count() - 1
+    assert "its descriptors have" in caplog.text
 
 
 def test_depth_is_recorded_with_the_keyframes(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
