@@ -37,6 +37,7 @@ from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
 from hfnet_core.mapping.live.solving import build_from_drive
 from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.synthetic import walk
+from hfnet_core.threads import one_blas_thread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuit import circuit, with_drift
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--recorded", type=int, default=2000, help="keyframes to record (default 2000)")
     parser.add_argument("--version-of", type=Path, help="make one version of a drive folder here, print numbers only")
     given = parser.parse_args()
+    one_blas_thread()  # as the node's processes do
     if given.version_of is not None:
         print(*version(given.version_of))
         return

@@ -176,7 +176,7 @@ def _added(before: LandmarkMap, folder: DriveFolder) -> _Added | None:
     members = [index for name, index in known.items() if int(name.partition("/")[0]) in recordings]
     last = sorted(members, key=lambda index: int(before.keyframe_stamps_ns[index]))[-_WINDOW:]
     held = folder.some([before.keyframe_names[index] for index in last])
-    names = [name for name in folder.names(recordings) if name not in known]
+    names = _later(folder.names(recordings), before.keyframe_names)
     chosen = _chosen(folder, names, after_ns=int(before.keyframe_stamps_ns[newest]))
     refined = dict(zip(before.given_cameras or before.cameras, before.cameras, strict=True))
     new = [item for item in chosen if item.camera in refined]
@@ -189,6 +189,16 @@ def _added(before: LandmarkMap, folder: DriveFolder) -> _Added | None:
     return _Added(
         [_placed(item, refined, drifting=False) for item in placed], [_placed(item, refined) for item in moved]
     )
+
+
+def _later(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Those that come after the last known one of their recording: what was passed over is not looked at again."""
+    last: dict[str, int] = {}
+    for name in known:
+        recording, _, number = name.partition("/")
+        last[recording] = max(last.get(recording, -1), int(number))
+    parts = ((name, *name.split("/", 1)) for name in names)
+    return [name for name, recording, number in parts if int(number) > last.get(recording, -1)]
 
 
 def _chosen(folder: DriveFolder, names: Sequence[str], after_ns: int) -> list[Keyframe]:
