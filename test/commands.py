@@ -79,7 +79,7 @@ COMMANDS = {
     "map build drive": Command(
         ("map", "build", "OUT/drive.hfdrive", "-o", "OUT/new.hfmap"), "new.hfmap", beside="drive.hfdrive"
     ),
-    "map update": _map("update", "first.hfmap", "second"),
+    "map update": _map("update", "first.hfmap", "first"),
     "map extend": _map("extend", "first.hfmap", "second"),
     "map upgrade": _map("upgrade", "first.hfmap", "first"),
     "map merge": _map("merge", "first.hfmap", "second.hfmap"),
@@ -133,8 +133,8 @@ COMMANDS = {
                            steady=False),
     "calibrate": Command(
         (
-            *("calibrate", "first.hfmap=second", "--foreign", "foreign", "--every", "1", "--most-foreign", "200"),
-            *("-o", "OUT/new.json", "--work", "OUT/work"),
+            *("calibrate", "first.hfmap=second", "first.hfmap=third", "--foreign", "foreign", "--every", "1"),
+            *("--most-foreign", "10", "-o", "OUT/new.json", "--work", "OUT/work"),
         ),
         "new.json",
     ),
@@ -165,11 +165,12 @@ def make_inputs(folder: Path) -> None:
     """What all commands read. Raises RuntimeError where a command fails without any fault."""
     wall_drive(folder / "first")
     wall_drive(folder / "second", frames=6)
+    wall_drive(folder / "third", frames=20)
     (folder / "photos").mkdir()
     for index in range(6):
         cv2.imwrite(str(folder / "photos" / f"{index:03d}.png"), textured_image(160, 120, index))
     (folder / "foreign").mkdir()
-    for index in range(200):
+    for index in range(20):
         cv2.imwrite(str(folder / "foreign" / f"{index:03d}.png"), textured_image(160, 120, 100 + index))
     lines = [f"{index:03d}.png PINHOLE 160 120 100 100 80 60" for index in range(6)]
     (folder / "queries.txt").write_text("\n".join(lines) + "\n")

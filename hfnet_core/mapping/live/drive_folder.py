@@ -24,6 +24,7 @@ from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
 from hfnet_core.mapping.live.keyframe_file import RecordedKeyframe, read_keyframe, write_keyframe
+from hfnet_core.mapping.pose_modes import MODES
 from hfnet_core.maps.description import parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import UNFINISHED
@@ -33,6 +34,7 @@ __all__ = ["SUFFIX", "DriveFolder", "RecordedKeyframe", "Source", "is_drive_fold
 SUFFIX = ".hfdrive"
 _FORMAT, _VERSION = "hfdrive", 1
 _ABOUT = "drive.json"
+_NUMBERS, _MOST_RECORDINGS = ("recording", "drive"), 10**9  # of a Source
 _log = logging.getLogger(__name__)
 
 
@@ -202,6 +204,12 @@ def _read_about(path: Path) -> dict[str, Any]:
 
 def _read_source(path: Path) -> Source:
     try:
-        return Source(**_table(parse_json(read_text(path, "a recording of a drive"))))
+        source = Source(**_table(parse_json(read_text(path, "a recording of a drive"))))
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{path}: is damaged ({error}); restore it from a copy") from error
+    values = vars(source)
+    whole = all(type(values[name]) is int and 0 <= values[name] < _MOST_RECORDINGS for name in _NUMBERS)
+    texts = (value for name, value in values.items() if name not in _NUMBERS)
+    if not whole or source.mode not in MODES or not all(isinstance(text, str) for text in texts):
+        raise DatasetError(f"{path}: is damaged (a number or text of it cannot be); restore it from a copy")
+    return source

@@ -269,6 +269,18 @@ def test_a_keyframe_that_somebody_has_changed_is_left_out(
     assert f"{path} is left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"recording": [0]}, {"drive": -1}, {"frame": ["map"]}, {"mode": "strange"}, {"strange": 1}, {"camera": None}],
+)
+def test_a_recording_that_somebody_has_changed_is_named(drifting: Path, tmp_path: Path, told: dict) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting)[:4], "drifting")
+    path = folder.path / "source-000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+    with pytest.raises(DatasetError, match=r"source-000\.json: is damaged"):
+        build_from_drive(folder)
+
+
 def test_depths_that_are_no_distances_leave_their_keyframe_out(drifting: Path, tmp_path: Path) -> None:
     folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
     keypoints = len(next(folder.keyframes()).keyframe.features)
