@@ -267,6 +267,8 @@ def _check_cameras(config: NodeConfig) -> None:
             _check_topic("camera_info_topic", topic_of(name, config.camera_info_topic))
         if config.depth_topic:
             _check_topic("depth_topic", topic_of(name, config.depth_topic))
+        if config.depth_camera_info_topic:
+            _check_topic("depth_camera_info_topic", topic_of(name, config.depth_camera_info_topic))
     if len(names) > 1 and not config.base_frame_id:
         raise ConfigError("cameras: several need base_frame_id, the frame that they have in common")
     poses_from_text(config.base_from_camera, len(names), "base_from_camera")

@@ -40,6 +40,7 @@ class Driver:
         self.images = robot.publisher(Image, "image", RELIABLE)
         self.infos = robot.publisher(CameraInfo, "camera_info", RELIABLE)
         self.stamps: list[int] = []
+        self.moved = Pose()  # of the odometry's frame, which has begun anew
 
     def wait(self) -> None:
         """Until the node hears all of it; one that was killed still counts as a listener for a while."""
@@ -52,7 +53,7 @@ class Driver:
         stamp_ns = self.robot.stamp()
         pose = Odometry(child_frame_id="camera")
         pose.header = image_msg(view(0), stamp_ns, frame_id="odom").header
-        pose.pose.pose = pose_to_msg(odom_from_camera(shift))
+        pose.pose.pose = pose_to_msg(self.moved @ odom_from_camera(shift))
         self.odometry.publish(pose)
         self.infos.publish(info_msg())
         self.images.publish(image_msg(view(shift) if pixels is None else pixels, stamp_ns))

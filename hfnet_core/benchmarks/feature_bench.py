@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from hfnet_core.types import Features, Float32
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["Contestant", "FrontEndScores", "contestants", "run"]
+__all__ = ["Contestant", "Distractors", "FrontEndScores", "contestants", "run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,13 @@ class Contestant:
     title: str
     source: FeatureSource
     match: Matcher
+
+
+class Distractors(NamedTuple):
+    """Images of other places: makes them, anew for each front end, and the numbers of them that recall is told for."""
+
+    make: Callable[[], Iterable[NDArray[Any]]]
+    counts: Sequence[int] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +83,7 @@ def run(
     competing: Sequence[Contestant],
     planar: Sequence[PlanarSequence],
     depth: DepthSequence | None,
-    distractors: Sequence[NDArray[Any]] = (),
+    distractors: Distractors | None = None,
     progress: Callable[[str], None] = lambda _: None,
     trials: int = TRIALS,
 ) -> list[FrontEndScores]:
@@ -95,8 +102,10 @@ def run(
         relocalization, retrieval = None, {}
         if depth is not None and overlap is not None:
             relocalization = evaluate_relocalization(timed, depth, overlap.unseen.with_map, trials, matching)
-            describe = _describe(one.title, timed, depth) if fresh else None
-            retrieval = {} if describe is None else evaluate_retrieval(describe, depth, overlap, distractors)
+            describe = _describe(one.title, timed.passing, depth) if fresh else None
+            if describe is not None:
+                others, counts = ((), ()) if distractors is None else (distractors.make(), distractors.counts)
+                retrieval = evaluate_retrieval(describe, depth, overlap, others, counts)
         times = (timed.median_s(), matching.median_s())
         scores.append(FrontEndScores(one.title, homographies, relocalization, retrieval, *times))
         _log.info("%s: measured, %s", one.title, scores[-1])
@@ -128,6 +137,11 @@ class _Timed:
         self._seconds.append(time.process_time() - start)
         self._known[id(image)] = (image, features.without_dense())  # holding the image keeps its id its own
         return features
+
+    def passing(self, image: NDArray[Any]) -> Features:
+        """The features of an image that is not remembered if it is new: one of very many."""
+        known = self._known.get(id(image))
+        return known[1] if known is not None and known[0] is image else self._extract(image)
 
     def median_s(self) -> float:
         return statistics.median(self._seconds) if self._seconds else float("nan")

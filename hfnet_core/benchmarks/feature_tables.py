@@ -58,22 +58,25 @@ def retrieval_tables(scores: Sequence[FrontEndScores]) -> Iterator[Table]:
 
 def _retrieval_table(found: dict[str, RetrievalScores], reading: str) -> Table:
     one = next(iter(found.values()))  # all are asked the same
-    among = f"R+: also among {one.distractors} others; " if one.distractors else ""
+    counts = sorted(one.plain.among)
+    among = "+N: also among N images of other places; " if counts else ""
     table = Table(
         title=f"Retrieval: map images with at least half of the view in common, points without depth {reading}",
         caption=f"{one.queries} queries, by chance R@1 {one.chance_1:.1%}; {among}adapted: averaged over map images "
         "with a common view, as in a map; SIFT: a VLAD of 32 words of its own",
     )
-    for column in ("front end", "descriptors", "R@1", "R@5", *(("R+@1", "R+@5") if one.distractors else ())):
+    for column in (
+        "front end",
+        "descriptors",
+        "R@1",
+        "R@5",
+        *(f"+{count:,} {at}" for count in counts for at in ("R@1", "R@5")),
+    ):
         table.add_column(column, justify="left" if column in ("front end", "descriptors") else "right")
     for name, scores in found.items():
         for kind, recalls in (("as they are", scores.plain), ("adapted", scores.adapted)):
-            shares = [
-                f"{share:.1%}"
-                for recall in (recalls.alone, recalls.among)
-                if recall
-                for share in (recall.at_1, recall.at_5)
-            ]
+            asked = (recalls.alone, *(recalls.among[count] for count in counts))
+            shares = [f"{share:.1%}" for recall in asked for share in (recall.at_1, recall.at_5)]
             table.add_row(name, kind, *shares, end_section=kind == "adapted")
     return table
 

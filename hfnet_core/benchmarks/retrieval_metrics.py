@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -18,6 +18,7 @@ from hfnet_core.types import Features, Float32
 __all__ = ["Describe", "Recall", "Recalls", "RetrievalScores", "evaluate_retrieval", "vlad_of_map"]
 
 Describe = Callable[[NDArray[Any]], Float32]  # image -> unit global descriptor [G]
+_FIRST = 5  # of what is found: recall@5
 _POSITIVE = 0.5  # overlap from which two views belong together
 _WORDS = 32
 _SAMPLES = 40_000
@@ -33,10 +34,10 @@ class Recall:
 
 @dataclass(frozen=True)
 class Recalls:
-    """Recall among the map frames alone and, if there are any, among them and the distractors."""
+    """Recall among the map frames alone and, by their number, among them and so many distractors."""
 
     alone: Recall
-    among: Recall | None
+    among: Mapping[int, Recall] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,52 +49,65 @@ class RetrievalScores:
 
     queries: int
     chance_1: float
-    distractors: int
     plain: Recalls
     adapted: Recalls
 
 
 def evaluate_retrieval(
-    describe: Describe, sequence: DepthSequence, overlaps: Overlaps, distractors: Sequence[NDArray[Any]] = ()
+    describe: Describe,
+    sequence: DepthSequence,
+    overlaps: Overlaps,
+    distractors: Iterable[NDArray[Any]] = (),
+    counts: Sequence[int] = (),
 ) -> dict[str, RetrievalScores]:
     """Recall of global descriptors, by the readings of unknown depth that `Overlaps` names. Positive: each of the two
     views sees at least half of the other's surface.
 
-    distractors: images of other places. What two map frames have in common is, for the adaptation, their overlap (a map
-    counts landmarks). Readings in which no query has a positive are left out; raises DatasetError when all are.
+    distractors: images of other places, described one after the other and not kept; recall is measured among the first
+    of them by each of `counts` that there are, and among all. What two map frames have in common is, for the
+    adaptation, their overlap (a map counts landmarks). Readings in which no query has a positive are left out; raises
+    DatasetError when all are.
     """
     queries = np.stack([describe(frame.image) for frame in sequence.query_frames])
     frames = np.stack([describe(frame.image) for frame in sequence.map_frames])
-    foreign = np.stack([describe(image) for image in distractors]) if distractors else None
-    found = {name: _scores(queries, frames, foreign, getattr(overlaps, name)) for name in overlaps._fields}
+    strange = _strange(queries, (describe(image) for image in distractors), counts)
+    found = {name: _scores(queries, frames, strange, getattr(overlaps, name)) for name in overlaps._fields}
     if not any(found.values()):
         raise DatasetError("no query frame overlaps a map frame by half: retrieval cannot be measured on this walk")
     return {name: scores for name, scores in found.items() if scores is not None}
 
 
-def _scores(queries: Float32, frames: Float32, foreign: Float32 | None, overlap: Overlap) -> RetrievalScores | None:
+def _strange(queries: Float32, descriptors: Iterable[Float32], counts: Sequence[int]) -> dict[int, Float32]:
+    """By the number of distractors, each query's similarities to the most similar of them, [Q, 5]: no others matter."""
+    best, found, number = np.full((len(queries), _FIRST), -np.inf, np.float32), {}, 0
+    for number, descriptor in enumerate(descriptors, 1):
+        best = np.sort(np.column_stack([best, queries @ descriptor]), axis=1)[:, 1:]
+        if number in counts:
+            found[number] = best
+    return found | {number: best} if number else {}
+
+
+def _scores(
+    queries: Float32, frames: Float32, strange: Mapping[int, Float32], overlap: Overlap
+) -> RetrievalScores | None:
     positive = overlap.with_map >= _POSITIVE
     asked = np.flatnonzero(positive.any(axis=1))
     if len(asked) == 0:
         return None
     queries, positive = queries[asked], positive[asked]
-    strange = None if foreign is None else queries @ foreign.T
 
     def recalls(database: Float32) -> Recalls:
         similarity = queries @ database.T
-        alone = _recall(similarity, positive)
-        if strange is None:
-            return Recalls(alone, None)
-        among = np.hstack([positive, np.zeros(strange.shape, bool)])
-        return Recalls(alone, _recall(np.hstack([similarity, strange]), among))
+        among = np.hstack([positive, np.zeros((len(asked), _FIRST), bool)])
+        with_strange = {count: _recall(np.hstack([similarity, best[asked]]), among) for count, best in strange.items()}
+        return Recalls(_recall(similarity, positive), with_strange)
 
     plain, with_map = recalls(frames), recalls(adapted(frames, overlap.within_map))
-    count = 0 if foreign is None else len(foreign)
-    return RetrievalScores(len(asked), float(positive.mean()), count, plain, with_map)
+    return RetrievalScores(len(asked), float(positive.mean()), plain, with_map)
 
 
 def _recall(similarity: Float32, positive: NDArray[np.bool_]) -> Recall:
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, :5]
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :_FIRST]
     hit = np.take_along_axis(positive, order, axis=1)
     return Recall(float(hit[:, 0].mean()), float(hit.any(axis=1).mean()))
 

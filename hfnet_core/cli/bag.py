@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from hfnet_core.cli.progress import progress_bars
+from hfnet_core.geometry import Pose
+from hfnet_core.images.registration import DepthMount
 from hfnet_core.recordings.bag_writer import write_folder_bag
 from hfnet_core.recordings.calibration import camera_from_file
 from hfnet_core.recordings.image_folder import list_folder
+from hfnet_core.recordings.tum import parse_pose
 
 __all__ = ["app"]
 
@@ -30,6 +33,13 @@ def from_images(
     trust_calibration: Annotated[
         bool, typer.Option("--trust-calibration", help="Take a calibration that looks impossible all the same.")
     ] = False,
+    depth_camera: Annotated[
+        Path | None,
+        typer.Option(help="Calibration of depth/ that is not registered to the images [default: depth_camera.json]"),
+    ] = None,
+    camera_from_depth: Annotated[
+        str | None, typer.Option(help="Where that camera is beside the images': 'x y z qx qy qz qw' [default: there]")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The bag [default: name of the folder]")] = None,
     storage: Annotated[str, typer.Option(help="mcap, sqlite3 or rosbag1.")] = "mcap",
     rate: Annotated[float, typer.Option(help="Images per second where no poses give stamps.", min=0.001)] = 15.0,
@@ -51,8 +61,18 @@ def from_images(
         known = camera_from_file(calibration, trust=trust_calibration)
     output = output or Path(folder.resolve().name + (".bag" if storage == "rosbag1" else ""))
     frames = list_folder(folder, poses, rate_hz=rate, first=first, last=last, every=every)
+    mount = _depth_mount(depth_camera or folder / "depth_camera.json", depth_camera is not None, camera_from_depth)
     with progress_bars() as show:
-        count = write_folder_bag(frames, known, output, storage=storage, overwrite=overwrite, progress=show)
+        count = write_folder_bag(
+            frames, known, output, storage=storage, overwrite=overwrite, progress=show, depth_mount=mount
+        )
     typer.echo(
         f"{output}: {count} images, {sum(frame.map_from_camera is not None for frame in frames)} poses ({storage})"
     )
+
+
+def _depth_mount(calibration: Path, named: bool, camera_from_depth: str | None) -> DepthMount | None:
+    if not named and not calibration.is_file():
+        return None
+    pose = Pose() if camera_from_depth is None else parse_pose(camera_from_depth)
+    return DepthMount(camera_from_file(calibration), pose)

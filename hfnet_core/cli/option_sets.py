@@ -21,7 +21,7 @@ from hfnet_core.recordings.calibration.files.reading import cameras_in_file
 from hfnet_core.recordings.options import BagOptions, PoseOptions, options_per_camera
 from hfnet_core.recordings.tum import parse_pose
 
-__all__ = ["BagArguments", "ModelFile", "WorkerArguments", "with_option_sets"]
+__all__ = ["BagArguments", "ModelFile", "WorkerArguments", "given_options", "with_option_sets"]
 
 ModelFile = Annotated[Path | None, typer.Option(help="Network (ONNX) [default: the one that ships]")]
 
@@ -52,8 +52,12 @@ class BagArguments:
     map_frame: Annotated[str | None, typer.Option(help="Fixed frame of /tf [default: map, world or odom]")] = None
     gps_topic: Annotated[str | None, typer.Option(help="Topic of GPS fixes, if there are several.")] = None
     depth_topic: Annotated[
-        list[str] | None, typer.Option(help="Depth registered to the images, or none [default: beside them]")
+        list[str] | None, typer.Option(help="Depth of the images, or none [default: beside them]")
     ] = None
+    depth_camera_info_topic: Annotated[
+        list[str] | None, typer.Option(help="Its calibration, of depth that is not registered to the images.")
+    ] = None
+    camera_from_depth: Annotated[list[str] | None, typer.Option(help="Instead of /tf: 'x y z qx qy qz qw'.")] = None
     stereo_topic: Annotated[
         list[str] | None, typer.Option(help="Right images of a rectified pair, or none [default: beside the left]")
     ] = None
@@ -75,6 +79,8 @@ class BagArguments:
             image_rotation=self.image_rotation or (),
             mask=self.mask or (),
             depth_topic=self.depth_topic or (),
+            depth_camera_info_topic=self.depth_camera_info_topic or (),
+            camera_from_depth=[parse_pose(text) for text in self.camera_from_depth or ()],
             stereo_topic=self.stereo_topic or (),
             base_from_camera=[parse_pose(text) for text in self.base_from_camera or ()],
         )
@@ -110,6 +116,12 @@ class WorkerArguments:
     def shared(self) -> bool:
         """Whether other processes compute, which a GPU's engine could not be sent to."""
         return bool(self.scheduler or self.workers)
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """Names of the parameters that the command line names, whatever their values."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def with_option_sets(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from hfnet_core.cli.option_sets import with_option_sets
+from hfnet_core.cli.train_options import MachineArguments, StageArguments, TeachingArguments
 from hfnet_core.config import PaperTrainConfig, TrainConfig, from_mapping
 from hfnet_core.errors import ConfigError, first_line
 from hfnet_core.files import read_text
@@ -16,20 +19,7 @@ from hfnet_core.version import __version__
 
 __all__ = ["export", "train"]
 
-_DEFAULTS = TrainConfig()
 _OURS, _PAPER = "ours", "paper"
-_OF_OURS = (
-    "local_minutes",
-    "polish_minutes",
-    "finish_minutes",
-    "turn_minutes",
-    "wide_minutes",
-    "quantized_minutes",
-    "correspondences",
-    "any_licence",
-    "global_head",
-)
-_OF_BOTH = ("seed", "threads", "device")
 _UNKNOWN_LICENCE = "unknown"  # images and teachers have their own
 
 
@@ -38,6 +28,7 @@ def _need_torch() -> None:
         raise ConfigError("training needs PyTorch; pip install 'hfnet_ros[train]' (torch and kornia)")
 
 
+@with_option_sets
 def train(
     context: typer.Context,
     pool: Annotated[
@@ -48,94 +39,61 @@ def train(
         ),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of the run; repeat the command to resume.")],
+    teaching: TeachingArguments,
+    stages: StageArguments,
+    machine: MachineArguments,
     recipe: Annotated[
         str, typer.Option(help="ours (as the weights that ship), or paper: distillation of local and global teachers.")
     ] = _OURS,
     settings: Annotated[
         Path | None, typer.Option(help="YAML file of settings of the recipe; options of this command override it.")
     ] = None,
-    teacher_weights: Annotated[
-        Path | None,
-        typer.Option(help="ours: ALIKED weights (aliked-n16.pth); with --start the model itself may teach."),
-    ] = None,
-    local_teacher: Annotated[
-        str, typer.Option(help="paper: superpoint=FILE, or hfnet[=FILE]: a model .onnx, a checkpoint .pt.")
-    ] = "hfnet",
-    global_teacher: Annotated[str, typer.Option(help="paper: netvlad=FILE, or hfnet[=FILE].")] = "hfnet",
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            help="ours: a model .onnx to go on from, with the last local stages alone; paper: weights to begin with, a "
-            "checkpoint .pt or TensorFlow's (MobileNetV2, HF-Net)."
-        ),
-    ] = None,
-    local_minutes: Annotated[float, typer.Option(help="Minutes for the local heads.")] = _DEFAULTS.local_minutes,
-    polish_minutes: Annotated[
-        float, typer.Option(help="Minutes for the same with overlapping photos.")
-    ] = _DEFAULTS.polish_minutes,
-    finish_minutes: Annotated[
-        float, typer.Option(help="Minutes for the same once more, from a lower learning rate.")
-    ] = _DEFAULTS.finish_minutes,
-    turn_minutes: Annotated[
-        float, typer.Option(help="Minutes for the same with crops turned much further.")
-    ] = _DEFAULTS.turn_minutes,
-    wide_minutes: Annotated[
-        float, typer.Option(help="Minutes for the same with far scales and angles, night and shadow.")
-    ] = _DEFAULTS.wide_minutes,
-    quantized_minutes: Annotated[
-        float, typer.Option(help="Minutes in which the local part learns to be rounded to INT8; 0 leaves it out.")
-    ] = _DEFAULTS.quantized_minutes,
-    correspondences: Annotated[
-        bool, typer.Option("--correspondences", help="Learn from LightGlue's matches of photos too (peers extra).")
-    ] = _DEFAULTS.correspondences,
-    any_licence: Annotated[
-        bool, typer.Option("--any-licence", help="Also photos under share-alike licences or of unknown origin.")
-    ] = _DEFAULTS.any_licence,
-    global_head: Annotated[
-        str, typer.Option(help="What the global descriptor pools: local (descriptors) or layer_18 (longer training).")
-    ] = _DEFAULTS.global_head,
-    seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = _DEFAULTS.seed,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.")] = _DEFAULTS.threads,
-    device: Annotated[str, typer.Option(help="cpu or cuda; paper: auto too, its default.")] = _DEFAULTS.device,
 ) -> None:
     """Train local and global features from photos, and write them as OUTPUT/hfnet.onnx."""
-    if recipe not in (_OURS, _PAPER):
-        raise ConfigError(f"--recipe: {recipe!r} is not one of {_OURS}, {_PAPER}")
-    values = _chosen(context, _read_settings(settings), (*_OF_BOTH, *(_OF_OURS if recipe == _OURS else ())))
+    values = _read_settings(settings) | _given(context, machine)
     if recipe == _PAPER:
-        config = from_mapping(PaperTrainConfig, values)
-        _need_torch()
-        from hfnet_core.training.export import Identity
-        from hfnet_core.training.paper_recipe import train_paper
-        from hfnet_core.training.teachers.registry import open_teacher
+        _train_paper(pool, output, from_mapping(PaperTrainConfig, values), teaching)
+    elif recipe == _OURS:
+        _train_ours(pool, output, from_mapping(TrainConfig, values | _given(context, stages)), teaching)
+    else:
+        raise ConfigError(f"--recipe: {recipe!r} is not one of {_OURS}, {_PAPER}")
 
-        train_paper(
-            pool,
-            output,
-            config,
-            lambda where: open_teacher(local_teacher, global_teacher, where),
-            Identity("hfnet-paper", __version__, _UNKNOWN_LICENCE),
-            start=start,
-            report=typer.echo,
-        )
-        return
+
+def _train_ours(pool: list[Path], output: Path, config: TrainConfig, teaching: TeachingArguments) -> None:
     if len(pool) != 1:
         raise ConfigError(f"--recipe ours trains on one pool, not on {len(pool)}: put their photos together")
-    if teacher_weights is None and start is None:
+    weights, start = teaching.teacher_weights, teaching.start
+    if weights is None and start is None:
         raise ConfigError("--recipe ours needs --teacher-weights aliked-n16.pth, or take --recipe paper")
-    ours = from_mapping(TrainConfig, values)
     _need_torch()
     from hfnet_core.training.recipe import train_network
     from hfnet_core.training.teachers.aliked import Aliked
     from hfnet_core.training.teachers.model_teacher import ModelTeacher
 
     def teacher() -> Aliked | ModelTeacher:
-        if teacher_weights is not None:
-            return Aliked(teacher_weights)
+        if weights is not None:
+            return Aliked(weights)
         assert start is not None
-        return ModelTeacher(start, threads=ours.threads)
+        return ModelTeacher(start, threads=config.threads)
 
-    train_network(pool[0], output, ours, teacher, version=__version__, start=start, report=typer.echo)
+    train_network(pool[0], output, config, teacher, version=__version__, start=start, report=typer.echo)
+
+
+def _train_paper(images: list[Path], output: Path, config: PaperTrainConfig, teaching: TeachingArguments) -> None:
+    _need_torch()
+    from hfnet_core.training.export import Identity
+    from hfnet_core.training.paper_recipe import train_paper
+    from hfnet_core.training.teachers.registry import open_teacher
+
+    train_paper(
+        images,
+        output,
+        config,
+        lambda where: open_teacher(teaching.local_teacher, teaching.global_teacher, where),
+        Identity("hfnet-paper", __version__, _UNKNOWN_LICENCE),
+        start=teaching.start,
+        report=typer.echo,
+    )
 
 
 def _read_settings(path: Path | None) -> dict[str, Any]:
@@ -151,11 +109,14 @@ def _read_settings(path: Path | None) -> dict[str, Any]:
     return content
 
 
-def _chosen(context: typer.Context, values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Those of the file, and over them what the command line says of `names`."""
-    sources = {name: context.get_parameter_source(name) for name in names}
-    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    return values | {name: context.params[name] for name in given}
+def _given(context: typer.Context, options: StageArguments | MachineArguments) -> dict[str, Any]:
+    """Those of a set that the command line says: the others are left to the settings' file."""
+    sources = {field.name: context.get_parameter_source(field.name) for field in dataclasses.fields(options)}
+    return {
+        name: getattr(options, name)
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    }
 
 
 def export(

@@ -25,8 +25,9 @@ class LiveConfig(Checked):
         choices=("auto", "never"),
     )
     publish_every_s: float = setting(
-        20.0,
-        "shortest time between the beginnings of two versions of the map; 0 makes one only when asked for",
+        5.0,
+        "shortest time between the beginnings of two versions of the map, of either kind: those to which the newest "
+        "keyframes are added, and those that adjust the whole; 0 makes one only when asked for",
         unit="s",
         minimum=0.0,
         maximum=86400.0,

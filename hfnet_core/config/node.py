@@ -78,6 +78,9 @@ class NodeConfig(Checked):
         "depth registered to the images (16UC1 in mm, 32FC1 in m, or compressedDepth), which poses must explain too; "
         "auto finds it by the layout of RealSense, OAK-D, ZED and Kinect drivers; empty for none",
     )
+    depth_camera_info_topic: str = setting(
+        "", "calibration of depth that is not registered to the images; TF tells where its camera is"
+    )
     image_rectified: bool = setting(False, "images are rectified: the calibration is P without distortion")
     trust_calibration: bool = setting(False, "take calibrations whose numbers cannot be true all the same")
     image_timeout_s: float = setting(

@@ -84,9 +84,22 @@ class TrainConfig(Checked):
     correspondences: bool = setting(
         False, "wide: matches of LightGlue between the pool's photos, checked by geometry, besides the teacher's"
     )
+    correspondence_keypoints: int = setting(1024, "wide: keypoints of a photo that LightGlue matches", minimum=64)
+    correspondence_side_px: int = setting(
+        640, "wide: longer side that photos are reduced to for LightGlue", unit="px", minimum=64
+    )
+    turned_labels: bool = setting(
+        False, "wide: keypoints that the teacher finds in each photo and in its quarter turns, for cameras that roll"
+    )
+    tracks: bool = setting(
+        False, "keypoints where the pool's sequences, reconstructed, have their points, not where one photo shows them"
+    )
     seed: int = setting(0, "seed of weights, crops and noise", minimum=0)
     threads: int = setting(0, "CPU threads of the trainer; 0 leaves it to torch", minimum=0, maximum=256)
     workers: int = setting(1, "processes that prepare batches", minimum=0, maximum=64)
+    processor_time: bool = setting(
+        False, "minutes of stages are those of the processor: what else a shared machine does costs no steps"
+    )
     device: str = setting("cpu", "where to train", choices=("cpu", "cuda"))
 
 

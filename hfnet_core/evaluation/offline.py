@@ -287,7 +287,7 @@ class FilmLocalizer:
         def view(rotation: int) -> list[View]:
             preparation = Preparation(rotation, mask)
             features = extract_named(self._offline.extractor, frame.image, frame.name, preparation)
-            ranges = None if depth is None else depth.ranges(frame.stamp_ns, features)
+            ranges = None if depth is None else depth.ranges(frame.stamp_ns, features, frame.camera)
             views[""] = View(features, frame.camera, ranges=ranges)
             return [views[""]]
 

@@ -19,6 +19,7 @@ from hfnet_core.extras import later
 from hfnet_core.files import read_file
 from hfnet_core.geometry import Pose
 from hfnet_core.images.orientation import upright_jpeg
+from hfnet_core.images.registration import DepthMount
 from hfnet_core.limits import IMAGE_FILE
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.calibration import camera_info_fields
@@ -39,17 +40,19 @@ _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 @dataclass(frozen=True)
 class WriterTopics:
     """Names used in a written bag. map_frame is the frame of the poses, odometry_frame that of the odometry,
-    camera_frame that of the images."""
+    camera_frame that of the images, depth_frame that of depth that is not registered to them."""
 
     image: str = "/camera/image_raw"
     compressed: str = "/camera/image_raw/compressed"
     camera_info: str = "/camera/camera_info"
     depth: str = "/camera/depth/image_raw/compressedDepth"
+    depth_info: str = "/camera/depth/camera_info"
     pose: str = "/ground_truth/pose"
     odometry: str = "/odom"
     map_frame: str = "map"
     odometry_frame: str = "odom"
     camera_frame: str = "camera"
+    depth_frame: str = "depth_camera"
 
 
 class BagWriter:
@@ -59,6 +62,7 @@ class BagWriter:
         self._writer, self._ros1, self.topics = writer, storage == "rosbag1", topics
         self._store = typesys.get_typestore(typesys.Stores.ROS1_NOETIC if self._ros1 else typesys.Stores.ROS2_JAZZY)
         self._connections: dict[str, Any] = {}
+        self._depth_frame = self.topics.camera_frame
 
     def type(self, name: str) -> Any:
         """The class of a message type of this bag's ROS version, such as geometry_msgs/msg/Pose."""
@@ -97,32 +101,53 @@ class BagWriter:
         )
 
     def depth(self, stamp_ns: int, data: bytes) -> None:
-        """Depth registered to the image, as a 16-bit PNG in millimetres, its bytes kept as they are."""
-        self.compressed(stamp_ns, bytes(_DEPTH_HEADER) + data, "16UC1; compressedDepth png", self.topics.depth)
+        """Depth as a 16-bit PNG in millimetres, its bytes kept as they are; registered to the image unless
+        `depth_mount` has said otherwise."""
+        self._compressed(stamp_ns, bytes(_DEPTH_HEADER) + data, "16UC1; compressedDepth png", self.topics.depth)
 
-    def compressed(self, stamp_ns: int, data: bytes, image_format: str, topic: str = "") -> None:
-        """An encoded image, its bytes kept as they are. image_format: jpeg or png. topic: of another kind of image."""
+    def depth_mount(self, stamp_ns: int, mount: DepthMount) -> None:
+        """Once before the depth of another camera: where that is and how it is calibrated. Raises as `camera_info`."""
+        topics, self._depth_frame = self.topics, self.topics.depth_frame
+        pose = self._pose(mount.colour_from_depth)
+        place = self.type("geometry_msgs/msg/Vector3")(x=pose.position.x, y=pose.position.y, z=pose.position.z)
+        transform = self.type("geometry_msgs/msg/TransformStamped")(
+            header=self.header(stamp_ns, topics.camera_frame),
+            child_frame_id=topics.depth_frame,
+            transform=self.type("geometry_msgs/msg/Transform")(translation=place, rotation=pose.orientation),
+        )
+        self.write("/tf_static", "tf2_msgs/msg/TFMessage", stamp_ns, transforms=[transform])
+        self._camera_info(topics.depth_info, topics.depth_frame, stamp_ns, mount.camera)
+
+    def compressed(self, stamp_ns: int, data: bytes, image_format: str) -> None:
+        """An encoded image, its bytes kept as they are. image_format: jpeg or png."""
+        self._compressed(stamp_ns, data, image_format, self.topics.compressed)
+
+    def _compressed(self, stamp_ns: int, data: bytes, image_format: str, topic: str) -> None:
+        frame = self._depth_frame if topic == self.topics.depth else self.topics.camera_frame
         self.write(
-            topic or self.topics.compressed,
+            topic,
             "sensor_msgs/msg/CompressedImage",
             stamp_ns,
-            header=self.header(stamp_ns, self.topics.camera_frame),
+            header=self.header(stamp_ns, frame),
             format=image_format,
             data=np.frombuffer(data, dtype=np.uint8),
         )
 
     def camera_info(self, stamp_ns: int, camera: Camera) -> None:
         """The calibration. Raises DatasetError for a camera that ROS cannot express."""
+        self._camera_info(self.topics.camera_info, self.topics.camera_frame, stamp_ns, camera)
+
+    def _camera_info(self, topic: str, frame: str, stamp_ns: int, camera: Camera) -> None:
         model, k, d = camera_info_fields(camera)
         p = [k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0]
         roi = self.type("sensor_msgs/msg/RegionOfInterest")(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
         arrays = {"d": d, "k": k, "r": np.eye(3).reshape(-1), "p": p}
         named = {name.upper() if self._ros1 else name: np.array(value) for name, value in arrays.items()}
         self.write(
-            self.topics.camera_info,
+            topic,
             "sensor_msgs/msg/CameraInfo",
             stamp_ns,
-            header=self.header(stamp_ns, self.topics.camera_frame),
+            header=self.header(stamp_ns, frame),
             height=camera.height,
             width=camera.width,
             distortion_model=model,
@@ -214,15 +239,19 @@ def write_folder_bag(
     storage: str,
     overwrite: bool = False,
     progress: Progress = silent,
+    depth_mount: DepthMount | None = None,
 ) -> int:
     """Write the frames of an image folder as a bag and return their number. Image bytes are kept as they are, except
     that photos are turned upright by their EXIF orientation, unless a calibration of their size as stored, or a pose,
     belongs to them.
 
-    camera: None for images that nobody has calibrated. Raises DatasetError for an image that cannot be read.
+    camera: None for images that nobody has calibrated. depth_mount: of depth that is not registered to the images.
+    Raises DatasetError for an image that cannot be read.
     """
     count = 0
     with open_writer(output, storage, overwrite=overwrite) as writer:
+        if depth_mount is not None and frames:
+            writer.depth_mount(frames[0].stamp_ns, depth_mount)
         for frame in frames:
             data = read_file(frame.path, IMAGE_FILE)
             if camera is not None or frame.map_from_camera is None:

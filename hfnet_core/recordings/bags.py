@@ -29,8 +29,7 @@ from hfnet_core.recordings.gravity import UpReader, common_rotation, read_up, up
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.recordings.pictures import Picture, image_messages, pictures
 from hfnet_core.recordings.pose_sources import NoPoses, PoseFinder, PoseSource
-from hfnet_core.recordings.transforms import TransformError
-from hfnet_core.recordings.trees import TREE_TYPES, SeveralTreesError, Trees
+from hfnet_core.recordings.trees import TREE_TYPES, Trees
 from hfnet_core.types import Camera
 
 _log = logging.getLogger(__name__)
@@ -184,17 +183,12 @@ class Bag:
 
     def mount(self, frame: str) -> Pose | None:
         """frame_from_camera where /tf has the camera fixed to that frame; a given base_from_camera replaces it."""
-        if self.options.poses.base_from_camera is not None:
-            return self.options.poses.base_from_camera
-        try:
-            transforms = self._trees.of(self.camera_frame).transforms
-            return (
-                transforms.lookup(frame, self.camera_frame, 0)
-                if transforms.is_static(frame, self.camera_frame)
-                else None
-            )
-        except (SeveralTreesError, TransformError):
-            return None
+        given = self.options.poses.base_from_camera
+        return self.fixed(frame) if given is None else given
+
+    def fixed(self, frame: str) -> Pose | None:
+        """frame_from_camera where /tf has the camera fixed to a frame, whatever else is given."""
+        return self._trees.fixed(frame, self.camera_frame)
 
     @cached_property
     def gps(self) -> GpsTrack | NoFixes:

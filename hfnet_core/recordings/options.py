@@ -41,8 +41,9 @@ class BagOptions:
     interpolated between. camera_optional: a recording without calibration is read with guessed cameras. image_rotation:
     by which images are turned clockwise to be upright, 0, 90, 180, 270, or auto. mask: see `read_mask`.
     trust_calibration: one whose numbers cannot be true is taken all the same. gps_topic: of fixes, if there are
-    several. depth_topic: of depth registered to the images, `none` for none; else as usual beside them. stereo_topic:
-    of the right images of a rectified pair, likewise, where there is no depth.
+    several. depth_topic: of depth images, `none` for none; else as usual beside the images. depth_camera_info_topic: of
+    their camera where they are not registered to the images. camera_from_depth: replaces the lookup of that transform.
+    stereo_topic: of the right images of a rectified pair, likewise, where there is no depth.
     """
 
     image_topic: str | None = None
@@ -58,6 +59,8 @@ class BagOptions:
     mask: Path | None = None
     gps_topic: str | None = None
     depth_topic: str | None = None
+    depth_camera_info_topic: str | None = None
+    camera_from_depth: Pose | None = None
     stereo_topic: str | None = None
 
     def __post_init__(self) -> None:

@@ -95,6 +95,14 @@ class Trees:
             )
         return above[-1]
 
+    def fixed(self, target: str, source: str) -> Pose | None:
+        """target_from_source where both are fixed to each other, None where nothing tells."""
+        try:
+            transforms = self.of(source).transforms
+            return transforms.lookup(target, source, 0) if transforms.is_static(target, source) else None
+        except (SeveralTreesError, TransformError):
+            return None
+
     def _say_foreign(self, tree: Tree, frame: str, *, belongs: bool) -> None:
         """Log once that the only tree there is may be another robot's."""
         space = _namespace(tree.name)

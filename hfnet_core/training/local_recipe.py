@@ -11,10 +11,11 @@ from typing import NamedTuple
 from hfnet_core.config import TrainConfig
 from hfnet_core.training.data.correspondences import match_correspondences, with_second_neighbours
 from hfnet_core.training.data.day_night import with_rooms
-from hfnet_core.training.data.local_data import LocalDataSettings
-from hfnet_core.training.data.pair_matches import read_pair_matches
+from hfnet_core.training.data.local_data import LocalDataSettings, LocalSources
+from hfnet_core.training.data.pair_matches import PairMatches, read_pair_matches
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
+from hfnet_core.training.data.tracks import read_tracks, track_matches, triangulate
 from hfnet_core.training.data.wide import WideSettings
 from hfnet_core.training.network import HFNet
 from hfnet_core.training.peers.correspondence import LightGlueTeacher
@@ -22,6 +23,7 @@ from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
 from hfnet_core.training.stages.loop import RunSettings, Stage, run_stage
 from hfnet_core.training.stages.quantized_stage import QuantizedStage
 from hfnet_core.training.start import load_local_part
+from hfnet_core.training.teachers.turned import TurnedTeacher
 
 __all__ = ["LocalPart", "teacher_report", "train_local"]
 
@@ -51,7 +53,12 @@ def train_local(what: LocalPart, network: HFNet, start: Path | None) -> None:
         # Rounding to bfloat16 would hide what is learned of rounding to eight bits.
         bf16_until = 0.0 if isinstance(stage, QuantizedStage) else RunSettings.bf16_until
         settings = RunSettings(
-            minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers, bf16_until=bf16_until
+            minutes=minutes,
+            learning_rate=rate,
+            seed=seed,
+            workers=config.workers,
+            bf16_until=bf16_until,
+            processor_time=config.processor_time,
         )
         run_stage(stage, network, settings, output / stage.name, config.device, report)
 
@@ -63,7 +70,7 @@ def train_local(what: LocalPart, network: HFNet, start: Path | None) -> None:
         load_local_part(network, start, (read_gray(photo.path) for photo in pool.photos[::every]))
     run(_wide_stage(what, crops), config.wide_minutes, config.wide_learning_rate, config.seed + 4)
     if config.quantized_minutes:
-        stage = QuantizedStage(pool, output / "teacher", crops)
+        stage = QuantizedStage(LocalSources(pool, output / "teacher"), crops)
         run(stage, config.quantized_minutes, config.quantized_learning_rate, config.seed + 5)
 
 
@@ -71,13 +78,14 @@ def _train_from_nothing(
     what: LocalPart, crops: LocalDataSettings, run: Callable[[Stage, float, float, int], None]
 ) -> None:
     pool, output, config, _, report = what
-    teacher = output / "teacher"
-    run(LocalStage(pool, teacher, crops), config.local_minutes, config.local_learning_rate, config.seed)
+    sources = LocalSources(pool, output / "teacher")
+    run(LocalStage(sources, crops), config.local_minutes, config.local_learning_rate, config.seed)
     matches = read_pair_matches(pool, output / "matches")
     report(f"polish: {len(matches)} of {len(pool.pairs)} pairs of photos are of use")
+    sources = _with_tracks(what, sources._replace(matches=matches))
 
     def exact(name: str, data: LocalDataSettings) -> LocalStage:
-        return LocalStage(pool, teacher, data, LocalLossSettings(learned=True), matches, name)
+        return LocalStage(sources, data, LocalLossSettings(learned=True), name)
 
     turned = replace(
         crops,
@@ -91,21 +99,50 @@ def _train_from_nothing(
 
 def _wide_stage(what: LocalPart, crops: LocalDataSettings) -> LocalStage:
     pool, output, config, make_teacher, report = what
-    matches = read_pair_matches(pool, output / "matches")
-    if config.correspondences:
-        more = with_second_neighbours(pool)
-        found = output / "correspondences"
-        match_correspondences(LightGlueTeacher, more, found, teacher_report(report, "correspondences"))
-        verified = read_pair_matches(more, found)
-        report(f"wide: {len(verified)} of {len(more.pairs)} pairs of photos have correspondences")
-        matches += verified
+    matches = [*read_pair_matches(pool, output / "matches"), *_correspondences(what)]
+    if config.turned_labels:
+        labels, make_teacher = output / "teacher_turned", lambda: TurnedTeacher(what.make_teacher())
+        run_teacher(make_teacher, pool, labels, teacher_report(report, "photos, in four turns"))
+    else:
+        labels = output / "teacher"
+    sources = _with_tracks(what, LocalSources(pool, labels, matches))
     rooms = output / "rooms"
     larger = with_rooms(pool, rooms, config.night_rooms, config.seed, teacher_report(report, "rooms"))
-    run_teacher(make_teacher, larger, output / "teacher")
-    matches += read_pair_matches(Pool(larger.photos, larger.pairs[len(pool.pairs) :]), rooms)
+    run_teacher(make_teacher, larger, labels)
+    seen = read_pair_matches(Pool(larger.photos, larger.pairs[len(pool.pairs) :]), rooms)
+    sources = sources._replace(pool=larger, matches=[*sources.matches, *seen])
     gentle = replace(crops.gentle, scale=_WIDE_SCALE, rotation_deg=_GENTLE_TURN_DEG)
     data = replace(crops, wide=WideSettings(), other_light=_OTHER_LIGHT, gentle=gentle)
-    return LocalStage(larger, output / "teacher", data, LocalLossSettings(learned=True), matches, "wide")
+    return LocalStage(sources, data, LocalLossSettings(learned=True), "wide")
+
+
+def _correspondences(what: LocalPart) -> list[PairMatches]:
+    """Where it is asked for: what LightGlue finds and geometry confirms, in wider pairs than the pool's own too."""
+    pool, output, config, _, report = what
+    if not config.correspondences:
+        return []
+
+    def matcher() -> LightGlueTeacher:
+        return LightGlueTeacher(config.correspondence_keypoints, config.correspondence_side_px)
+
+    wider, found = with_second_neighbours(pool), output / "correspondences"
+    match_correspondences(matcher, wider, found, teacher_report(report, "correspondences"))
+    verified = read_pair_matches(wider, found)
+    report(f"wide: {len(verified)} of {len(wider.pairs)} pairs of photos have correspondences")
+    return verified
+
+
+def _with_tracks(what: LocalPart, sources: LocalSources) -> LocalSources:
+    """Where it is asked for: keypoints of tracks where their points lie, in labels and in pairs that see them."""
+    pool, output, config, _, report = what
+    if not config.tracks:
+        return sources
+    triangulate(pool, sources.matches, output / "tracks", teacher_report(report, "sequences"))
+    tracks = read_tracks(pool, output / "tracks")
+    exact = track_matches(pool, tracks)
+    count = sum(len(of_photo.point) for of_photo in tracks.values())
+    report(f"tracks: {count} keypoints of {len(tracks)} photos, {len(exact)} pairs of photos")
+    return sources._replace(matches=[*sources.matches, *exact], tracks=tracks)
 
 
 def teacher_report(report: Callable[[str], None], what: str) -> Callable[[int, int], None]:

@@ -5,6 +5,8 @@
                photos, fixed weights of the losses
     polish     the same, overlapping photos among them, learned OUTPUT/polish/
                weights, keypoints exact below the pixel
+               `tracks`: keypoints lie where the sequences,     OUTPUT/tracks/*.npz
+               reconstructed, have their points
     finish     the same from a lower learning rate              OUTPUT/finish/
     turn       the same with crops turned much further, for     OUTPUT/turn/
                cameras that roll
@@ -127,7 +129,13 @@ def view_sizes(width_px: int) -> tuple[tuple[int, int], ...]:
 
 def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
     def settings(minutes: float, rate: float, seed: int) -> RunSettings:
-        return RunSettings(minutes=minutes, learning_rate=rate, seed=seed, workers=config.workers)
+        return RunSettings(
+            minutes=minutes,
+            learning_rate=rate,
+            seed=seed,
+            workers=config.workers,
+            processor_time=config.processor_time,
+        )
 
     def run(stage: GlobalStage, run_settings: RunSettings, prepare: Callable[[], None]) -> None:
         folder = output / stage.name

@@ -76,7 +76,7 @@ class MappingNode(ReportedNode):
         self.health.restart()
         started_s = time.monotonic()
         try:
-            opened = self._opened = Opened(self, self._settings.configs)
+            opened = self._opened = Opened(self, self._settings, self._reporter)
         except Exception as error:
             return self._refuse_to_configure(error)
         self.health.clear("configuration")
@@ -111,7 +111,7 @@ class MappingNode(ReportedNode):
             self._reporter.complain("solver", opened.handed_over, Level.WARN)
         self._final = 0
         self._heartbeat = open_heartbeat(self, self._settings.configs.node.bond_heartbeat_period)
-        self._session = MappingSession(self, self._settings, opened.frames, opened.mapper, self._reporter)
+        self._session = MappingSession(self, self._settings, opened, self._reporter)
         return result
 
     @logged
@@ -203,6 +203,8 @@ class MappingNode(ReportedNode):
             session.watch()
         if opened is not None:
             self._advance(opened)
+        if session is not None and opened is not None:
+            self._locate(session, opened)
         self.health.tell(self._progress())
         self._reporter.news()
         self._reporter.ready(session.unheard if session is not None else ())
@@ -228,6 +230,23 @@ class MappingNode(ReportedNode):
                 loading: Any = self.in_thread(lambda: _loaded(opened))
                 loading.add_done_callback(lambda done: self._show(opened, done.result()))
         self._tell_waiting(found)
+
+    def _locate(self, session: MappingSession, opened: Opened) -> None:
+        """Ask a version of the map that is new where odometry's frame is."""
+        position = opened.position
+        wanted = position.wanted(opened.output)
+        if wanted is None:
+            return
+
+        def take(done: Any) -> None:
+            told = done.result()
+            if isinstance(told, Exception):
+                self.log.warning(f"the new version of the map does not tell where the robot is: {told}")
+            elif session is self._session:
+                position.take(told, wanted)
+
+        asking: Any = self.in_thread(lambda: position.asked(opened.output, opened.folder, wanted))
+        asking.add_done_callback(take)
 
     def _show(self, opened: Opened, shown: SharedMap | Exception) -> None:
         """The newest version for rviz."""
@@ -264,7 +283,10 @@ def _in_words(found: Solved, opened: Opened) -> str:
     """What a version is, for people."""
     if found.error:
         return f"no new version of the map: {found.error}"
-    return f"{opened.output}: {found.landmarks} landmarks of {found.keyframes} keyframes, made in {found.seconds:.1f} s"
+    how = "grown" if found.is_grown else "made"
+    return (
+        f"{opened.output}: {found.landmarks} landmarks of {found.keyframes} keyframes, {how} in {found.seconds:.1f} s"
+    )
 
 
 def main(args: list[str] | None = None) -> int:

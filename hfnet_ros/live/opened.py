@@ -14,14 +14,17 @@ from hfnet_core.files import home_path
 from hfnet_core.mapping.keyframes.reading import BuildTools
 from hfnet_core.mapping.live.drive_folder import DriveFolder
 from hfnet_core.mapping.live.mapper import LiveMapper, LiveSource
-from hfnet_core.mapping.live.solver_process import can_solve
+from hfnet_core.mapping.live.solver_process import GrowingProcess, can_solve
 from hfnet_core.mapping.live.versions import MapVersions
 from hfnet_core.mapping.pose_modes import IMAGES
 from hfnet_core.maps.storage import check_output, load_map
 from hfnet_ros.live.parameters import MappingConfigs
+from hfnet_ros.live.position import PositionOutputs
+from hfnet_ros.node.diagnostics import Reporter
 from hfnet_ros.node.frames import Frames, open_frames
 from hfnet_ros.node.inputs import image_topic
 from hfnet_ros.node.map_component import MapView
+from hfnet_ros.parameters import Parameters
 
 __all__ = ["Opened"]
 
@@ -29,9 +32,9 @@ __all__ = ["Opened"]
 class Opened:
     """What configure allocates and cleanup frees."""
 
-    def __init__(self, node: LifecycleNode, configs: MappingConfigs) -> None:
+    def __init__(self, node: LifecycleNode, settings: Parameters[MappingConfigs], reporter: Reporter) -> None:
         """Raises HFNetError naming what is missing or does not fit."""
-        config = configs.node
+        configs, config = settings.configs, settings.configs.node
         self.output, self.path = Path(configs.map_file), Path(configs.drive_folder)
         check_output(self.output)
         _require_scale(configs)
@@ -48,10 +51,13 @@ class Opened:
             self.mapper = LiveMapper(self.folder, describer, configs.build, configs.mode, _sources(node, configs))
             self.solves = configs.live.solve == "auto" and can_solve()
             """Whether maps are made here."""
-            self.versions = MapVersions(self.path, self.output, configs.live.publish_every_s)
+            grow = None if configs.mode == IMAGES else GrowingProcess
+            self.versions = MapVersions(self.path, self.output, configs.live.publish_every_s, grow=grow)
             stack.callback(self.versions.close)
             self.frames: Frames = open_frames(node)
             stack.callback(self.frames.close)
+            self.position = PositionOutputs(node, settings, self.frames, self.mapper, reporter)
+            stack.callback(self.position.close)
             self.view = MapView(node) if config.publish_map_cloud else None
             if self.view is not None:
                 stack.callback(self.view.close)

@@ -17,15 +17,15 @@ from rclpy.lifecycle import LifecycleNode
 from hfnet_core.errors import HFNetError
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.keyframes.reading import Keyframe
-from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper
+from hfnet_core.mapping.live.mapper import LiveFrame
 from hfnet_core.mapping.pose_modes import IMAGES
 from hfnet_ros.conversions import pose_to_stamped
+from hfnet_ros.live.opened import Opened
 from hfnet_ros.live.parameters import MappingConfigs
 from hfnet_ros.node.cameras import Cameras
 from hfnet_ros.node.depth.images import Depths
 from hfnet_ros.node.diagnostics import Level, Reporter
 from hfnet_ros.node.frame_sets import FrameSet
-from hfnet_ros.node.frames import Frames
 from hfnet_ros.node.image_sets import ImageSet
 from hfnet_ros.node.inputs import Odometry
 from hfnet_ros.parameters import Parameters
@@ -51,11 +51,13 @@ class MappingSession:
         self,
         node: LifecycleNode,
         settings: Parameters[MappingConfigs],
-        frames: Frames,
-        mapper: LiveMapper,
+        opened: Opened,
         reporter: Reporter,
     ) -> None:
-        self._settings, self._frames, self._mapper, self._reporter = settings, frames, mapper, reporter
+        self._settings, self._reporter = settings, reporter
+        self._frames, self._mapper, self._position = opened.frames, opened.mapper, opened.position
+        self._position.start_over()
+        frames = self._frames
         self._configs = settings.configs
         self.paused = False
         self.finished = False
@@ -68,7 +70,7 @@ class MappingSession:
         self._path: deque[PoseStamped] = deque(maxlen=self._configs.node.path_length or None)
         self._path_is_new = False
         self._odometry = Odometry(node, settings, frames, reporter)
-        self._depths = Depths(node, settings, reporter, _DEPTHS_KEPT)
+        self._depths = Depths(node, settings, frames, reporter, _DEPTHS_KEPT)
         self._cameras = Cameras(node, settings, frames, reporter, self._receive)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: self._cameras.start_over())
@@ -91,6 +93,8 @@ class MappingSession:
     def watch(self) -> None:
         """Notice what changes without an image; call this now and then."""
         self._depths.watch()
+        if not self.finished:
+            self._position.tell()
         self._cameras.watch(self.paused or self.finished)
 
     def new_path(self) -> list[PoseStamped]:
@@ -120,6 +124,7 @@ class MappingSession:
         self._thread.join(_FINISH_S)
         self._odometry.close()
         self._depths.close()
+        self._position.start_over()
         return not self._thread.is_alive()
 
     def _receive(self, images: ImageSet, group: int) -> None:
@@ -191,7 +196,11 @@ class MappingSession:
             if odom_from_rig is None and self._configs.mode != IMAGES:  # its absence is reported where it was missed
                 self._reporter.health.count("refused", len(frames.frames))
                 return before
-        return before + self._mapper.add(self._live(frames, odom_from_rig))
+        try:
+            return before + self._mapper.add(self._live(frames, odom_from_rig))
+        finally:  # also where the disk is full
+            if odom_from_rig is not None:
+                self._position.see(frames, odom_from_rig)
 
     def _live(self, frames: FrameSet, odom_from_rig: Pose | None) -> list[LiveFrame]:
         names = self._configs.node.cameras
@@ -205,7 +214,7 @@ class MappingSession:
                 None if odom_from_rig is None else odom_from_rig @ frame.rig_from_camera,
                 frame.preparation,
                 frame.rig_from_camera if len(names) > 1 else None,
-                partial(self._depths.image, frame.name, frame.stamp_ns),
+                partial(self._depths.image, frame),
             )
             for frame in frames.frames
         ]

@@ -54,6 +54,8 @@ class Corrections:
             self._last: Correction | None = None
             self._doubted = False
             self._sent_ns = 0  # the stamp of the last transform: the next one's is later
+            self._image_ns: tuple[int, int] | None = None  # stamp and arrival of the newest image
+            self._version_ns = self._vouched_ns = 0
 
     def doubt(self) -> None:
         """An image contradicts the correction: repeat it no more until the next pose."""
@@ -66,6 +68,26 @@ class Corrections:
             self._last, self._doubted = correction, False
             self._send(correction, correction.stamp_ns, config)
         self.bridge(config)  # a fast clock may have run past that while the image was looked at
+
+    def heard(self, stamp_ns: int, received_ns: int) -> None:
+        """An image came, whatever becomes of it."""
+        with self._lock:
+            self._image_ns = stamp_ns, received_ns
+
+    def vouch(self, map_from_odom: Pose, frames: tuple[str, str], version_ns: int, config: NodeConfig) -> None:
+        """A mapping node says that odometry goes on, and where a version of the map puts its frame.
+
+        The first word on a version counts, and replaces what is of the version before. From then on it keeps alive what
+        images say, as long as none contradicts that. frames: of the map and of the odometry.
+        """
+        with self._lock:
+            if self._image_ns is None:
+                return
+            self._vouched_ns = now_ns(self._node)
+            if version_ns != self._version_ns or self._last is None:
+                self._version_ns, self._doubted = version_ns, False
+                self._last = Correction(map_from_odom, *frames, *self._image_ns)
+        self.bridge(config)
 
     def bridge(self, config: NodeConfig) -> str:
         """Repeat map->odom when its post-dating runs out between two poses; returns what is wrong once it is stale.
@@ -83,7 +105,8 @@ class Corrections:
             clock_ns = now_ns(self._node)
             age_ns = max(0, clock_ns - last.received_ns)
             at_ns = max(last.stamp_ns, clock_ns) if last.is_live else last.stamp_ns + age_ns
-            age_s, endless = age_ns * 1e-9, config.correction_timeout_s < 0
+            age_s = max(0, clock_ns - max(last.received_ns, self._vouched_ns)) * 1e-9
+            endless = config.correction_timeout_s < 0
             if not endless and age_s > config.correction_timeout_s:
                 return f"map->odom is frozen: no pose for {int(age_s)} s"
             if at_ns + int(0.5e9 * config.transform_tolerance) > self._sent_ns:

@@ -143,6 +143,18 @@ class Pipeline:
         return f"{len(library.entries)} in {library.folder}, in memory: {', '.join(library.loaded)}"
 
     @property
+    def unusable_maps(self) -> str:
+        """Which of several maps cannot be used, and why, for people; "" for none."""
+        library = self._library
+        told = {} if library is None else dict(library.unusable)
+        return "; ".join(f"map {name} is passed over: {why}" for name, why in sorted(told.items()))
+
+    @property
+    def damage(self) -> str:
+        """Why no pose is to be had; of several maps a damaged one is left for the others."""
+        return "" if isinstance(self._tracker, MapsTracker) else self.map.damage
+
+    @property
     def info(self) -> Any:
         return self.backend.info
 
@@ -280,7 +292,7 @@ class Pipeline:
             self.map = loaded
             if isinstance(self._tracker, Tracker):
                 self._tracker.localizer = Localizer(loaded.landmark_map, self._settings)
-            self.calibration = CalibrationWatch(loaded.landmark_map)
+            self.calibration.follow(loaded.landmark_map)
 
         self._commands.append(change)
 
@@ -301,6 +313,11 @@ class Pipeline:
         """Carry out what was asked for, before an image of this time is localized."""
         while self._commands:
             self._commands.popleft()(stamp_s)
+        tracker, library = self._tracker, self._library
+        if isinstance(tracker, MapsTracker) and library is not None and tracker.held.damage:
+            if tracker.current not in library.unusable:
+                library.set_aside(tracker.current, tracker.held.damage)
+            tracker.reset()  # the images are looked for in the other maps
 
     def close(self) -> None:
         if self._tuning is not None:

@@ -27,6 +27,7 @@ from hfnet_ros.node.frames import Frames
 from hfnet_ros.node.image_sets import ImageSet
 from hfnet_ros.node.inputs import Odometry
 from hfnet_ros.node.maps.display import MapDisplay
+from hfnet_ros.node.maps.handover import Handover
 from hfnet_ros.node.outputs import Outputs
 from hfnet_ros.node.pipeline import Outcome, Pipeline
 from hfnet_ros.node.stages import Laps, Stages
@@ -83,8 +84,9 @@ class Session:
         self._stages: Stages[ImageSet, _Seen] = Stages(self._look, self._finish, node.get_name())
         self._odometry = Odometry(node, settings, self._frames, reporter)
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
-        self._depths = Depths(node, settings, reporter)
+        self._depths = Depths(node, settings, self._frames, reporter)
         self.weak = WeakRecorder(self._config, reporter)
+        self._handover = Handover(node, self._config, self._pipeline, self._outputs.corrections)
         self._cameras = Cameras(node, settings, self._frames, reporter, self._receive)
         self._bridge = node.create_timer(_BRIDGE_S, self._keep_correction) if self._config.odom_frame_id else None
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
@@ -110,6 +112,7 @@ class Session:
             self._reporter.log.warning(f"the images at hand take longer than {_STOP_S} s")
         self._odometry.close()
         self._depths.close()
+        self._handover.close()
         self._node.destroy_subscription(self._initial)
 
     def forget(self) -> None:
@@ -135,12 +138,13 @@ class Session:
     def watch(self) -> None:
         """Notice it; call this now and then."""
         self._reporter.note("clock", self._clock_trouble())
-        if self._pipeline.map.damage:
+        if self._pipeline.damage:
             self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
         self._reporter.note("map file", "" if self._config.map_follow else self._pipeline.map.change())
         self._depths.watch()
         self.weak.tell()
+        self._reporter.note("maps", self._pipeline.unusable_maps)
         self._reporter.health.fact("backend", self._pipeline.description)
         self._reporter.note("backend", self._pipeline.degraded_reason)
         if self._cameras.watch(self.paused):
@@ -258,6 +262,7 @@ class Session:
             return
         odom_from_rig = self._odometry.odom_from_rig(frames, lambda: self._stages.stopping)  # it may yet come
         laps.end("odometry")
+        self._outputs.corrections.heard(frames.stamp_ns, frames.received_ns)
         known = self._pipeline.map
         ranges = self._depths.ranges_of(frames, seen.extracted)
         outcome = self._pipeline.localize(frames, seen.extracted, odom_from_rig, ranges)
@@ -273,7 +278,7 @@ class Session:
 
     def _is_map_damaged(self) -> bool:
         """As the check in the background found it."""
-        damage = self._pipeline.map.damage
+        damage = self._pipeline.damage
         if damage:
             self._reporter.refuse("map", damage)
         return bool(damage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.srv import LoadMap
 from robot import LATCHED, Robot, assert_at, until
 from std_msgs.msg import String
@@ -46,6 +48,19 @@ def test_the_node_says_which_of_several_maps_it_is_in_and_follows_to_another(ros
             values = {item.key: item.value for item in status.values}
             assert values["map"] == str(folder / f"{name}.hfmap")
             assert values["maps"] == f"2 in {folder}, in memory: {name}"
+    finally:
+        robot.close()
+
+
+def test_one_damaged_map_is_named_and_the_others_serve(ros, building, tmp_path):
+    model, folder = building
+    shutil.copy(folder / "ground.hfmap", tmp_path)
+    (tmp_path / "upper.hfmap").write_bytes((folder / "upper.hfmap").read_bytes()[:5000])
+    robot = Robot(ros, {"map_file": str(tmp_path), "model_file": str(model), "autostart": True})
+    try:
+        robot.wait_active()
+        assert robot.pose_of(view(SHIFT, wall_image(0)), timeout_s=40.0).header.frame_id == "ground_floor"
+        robot.until_says(f"map upper is passed over: {tmp_path / 'upper.hfmap'}", level=DiagnosticStatus.WARN)
     finally:
         robot.close()
 

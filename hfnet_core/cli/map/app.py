@@ -13,7 +13,7 @@ from hfnet_core.cli.map.care import add_commands
 from hfnet_core.cli.map.tools import build_tools
 from hfnet_core.cli.map.update import update
 from hfnet_core.cli.map.upgrade import upgrade
-from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, with_option_sets
+from hfnet_core.cli.option_sets import BagArguments, ModelFile, WorkerArguments, given_options, with_option_sets
 from hfnet_core.cli.progress import progress_bars
 from hfnet_core.config import MapBuildConfig, from_mapping
 from hfnet_core.errors import ConfigError, printable
@@ -38,6 +38,8 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Build maps and look into them.", no_args_is_help=True)
 _DEFAULTS = MapBuildConfig()
+_WHILE_DRIVING = {"keyframe_distance_m", "keyframe_angle_deg", "pose_mode", "multi_scale"}  # what is decided then
+_OF_ANY_BUILD = {"bags", "output", "scheduler", "workers"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class BuildArguments:
 @app.command("build")
 @with_option_sets
 def build(
+    context: typer.Context,
     bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="Recordings, or with --images a COLMAP model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The map, NAME{MAP_SUFFIX}.")],
     recording: BagArguments,
@@ -94,8 +97,13 @@ def build(
         return
     if matching.given:
         raise ConfigError("--pairs, --matches, --matcher and --colmap go with --images and a COLMAP model")
-    if len(bags) == 1 and is_drive_folder(bags[0]):
-        _from_drive(bags[0], settings, computing, output)
+    if any(is_drive_folder(path) for path in bags):
+        if len(bags) > 1:
+            raise ConfigError(
+                f"{', '.join(map(str, bags))}: what a mapping node has recorded is built alone; build each, then join "
+                "them with `hfnet map merge`"
+            )
+        _from_drive(bags[0], settings, computing, output, given_options(context))
         return
     options = recording.options()
     with build_tools(model, config, computing, output, described) as tools:
@@ -104,12 +112,28 @@ def build(
     SafeConsole(stderr=True).print(summarize(built, output))
 
 
-def _from_drive(path: Path, settings: BuildArguments, computing: WorkerArguments, output: Path) -> None:
-    """As it was recorded: keyframes and features are there. Options that were given overrule the node's settings."""
+def _from_drive(
+    path: Path, settings: BuildArguments, computing: WorkerArguments, output: Path, given: set[str]
+) -> None:
+    """As it was recorded: keyframes and features are there. Options that were given overrule the node's settings.
+
+    given: their names.
+
+    Raises ConfigError for those that come too late.
+    """
     with progress_bars() as show, open_workers(computing.scheduler, computing.workers) as workers:
         folder = DriveFolder(path, workers)
-        given = {name: value for name, value in asdict(settings.config()).items() if value != getattr(_DEFAULTS, name)}
-        built = build_from_drive(folder, replace(folder.settings, **given), show)
+        known, told = folder.settings, {"refine_poses" if name == "refine" else name for name in given}
+        wanted = {name: value for name, value in asdict(settings.config()).items() if name in told}
+        late = {name for name in wanted if name in _WHILE_DRIVING and wanted[name] != getattr(known, name)}
+        late |= told - set(wanted) - _OF_ANY_BUILD
+        if late:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(late))
+            raise ConfigError(
+                f"{options}: too late for {path}, whose keyframes were chosen and described while driving: set it as a "
+                "parameter of the mapping node, or build from a bag"
+            )
+        built = build_from_drive(folder, replace(known, **wanted), show)
         save_map(built, output)
     SafeConsole(stderr=True).print(summarize(built, output))
 

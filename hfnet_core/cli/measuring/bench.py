@@ -10,6 +10,7 @@ import cv2
 import typer
 
 from hfnet_core.benchmarks import feature_bench, feature_tables, localization_suite
+from hfnet_core.benchmarks.distractors import photos_and_crops
 from hfnet_core.benchmarks.feature_metrics import TRIALS, load_sequences
 from hfnet_core.cli.measuring.feature_protocols import add_commands
 from hfnet_core.cli.option_sets import BagArguments, ModelFile, with_option_sets
@@ -18,7 +19,6 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.evaluation.depth_sequence import load_depth_sequence, render_courtyard, turned
 from hfnet_core.front_ends.matchers import MATCHERS
 from hfnet_core.front_ends.registry import TAKEN, FrontEndSetup
-from hfnet_core.images.reading import read_image
 from hfnet_core.terminal import SafeConsole
 
 __all__ = ["app"]
@@ -45,6 +45,12 @@ def features(
         float, typer.Option(min=-180, max=180, help="Turn the queries of the walk about their middle (degrees).")
     ] = 0.0,
     distractors: Annotated[Path | None, typer.Option(help="Folder of unrelated images for retrieval.")] = None,
+    distractor_count: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, help="Retrieval among so many; repeated. Beyond the images there are, crops of them count."
+        ),
+    ] = None,
     keypoints: Annotated[int, typer.Option(min=10, help="Keypoints per image, for every front end.")] = 1000,
     trials: Annotated[int, typer.Option(min=1, help="Seeds of RANSAC that relocalization is averaged over.")] = TRIALS,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
@@ -66,7 +72,7 @@ def features(
     walk = turned(walk, turn) if walk is not None and turn else walk
     if walk is not None:
         walk = replace(walk, map_frames=walk.map_frames[::map_step], query_frames=walk.query_frames[::query_step])
-    others = [read_image(path) for path in sorted(distractors.rglob("*.[jp][pn]g"))] if distractors is not None else []
+    others = _distractors(distractors, distractor_count or []) if distractors is not None else None
     cv2.setNumThreads(threads or -1)
     config, weights = ExtractorConfig(max_keypoints=keypoints), {} if aliked is None else {"aliked": aliked}
     chosen = front_end or ["hfnet", "sift", "orb", *(["aliked"] if aliked is not None else [])]
@@ -82,6 +88,14 @@ def features(
         for table in feature_tables.retrieval_tables(scores):
             console.print(table)
     console.print(feature_tables.time_table(scores))
+
+
+def _distractors(folder: Path, counts: list[int]) -> feature_bench.Distractors:
+    """Raises ConfigError where there is none."""
+    paths = sorted(folder.rglob("*.[jp][pn]g"))
+    if not paths:
+        raise ConfigError(f"--distractors: {folder} holds no image (.jpg, .png)")
+    return feature_bench.Distractors(lambda: photos_and_crops(paths, max(counts or [len(paths)])), counts)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from hfnet_core.config import LocalizerConfig
+from hfnet_core.errors import MapError
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maps.library.library import HeldMap, MapLibrary
@@ -47,16 +48,25 @@ class MapFinder(Generic[Held]):
     def find(self, views: Sequence[View], without: Collection[str] = ()) -> Localization:
         """The pose in whichever map shows the images, or why there is none. without: maps that are not asked.
 
-        Where two maps explain the images about equally well, floors of one plan, none is believed.
+        Maps that cannot be read are passed over; raises MapError where that leaves none to ask. Where two maps explain
+        the images about equally well, floors of one plan, none is believed.
         """
         found: list[Localized] = []
         refusal: NotLocalized | None = None
+        unusable: list[MapError] = []
         for name in self._likely(views, without):
-            result = self.opened(name).localizer.localize(views)
+            try:
+                localizer = self.opened(name).localizer
+            except MapError as error:  # the others serve
+                unusable.append(error)
+                continue
+            result = localizer.localize(views)
             if isinstance(result, Localized):
                 found.append(replace(result, map_name=name))
             elif refusal is None or result.inliers > refusal.inliers:
                 refusal = result
+        if not found and refusal is None and unusable:
+            raise unusable[0]
         if not found:
             return refusal or NotLocalized(Reason.NO_CANDIDATES)
         best, *others = sorted(found, key=lambda result: -result.guided)

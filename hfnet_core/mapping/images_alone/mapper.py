@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 else:
     pycolmap = later("pycolmap")
 
-__all__ = ["Structure", "cameras_of", "reconstruct"]
+__all__ = ["Structure", "cameras_of", "quiet", "reconstruct"]
 
 _SEED = 0
 _MIN_VIEWS = 3
@@ -69,7 +69,7 @@ def reconstruct(
     """
     cameras, owners = cameras_of(keyframes, config)
     known = [owner for owner, keyframe in zip(owners, keyframes, strict=True) if not keyframe.camera_guessed]
-    with tempfile.TemporaryDirectory(prefix="hfnet-structure-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="hfnet-structure-") as folder, quiet():
         database = Path(folder) / "database.db"
         _write_database(database, keyframes, cameras, owners, pairs)
         models, ahead = _run(database, config, len(keyframes), progress), False
@@ -229,7 +229,7 @@ def _seen(model: pycolmap.Reconstruction, image_id: int) -> Seen:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """pycolmap tells of every step on stderr; what goes wrong still is said."""
     before = pycolmap.logging.minloglevel
     pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value

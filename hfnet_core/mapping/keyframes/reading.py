@@ -19,6 +19,7 @@ from hfnet_core.features.sources import FeatureSource, NamedSource, preparation_
 from hfnet_core.features.stereo import stereo_ranges
 from hfnet_core.geometry import Pose
 from hfnet_core.georeference.track import GpsTrack
+from hfnet_core.images.preparation import Preparation
 from hfnet_core.mapping.keyframes.known_distance import named_images
 from hfnet_core.mapping.keyframes.selection import (
     FrameSummary,
@@ -208,22 +209,26 @@ def _with_ranges(bag: Bag, keyframes: list[Keyframe], tools: BuildTools) -> tupl
     """Keyframes that know how far away things are, by depth images or a second camera, and what to say of it."""
     with recorded_depth(bag) as depth:
         if depth.topic is not None:
-            found = [replace(item, ranges=depth.ranges(item.stamp_ns, item.features)) for item in keyframes]
-            return found, {"depth_topic": depth.topic.name, "keyframes_with_depth": depth.used}
+            found = [
+                replace(item, ranges=depth.ranges(item.stamp_ns, item.features, item.camera)) for item in keyframes
+            ]
+            told = {"depth_topic": depth.topic.name, "keyframes_with_depth": depth.used}
+            return found, told if depth.mount is None else {**told, "depth_registered_here": True}
     with recorded_pair(bag) as pair:
         if pair is None or isinstance(tools.extractor, NamedSource):
             return keyframes, {}
-        found = [replace(item, ranges=_stereo(pair, item, tools)) for item in keyframes]
+        found = [replace(item, ranges=_stereo(pair, item, tools, bag.rotation or 0)) for item in keyframes]
         used = sum(item.ranges is not None for item in found)
         return found, {"stereo_topic": pair.topic.name, "keyframes_with_depth": used}
 
 
-def _stereo(pair: RecordedPair, keyframe: Keyframe, tools: BuildTools) -> Ranges | None:
+def _stereo(pair: RecordedPair, keyframe: Keyframe, tools: BuildTools, rotation: int) -> Ranges | None:
     """Of a keyframe's keypoints by the right image; None without, or where it is of another size."""
     image = pair.image(keyframe.stamp_ns)
     if image is None or image.shape[1::-1] != (keyframe.camera.width, keyframe.camera.height):
         return None
-    right = tools.extractor.extract(image).without_dense()
+    turned = Preparation(rotation)  # as the left one; the mask is of what that camera sees
+    right = turned.after(tools.extractor.extract(turned.before(image)).without_dense())
     return stereo_ranges(keyframe.features, right, pair.focal_px, pair.baseline_m)
 
 

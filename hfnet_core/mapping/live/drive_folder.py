@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import Any
 from hfnet_core.config import MapBuildConfig, from_mapping
 from hfnet_core.errors import ConfigError, DatasetError, MapError
 from hfnet_core.files import make_folder, read_text, written_whole
+from hfnet_core.geometry import Pose
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
 from hfnet_core.mapping.live.keyframe_file import RecordedKeyframe, read_keyframe, write_keyframe
-from hfnet_core.mapping.pose_modes import MODES
+from hfnet_core.mapping.pose_modes import IMAGES, MODES
 from hfnet_core.maps.description import parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import UNFINISHED
@@ -149,9 +150,31 @@ class DriveFolder:
             sizes = own
             yield found
 
+    def names(self, recordings: Collection[int]) -> list[str]:
+        """Of all keyframes of some recordings, as they are on disk; nothing is read."""
+        parts = (path.name.split("-") for number in recordings for path in self._files(f"{number:03d}"))
+        return [f"{int(recording)}/{int(number):06d}" for _, recording, number in parts]
+
+    def some(self, names: Sequence[str], *, features: bool = True) -> list[Keyframe]:
+        """Keyframes by name; those that are damaged or not there are left out."""
+        paths = (self.path / _file_name(*name.split("/", 1)) for name in names)
+        found = (self._read(path, features=features) for path in paths if path.is_file())
+        return [item.keyframe for item in found if item is not None]
+
     def stamps_ns(self) -> dict[str, int]:
         """Of all keyframes, by name."""
         return {item.keyframe.name: item.keyframe.stamp_ns for item in self.keyframes(features=False)}
+
+    def odometry_at(self, name: str) -> Pose | None:
+        """What odometry said where a keyframe was taken, odom_from_camera; None where there was none, or no such
+        keyframe."""
+        path = self.path / _file_name(*name.split("/", 1))
+        found = self._read(path, features=False) if path.is_file() else None
+        if found is None or found.keyframe.name != name:
+            return None
+        keyframe = found.keyframe
+        alone = self.sources()[keyframe.recording].mode == IMAGES
+        return keyframe.odometry_from_camera if alone else keyframe.map_from_camera
 
     def has_some_of(self, landmark_map: LandmarkMap) -> bool:
         """Whether it holds keyframes of a map."""
@@ -179,7 +202,11 @@ class DriveFolder:
 
 
 def _file_of(keyframe: Keyframe) -> str:
-    return f"keyframe-{keyframe.recording:03d}-{keyframe.name.rpartition('/')[2]:0>9}"
+    return _file_name(str(keyframe.recording), keyframe.name.rpartition("/")[2])
+
+
+def _file_name(recording: str, number: str = "") -> str:
+    return f"keyframe-{recording:0>3}-{number:0>9}"
 
 
 def _table(value: Any) -> Mapping[str, Any]:

@@ -124,6 +124,16 @@ class LiveMapper:
         self._newest: LiveFrame | None = None
         self._streams = [_Stream(self._chooser()) for _ in range(1 if self._mode == IMAGES else len(self._cameras))]
 
+    @property
+    def drive(self) -> int | None:
+        """Number of the stretch of the drive that is recorded now, None before its first image."""
+        return self._recordings[0].source.drive if self._recordings else None
+
+    @property
+    def is_first_drive(self) -> bool:
+        """Whether this stretch is the first of its folder, in whose frame the map begins."""
+        return self.drive == min((source.drive for source in self._known), default=self.drive)
+
     def _chooser(self) -> KeyframeChooser | MotionChooser:
         config = self._config
         if self._mode == IMAGES:

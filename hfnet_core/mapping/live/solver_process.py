@@ -1,4 +1,4 @@
-"""Versions of the map from a process of its own, which has its own memory and gives way to everything else."""
+"""Versions of the map from processes of their own, which have their own memory and give way to everything else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from hfnet_core.errors import printable
 
-__all__ = ["Solved", "SolverProcess", "can_solve"]
+__all__ = ["GrowingProcess", "Solved", "SolverProcess", "can_solve"]
 
 _PATIENCE_S = 5.0
 
@@ -26,21 +26,20 @@ def can_solve() -> bool:
 
 @dataclass(frozen=True)
 class Solved:
-    """What a process has ended with. error: why there is no new version, "" for one; seconds: of work."""
+    """What an attempt has ended with. error: why there is no new version, "" for one; seconds: of work. is_grown: the
+    newest keyframes were added to the version before."""
 
     error: str = ""
     keyframes: int = 0
     landmarks: int = 0
     seconds: float = 0.0
+    is_grown: bool = False
 
 
-class SolverProcess:
-    """Makes one version of the map of a drive folder, from what is recorded when it starts.
+class _Process:
+    """A child that says what it does. It ends with us, whatever becomes of us; a map is written whole or not at all."""
 
-    It ends with us, whatever becomes of us; a map is written whole or not at all.
-    """
-
-    def __init__(self, folder: Path, output: Path) -> None:
+    def __init__(self, *arguments: str) -> None:
         self.stage = "starting"
         """What it is at, for people."""
         self.cpu_s = 0.0
@@ -48,7 +47,7 @@ class SolverProcess:
         self.warnings: list[str] = []
         self._last: dict[str, Any] = {}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it has ended)
-        command = [sys.executable, "-m", "hfnet_core.mapping.live.solve", str(folder), str(output)]
+        command = [sys.executable, "-m", "hfnet_core.mapping.live.solve", *arguments]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
         self._reader = threading.Thread(target=self._read, name="map-solver", daemon=True)
         self._reader.start()
@@ -68,8 +67,8 @@ class SolverProcess:
             else:
                 self._last = told
 
-    def poll(self) -> Solved | None:
-        """What it has ended with, None while it works."""
+    def _end(self) -> str | None:
+        """What it said at its end, "" for nothing; None while it runs, and after this was asked."""
         status = self._process.poll()
         if status is None or self._errors.closed:
             return None
@@ -77,10 +76,8 @@ class SolverProcess:
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip()
         self._close()
-        if status != 0 or "keyframes" not in self._last:
-            last = said.splitlines()[-1] if said else f"the process ended with status {status}"
-            return Solved(error=printable(last))
-        return Solved("", self._last["keyframes"], self._last["landmarks"], self._last["seconds"])
+        last = said.splitlines()[-1] if said else f"the process ended with status {status}"
+        return "" if status == 0 else printable(last)
 
     def kill(self) -> None:
         """Make no map after all."""
@@ -95,3 +92,53 @@ class SolverProcess:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
+
+
+class SolverProcess(_Process):
+    """Makes one version of the map of a drive folder, from what is recorded when it starts."""
+
+    def __init__(self, folder: Path, output: Path) -> None:
+        super().__init__(str(folder), str(output))
+
+    def poll(self) -> Solved | None:
+        """What it has ended with, None while it works."""
+        said = self._end()
+        if said is None:
+            return None
+        if said or "keyframes" not in self._last:
+            return Solved(error=said or "the process ended without a map")
+        return Solved("", self._last["keyframes"], self._last["landmarks"], self._last["seconds"])
+
+
+class GrowingProcess(_Process):
+    """Adds the newest keyframes to the newest version of a map, each time it is asked; it stays ready meanwhile."""
+
+    def __init__(self, folder: Path, output: Path) -> None:
+        super().__init__(str(folder), str(output), "grow")
+
+    def begin(self) -> None:
+        """Make a version of what is recorded now."""
+        self._last = {}
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+        except OSError:  # it has ended, which `poll` says
+            self._last = {}
+
+    def poll(self) -> Solved | None:
+        """What it was asked for, with no keyframes where nothing was to be added; None while it works."""
+        said = self._end()
+        if said is not None:
+            return Solved(error=said or "the process ended", is_grown=True)
+        told = self._last
+        if "error" in told:
+            return Solved(error=printable(str(told["error"])), is_grown=True)
+        if "keyframes" not in told:
+            return None
+        return Solved("", told["keyframes"], told["landmarks"], told["seconds"], is_grown=True)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether another one is needed."""
+        return self._process.poll() is not None

@@ -12,7 +12,7 @@ import numpy as np
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Array, Pose, pose_error
 
-__all__ = ["Link", "Odometry"]
+__all__ = ["Link", "Odometry", "drift"]
 
 _FLOOR_M, _FLOOR_DEG = 0.005, 0.3  # of one step: stamps, interpolation and mounting are never better
 _SHARE_OF_TURN = 0.03  # of the angle turned: the usual scale error of gyroscopes and wheel bases
@@ -27,6 +27,13 @@ class Link:
     first_from_second: Pose
     sigma_m: float
     sigma_rad: float
+
+
+def drift(metres: float, degrees: float, config: MapBuildConfig) -> tuple[float, float]:
+    """Standard deviations of odometry, metres and radians, after a way on which it has turned by some degrees."""
+    sigma_m = np.hypot(_FLOOR_M, config.odometry_sigma_ratio * metres)
+    turned = np.hypot(config.odometry_sigma_deg_per_m * metres, _SHARE_OF_TURN * degrees)
+    return float(sigma_m), float(np.radians(np.hypot(_FLOOR_DEG, turned)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +79,7 @@ class Odometry:
         """The motion between two keyframes of a drive; errors grow along the way that was driven between them."""
         relative = self.poses[first].inverse() @ self.poses[second]
         metres, degrees = np.abs(self._path[second] - self._path[first])
-        sigma_m = np.hypot(_FLOOR_M, self.config.odometry_sigma_ratio * metres)
-        turned = np.hypot(self.config.odometry_sigma_deg_per_m * metres, _SHARE_OF_TURN * degrees)
-        return Link(first, second, relative, float(sigma_m), float(np.radians(np.hypot(_FLOOR_DEG, turned))))
+        return Link(first, second, relative, *drift(metres, degrees, self.config))
 
     def metres_between(self, first: int, second: int) -> float:
         """The way driven between two keyframes of a drive."""

@@ -1,11 +1,19 @@
-"""Where drivers publish the depth that is registered to a colour image."""
+"""Where drivers publish the depth of a colour image, registered to it or not."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
 
-__all__ = ["DEPTH_TRANSPORTS", "NO_DEPTH", "depth_topics_of", "registered_depth", "right_of"]
+__all__ = [
+    "DEPTH_TRANSPORTS",
+    "NO_DEPTH",
+    "depth_topics_of",
+    "info_of",
+    "registered_depth",
+    "right_of",
+    "unregistered_depth",
+]
 
 NO_DEPTH = "none"  # in place of a topic's name
 DEPTH_TRANSPORTS = ("", "/compressedDepth", "/compressed")
@@ -43,13 +51,38 @@ _LAYOUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"image_(?:raw|rect|color)", ("depth/image_raw", "depth_registered/image_raw")),
 )
 
+# The same of depth in the pixels of its own camera, which has a camera_info and a frame of its own.
+_UNREGISTERED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    # RealSense and Orbbec
+    (r"color/image_(?:raw|rect_raw|rect_color)", ("depth/image_rect_raw", "depth/image_raw")),
+    # Kinect: OpenNI and freenect, Azure
+    (
+        r"rgb/image_(?:raw|color|rect|rect_color)",
+        ("depth/image_raw", "depth/image_rect_raw", "depth/image_rect", "depth/image"),
+    ),
+)
+
 
 def registered_depth(image: str) -> Iterator[str]:
     """Topics on which a camera's registered depth may be, without transport, likeliest first.
 
     image: topic of its images, without transport.
     """
-    for ending, depths in _LAYOUTS:
+    return _beside(image, _LAYOUTS)
+
+
+def unregistered_depth(image: str) -> Iterator[str]:
+    """Likewise of depth in the pixels of its own camera."""
+    return _beside(image, _UNREGISTERED)
+
+
+def info_of(depth: str) -> str:
+    """The camera_info beside a topic of depth images, which is without transport."""
+    return depth.rpartition("/")[0] + "/camera_info"
+
+
+def _beside(image: str, layouts: tuple[tuple[str, tuple[str, ...]], ...]) -> Iterator[str]:
+    for ending, depths in layouts:
         found = re.fullmatch(rf"(|.*/){ending}", image)
         if found is not None:
             yield from (found[1] + depth for depth in depths)
@@ -65,6 +98,7 @@ def right_of(image: str) -> str:
 
 
 def depth_topics_of(image: str, topics: Collection[str]) -> list[str]:
-    """Those of some topics on which the registered depth of an image topic may be, transports included."""
-    names = (base + transport for base in registered_depth(image) for transport in DEPTH_TRANSPORTS)
+    """Those of some topics on which the depth of an image topic may be, transports included, registered depth first."""
+    bases = (*registered_depth(image), *unregistered_depth(image))
+    names = (base + transport for base in bases for transport in DEPTH_TRANSPORTS)
     return [name for name in dict.fromkeys(names) if name in topics]

@@ -9,12 +9,14 @@ from typing import Any
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.images.depth import DepthImage, decode_compressed_depth, decode_depth, ranges_at
+from hfnet_core.images.registration import DepthMount, register
 from hfnet_core.recordings.bag_reader import BagReader, Topic
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, image_name
 from hfnet_core.recordings.depth.by_stamp import ByStamp
 from hfnet_core.recordings.depth.layouts import NO_DEPTH, depth_topics_of
-from hfnet_core.types import Features, Ranges
+from hfnet_core.recordings.depth.mounting import recorded_mount
+from hfnet_core.types import Camera, Features, Ranges
 
 __all__ = ["RecordedDepth", "recorded_depth"]
 
@@ -24,41 +26,48 @@ _TOGETHER_NS = 20_000_000  # colour and depth that are not triggered together di
 
 @contextmanager
 def recorded_depth(bag: Bag) -> Iterator[RecordedDepth]:
-    """The depth registered to a bag's images: of the topic that its options name, or the one that its driver's layout
-    names; an empty one without either. Raises DatasetError for a named topic that has no depth."""
+    """The depth of a bag's images: of the topic that its options name, or the one that its driver's layout names; an
+    empty one without either. Raises DatasetError for a named topic that has no depth, or none that can be used."""
     with BagReader(bag.path) as reader:
-        yield RecordedDepth(reader, _choose(reader, bag))
+        yield _choose(reader, bag)
 
 
-def _choose(reader: BagReader, bag: Bag) -> Topic | None:
+def _choose(reader: BagReader, bag: Bag) -> RecordedDepth:
     wanted = bag.options.depth_topic
     if wanted == NO_DEPTH:
-        return None
+        return RecordedDepth(reader, None)
     if wanted is not None:
         topic = reader.topic(wanted)
         if topic.type not in (RAW, COMPRESSED):
             raise DatasetError(f"{reader.path}: {topic} holds no depth images")
-        _first(reader, topic)
-        return topic
+        return RecordedDepth(reader, topic, _mount(reader, bag, topic))
     known = {topic.name: topic for topic in reader.of_type(RAW, COMPRESSED)}
-    for name in depth_topics_of(image_name(bag.image_topic), known):
-        try:
-            _first(reader, known[name])
-        except DatasetError as error:
-            _log.warning("%s; its depth is not used", error)
-            continue
-        return known[name]
-    return None
+    found = (_usable(reader, bag, known[name]) for name in depth_topics_of(image_name(bag.image_topic), known))
+    return next((depth for depth in found if depth is not None), RecordedDepth(reader, None))
 
 
-def _first(reader: BagReader, topic: Topic) -> None:
-    """Raises DatasetError where the first image of a topic is no depth."""
+def _usable(reader: BagReader, bag: Bag, topic: Topic) -> RecordedDepth | None:
+    """Depth that nobody has named, None where it is none or cannot be brought to the images. Raises DatasetError where
+    somebody has told of its camera in vain."""
+    try:
+        return RecordedDepth(reader, topic, _mount(reader, bag, topic))
+    except DatasetError as error:
+        if bag.options.depth_camera_info_topic is not None:
+            raise
+        _log.warning("%s; its depth is not used", error)
+        return None
+
+
+def _mount(reader: BagReader, bag: Bag, topic: Topic) -> DepthMount | None:
+    """From where its depth has to be carried into the images, None where it is registered. Raises DatasetError where
+    its first image is no depth, or that cannot be known."""
     for _, _, message in reader.messages([topic.name]):
         try:
             _decoded(topic, message)
         except DatasetError as error:
             raise DatasetError(f"{reader.path}: topic {topic.name}: {error}") from error
-        return
+        return recorded_mount(reader, bag, topic, message)
+    return None
 
 
 def _decoded(topic: Topic, message: Any) -> DepthImage:
@@ -66,10 +75,11 @@ def _decoded(topic: Topic, message: Any) -> DepthImage:
 
 
 class RecordedDepth:
-    """Asked for in the order of recording. topic: None for a recording without depth."""
+    """Asked for in the order of recording. topic: None for a recording without depth. mount: of depth that is not
+    registered to the images."""
 
-    def __init__(self, reader: BagReader, topic: Topic | None) -> None:
-        self.topic, self._path = topic, reader.path
+    def __init__(self, reader: BagReader, topic: Topic | None, mount: DepthMount | None = None) -> None:
+        self.topic, self.mount, self._path = topic, mount, reader.path
         self._messages = None if topic is None else ByStamp(reader, topic.name, _TOGETHER_NS)
         self.used = 0
         """How many images had a depth image."""
@@ -88,12 +98,13 @@ class RecordedDepth:
             self._complain(error)
             return None
 
-    def ranges(self, stamp_ns: int, features: Features) -> Ranges | None:
-        """How far away the keypoints of an image of this time are; None without depth."""
+    def ranges(self, stamp_ns: int, features: Features, camera: Camera) -> Ranges | None:
+        """How far away the keypoints of an image of this time are, which the camera took; None without depth."""
         depth = self.at(stamp_ns)
         if depth is None:
             return None
         try:
+            depth = depth if self.mount is None else register(depth, self.mount, camera)
             found = ranges_at(depth, features.keypoints_px, features.width, features.height)
         except DatasetError as error:
             self._complain(error)

@@ -6,7 +6,7 @@ Batch number k is a pure function of (seed, k): a resumed run sees exactly the b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -33,9 +34,12 @@ from hfnet_core.training.data.light import other_light
 from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool, read_gray, select_keypoints
 from hfnet_core.training.data.teacher_keypoints import cache_file, read_keypoints
+from hfnet_core.training.data.tracks import PhotoTracks
 from hfnet_core.training.data.wide import WideSettings, reduced, strongest, wide_pair
 
-__all__ = ["LocalBatch", "LocalBatches", "LocalDataSettings"]
+__all__ = ["LocalBatch", "LocalBatches", "LocalDataSettings", "LocalSources"]
+
+_SAME_PX = 0.5  # the teacher's keypoint and where it was seen by a track
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,16 @@ class LocalDataSettings:
             raise ConfigError(f"crop_px={self.crop_px} is not a multiple of {DETECTOR_CELL}")
 
 
+class LocalSources(NamedTuple):
+    """What batches are drawn from: photos, what the teacher found in them, pairs of photos that show the same, and by
+    photo the points whose places several photos tell."""
+
+    pool: Pool
+    teacher_folder: Path
+    matches: Sequence[PairMatches] = ()
+    tracks: Mapping[int, PhotoTracks] = {}
+
+
 class LocalBatch(NamedTuple):
     """Crops 2i and 2i+1 are the two views of pair i.
 
@@ -89,21 +103,13 @@ class LocalBatch(NamedTuple):
 class LocalBatches(Dataset[LocalBatch]):
     """Map-style dataset of whole batches; index = step."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        teacher_folder: Path,
-        settings: LocalDataSettings,
-        seed: int,
-        length: int,
-        matches: Sequence[PairMatches] = (),
-    ) -> None:
-        self.pool, self.teacher_folder, self.settings = pool, teacher_folder, settings
-        self.seed, self.length, self.matches = seed, length, matches
+    def __init__(self, sources: LocalSources, settings: LocalDataSettings, seed: int, length: int) -> None:
+        self.sources, self.pool, self.settings = sources, sources.pool, settings
+        self.seed, self.length = seed, length
         self._keypoints: dict[int, NDArray[np.float32]] = {}
-        for photo in pool.photos:
-            if not cache_file(teacher_folder, photo.name).is_file():
-                read_keypoints(teacher_folder, photo.name)  # says what is missing, before any worker starts
+        for photo in self.pool.photos:
+            if not cache_file(sources.teacher_folder, photo.name).is_file():
+                read_keypoints(sources.teacher_folder, photo.name)  # says what is missing, before any worker starts
 
     def __len__(self) -> int:
         return self.length
@@ -121,19 +127,19 @@ class LocalBatches(Dataset[LocalBatch]):
         return _collate([self._pair(rng, photo, step) for photo in chosen])
 
     def keypoints(self, photo: int) -> NDArray[np.float32]:
-        """The label keypoints [K, 2] of a photo, in its pixels."""
+        """The label keypoints [K, 2] of a photo, in its pixels: where the teacher saw them, or their points lie."""
         if photo not in self._keypoints:
             entry, settings = self.pool.photos[photo], self.settings
             area = read_gray(entry.path).size
-            xy, scores = read_keypoints(self.teacher_folder, entry.name)
-            self._keypoints[photo] = select_keypoints(
-                xy, scores, area, settings.budget, settings.min_score, settings.radius_px
-            )
+            xy, scores = read_keypoints(self.sources.teacher_folder, entry.name)
+            chosen = select_keypoints(xy, scores, area, settings.budget, settings.min_score, settings.radius_px)
+            self._keypoints[photo] = _placed(chosen, self.sources.tracks.get(photo))
         return self._keypoints[photo]
 
     def _pair(self, rng: np.random.Generator, photo: int, step: int) -> _View:
-        if self.matches and rng.random() < self.settings.overlapping:
-            return self._overlapping(rng, self.matches[int(rng.integers(len(self.matches)))], step)
+        matches = self.sources.matches
+        if matches and rng.random() < self.settings.overlapping:
+            return self._overlapping(rng, matches[int(rng.integers(len(matches)))], step)
         image, keypoints = read_gray(self.pool.photos[photo].path), self.keypoints(photo)
         size, image_size = (self.settings.crop_px, self.settings.crop_px), (image.shape[1], image.shape[0])
         wide = self.settings.wide
@@ -195,6 +201,14 @@ class _View(NamedTuple):
     valid: list[NDArray[np.bool_]]
     first: NDArray[np.float32]
     second: NDArray[np.float32]
+
+
+def _placed(keypoints: NDArray[np.float32], tracks: PhotoTracks | None) -> NDArray[np.float32]:
+    """Keypoints [K, 2], those of tracks where their points lie."""
+    if tracks is None or not len(tracks.point) or not len(keypoints):
+        return keypoints
+    distance, nearest = cKDTree(tracks.seen).query(keypoints)
+    return np.where((distance < _SAME_PX)[:, None], tracks.place[nearest], keypoints)
 
 
 def _within(xy: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from hfnet_core.training.data.local_data import LocalBatch, LocalBatches, LocalDataSettings
-from hfnet_core.training.data.pair_matches import PairMatches
-from hfnet_core.training.data.pool import Pool
+from hfnet_core.training.data.local_data import LocalBatch, LocalBatches, LocalDataSettings, LocalSources
 from hfnet_core.training.network import HFNet, sample_descriptors
 from hfnet_core.training.stages.loop import Learned
 from hfnet_core.training.stages.losses import detector_loss, point_info_nce, refinement_loss, weigh_by_uncertainty
@@ -45,17 +42,14 @@ class LocalStage:
 
     def __init__(
         self,
-        pool: Pool,
-        teacher_folder: Path,
+        sources: LocalSources,
         data: LocalDataSettings | None = None,
         weights: LocalLossSettings | None = None,
-        matches: Sequence[PairMatches] = (),
         name: str = "local",
     ) -> None:
-        self.pool, self.teacher_folder = pool, teacher_folder
+        self.sources, self.name = sources, name
         self.data = data or LocalDataSettings()
         self.weights = weights or LocalLossSettings()
-        self.matches, self.name = matches, name
         self.tasks = 3 if self.weights.learned else 0
 
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
@@ -67,7 +61,7 @@ class LocalStage:
         return trained
 
     def batches(self, seed: int, length: int) -> Dataset[LocalBatch]:
-        return LocalBatches(self.pool, self.teacher_folder, self.data, seed, length, self.matches)
+        return LocalBatches(self.sources, self.data, seed, length)
 
     def state(self) -> dict[str, Any]:
         """Nothing is remembered."""

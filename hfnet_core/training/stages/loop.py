@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -49,6 +50,7 @@ class RunSettings:
     bf16_until: share of the budget trained with bfloat16 activations; the rest is float32 and settles the batch norms.
     log_variance: of the tasks whose weights are learned, at the start.
     workers: processes that make batches; 0 makes them in the trainer itself.
+    processor_time: minutes are those of the processor, a thread of it; other work on the machine costs no steps then.
     checkpoint_every_s, checkpoint_steps: when a checkpoint is written, after so much time and so many steps (0: never).
     """
 
@@ -63,6 +65,7 @@ class RunSettings:
     log_variance: float = 0.0
     seed: int = 0
     workers: int = 1
+    processor_time: bool = False
     checkpoint_every_s: float = 180.0
     checkpoint_steps: int = 0
     log_every: int = 20
@@ -175,6 +178,10 @@ class _Run:
         assert self.settings.minutes is not None
         return min(self.elapsed_s / (60 * self.settings.minutes), 1.0)
 
+    def clock_s(self) -> float:
+        """What the budget is counted in."""
+        return time.process_time() / torch.get_num_threads() if self.settings.processor_time else time.monotonic()
+
     def learning_rate(self) -> float:
         if self.settings.optimization is not None:
             return self.settings.optimization.learning_rate(self.step)
@@ -235,11 +242,11 @@ class _Run:
 
 def _steps(run: _Run, log: _Log, report: Callable[[str], None]) -> Iterator[int]:
     """Train to the end of the budget; the number of each step that is done."""
-    clock = time.monotonic()
+    clock = run.clock_s()
     for batch in _loader(run):
         log.add(_step(run, batch))
         run.step += 1
-        now = time.monotonic()
+        now = run.clock_s()
         run.elapsed_s += now - clock
         clock = now
         if run.step % run.settings.log_every == 0:
@@ -289,6 +296,7 @@ def _step(run: _Run, batch: Any) -> dict[str, float]:
 def _loader(run: _Run) -> DataLoader[Any]:
     length = run.settings.steps if run.settings.steps is not None else 10_000_000
     workers = run.settings.workers
+    cv2.setNumThreads(1)  # ends its threads: a worker, which is a fork, would wait for them forever
     return DataLoader(
         run.stage.batches(run.settings.seed, length),
         batch_size=None,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from hfnet_core.training.blocks import ConvNorm
-from hfnet_core.training.data.local_data import LocalBatch, LocalBatches, LocalDataSettings
+from hfnet_core.training.data.local_data import LocalBatch, LocalBatches, LocalDataSettings, LocalSources
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.network import HFNet, LocalMaps, scopes
 from hfnet_core.training.stages.loop import Learned
@@ -46,8 +45,8 @@ class QuantizedStage:
     tasks = 0
     modules: tuple[str, ...] = ("stem", "shallow", "descriptor", "detector")
 
-    def __init__(self, pool: Pool, teacher_folder: Path, data: LocalDataSettings | None = None) -> None:
-        self.pool, self.teacher_folder, self.data = pool, teacher_folder, data or LocalDataSettings()
+    def __init__(self, sources: LocalSources, data: LocalDataSettings | None = None) -> None:
+        self.sources, self.data = sources, data or LocalDataSettings()
         self._exact: HFNet | None = None
         self._ranges: list[float] = []
 
@@ -55,14 +54,14 @@ class QuantizedStage:
         network.eval()
         network.requires_grad_(False)
         self._exact = copy.deepcopy(network)
-        self._ranges = _input_ranges(network, self.pool)
+        self._ranges = _input_ranges(network, self.sources.pool)
         trained = [parameter for name in self.modules for parameter in network.get_submodule(name).parameters()]
         for parameter in trained:
             parameter.requires_grad_(True)
         return trained
 
     def batches(self, seed: int, length: int) -> Dataset[LocalBatch]:
-        return LocalBatches(self.pool, self.teacher_folder, self.data, seed, length)
+        return LocalBatches(self.sources, self.data, seed, length)
 
     def loss(self, network: HFNet, learned: Learned, batch: LocalBatch) -> tuple[Tensor, dict[str, float]]:
         assert self._exact is not None

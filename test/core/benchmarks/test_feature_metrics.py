@@ -132,6 +132,7 @@ def test_the_command_measures_all_front_ends_and_readings(
     walk.mkdir()
     walk_along_a_wall(walk, slice(0, 200))
     arguments = ["--planar", str(tmp_path), "--depth", str(walk), "--distractors", str(photos)]
+    arguments += ["--distractor-count", "1", "--distractor-count", "3"]
     app(["bench", "features", *arguments, "--model", str(tiny_model(tmp_path))], standalone_mode=False)
     printed = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "sift " in line]
@@ -140,8 +141,10 @@ def test_the_command_measures_all_front_ends_and_readings(
     assert any(row[1:4] == ["100.0% ±0.0"] * 3 for row in rows), printed
     retrieval = [row[1:] for row in rows if row[1] in ("as they are", "adapted")]
     # Where points without depth count against it, one of the three map frames, the best for one query, is no positive.
-    shares = [["100.0%"] * 4] * 2 + [["50.0%", "100.0%"] * 2] * 2
+    shares = [["100.0%"] * 6] * 2 + [["50.0%", "100.0%"] * 3] * 2
     kinds = ["as they are", "adapted"] * 2
     assert retrieval == [[kind, *row] for kind, row in zip(kinds, shares, strict=True)], printed
     assert re.search("depth left out.*by chance R@1 100.0%;.*depth unseen.*by chance R@1 66.7%;", printed, re.DOTALL)
-    assert "also among 1 others" in printed
+    assert "also among N images of other places" in printed
+    assert "+1 R@1" in printed
+    assert "+3 R@5" in printed

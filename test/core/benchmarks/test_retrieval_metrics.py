@@ -78,15 +78,19 @@ def test_recall_counts_positives_among_the_first_with_and_without_distractors() 
     scores = by_reading["left_out"]
     assert by_reading["seen"] == scores
     assert (by_reading["unseen"].queries, by_reading["unseen"].plain.alone.at_1) == (1, 1.0)
-    assert (scores.queries, scores.plain.among) == (2, None)
+    assert (scores.queries, scores.plain.among) == (2, {})
     assert scores.chance_1 == pytest.approx(0.5)
     assert (scores.plain.alone.at_1, scores.plain.alone.at_5) == (0.5, 1.0)  # 50 finds 40 first, its positive 0 third
     assert scores.adapted == scores.plain  # nothing in common, nothing to adapt
 
     foreign = [np.full((8, 8), angle, np.uint8) for angle in (51, 52, 53, 54, 55)]
-    among = evaluate_retrieval(direction, sequence, table, foreign)["left_out"].plain.among
-    assert among is not None
-    assert (among.at_1, among.at_5) == (0.5, 0.5)
+    streamed = evaluate_retrieval(direction, sequence, table, iter(foreign), counts=(2, 3, 99))
+    among = streamed["left_out"].plain.among
+    assert {count: (recall.at_1, recall.at_5) for count, recall in among.items()} == {
+        2: (0.5, 1.0),
+        3: (0.5, 0.5),
+        5: (0.5, 0.5),
+    }
 
     with pytest.raises(DatasetError, match="no query frame overlaps"):
         evaluate_retrieval(direction, sequence, table_of([[0.0] * 3] * 2))
@@ -98,7 +102,7 @@ def test_adapted_descriptors_of_the_map_lie_between_those_of_overlapping_frames(
     table = table_of([[0.9, 0.1, 0.1]], within)
     scores = evaluate_retrieval(direction, sequence, table, [np.full((8, 8), 90, np.uint8)])["left_out"]
     assert (scores.plain.alone.at_1, scores.adapted.alone.at_1) == (0.0, 1.0)  # the first moves from 0 to 23 degrees
-    assert scores.adapted.among == scores.adapted.alone
+    assert scores.adapted.among == {1: scores.adapted.alone}
 
 
 def test_a_vlad_trained_on_the_map_recognises_its_images() -> None:

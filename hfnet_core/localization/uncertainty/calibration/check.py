@@ -98,6 +98,22 @@ class CalibrationCheck:
                 self._count(*evidence, stamp_s)
         self._before = (stamp_s, pose) if pose and stamp_s is not None else None
 
+    def follow(self, landmark_map: LandmarkMap) -> None:
+        """Go on in a later version of the map: what images have said of the camera stays, compared with the calibration
+        as the version has it. Nothing that spans both versions tells a velocity: a loop closure may have moved the map.
+        """
+        self._finish_waiting(None, None)
+        self._map, self._before = landmark_map, None
+        if self._camera is None:
+            return
+        known = landmark_map.calibration_for(self._camera)
+        if all(image.seen.camera == known for image in self._images):
+            return
+        compared = [_compared(image, known, self._around) for image in self._images]
+        self._images = deque((image for image in compared if image is not None), _MOST)
+        self._around = Deviation()
+        self._decide()
+
     def conclude(self) -> str | None:
         """The warning, with what was seen since it was last thought about."""
         self._finish_waiting(None, None)
@@ -236,6 +252,17 @@ def _anew(image: _Counted, around: Deviation) -> _Counted:
     start = replace(image.seen, map_from_camera=image.evidence.pose_at(around))
     evidence = evidence_of(start, _LIMIT_PX, around)
     return image if evidence is None or evidence.close < image.evidence.close else replace(image, evidence=evidence)
+
+
+def _compared(image: _Counted, camera: Camera, around: Deviation) -> _Counted | None:
+    """An image held against another calibration. around: what was known of the deviation from the one before, which may
+    have been corrected, or not."""
+    starts = [
+        replace(image.seen, camera=camera, map_from_camera=image.evidence.pose_at(at)) for at in (around, Deviation())
+    ]
+    found = [(evidence_of(start, _LIMIT_PX), start) for start in starts]
+    evidence, seen = max(found, key=lambda item: -1 if item[0] is None else item[0].close)
+    return None if evidence is None else replace(image, seen=seen, evidence=evidence)
 
 
 def _far(images: Sequence[_Counted] | deque[_Counted]) -> float:

@@ -38,6 +38,7 @@ _SUSPECTS = Suspects(
 _LEAST, _MOST, _AGAIN = 20, 200, 10  # motions that decide, that are kept, and after which it is decided anew
 _MOVED_M, _TURNED_DEG = 0.3, 10.0  # of a motion that counts
 _REMOUNTED_M, _REMOUNTED_DEG = 1e-3, 0.05  # from which it is another mounting: transforms are interpolated
+_MOVING_MOUNT = 5  # other mountings in a row, none of which lasted until it was judged
 _LONGEST_S, _GAP_S = 5.0, 0.5  # of a motion, and between readings that tell a velocity
 _DRIFT, _LEAST_M, _LEAST_RAD = 0.02, 0.005, np.radians(0.1)  # of the odometry: relative, and at least
 
@@ -118,6 +119,7 @@ class DriveCheck:
     """Collects motions that images and odometry both tell. Not thread-safe; memory is bounded."""
 
     def __init__(self) -> None:
+        self._remounted = -1  # times in a row without a conclusion; the first mounting is none
         self._start_over(Pose())
 
     def _start_over(self, rig_from_camera: Pose) -> None:
@@ -135,6 +137,7 @@ class DriveCheck:
         """Of the next image; another mounting than the last one's starts over."""
         if not is_near(rig_from_camera, self._mounting, _REMOUNTED_M, _REMOUNTED_DEG):
             self._start_over(rig_from_camera)
+            self._remounted += 1
         if self._recent and not 0.0 < reading.stamp_s - self._recent[-1].stamp_s < _GAP_S:
             self._recent.clear()
         self._recent.append(reading)
@@ -154,6 +157,16 @@ class DriveCheck:
         last = self._last.reading
         together = 0.0 <= here.stamp_s - last.stamp_s <= _LONGEST_S  # else time has passed, or begun anew
         return not together or not is_near(last.odom_from_rig, here.odom_from_rig, _MOVED_M, _TURNED_DEG)
+
+    def follow(self) -> None:
+        """Go on in a later version of the map: motions stay, and none leads from one version into the other."""
+        self._recent.clear()
+        self._last = None
+
+    @property
+    def is_moving_mount(self) -> bool:
+        """Whether the camera moves on the rig, as on a pan-tilt head, before enough is seen of one mounting."""
+        return self._remounted >= _MOVING_MOUNT
 
     def conclude(self) -> None:
         """Think about what was seen since it was last thought about."""
@@ -182,7 +195,7 @@ class DriveCheck:
         self._last = end
 
     def _decide(self) -> None:
-        self._new = 0
+        self._new = self._remounted = 0
         self.explanation = self._explained()
         if self.explanation.defects and not np.allclose(self.explanation.together, self._known, atol=2e-3):
             self._known = self.explanation.together

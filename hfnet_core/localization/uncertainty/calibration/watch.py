@@ -11,7 +11,7 @@ from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.uncertainty.calibration.check import CalibrationCheck
 from hfnet_core.localization.uncertainty.calibration.drive import DriveCheck, Reading
-from hfnet_core.localization.uncertainty.calibration.wording import drive_summary, drive_warning
+from hfnet_core.localization.uncertainty.calibration.wording import MOVING_MOUNT, drive_summary, drive_warning
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Localized
 
@@ -64,6 +64,13 @@ class CalibrationWatch:
             return found
         return replace(found, covariance=found.covariance + sum(np.outer(shift, shift) for shift in shifts))
 
+    def follow(self, landmark_map: LandmarkMap) -> None:
+        """Go on in a later version of the same map, with what was seen so far."""
+        self._map = landmark_map
+        for check in self._cameras.values():
+            check.follow(landmark_map)
+        self._drive.follow()
+
     def conclude(self) -> str | None:
         """All warnings, with what was seen since it was last thought about; None without any."""
         for check in self._cameras.values():
@@ -85,9 +92,11 @@ class CalibrationWatch:
 
     @property
     def drive_summary(self) -> str:
-        """What the drive says of mounting and stamps, "" while that is nothing."""
+        """What the drive says of mounting and stamps, or why it cannot say anything; "" while that is nothing."""
         told = self._drive.explanation
-        return "" if told is None else drive_summary(told)
+        if told is None:
+            return MOVING_MOUNT if self._drive.is_moving_mount else ""
+        return drive_summary(told)
 
     @property
     def summaries(self) -> dict[str, str]:

@@ -12,13 +12,16 @@ from hfnet_core.localization.uncertainty.calibration.explanation import Defect, 
 from hfnet_core.projection import pixel_scale, project_in_camera
 from hfnet_core.types import Camera
 
-__all__ = ["drive_summary", "drive_warning", "summary_of", "suspects_of", "warning_of"]
+__all__ = ["MOVING_MOUNT", "drive_summary", "drive_warning", "summary_of", "suspects_of", "warning_of"]
 
 _FOCAL = 0.02  # relative
 _CENTRE_PX, _BENT_PX = 6.0, 4.0  # at the reference width; of the principal point, and where the image ends at its sides
 _ROWS_S = 0.01
 _REMEDY = "poses are off: calibrate the camera, or use the calibration that the map was built with"
 
+MOVING_MOUNT = (
+    "not judged: the camera moves on the robot (a pan-tilt head?), and never stays in one place for long enough"
+)
 _SLOWER = "poses are off while the camera moves: move it more slowly, or use a global shutter"
 
 # Logarithm; pixels at the reference width; radial coefficients; seconds.

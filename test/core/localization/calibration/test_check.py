@@ -191,6 +191,28 @@ def test_photos_of_elsewhere_ask_for_no_focal_length(room: Room) -> None:
     assert check.conclude() is None
 
 
+def test_evidence_is_kept_from_one_version_of_a_map_to_the_next(room: Room) -> None:
+    """Too few images in each of them, and enough in all; what a version has refined of the camera is not held against
+    it."""
+    scene, localizer = room
+    given = with_focal(CAMERA, math.log(1.04))
+    watch, alone, right = (CalibrationWatch(localizer.map) for _ in range(3))
+    corrected = replace(localizer.map, given_cameras=(CAMERA,), cameras=(given,))
+    for seed, place in enumerate(PLACES):
+        if seed % 6 == 0:
+            watch.follow(replace(localizer.map))
+            alone = CalibrationWatch(localizer.map)
+        views = {"": View(scene.view(place, seed=seed, camera=given)[0], CAMERA)}
+        found = localizer.localize(list(views.values()))
+        for one in (watch, alone, right):
+            one.add(found, views)
+    assert alone.conclude() is None
+    assert "a focal length about 4 % longer" in (watch.conclude() or "")
+    assert "a focal length about 4 % longer" in (right.conclude() or "")
+    right.follow(corrected)
+    assert right.conclude() is None
+
+
 def test_covariances_cover_what_is_named(room: Room) -> None:
     scene, localizer = room
     watch, given = CalibrationWatch(localizer.map), lens(dx=15.0)

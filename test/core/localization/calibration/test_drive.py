@@ -164,6 +164,35 @@ def test_another_mounting_starts_over() -> None:
     assert check.explanation is None
 
 
+def test_a_camera_that_moves_on_the_robot_is_said_to_be_beyond_judgement() -> None:
+    """As on a pan-tilt head: no mounting lasts for as many motions as would decide."""
+    nothing = Features(*(np.zeros(shape, np.float32) for shape in ((0, 2), 0, (0, 4), 4)), 640, 480)
+    camera, at = Camera("PINHOLE", 640, 480, (500.0, 500.0, 319.5, 239.5)), path(turning)
+    watch = CalibrationWatch(None)  # type: ignore[arg-type]  # nothing is matched with it
+    for number in range(60):
+        panned = Pose(Rotation.from_euler("z", 2.0 * (number // 10), degrees=True).as_matrix() @ MOUNTED.rotation)
+        views = {"": View(nothing, camera, panned)}
+        if number == 30:
+            assert watch.drive_summary == ""
+        watch.add(NotLocalized(Reason.NO_CANDIDATES), views, RATE_S * number, at(RATE_S * number))
+    assert "the camera moves on the robot (a pan-tilt head?)" in watch.drive_summary
+    assert watch.drive_warning is None
+
+
+def test_motions_are_kept_from_one_version_of_a_map_to_the_next() -> None:
+    """But none leads from one into the other: a loop closure may have moved the map."""
+    check, at = DriveCheck(), path(turning)
+    for number in range(300):
+        stamp_s = RATE_S * number
+        moved = Pose(np.eye(3), np.array([0.0, 5.0 * (number // 25), 0.0]))  # the map, with each version
+        if number and number % 25 == 0:
+            check.follow()
+        check.add(Reading(stamp_s, at(stamp_s), moved @ at(stamp_s), SIGMA_M, SIGMA_RAD), MOUNTED)
+    check.conclude()
+    assert len(check._motions) >= 20
+    assert defects(check) == set()
+
+
 def test_no_motion_leads_back_to_a_time_that_is_still_to_come() -> None:
     check = driven(turning)
     before = len(check._motions)

@@ -132,6 +132,41 @@ def test_a_pose_that_somebody_gives_is_of_the_current_map(floors: dict[str, Scen
     assert (found.map_name, found.mode.value) == ("hall", "tracking")
 
 
+def test_a_map_that_cannot_be_read_is_named_and_the_others_serve(
+    floors: dict[str, Scene], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("hfnet_core.maps.library.library.time.monotonic", lambda: now_s[0])
+    for name in ("cellar", "hall"):
+        shutil.copy(folder / f"{name}.hfmap", tmp_path)
+    (tmp_path / "attic.hfmap").write_bytes(b"no map")
+    known = library(tmp_path, most=1)
+    assert set(known.entries) == {"cellar", "hall"}
+    assert str(tmp_path / "attic.hfmap") in known.unusable["attic"]
+    tracker = MapsTracker(known, UNHURRIED)
+    (tmp_path / "hall.hfmap").write_bytes(b"no map either")  # read when it is needed
+    known.held("cellar")
+    assert isinstance(MapFinder(known, UNHURRIED).find(view(floors["cellar"])), Localized)
+    with pytest.raises(MapError, match=r"hall\.hfmap"):
+        known.held("hall")
+    assert set(known.unusable) == {"attic", "hall"}
+    for step in range(2):  # an image of what cannot be had is not the end of the others
+        assert isinstance(tracker.process(view(floors["hall"]), 0.2 * step), NotLocalized)
+    assert isinstance(tracker.process(view(floors["cellar"]), 1.0), Localized)
+    shutil.copy(folder / "hall.hfmap", tmp_path)
+    now_s[0] += 10.0
+    assert isinstance(MapFinder(known, UNHURRIED).find(view(floors["hall"])), Localized)
+    assert set(known.unusable) == {"attic"}
+    known.set_aside("hall", "damaged")
+    known.set_aside("cellar", "damaged, too")
+    with pytest.raises(MapError, match="damaged, too"):
+        MapFinder(known, UNHURRIED).find(view(floors["hall"]))
+    for name in ("cellar", "hall"):
+        (tmp_path / f"{name}.hfmap").unlink()
+    with pytest.raises(MapError, match="none of its maps can be used"):
+        library(tmp_path)
+
+
 def test_folders_without_maps_and_maps_of_other_models_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(MapError, match=r"no map \(\.hfmap\) in this folder"):
         library(tmp_path)

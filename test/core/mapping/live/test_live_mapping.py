@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, ReadingPlan, read_keyframes
 from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
 from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
-from hfnet_core.mapping.live.solver_process import SolverProcess, can_solve
+from hfnet_core.mapping.live.solver_process import GrowingProcess, Solved, SolverProcess, can_solve
 from hfnet_core.mapping.live.solving import build_from_drive, frame_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, save_map
@@ -223,6 +224,45 @@ def test_a_drive_folder_is_built_on_the_command_line(
     assert_same(load_map(output), build_from_drive(folder, replace(CONFIG, refine_poses=False)))
 
 
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        (["--multi-scale"], "--multi-scale: too late for"),
+        (["--keyframe-distance-m", "0.7", "--image-topic", "x"], "--keyframe-distance-m"),
+        (["b.hfdrive"], "is built alone; build each, then join them with `hfnet map merge`"),
+    ],
+)
+def test_what_is_too_late_for_a_drive_folder_is_refused(
+    drifting: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    refusal: str,
+) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
+    options = [str(tmp_path / item) if item.endswith(".hfdrive") else item for item in options]
+    command = ["hfnet", "map", "build", str(folder.path), *options, "-o", str(tmp_path / "a.hfmap")]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code
+    assert refusal in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_option_equal_to_its_default_overrules_what_the_node_had(
+    drifting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting", replace(CONFIG, refine_poses=False))
+    command = ["hfnet", "map", "build", str(folder.path), "-o", str(tmp_path / "a.hfmap")]
+    for options, refined in (([], False), (["--refine"], True)):
+        monkeypatch.setattr("sys.argv", [*command, *options])
+        with pytest.raises(SystemExit):
+            main()
+        told = load_map(tmp_path / "a.hfmap").provenance["settings"]
+        assert told["refine_poses"] is refined
+
+
 def test_a_damaged_keyframe_is_left_out(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
     count = folder.count()
@@ -375,6 +415,36 @@ def test_a_process_of_its_own_writes_the_map(drifting: Path, tmp_path: Path) -> 
     found = next(filter(None, (process.poll() for _ in until(process))))
     assert found.error == f"{tmp_path / 'none'}: nothing was recorded there"
     assert not (tmp_path / "c.hfmap").exists()
+
+
+def test_another_process_adds_keyframes_whenever_it_is_asked(drifting: Path, tmp_path: Path) -> None:
+    frames, output = frames_of(drifting), tmp_path / "a.hfmap"
+    folder = record(tmp_path / "a.hfdrive", frames[: len(frames) // 2], "drifting")
+    process = GrowingProcess(folder.path, output)
+
+    def asked() -> Solved:
+        process.begin()
+        while (found := process.poll()) is None:
+            time.sleep(0.05)
+        return found
+
+    try:
+        first = asked()
+        before = load_map(output).keyframes
+        assert first == Solved("", before, load_map(output).landmarks, ANY, is_grown=True)
+        assert before == min(folder.count(), 8)
+        assert asked().keyframes == 0
+        record(tmp_path / "a.hfdrive", frames[len(frames) // 2 :], "drifting")
+        found = asked()
+        assert (found.error, found.keyframes) == ("", load_map(output).keyframes)
+        assert found.keyframes > before
+        assert process.cpu_s > 0
+        assert not process.has_ended
+        (folder.path / "drive.json").write_text("no table")
+        assert "drive.json" in asked().error
+    finally:
+        process.kill()
+    assert process.has_ended
 
 
 def test_the_process_ends_with_its_parent(drifting: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,13 +12,15 @@ import pytest
 from helpers import textured_image
 
 from hfnet_core.errors import DatasetError
+from hfnet_core.geometry import Pose
+from hfnet_core.images.registration import DepthMount
 from hfnet_core.recordings.bag_writer import WriterTopics, open_writer, write_folder_bag
 from hfnet_core.recordings.bags import Bag
-from hfnet_core.recordings.depth.layouts import depth_topics_of, registered_depth
+from hfnet_core.recordings.depth.layouts import depth_topics_of, registered_depth, unregistered_depth
 from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.image_folder import list_folder
 from hfnet_core.recordings.options import BagOptions
-from hfnet_core.types import Camera
+from hfnet_core.types import Camera, Features
 
 CAMERA = Camera("PINHOLE", 160, 120, (150.0, 150.0, 79.5, 59.5))
 STEP_NS = 100_000_000
@@ -110,8 +114,90 @@ def test_drivers_layouts_are_known(image: str, depth: str) -> None:
     assert depth_topics_of(image, {image, f"{depth}/compressedDepth"}) == [f"{depth}/compressedDepth"]
 
 
-def test_depth_that_is_not_registered_is_not_taken_for_it() -> None:
-    assert depth_topics_of("/camera/color/image_raw", {"/camera/depth/image_rect_raw"}) == []
+@pytest.mark.parametrize(
+    ("image", "depth", "registered"),
+    [
+        ("/camera/color/image_raw", "/camera/depth/image_rect_raw", "/camera/aligned_depth_to_color/image_raw"),
+        ("/camera/rgb/image_color", "/camera/depth/image", "/camera/depth_registered/image"),
+        ("/rgb/image_raw", "/depth/image_raw", "/depth_to_rgb/image_raw"),
+    ],
+)
+def test_depth_that_is_not_registered_comes_after_what_is(image: str, depth: str, registered: str) -> None:
+    assert depth in unregistered_depth(image)
+    assert depth not in registered_depth(image)
+    assert depth_topics_of(image, {depth, registered}) == [registered, depth]
+
+
+MOUNT = DepthMount(Camera("PINHOLE", 160, 120, (165.0, 165.0, 79.5, 59.5)), Pose(translation=np.array([0.5, 0, 0])))
+OPENNI = WriterTopics(
+    "/camera/rgb/image_raw",
+    camera_info="/camera/rgb/camera_info",
+    depth="/camera/depth/image_raw",
+    depth_info="/camera/depth/camera_info",
+)
+
+
+def unregistered(path: Path, mount: DepthMount | None = MOUNT, topics: WriterTopics = OPENNI) -> Path:
+    """One image, and depth that says 1 m in the left half and 2 m in the right half, perhaps of another camera."""
+    halves = np.repeat(np.uint16([[1000, 2000]]), 80, axis=1).repeat(120, axis=0)
+    with open_writer(path, "mcap", topics) as writer:
+        if mount is not None:
+            writer.depth_mount(STEP_NS, mount)
+        writer.image(STEP_NS, textured_image())
+        writer.camera_info(STEP_NS, CAMERA)
+        writer.depth(STEP_NS, cv2.imencode(".png", halves)[1].tobytes())
+    return path
+
+
+def ranges_of(path: Path, **options: Any) -> np.ndarray | None:
+    """Of four keypoints in one row."""
+    pixels = np.float32([[10, 60], [70, 60], [105, 60], [140, 60]])
+    features = Features(pixels, np.ones(4, np.float32), np.zeros((4, 8), np.float32), np.ones(8, np.float32), 160, 120)
+    with Bag(path, BagOptions(**{"image_topic": OPENNI.image} | options)) as bag, recorded_depth(bag) as depth:
+        found = depth.ranges(STEP_NS, features, CAMERA)
+    return None if found is None else found.metres
+
+
+def test_depth_of_another_camera_is_carried_into_the_image_by_its_camera_info_and_tf(tmp_path: Path) -> None:
+    # The edge is at x = 80 of the depth image; what is 1 m away moves by 75 pixels, what is 2 m away by 37.
+    found = ranges_of(unregistered(tmp_path / "bag"))
+    assert found is not None
+    assert found == pytest.approx([np.nan, np.nan, 1.0, 1.0], nan_ok=True)
+    near = ranges_of(tmp_path / "bag", camera_from_depth=Pose(translation=np.array([0.1, 0.0, 0.0])))
+    assert near == pytest.approx([np.nan, 1.0, 2.0, 2.0], nan_ok=True)
+
+
+def test_its_camera_info_may_have_another_name(tmp_path: Path) -> None:
+    path = unregistered(tmp_path / "bag", topics=replace(OPENNI, depth_info="/elsewhere/info"))
+    assert ranges_of(path) is None
+    told = ranges_of(path, depth_camera_info_topic="/elsewhere/info")
+    assert told == pytest.approx([np.nan, np.nan, 1.0, 1.0], nan_ok=True)
+    with pytest.raises(DatasetError, match="/nowhere has no calibration"):
+        ranges_of(path, depth_camera_info_topic="/nowhere")
+
+
+def test_depth_of_which_nothing_tells_where_it_is_from_is_not_used_unless_somebody_says_it_is_registered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = unregistered(tmp_path / "bag", MOUNT, replace(OPENNI, camera_frame="elsewhere"))
+    lost = tmp_path / "lost"
+    with open_writer(lost, "mcap", OPENNI) as writer:
+        writer.image(STEP_NS, textured_image())
+        writer.camera_info(STEP_NS, CAMERA)
+        writer.topics = replace(OPENNI, camera_frame="camera_depth_frame", camera_info=OPENNI.depth_info)
+        writer.camera_info(STEP_NS, MOUNT.camera)
+        halves = np.full((120, 160), 1500, np.uint16)
+        writer.topics = replace(writer.topics, compressed=f"{OPENNI.depth}/compressedDepth")
+        writer.compressed(STEP_NS, bytes(12) + cv2.imencode(".png", halves)[1].tobytes(), "16UC1; compressedDepth png")
+    assert ranges_of(path) is not None  # its transforms name both
+    assert ranges_of(lost) is None
+    assert "/tf does not tell where its frame 'camera_depth_frame' is beside 'camera'" in caplog.text
+    assert ranges_of(lost, depth_topic=f"{OPENNI.depth}/compressedDepth") == pytest.approx([1.5] * 4)
+    assert "it is taken to be registered" in caplog.text
+
+
+def test_depth_in_the_frame_of_the_images_is_registered_whatever_its_topic(tmp_path: Path) -> None:
+    assert ranges_of(unregistered(tmp_path / "bag", mount=None)) == pytest.approx([1.0, 1.0, 2.0, 2.0])
 
 
 def test_a_folder_of_images_takes_its_depth_into_the_bag(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from hfnet_core.errors import DatasetError
-from hfnet_core.training.data.local_data import LocalBatches, LocalDataSettings
+from hfnet_core.training.data.local_data import LocalBatches, LocalDataSettings, LocalSources
 from hfnet_core.training.data.pair_matches import PairMatches, match_pairs, read_pair_matches
 from hfnet_core.training.data.pool import Photo, Pool
 from hfnet_core.training.data.teacher_keypoints import TeacherKeypoints, run_teacher
@@ -81,7 +81,8 @@ def test_crops_of_two_photos_show_the_same_points(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     first = rng.uniform(45, 155, (90, 2)).astype(np.float32)
     settings = LocalDataSettings(pairs=4, crop_px=96, overlapping=1.0, clean=1.0, min_score=0.0)
-    batches = LocalBatches(pool, tmp_path / "teacher", settings, 0, 8, [PairMatches((0, 1), first, first + SHIFT)])
+    sources = LocalSources(pool, tmp_path / "teacher", [PairMatches((0, 1), first, first + SHIFT)])
+    batches = LocalBatches(sources, settings, 0, 8)
     seen = 0
     for step in range(4):
         batch = batches[step]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.training.data.augmentation import warp_image, warp_points
-from hfnet_core.training.data.local_data import LocalBatches, LocalDataSettings
+from hfnet_core.training.data.local_data import LocalBatches, LocalDataSettings, LocalSources
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.data.wide import WideSettings, reduced, strongest, wide_pair
 
@@ -98,7 +98,7 @@ def test_batches_with_wide_pairs_and_other_light_repeat_and_correspond(pool: Poo
     settings = LocalDataSettings(
         pairs=4, crop_px=64, overlapping=0.0, other_light=1.0, clean=1.0, wide=WideSettings(share=1.0, batches=10)
     )
-    batches = LocalBatches(pool, teacher_folder, settings, seed=1, length=20)
+    batches = LocalBatches(LocalSources(pool, teacher_folder), settings, seed=1, length=20)
     one, again, later = batches[3], batches[3], batches[12]
     for a, b in zip(one, again, strict=True):
         assert torch.equal(a, b)

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
+
+from torch.utils.data import Dataset
 
 from hfnet_core.errors import ConfigError, DatasetError, ModelError
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.training.checkpoint import load_checkpoint
 from hfnet_core.training.data.augmentation import CropRange
 from hfnet_core.training.data.global_data import GlobalDataSettings
-from hfnet_core.training.data.local_data import LocalDataSettings
+from hfnet_core.training.data.local_data import LocalBatch, LocalDataSettings, LocalSources
 from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.export import export_checkpoint
@@ -46,7 +50,7 @@ def stage(name: str, pool: Pool, teacher_folder: Path) -> Stage:
     weights = LocalLossSettings(learned=name == "polish")
     points = np.random.default_rng(0).uniform(10, 150, (50, 2)).astype(np.float32)
     matches = [PairMatches((0, 1), points, points)] if name == "polish" else []
-    return LocalStage(pool, teacher_folder, LOCAL_DATA, weights, matches, name)
+    return LocalStage(LocalSources(pool, teacher_folder, matches), LOCAL_DATA, weights, name)
 
 
 def losses(folder: Path) -> list[float]:
@@ -120,7 +124,7 @@ def test_the_global_stage_leaves_the_local_one_alone(pool: Pool, teacher_folder:
 
 
 def test_a_checkpoint_becomes_onnx(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
-    run_stage(LocalStage(pool, teacher_folder, LOCAL_DATA), network(), settings(2), tmp_path / "run")
+    run_stage(LocalStage(LocalSources(pool, teacher_folder), LOCAL_DATA), network(), settings(2), tmp_path / "run")
     output = tmp_path / "model.onnx"
     parity = export_checkpoint(tmp_path / "run/checkpoint.pt", output, name="tiny", version="0", licence="Apache-2.0")
     assert output.is_file()
@@ -132,7 +136,9 @@ def test_wrong_input_is_refused_in_one_line(pool_folder: Path, pool: Pool, tmp_p
     with pytest.raises(DatasetError, match=r"manifest\.csv is missing"):
         Pool.read(tmp_path)
     with pytest.raises(DatasetError, match=r"photo_\d\.png\.npz is missing: run the teacher"):
-        run_stage(LocalStage(pool, tmp_path / "none", LOCAL_DATA), network(), settings(1), tmp_path / "run")
+        run_stage(
+            LocalStage(LocalSources(pool, tmp_path / "none"), LOCAL_DATA), network(), settings(1), tmp_path / "run"
+        )
     with pytest.raises(ConfigError, match="minutes or steps"):
         RunSettings()
     broken = tmp_path / "broken.pt"
@@ -145,6 +151,44 @@ def test_wrong_input_is_refused_in_one_line(pool_folder: Path, pool: Pool, tmp_p
 
 
 def test_another_stages_checkpoint_is_not_continued(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
-    run_stage(LocalStage(pool, teacher_folder, LOCAL_DATA), network(), settings(1), tmp_path / "run")
+    run_stage(LocalStage(LocalSources(pool, teacher_folder), LOCAL_DATA), network(), settings(1), tmp_path / "run")
     with pytest.raises(ConfigError, match="another output folder"):
         run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(1), tmp_path / "run")
+
+
+class Waiting(LocalStage):
+    """Whose batches keep the trainer waiting, as other work on the machine does."""
+
+    def batches(self, seed: int, length: int) -> Dataset[LocalBatch]:
+        made = super().batches(seed, length)
+
+        class Slow(Dataset[LocalBatch]):
+            def __getitem__(self, step: int) -> LocalBatch:
+                time.sleep(0.2)
+                return made[step]
+
+        return Slow()
+
+
+def test_waiting_costs_no_steps_where_minutes_are_the_processors(
+    pool: Pool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    def steps(processor_time: bool) -> int:
+        done: list[int] = []
+        budget = RunSettings(minutes=0.01, workers=0, bf16_until=0.0, processor_time=processor_time)
+        folder = tmp_path / str(processor_time)
+        waiting = Waiting(LocalSources(pool, teacher_folder), LOCAL_DATA)
+        run_stage(waiting, network(), budget, folder, report=lambda line: None, after_step=done.append)
+        return done[-1]
+
+    assert steps(processor_time=False) <= 3
+    assert steps(processor_time=True) > 3
+
+
+def test_a_worker_begins_although_opencv_has_had_threads(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (9, 9), 2.0)  # starts them
+    done: list[int] = []
+    budget = dataclasses.replace(settings(2), workers=1)
+    run_stage(stage("local", pool, teacher_folder), network(), budget, tmp_path / "run", after_step=done.append)
+    assert done == [1, 2]

@@ -19,7 +19,7 @@ from hfnet_core.features.backends.tensorrt.building.graphs import convolutions
 from hfnet_core.features.engine_tools.quantization import activation_ranges, quantize
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.features.network.onnx_graph import build_onnx
-from hfnet_core.training.data.local_data import LocalBatch, LocalDataSettings
+from hfnet_core.training.data.local_data import LocalBatch, LocalDataSettings, LocalSources
 from hfnet_core.training.data.pool import Pool, read_gray
 from hfnet_core.training.network import HFNet, scopes
 from hfnet_core.training.stages.loop import Learned, RunSettings, run_stage
@@ -65,7 +65,7 @@ class Coarse(QuantizedStage):
 def test_a_network_learns_to_say_the_same_through_rounding(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = HFNet(SPEC).eval()
-    stage = Coarse(pool, teacher_folder, CROPS)
+    stage = Coarse(LocalSources(pool, teacher_folder), CROPS)
     stage.prepare(network)
     learned = Learned(torch.tensor(1.0), torch.zeros(0))
 
@@ -86,7 +86,7 @@ def test_what_is_trained_is_rounded_as_the_tool_rounds(pool: Pool, teacher_folde
     torch.manual_seed(1)
     network = HFNet(SPEC).eval()
     untouched = copy.deepcopy(network.state_dict())
-    stage = QuantizedStage(pool, teacher_folder, CROPS)
+    stage = QuantizedStage(LocalSources(pool, teacher_folder), CROPS)
     stage.prepare(network)
     image = read_gray(pool.photos[0].path).astype(np.float32)
     exact = model(network)

@@ -1,0 +1,173 @@
+"""What the mapping node hears, by its parameters, over DDS: what is recorded shows what each of them did."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
+pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from mapping_robot import RELIABLE, STEPS, odom_from_camera, parameters, values
+from nav_msgs.msg import Path as PathMsg
+from robot import LATCHED, Mapper, bytes_of, image_msg, info_msg, until
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from tf2_msgs.msg import TFMessage
+from wall import CAMERA, base_from_camera, view
+
+from hfnet_core.geometry import pose_error
+from hfnet_core.mapping.live.drive_folder import DriveFolder
+from hfnet_ros.conversions import pose_from_msg, pose_to_transform
+
+BASE_FROM_CAMERA = base_from_camera(0)
+MOUNTED = " ".join(f"{value:.9f}" for value in (*BASE_FROM_CAMERA.translation, *BASE_FROM_CAMERA.quat_xyzw()))
+
+
+@pytest.fixture
+def mapper(ros, wall_world, tmp_path):
+    robots = []
+
+    def start(**others) -> Mapper:
+        robots.append(Mapper(ros, parameters(tmp_path, wall_world[0], solve="never", **others)))
+        return robots[-1]
+
+    yield start
+    for robot in robots:
+        robot.close()
+
+
+def heard(robot: Mapper, *publishers) -> None:
+    until(lambda: "active: listening" in robot.log, 30.0, "the node")
+    until(lambda: all(publisher.get_subscription_count() for publisher in publishers), 30.0, "its subscriptions")
+
+
+def test_images_calibration_and_transforms_come_from_where_they_are_said_to(mapper, tmp_path):
+    """Compressed images upside down with a mask, late stamps, odometry of the base on TF, a mounting by parameter."""
+    mask = np.full((CAMERA.height, CAMERA.width), 255, np.uint8)
+    mask[:, : CAMERA.width // 2] = 0
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    robot = mapper(
+        **{
+            "image_topic": "eye/picture",
+            "camera_info_topic": "eye/lens",
+            "image_transport": "compressed",
+            "image_reliability": "best_effort",
+            "odom_topic": "",
+            "base_frame_id": "base",
+            "base_from_camera": MOUNTED,
+            "image_rotation": "180",
+            "image_time_offset_s": -0.05,
+            "odom_timeout_s": 1.0,
+            "mask_file": str(tmp_path / "mask.png"),
+            "path_length": 3,
+            "publish_map_cloud": False,
+            "diagnostics_period_s": 0.2,
+            "threads": 1,
+            "queue_images": 500,
+            "bond_heartbeat_period": 0.0,
+            "build.keyframe_distance_m": 0.3,
+            "build.max_keypoints": 200,
+        }
+    )
+    images = robot.publisher(CompressedImage, "eye/picture/compressed", 50)
+    infos = robot.publisher(CameraInfo, "eye/lens", RELIABLE)
+    tf = robot.publisher(TFMessage, "tf", 100)
+    path = robot.listen(PathMsg, "mapping/path")
+    diagnostics = robot.listen(DiagnosticArray, "/diagnostics", 100)
+    heard(robot, images, infos, tf)
+    shown = {}
+    for shift in STEPS:
+        stamp_ns = robot.stamp()
+        infos.publish(info_msg())
+        taken_ns = stamp_ns - 50_000_000
+        odom_from_base = odom_from_camera(shift) @ BASE_FROM_CAMERA.inverse()
+        tf.publish(TFMessage(transforms=[pose_to_transform(odom_from_base, "odom", "base", taken_ns)]))
+        message = CompressedImage(format="png")
+        message.header = image_msg(view(0), stamp_ns).header
+        message.data = bytes_of(cv2.imencode(".png", np.ascontiguousarray(view(shift)[::-1, ::-1]))[1].tobytes())
+        images.publish(message)
+        shown[taken_ns] = shift
+        time.sleep(0.1)
+    assert robot.transition("deactivate")
+    keyframes = [item.keyframe for item in DriveFolder(tmp_path / "wall.hfdrive").keyframes()]
+    assert 8 <= len(keyframes) <= len(STEPS) * 0.12 / 0.3 + 3
+    for keyframe in keyframes:
+        assert len(keyframe.features) <= 200
+        metres, degrees = pose_error(keyframe.map_from_camera, odom_from_camera(shown[keyframe.stamp_ns]))
+        assert (metres < 1e-3, degrees < 0.1) == (True, True)
+        assert keyframe.features.keypoints_px[:, 0].min() > CAMERA.width // 2 - 10  # of the image as it came
+    source = DriveFolder(tmp_path / "wall.hfdrive").sources()[0]
+    assert source.image_topic.endswith("/eye/picture")
+    assert source.poses == "/tf odom"
+    until(lambda: path, 10.0)
+    assert max(len(message.poses) for message in path) <= 3
+    assert not robot.node.count_publishers(f"{robot.namespace}/mapping/map_cloud")
+    told = [item for message in list(diagnostics) for item in message.status if robot.namespace in item.name]
+    assert len(told) > 5
+    assert pose_from_msg(path[-1].poses[-1].pose) is not None
+
+
+def test_several_cameras_of_one_time_are_keyframes_each(mapper, tmp_path):
+    robot = mapper(**{"cameras": ["left", "right"], "base_frame_id": "camera", "camera_mode": "rig",
+                      "rig_tolerance_s": 0.02, "rig_timeout_s": 0.5,
+                      "base_from_camera": "0 0 0 0 0 0 1; 0.3 0 0 0 0 0 1"})  # fmt: skip
+    from nav_msgs.msg import Odometry
+
+    from hfnet_ros.conversions import pose_to_msg
+
+    odometry = robot.publisher(Odometry, "odom", RELIABLE)
+    images = [robot.publisher(Image, f"{name}/image", RELIABLE) for name in ("left", "right")]
+    infos = [robot.publisher(CameraInfo, f"{name}/camera_info", RELIABLE) for name in ("left", "right")]
+    heard(robot, odometry, *images, *infos)
+    for shift in STEPS[:25]:
+        stamp_ns = robot.stamp()
+        pose = Odometry(child_frame_id="camera")
+        pose.header = image_msg(view(0), stamp_ns, frame_id="odom").header
+        pose.pose.pose = pose_to_msg(odom_from_camera(shift))
+        odometry.publish(pose)
+        for number in range(2):
+            infos[number].publish(info_msg())
+            images[number].publish(image_msg(view(shift + 10 * number), stamp_ns + 10_000_000 * number))
+        time.sleep(0.1)
+    assert robot.transition("deactivate")
+    folder = DriveFolder(tmp_path / "wall.hfdrive")
+    by_camera = {number: [] for number in range(2)}
+    for item in folder.keyframes():
+        by_camera[item.keyframe.recording].append(item.keyframe)
+    assert min(map(len, by_camera.values())) >= 5
+    assert {source.drive for source in folder.sources().values()} == {0}
+
+
+def test_settings_of_the_build_are_those_of_the_parameters(mapper, tmp_path):
+    """They go into the drive folder, by which whoever solves it goes."""
+    given = {
+        "build.keyframe_angle_deg": 7.0, "build.keyframe_motion": 0.2, "build.pairs_per_keyframe": 11,
+        "build.match_ratio": 0.8, "build.epipolar_error_px": 3.0, "build.min_triangulation_angle_deg": 2.0,
+        "build.max_reprojection_error_px": 3.5, "build.refine_poses": False, "build.pose_prior_sigma_m": 0.02,
+        "build.pose_prior_sigma_deg": 0.5, "build.descriptor_dtype": "float16", "build.depth_landmarks": 150,
+        "build.multi_scale": True, "build.odometry_sigma_ratio": 0.03, "build.odometry_sigma_deg_per_m": 0.7,
+        "build.max_side_px": 512, "build.scale_free": True,
+    }  # fmt: skip
+    robot = mapper(**given)
+    until(lambda: "active: listening" in robot.log, 30.0, "the node")
+    told = json.loads((tmp_path / "wall.hfdrive" / "drive.json").read_text())["settings"]
+    assert {name: told[name.removeprefix("build.")] for name in given} == given
+
+
+def test_what_cannot_be_used_is_said_by_its_parameter(mapper):
+    """Silent cameras, and stamps ahead of the clock."""
+    robot = mapper(image_timeout_s=0.5, max_image_lead_s=0.1)
+    images, infos = robot.publisher(Image, "image", RELIABLE), robot.publisher(CameraInfo, "camera_info", RELIABLE)
+    heard(robot, images, infos)
+    robot.until_says("no image", 20.0)
+    infos.publish(info_msg())
+    robot.until_says(
+        "ahead of the clock", 20.0, again=lambda: images.publish(image_msg(view(0), robot.stamp() + 10**9))
+    )
+    assert int(values(robot)["images refused"]) > 0
+    assert robot.listen(PointCloud2, "mapping/map_cloud", LATCHED) == []
