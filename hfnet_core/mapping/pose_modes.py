@@ -26,6 +26,7 @@ __all__ = [
     "DRIFTING",
     "GIVEN",
     "IMAGES",
+    "MODES",
     "Placed",
     "choose_mode",
     "drifts",
@@ -35,7 +36,7 @@ __all__ = [
     "tolerant",
 ]
 
-GIVEN, DRIFTING, IMAGES = "given", "drifting", "images"
+GIVEN, DRIFTING, IMAGES = MODES = ("given", "drifting", "images")
 _FEWEST_HELD = 6  # keyframes in common with a map before
 _BY_DEPTH = 10.0  # images bend what they see, and how long a metre is along the way; where depth tells, it decides
 
