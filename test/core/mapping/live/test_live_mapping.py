@@ -316,6 +316,29 @@ def test_a_keyframe_that_somebody_has_changed_is_left_out(
     assert f"{path} is left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"recording": [0]}, {"drive": -1}, {"frame": ["map"]}, {"mode": "strange"}, {"strange": 1}, {"camera": None}],
+)
+def test_a_recording_that_somebody_has_changed_is_named(drifting: Path, tmp_path: Path, told: dict) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting)[:4], "drifting")
+    path = folder.path / "source-000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+    with pytest.raises(DatasetError, match=r"source-000\.json: is damaged"):
+        build_from_drive(folder)
+
+
+def test_what_is_named_like_a_keyframe_and_is_none_does_not_matter(drifting: Path, tmp_path: Path) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting)[:6], "drifting")
+    count, names = folder.count(), folder.names([0])
+    for name in ("keyframe-000-", "keyframe-000-x", "keyframe-000-1-2", "keyframe-000-000000001.bak"):
+        (folder.path / name).write_text("")
+    assert folder.count() == count == len(list(folder.keyframes()))
+    assert folder.names([0]) == names
+    assert folder.some(["0/../../elsewhere", "x", "", *names[:1]])[0].name == names[0]
+    assert folder.odometry_at("../0") is None
+
+
 def test_depths_that_are_no_distances_leave_their_keyframe_out(drifting: Path, tmp_path: Path) -> None:
     folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
     keypoints = len(next(folder.keyframes()).keyframe.features)
