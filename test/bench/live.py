@@ -8,8 +8,8 @@ of processor time for an image that becomes no keyframe and for one that does, a
 until so many keyframes are recorded: time for each at the beginning and at the end, and memory.
 Whole versions: a synthetic ring, once and a half around, whose keyframes are recorded without images; each version is
 made as the node makes it, with the matches of the one before. Seconds of processor time, and the memory of its process.
-Grown versions: the same ring, to whose map the newest keyframes are added until it has so many, as the node does while
-a whole version is not ready.
+Grown versions: the same ring, to whose map the newest keyframes are added, as the node does while no whole version is
+ready; larger maps hold it several times.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +32,13 @@ from hfnet_core.config import MapBuildConfig
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
+from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
 from hfnet_core.mapping.live.growing import MOST, grown
 from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
+from hfnet_core.mapping.live.side_by_side import beside
 from hfnet_core.mapping.live.solving import build_from_drive
+from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.synthetic import walk
 from hfnet_core.threads import one_blas_thread
@@ -132,35 +136,55 @@ def resident_mib() -> float:
 
 
 def growing(path: Path, sizes: list[int], keypoints: int) -> Table:
-    """Of a ring that grows by what is added at a time."""
-    scene = with_drift(circuit(max(sizes), keypoints=keypoints, dim=128))
+    """Of a ring, to whose map the newest keyframes are added; for a larger map the same one is there several times, of
+    other recordings: what is adjusted is the same, and there is more to read and write."""
+    count = _GROWN + MOST * len(sizes)
+    scene = with_drift(circuit(count, keypoints=keypoints, dim=128))
     table = Table(title=f"grown versions: {keypoints} keypoints of 128 dimensions")
     for name in ("keyframes", "s of one core", "of them reading, writing", "MiB of the process", "MB of the map"):
         table.add_column(name, justify="right")
-    folder, output, recorded = DriveFolder(path), path.with_suffix(".hfmap"), 0
-    while recorded < max(sizes):
-        with folder.recording(INFO, MapBuildConfig()):
-            if not recorded:
-                folder.add_source(Source(0, 0, "drifting", "/image", "camera", "camera_info", "odom", "map"))
-            for index, keyframe in enumerate(scene.keyframes[recorded : recorded + MOST], start=recorded):
-                named = replace(keyframe, name=f"0/{index:06d}", key=f"{index:064x}", drive=0, drifting=True)
-                folder.add(RecordedKeyframe(named, index + 1))
-        recorded = min(recorded + MOST, max(sizes))
+    folder, output, made = DriveFolder(path), path.with_suffix(".hfmap"), None
+    for recorded in range(0, _GROWN, MOST):
+        record(folder, scene.keyframes[recorded : recorded + MOST], recorded)
+        made = grown(made, folder, folder.settings)
+    assert made is not None
+    for number, size in enumerate(sizes):
+        save_map(several(made, max(1, round(size / made.keyframes))), output)
+        record(folder, scene.keyframes[_GROWN + MOST * number :][:MOST], _GROWN + MOST * number)
         began = time.process_time()
-        before = load_map(output, verify=False) if output.exists() else None
-        read_s = time.process_time() - began
-        made = grown(before, folder, folder.settings)
-        if made is None:
-            break
-        written = time.process_time()
-        save_map(made, output)
-        files_s = read_s + time.process_time() - written
-        if recorded in sizes or any(recorded - MOST < size <= recorded for size in sizes):
-            row = (time.process_time() - began, files_s, resident_mib(), output.stat().st_size / 1e6)
-            table.add_row(
-                str(made.keyframes), *(f"{value:.{2 if number < 2 else 0}f}" for number, value in enumerate(row))
-            )
+        before = load_map(output, verify=False)
+        read = time.process_time()
+        larger = grown(before, folder, folder.settings)
+        solved = time.process_time()
+        assert larger is not None
+        save_map(larger, output)
+        ended = time.process_time()
+        files_s = ended - solved + read - began
+        row = (f"{ended - began:.2f}", f"{files_s:.2f}", f"{resident_mib():.0f}", f"{output.stat().st_size / 1e6:.0f}")
+        table.add_row(str(larger.keyframes), *row)
     return table
+
+
+_GROWN = 126  # keyframes of the map that is grown
+
+
+def several(made: LandmarkMap, times: int) -> LandmarkMap:
+    """The same map several times over."""
+    out = made
+    for number in range(1, times):
+        names = tuple(f"{100 + number}/{name.partition('/')[2]}" for name in made.keyframe_names)
+        out = beside(out, replace(made, keyframe_names=names))
+    return out
+
+
+def record(folder: DriveFolder, keyframes: Sequence[Keyframe], first: int) -> None:
+    """As while driving."""
+    with folder.recording(INFO, MapBuildConfig()):
+        if not first:
+            folder.add_source(Source(0, 0, "drifting", "/image", "camera", "camera_info", "odom", "map"))
+        for index, keyframe in enumerate(keyframes, start=first):
+            named = replace(keyframe, name=f"0/{index:06d}", key=f"{index:064x}", drive=0, drifting=True)
+            folder.add(RecordedKeyframe(named, index + 1))
 
 
 def versions(path: Path, sizes: list[int], keypoints: int) -> Table:
@@ -172,12 +196,7 @@ def versions(path: Path, sizes: list[int], keypoints: int) -> Table:
     before = 0
     folder = DriveFolder(path)
     for size in sorted(sizes):
-        with folder.recording(INFO, MapBuildConfig()):
-            if not before:
-                folder.add_source(Source(0, 0, "drifting", "/image", "camera", "camera_info", "odom", "map"))
-            for index, keyframe in enumerate(scene.keyframes[before:size], start=before):
-                named = replace(keyframe, name=f"0/{index:06d}", key=f"{index:064x}", drive=0, drifting=True)
-                folder.add(RecordedKeyframe(named, index + 1))
+        record(folder, scene.keyframes[before:size], before)
         command = [sys.executable, __file__, "--version-of", str(path)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         seconds, peak = (float(value) for value in done.stdout.split()[-2:])

@@ -31,7 +31,7 @@ from hfnet_core.maps.description import parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import UNFINISHED
 
-__all__ = ["SUFFIX", "DriveFolder", "RecordedKeyframe", "Source", "is_drive_folder"]
+__all__ = ["SUFFIX", "DriveFolder", "RecordedKeyframe", "Source", "is_drive_folder", "place_of"]
 
 SUFFIX = ".hfdrive"
 _FORMAT, _VERSION = "hfdrive", 1
@@ -207,6 +207,12 @@ class DriveFolder:
         except (MapError, DatasetError) as error:
             _log.warning("%s is left out: %s", path, error)
             return None
+
+
+def place_of(name: str) -> tuple[int, int]:
+    """Recording and number of a keyframe by its name, (-1, -1) for a name of another kind: of a map that was merged."""
+    recording, _, number = name.partition("/")
+    return (int(recording), int(number)) if recording.isdecimal() and number.isdecimal() else (-1, -1)
 
 
 def _file_of(keyframe: Keyframe) -> str:

@@ -19,7 +19,7 @@ from hfnet_core.mapping.depth.landmarks import Points
 from hfnet_core.mapping.keyframe_bundle import KeyframeBundle, typical_depth
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
-from hfnet_core.mapping.live.drive_folder import DriveFolder
+from hfnet_core.mapping.live.drive_folder import DriveFolder, place_of
 from hfnet_core.mapping.live.side_by_side import beside, moved_rigidly
 from hfnet_core.mapping.pairing.pairs import sequence_pairs
 from hfnet_core.mapping.pose_modes import IMAGES
@@ -168,12 +168,12 @@ def _added(before: LandmarkMap, folder: DriveFolder) -> _Added | None:
         return None
     newest = int(np.argmax(before.keyframe_stamps_ns))
     sources = folder.sources()
-    source = sources.get(int(before.keyframe_names[newest].partition("/")[0]))
+    source = sources.get(place_of(before.keyframe_names[newest])[0])
     if source is None or source.mode == IMAGES:
         return None
     recordings = {item.recording for item in sources.values() if item.drive == source.drive}
     known = {name: index for index, name in enumerate(before.keyframe_names)}
-    members = [index for name, index in known.items() if int(name.partition("/")[0]) in recordings]
+    members = [index for name, index in known.items() if place_of(name)[0] in recordings]
     last = sorted(members, key=lambda index: int(before.keyframe_stamps_ns[index]))[-_WINDOW:]
     held = folder.some([before.keyframe_names[index] for index in last])
     names = _later(folder.names(recordings), before.keyframe_names)
@@ -193,12 +193,11 @@ def _added(before: LandmarkMap, folder: DriveFolder) -> _Added | None:
 
 def _later(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Those that come after the last known one of their recording: what was passed over is not looked at again."""
-    last: dict[str, int] = {}
-    for name in known:
-        recording, _, number = name.partition("/")
-        last[recording] = max(last.get(recording, -1), int(number))
-    parts = ((name, *name.split("/", 1)) for name in names)
-    return [name for name, recording, number in parts if int(number) > last.get(recording, -1)]
+    last: dict[int, int] = {}
+    for recording, number in map(place_of, known):
+        last[recording] = max(last.get(recording, -1), number)
+    places = ((name, *place_of(name)) for name in names)
+    return [name for name, recording, number in places if number > last.get(recording, -1)]
 
 
 def _chosen(folder: DriveFolder, names: Sequence[str], after_ns: int) -> list[Keyframe]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hfnet_core.config import LocalizerConfig, MapBuildConfig
 from hfnet_core.geometry import Array, Pose, pose_error
-from hfnet_core.mapping.live.drive_folder import DriveFolder
+from hfnet_core.mapping.live.drive_folder import DriveFolder, place_of
 from hfnet_core.mapping.pose_modes import GIVEN, IMAGES
 from hfnet_core.mapping.solving.odometry import drift
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -58,7 +58,7 @@ def map_from_odom(
     it. None where the version has too few keyframes of the stretch, or they do not agree.
     """
     own = {source.recording for source in folder.sources().values() if source.drive == drive}
-    recording = np.array([int(name.partition("/")[0]) for name in landmark_map.keyframe_names])
+    recording = np.array([place_of(name)[0] for name in landmark_map.keyframe_names], np.int64)
     members = np.flatnonzero(np.isin(recording, list(own)))
     newest = members[np.argsort(landmark_map.keyframe_stamps_ns[members], kind="stable")][-_LOOKED_AT:]
     told = []

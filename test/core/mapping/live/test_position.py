@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
+from hfnet_core.mapping.live.growing import grown
 from hfnet_core.mapping.live.position import LivePosition, MapFromOdom, map_from_odom
 from hfnet_core.maps.landmark_map import LandmarkMap
 
@@ -105,6 +106,9 @@ def test_a_version_tells_where_odometry_began(recorded: tuple[DriveFolder, Landm
     assert metres < 0.1
     assert degrees < 1.0
     assert map_from_odom(made, folder, 1, CONFIG) is None
+    foreign = replace(made, keyframe_names=tuple(f"photo-{index}.jpg" for index in range(made.keyframes)))
+    assert map_from_odom(foreign, folder, 0, CONFIG) is None
+    assert grown(foreign, folder, CONFIG) is None
 
 
 def test_a_version_whose_newest_keyframes_disagree_is_not_believed(recorded: tuple[DriveFolder, LandmarkMap]) -> None:
