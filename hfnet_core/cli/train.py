@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from hfnet_core.cli.option_sets import with_option_sets
+from hfnet_core.cli.option_sets import given_options, with_option_sets
 from hfnet_core.cli.train_options import MachineArguments, StageArguments, TeachingArguments
 from hfnet_core.config import PaperTrainConfig, TrainConfig, from_mapping
 from hfnet_core.errors import ConfigError, first_line
@@ -111,12 +111,8 @@ def _read_settings(path: Path | None) -> dict[str, Any]:
 
 def _given(context: typer.Context, options: StageArguments | MachineArguments) -> dict[str, Any]:
     """Those of a set that the command line says: the others are left to the settings' file."""
-    sources = {field.name: context.get_parameter_source(field.name) for field in dataclasses.fields(options)}
-    return {
-        name: getattr(options, name)
-        for name, source in sources.items()
-        if source is not None and source.name == "COMMANDLINE"
-    }
+    told = given_options(context)
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name in told}
 
 
 def export(

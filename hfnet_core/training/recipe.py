@@ -48,7 +48,7 @@ from hfnet_core.config import TrainConfig
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.progress import ProgressLines
 from hfnet_core.training.data.global_data import GlobalDataSettings
-from hfnet_core.training.data.pair_matches import match_pairs
+from hfnet_core.training.data.pair_matches import match_pairs, read_pair_matches
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
 from hfnet_core.training.export import Identity, write_results
@@ -144,16 +144,17 @@ def _train_global(pool: Pool, network: HFNet, output: Path, config: TrainConfig,
         run_stage(stage, network, run_settings, folder, config.device, report)
 
     rate, views = config.global_learning_rate, _view_settings(config)
-    warmup = GlobalStage(pool, views, weights=GlobalLossSettings(place_weight=0.0), name="warmup")
+    pairs = read_pair_matches(pool, output / "matches")
+    warmup = GlobalStage(pool, views, weights=GlobalLossSettings(place_weight=0.0), name="warmup", matches=pairs)
     run(warmup, settings(config.warmup_minutes, rate, config.seed), lambda: None)
-    contrastive = GlobalStage(pool, views)
+    contrastive = GlobalStage(pool, views, matches=pairs)
     run(
         contrastive,
         settings(config.global_minutes, rate, config.seed),
         lambda: initialize_clusters(network, contrastive, config.seed),
     )
     teacher = _fitted(network, pool, output, config, report)
-    imitation = GlobalStage(pool, views, _IMITATION, teacher, "imitation")
+    imitation = GlobalStage(pool, views, _IMITATION, teacher, "imitation", pairs)
     run(
         imitation,
         settings(config.imitation_minutes, config.imitation_learning_rate, config.seed + 1),

@@ -2,8 +2,8 @@
 
 The copy is an ordinary model file. TensorRT of every version, and ONNX Runtime, read quantization from the graph
 (QuantizeLinear and DequantizeLinear around a convolution), so one file means the same everywhere and can be compared on
-a CPU. Only convolutions of the backbone and the local heads are quantized, never the first (one input channel), norms,
-VLAD or the projection. Scales are symmetric, as TensorRT wants them: one per activation, one per output channel of a
+a CPU. Only convolutions of the backbone and the local heads are quantized, never `EXACT_CONVOLUTIONS`, norms, VLAD or
+the projection. Scales are symmetric, as TensorRT wants them: one per activation, one per output channel of a
 weight.
 """
 
@@ -20,6 +20,7 @@ from onnx import helper, numpy_helper
 
 from hfnet_core.errors import DatasetError, ModelError
 from hfnet_core.features.backends.tensorrt.building.graphs import convolutions, is_quantized
+from hfnet_core.features.network.architecture import EXACT_CONVOLUTIONS
 from hfnet_core.types import Float32
 
 __all__ = ["PERCENTILE", "activation_ranges", "quantize"]
@@ -91,7 +92,7 @@ def quantize(model: onnx.ModelProto, ranges: dict[str, float]) -> onnx.ModelProt
 
 
 def _quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return convolutions(model)[1:]
+    return [node for node in convolutions(model) if node.name not in EXACT_CONVOLUTIONS]
 
 
 def _scale(largest: Any) -> NDArray[np.float32]:

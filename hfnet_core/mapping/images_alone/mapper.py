@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from hfnet_core.geometry import Pose
 from hfnet_core.mapping.depth.scale import Seen
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.pairing.image_pairs import Pairs
+from hfnet_core.mapping.quiet import quiet
 from hfnet_core.maps.colmap_cameras import to_pycolmap
 from hfnet_core.progress import Progress, silent
 from hfnet_core.projection import refinable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 else:
     pycolmap = later("pycolmap")
 
-__all__ = ["Structure", "cameras_of", "quiet", "reconstruct"]
+__all__ = ["Structure", "cameras_of", "reconstruct"]
 
 _SEED = 0
 _MIN_VIEWS = 3
@@ -226,14 +226,3 @@ def _seen(model: pycolmap.Reconstruction, image_id: int) -> Seen:
     found = [(number, point.point3D_id) for number, point in enumerate(image.points2D) if point.has_point3D()]
     points = np.array([model.point3D(point_id).xyz for _, point_id in found]).reshape(-1, 3)
     return np.array([number for number, _ in found], np.int64), points @ matrix[2, :3] + matrix[2, 3]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """pycolmap tells of every step on stderr; what goes wrong still is said."""
-    before = pycolmap.logging.minloglevel
-    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
-    try:
-        yield
-    finally:
-        pycolmap.logging.minloglevel = before

@@ -1,11 +1,12 @@
 """Batches for the global stage: places, each seen in several views, with the overlap known or unknown for every two.
 
-A place is one photo cropped `views` times, or two overlapping photos of `pairs.csv` cropped `views` / 2 times each.
+A place is one photo cropped `views` times, or two photos whose overlap is verified, cropped `views` / 2 times each.
 Batch number k is a pure function of (seed, k).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,10 +20,13 @@ from torch.utils.data import Dataset
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.training.data.augmentation import CropRange, photometric, random_homography, warp_image, warp_points
+from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool, read_gray
 
 __all__ = ["GlobalBatch", "GlobalBatches", "GlobalDataSettings", "place_groups"]
 
+_CELLS = 4  # each way: a view of a real pair has in common what holds a verified match, by so many squared parts of it
+_CERTAIN = 0.25  # share of a view
 _DISTINCT_SHARE = 0.2  # a group with a smaller share of photos in pairs.csv is a collection of different places
 
 
@@ -91,8 +95,17 @@ def place_groups(pool: Pool) -> NDArray[np.int64]:
 class GlobalBatches(Dataset[GlobalBatch]):
     """Map-style dataset of whole batches; index = step."""
 
-    def __init__(self, pool: Pool, settings: GlobalDataSettings, seed: int, length: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settings: GlobalDataSettings,
+        seed: int,
+        length: int,
+        matches: Sequence[PairMatches] = (),
+    ) -> None:
+        """matches: the pairs of photos that overlap for certain; without any, places are single photos."""
         self.pool, self.settings, self.seed, self.length = pool, settings, seed, length
+        self.matches = matches
         self.groups = place_groups(pool)
 
     def __len__(self) -> int:
@@ -105,25 +118,26 @@ class GlobalBatches(Dataset[GlobalBatch]):
         size = settings.sizes[int(rng.integers(len(settings.sizes)))]
         places = []
         for number in range(settings.places):
-            if self.pool.pairs and rng.random() < settings.real_pairs:
-                first, second = self.pool.pairs[int(rng.integers(len(self.pool.pairs)))]
+            if self.matches and rng.random() < settings.real_pairs:
+                pair = self.matches[int(rng.integers(len(self.matches)))]
             else:
-                first = second = self._photo(step * settings.places + number)
-            places.append(self._place(rng, first, second, size))
+                photo = self._photo(step * settings.places + number)
+                pair = PairMatches((photo, photo), np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32))
+            places.append(self._place(rng, pair, size))
         return _collate(places)
 
     def _photo(self, place: int) -> int:
         count = len(self.pool.photos)
         return int(np.random.default_rng((self.seed, 8, place // count)).permutation(count)[place % count])
 
-    def _place(self, rng: np.random.Generator, first: int, second: int, size: tuple[int, int]) -> _Place:
-        settings = self.settings
+    def _place(self, rng: np.random.Generator, pair: PairMatches, size: tuple[int, int]) -> _Place:
+        settings, (first, second) = self.settings, pair.photos
         half = settings.views // 2
         photos = [first] * half + [second] * (settings.views - half)
         images, homographies = [], []
         for photo in photos:
             image = read_gray(self.pool.photos[photo].path)
-            # Views of a real pair stay wide: where its photos overlap is unknown.
+            # Views of a real pair stay wide, so that most of them see what its photos have in common.
             homography = _view_homography(rng, image, size, settings, wide=first != second)
             crop, _ = warp_image(image, homography, size, border=int(rng.integers(256)))
             images.append(crop if rng.random() < settings.clean else photometric(rng, crop))
@@ -132,12 +146,17 @@ class GlobalBatches(Dataset[GlobalBatch]):
         points = []
         for i in range(settings.views):
             for j in range(settings.views):
-                if photos[i] == photos[j]:
+                if (i < half) == (j < half) or first == second:
                     overlap[i, j] = 1.0 if i == j else _overlap(homographies[i], homographies[j], size)
                     if i < j:
                         points.append(_correspondences(rng, i, j, homographies, size, settings.points // 2))
                 else:
-                    overlap[i, j] = 1.0  # a pair of pairs.csv: a positive, its exact overlap unknown
+                    seen = pair.first if i < half else pair.second, pair.second if i < half else pair.first
+                    both = _seen_in_both((homographies[i], homographies[j]), seen, size)
+                    overlap[i, j] = _verified_overlap(both[0], size)
+                    if i < j:
+                        chosen = rng.permutation(len(both[0]))[: settings.points // 2]
+                        points.append((i, j, both[0][chosen], both[1][chosen]))
         overlap = np.minimum(overlap, overlap.T)
         return _Place(images, overlap, int(self.groups[first]), points)
 
@@ -183,6 +202,27 @@ def _inside(xy: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]
 def _overlap(first: NDArray[np.float64], second: NDArray[np.float64], size: tuple[int, int]) -> float:
     moved = warp_points(second @ np.linalg.inv(first), _grid(size, 12))
     return float(_inside(moved, size).mean())
+
+
+def _seen_in_both(
+    homographies: tuple[NDArray[np.float64], NDArray[np.float64]],
+    matches: tuple[NDArray[np.float32], NDArray[np.float32]],
+    size: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Matches [M, 2] of two photos where two views of them, one each, show them; those that both show."""
+    first, second = (warp_points(homography, xy) for homography, xy in zip(homographies, matches, strict=True))
+    both = _inside(first, size) & _inside(second, size)
+    return first[both], second[both]
+
+
+def _verified_overlap(xy: NDArray[np.float32], size: tuple[int, int]) -> float:
+    """At least so much of a view (width, height) another sees: the share of its parts that hold a match [M, 2] of both.
+
+    NaN, unknown, where they hold few: what has no texture has no matches, and two views of one place are no negatives.
+    """
+    parts = np.minimum((xy / np.array(size) * _CELLS).astype(int), _CELLS - 1)
+    share = len(np.unique(parts @ [1, _CELLS])) / _CELLS**2
+    return share if share >= _CERTAIN else float("nan")
 
 
 def _correspondences(

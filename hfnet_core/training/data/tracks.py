@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hfnet_core.errors import DatasetError
 from hfnet_core.extras import later
 from hfnet_core.files import make_folder, whole_file
-from hfnet_core.mapping.images_alone.mapper import quiet
+from hfnet_core.mapping.quiet import quiet
 from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool, read_gray
 
@@ -68,7 +68,7 @@ def triangulate(
         if not path.is_file():
             found = _tracks(pool, pairs) if len({p for pair in pairs for p in pair.photos}) >= _MIN_PHOTOS else {}
             with whole_file(path) as temporary:
-                np.savez(temporary, **_table(pool, found))
+                np.savez(temporary, **_table(pool, found))  # type: ignore[arg-type]
         report(done + 1, len(groups))
 
 

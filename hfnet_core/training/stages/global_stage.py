@@ -7,7 +7,7 @@ With a teacher, descriptors also imitate its own of the same view.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from hfnet_core.training.data.global_data import GlobalBatch, GlobalBatches, GlobalDataSettings
+from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.network import HFNet, LocalVladHead, l2_normalize
 from hfnet_core.training.stages.local_vlad import k_means
@@ -60,8 +61,10 @@ class GlobalStage:
         weights: GlobalLossSettings | None = None,
         teacher: LocalVladHead | None = None,
         name: str = "global",
+        matches: Sequence[PairMatches] = (),
     ) -> None:
-        self.pool, self.teacher, self.name = pool, teacher, name
+        """matches: pairs of photos that overlap for certain."""
+        self.pool, self.teacher, self.name, self.matches = pool, teacher, name, matches
         self.data = data or GlobalDataSettings()
         self.weights = weights or GlobalLossSettings()
         self._memory: list[tuple[Tensor, Tensor]] = []
@@ -80,7 +83,7 @@ class GlobalStage:
         return trained
 
     def batches(self, seed: int, length: int) -> Dataset[GlobalBatch]:
-        return GlobalBatches(self.pool, self.data, seed, length)
+        return GlobalBatches(self.pool, self.data, seed, length, self.matches)
 
     def state(self) -> dict[str, Any]:
         """The remembered descriptors."""

@@ -1,7 +1,7 @@
 """A finish for INT8: layers 1-7 and the local heads learn to compute rounded what they compute now in full.
 
 Rounding is that of `hfnet engine quantize`: one symmetric scale for each convolution's input, one for each output
-channel of its weights; the first convolution and the last of the detector are left alone. Gradients pass through it as
+channel of its weights; `EXACT_CONVOLUTIONS` and the last of the detector are left alone. Gradients pass through it as
 if it were not there.
 
 Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
@@ -21,6 +21,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from hfnet_core.features.network.architecture import EXACT_CONVOLUTIONS
 from hfnet_core.training.blocks import ConvNorm
 from hfnet_core.training.data.local_data import LocalBatch, LocalBatches, LocalDataSettings, LocalSources
 from hfnet_core.training.data.pool import Pool, read_gray
@@ -29,7 +30,7 @@ from hfnet_core.training.stages.loop import Learned
 
 __all__ = ["QuantizedStage"]
 
-_EXACT = ("MobilenetV2/Conv", "local_head/detector/Conv_1")  # of the image itself, and what the softmax follows
+_EXACT = (*EXACT_CONVOLUTIONS, "local_head/detector/Conv_1")  # the softmax follows the last
 _LEVELS = 127.0
 _PERCENTILE = 99.99  # as in `engine_tools.quantization`
 _MEASURED = 40  # photos on which the ranges of inputs are measured
