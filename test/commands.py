@@ -326,7 +326,8 @@ def start(command: Command, inputs: Path, out: Path, prepare: Callable[[], None]
 def _called(command: Command) -> int:
     try:
         if command.script:
-            runpy.run_path(sys.argv[1], run_name="__main__", init_globals=None)
+            with importlib.import_module("hfnet_core.cli.main").one_line_errors():
+                runpy.run_path(sys.argv[1], run_name="__main__", init_globals=None)
         else:
             importlib.import_module("hfnet_core.cli.main").main()
     except SystemExit as end:
