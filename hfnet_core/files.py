@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
+import resource
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from hfnet_core.errors import ConfigError, DatasetError, HFNetError, ShortageError
 from hfnet_core.limits import TEXT, Limit
-
-try:
-    import resource
-except ImportError:  # on Windows, where there is no such limit
-    resource = None  # type: ignore[assignment]
 
 __all__ = [
     "allow_open_files",
@@ -35,9 +34,9 @@ _SHORTAGES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 def allow_open_files() -> None:
     """As many files open at once as the system lets us have: each one that is mapped counts, and a drive's keyframes
     are mapped, thousands of them. For programs, not for the library."""
-    if resource is not None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # where "unlimited" is more than the kernel takes
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
@@ -81,8 +80,9 @@ def read_file(path: Path, limit: Limit, error: type[HFNetError] = DatasetError, 
                 raise error(f"{path}: has {status.st_size / 1e6:.0f} MB, more than the limit of {limit}")
             return file.read(status.st_size)
     except (OSError, ValueError) as failure:  # ValueError: a name with a null character
+        short = shortage(path, failure) if isinstance(failure, OSError) else None
         reason = getattr(failure, "strerror", None) or str(failure)
-        raise error(f"{path}: cannot be read{f' as {what}' if what else ''} ({reason})") from failure
+        raise short or error(f"{path}: cannot be read{f' as {what}' if what else ''} ({reason})") from failure
 
 
 def read_text(path: Path, what: str) -> str:
@@ -104,20 +104,20 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes its name at the end and vanishes on any error.
 
-    The temporary file is created exclusively, under a name that nobody can plant a link at. Raises DatasetError when
-    the folder does not exist or may not be written, or the disk fills up or the file grows too large meanwhile.
+    The temporary file is created exclusively, under a name that nobody can plant a link at; what a killed process left
+    of the same file is removed. Raises DatasetError when the folder does not exist or may not be written, or the disk
+    fills up or the file grows too large meanwhile.
     """
     path = Path(path)
     if path.is_dir():
         raise DatasetError(f"{path}: is a folder; give the name of a file to write")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent or Path())
+        _remove_left(path)
+        handle, temporary = _temporary(path)
     except OSError as error:
         raise DatasetError(
             f"{path}: cannot be written ({error.strerror}); create its folder or choose another"
         ) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -132,6 +132,43 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise DatasetError(f"{path}: cannot be written ({error.strerror}); make room or choose another disk") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside a path, locked as long as its handle is open: who finds it unlocked knows that nobody works
+    on it any more."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent or Path())
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # somebody who tidies up was faster than the lock
+
+
+def _remove_left(path: Path) -> None:
+    """What killed processes left of the same file."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}")
+    for name in _hidden(path.parent):
+        if left.fullmatch(name):
+            with suppress(OSError):
+                _remove_unlocked(path.parent / name)
+
+
+def _remove_unlocked(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
+        os.close(handle)
+
+
+@lru_cache(maxsize=8)
+def _hidden(folder: Path) -> tuple[str, ...]:
+    """Hidden names of a folder when this process first wrote there: later ones are its own."""
+    return tuple(item.name for item in folder.glob(".*"))
 
 
 def written_whole(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
 from hfnet_core.synthetic import walk
 from hfnet_core.terminal import SafeConsole
+from hfnet_core.threads import one_blas_thread
 from hfnet_ros.evaluate import Playback, QueryBag, Run, report, run
 from hfnet_ros.rclpy_typed import shut_down
 from hfnet_ros.replay.processes import use_wheels
@@ -184,6 +185,7 @@ def run_demo(
     parser.add_argument("--rate", type=float, default=walk.QUERY_PASS.rate_hz, help="images per second played")
     given = parser.parse_args(arguments)
     use_wheels()
+    one_blas_thread()
     # Nothing of the demo leaves this machine or disturbs other ROS nodes on it.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _DOMAINS))

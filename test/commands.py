@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import runpy
 import shutil
@@ -22,10 +23,12 @@ from bags import wall_drive
 from checkpoint_writer import write_checkpoint
 from helpers import random_variables, textured_image, tiny_model
 
+from hfnet_core.benchmarks.judgement.collection import Hypotheses
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.localization.confidence import DENSE
 from hfnet_core.mapping.live.drive_folder import DriveFolder
 from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
 from hfnet_core.maps.storage import load_map, save_map
@@ -79,7 +82,7 @@ COMMANDS = {
     "map build drive": Command(
         ("map", "build", "OUT/drive.hfdrive", "-o", "OUT/new.hfmap"), "new.hfmap", beside="drive.hfdrive"
     ),
-    "map update": _map("update", "first.hfmap", "second"),
+    "map update": _map("update", "first.hfmap", "first"),
     "map extend": _map("extend", "first.hfmap", "second"),
     "map upgrade": _map("upgrade", "first.hfmap", "first"),
     "map merge": _map("merge", "first.hfmap", "second.hfmap"),
@@ -133,10 +136,10 @@ COMMANDS = {
                            steady=False),
     "calibrate": Command(
         (
-            *("calibrate", "first.hfmap=second", "--foreign", "foreign", "--every", "1", "--most-foreign", "200"),
-            *("-o", "OUT/new.json", "--work", "OUT/work"),
+            *("calibrate", "first.hfmap=second", "first.hfmap=collected", "--foreign", "foreign", "--every", "6"),
+            *("--most-foreign", "2", "-o", "OUT/new.json", "--work", "OUT/work"),
         ),
-        "new.json",
+        "new.json", beside="work", begins="judgement.json",
     ),
     "engine quantize": Command(
         ("engine", "quantize", "first", "--output", "OUT/new.onnx", "--model", "tiny0.onnx"), "new.onnx"
@@ -165,12 +168,14 @@ def make_inputs(folder: Path) -> None:
     """What all commands read. Raises RuntimeError where a command fails without any fault."""
     wall_drive(folder / "first")
     wall_drive(folder / "second", frames=6)
+    wall_drive(folder / "collected", frames=1)
     (folder / "photos").mkdir()
     for index in range(6):
         cv2.imwrite(str(folder / "photos" / f"{index:03d}.png"), textured_image(160, 120, index))
     (folder / "foreign").mkdir()
-    for index in range(200):
+    for index in range(20):
         cv2.imwrite(str(folder / "foreign" / f"{index:03d}.png"), textured_image(160, 120, 100 + index))
+    _in_child(lambda: _collected(folder))
     lines = [f"{index:03d}.png PINHOLE 160 120 100 100 80 60" for index in range(6)]
     (folder / "queries.txt").write_text("\n".join(lines) + "\n")
     tiny_model(folder)
@@ -210,6 +215,19 @@ def _unlike(folder: Path) -> None:
     built = load_map(folder / "first.hfmap")
     false = {"alike_keyframes": np.zeros(1, np.int32), "alike_poses": built.keyframe_poses[1:2]}
     save_map(replace(built, **false), folder / "unlike.hfmap")
+
+
+def _collected(folder: Path) -> None:
+    """What a calibration keeps of a recording, and a judgement of another network."""
+    (folder / "work").mkdir()
+    rng, count = np.random.default_rng(0), 200
+    right = np.arange(count) % 2 == 0
+    texts = {"family": np.full(count, "plain"), "source": np.full(count, "collected")}
+    error = np.where(right[:, None], 0.01, 9.0) * np.ones(2)
+    numbers = rng.normal(size=(count, len(DENSE))) + right[:, None]
+    Hypotheses(numbers, right, np.arange(count), **texts, error=error).save(folder / "work" / "collected.npz")
+    judged = {"bias": 1.0, "weights": {"inliers": 2.0}}
+    (folder / "judgement.json").write_text(json.dumps({"0" * 64: {"dense": judged, "sparse": judged}}))
 
 
 def _drive(folder: Path) -> None:

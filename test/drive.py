@@ -35,9 +35,9 @@ def perturbed(pose: Pose, metres: float, degrees: float, rng: np.random.Generato
 
 def drive(
     views: int = 12, landmarks: int = 300, *, noise_px: float = 0.0, noise_m: float = 0.0, noise_deg: float = 0.0,
-    given: Camera = CAMERA, seed: int = 0,
+    given: Camera = CAMERA, seed: int = 0, ahead: bool = False,
 ) -> Drive:  # fmt: skip
-    """A camera that moves along x and turns a little, past landmarks 2 to 5 m in front of it."""
+    """A camera that moves along x and turns a little, past landmarks 2 to 5 m in front of it; or straight ahead."""
     rng = np.random.default_rng(seed)
     points = rng.uniform((-3, -1.5, 2), (5, 1.5, 5), (landmarks, 3))
     descriptors = rng.normal(size=(landmarks, 32))
@@ -46,6 +46,8 @@ def drive(
         share = index / max(views - 1, 1)
         turn = Rotation.from_euler("yx", (20 * np.sin(3 * share), 5 * share), degrees=True).as_matrix()
         pose = Pose(turn, np.array([2 * share, 0.2 * np.sin(5 * share), 0.3 * share]))
+        if ahead:
+            pose = Pose(translation=np.array([0.01 * np.sin(5 * share), 0.0, 1.2 * share]))
         pixels = project_in_camera(CAMERA, pose.inverse().apply(points)) + rng.normal(0, noise_px, (landmarks, 2))
         with np.errstate(invalid="ignore"):
             seen = np.flatnonzero(((pixels >= 0) & (pixels < (640, 480))).all(axis=1))

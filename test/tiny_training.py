@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hfnet_core.cli.main import one_line_errors
 from hfnet_core.config import TrainConfig
-from hfnet_core.errors import HFNetError
 from hfnet_core.training.data.teacher_keypoints import TeacherKeypoints
 from hfnet_core.training.recipe import train_network
 
@@ -32,11 +32,8 @@ def grid_teacher(image: np.ndarray) -> TeacherKeypoints:
 
 def main() -> None:
     torch.set_num_threads(1)
-    try:
+    with one_line_errors():
         train_network(Path(sys.argv[-2]), Path(sys.argv[-1]), TINY, lambda: grid_teacher, version="0")
-    except HFNetError as error:
-        print(f"hfnet: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

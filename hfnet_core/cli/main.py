@@ -6,6 +6,8 @@ import importlib
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -15,7 +17,7 @@ from hfnet_core.files import allow_open_files
 from hfnet_core.terminal import PrintableFormatter
 from hfnet_core.threads import one_blas_thread
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "one_line_errors"]
 
 # How libraries say it that do not raise MemoryError: the loader of extensions, torch's allocator and its kernels.
 _NO_MEMORY = (
@@ -79,8 +81,15 @@ def main() -> None:
     log = logging.StreamHandler()
     log.setFormatter(PrintableFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[log])
-    try:
+    with one_line_errors():
         app()
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What is expected to go wrong is said in one line and ends the process with status 2; ctrl-C with 130."""
+    try:
+        yield
     except HFNetError as error:
         print(f"hfnet: {error}", file=sys.stderr)
         sys.exit(2)

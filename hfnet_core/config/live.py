@@ -25,7 +25,7 @@ class LiveConfig(Checked):
         choices=("auto", "never"),
     )
     publish_every_s: float = setting(
-        5.0,
+        2.0,
         "shortest time between the beginnings of two versions of the map, of either kind: those to which the newest "
         "keyframes are added, and those that adjust the whole; 0 makes one only when asked for",
         unit="s",

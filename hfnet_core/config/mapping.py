@@ -65,6 +65,7 @@ class MapBuildConfig(Checked):
         minimum=0,
         maximum=20000,
     )
+    adjust_depth: bool = setting(True, "bundle adjustment also holds points where depth images measured them")
     refine_poses: bool = setting(True, "refine poses by bundle adjustment with the given poses as priors")
     refine_intrinsics: bool = setting(True, "and with them focal length and radial distortion, near the calibration")
     pose_prior_sigma_m: float = setting(0.05, "trust in given positions (standard deviation)", unit="m", minimum=1e-4)

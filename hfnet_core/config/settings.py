@@ -28,14 +28,14 @@ class Setting:
 
     def check(self, value: Any) -> Any:
         """The value, converted from int to float where that is exact. Raises ConfigError."""
-        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+        if self.type is float and type(value) is int:
+            value = _as_float(value)
         if self.type == tuple[str, ...]:
             value = tuple(value) if isinstance(value, list | tuple) else value
             if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
                 raise ConfigError(f"{self.name}: {value!r} is not a list of texts")
         elif self.type == tuple[float, ...]:
-            value = tuple(map(float, value)) if _numbers(value) else value
+            value = tuple(map(_as_float, value)) if _numbers(value) else value
             if not isinstance(value, tuple) or not all(math.isfinite(number) for number in value):
                 raise ConfigError(f"{self.name}: {value!r} is not a list of finite numbers")
         elif type(value) is not self.type:
@@ -56,6 +56,14 @@ class Setting:
 
 def _numbers(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value)
+
+
+def _as_float(value: float) -> float:
+    """Infinite for a whole number that no float can hold, which is refused as every infinite one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def setting(

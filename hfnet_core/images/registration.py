@@ -11,7 +11,7 @@ from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.depth import DepthImage
 from hfnet_core.projection import project_in_camera, rays_of
-from hfnet_core.types import Camera, Float32
+from hfnet_core.types import Camera
 
 __all__ = ["DepthMount", "register"]
 
@@ -39,30 +39,27 @@ def register(depth: DepthImage, mount: DepthMount, colour: Camera) -> DepthImage
             f"depth of {columns}x{rows} is not of the camera of its camera_info, {mount.camera.width}x"
             f"{mount.camera.height}"
         )
-    known = np.flatnonzero(depth.metres.ravel())
-    metres = depth.metres.ravel()[known].astype(np.float64)
-    points = mount.colour_from_depth.apply(_rays(mount.camera)[known] * metres[:, None])
+    flat = depth.metres.ravel()
+    known = np.flatnonzero(flat)
+    pose = mount.colour_from_depth
+    points = pose.rotation @ (_rays(mount.camera)[:, known] * flat[known]) + pose.translation[:, None]
     finer = np.mean(colour.focal_length) / (_COARSER * np.mean(mount.camera.focal_length))
     factor = 1.0 / max(float(finer), 1.0)
     width, height = (max(round(side * factor), 1) for side in (colour.width, colour.height))
-    pixels = (project_in_camera(colour, points) + 0.5) * [width / colour.width, height / colour.height]
+    pixels = project_in_camera(colour, points.T)
+    x, y = (pixels[:, 0] + 0.5) * (width / colour.width), (pixels[:, 1] + 0.5) * (height / colour.height)
     with np.errstate(invalid="ignore"):
-        seen = (points[:, 2] > _NEAREST_M) & ((pixels >= 0) & (pixels < [width, height])).all(axis=1)  # False for NaN
-    column, row = pixels[seen].astype(np.int64).T
-    return DepthImage(_nearest(row * width + column, points[seen, 2], width * height).reshape(height, width))
-
-
-def _nearest(places: np.ndarray, metres: Array, count: int) -> Float32:
-    """[count] the smallest of the metres at each place, 0 where there is none."""
-    far = np.full(count, np.inf, np.float32)
-    order = np.argsort(-metres, kind="stable")
-    far[places[order]] = metres[order]  # of several at one place the last one stays
-    return np.where(np.isfinite(far), far, np.float32(0))
+        seen = (points[2] > _NEAREST_M) & (x >= 0) & (x < width) & (y >= 0) & (y < height)  # False for NaN
+    nearest = np.full(width * height, np.inf, np.float32)
+    np.minimum.at(
+        nearest, y[seen].astype(np.intp) * width + x[seen].astype(np.intp), points[2, seen].astype(np.float32)
+    )
+    return DepthImage(np.where(np.isfinite(nearest), nearest, np.float32(0)).reshape(height, width))
 
 
 @lru_cache(maxsize=4)
 def _rays(camera: Camera) -> Array:
-    """[H * W, 3] what a metre along the axis is for each pixel; NaN where the model has no answer."""
+    """[3, H * W] what a metre along the axis is for each pixel; NaN where the model has no answer."""
     rows, columns = np.mgrid[: camera.height, : camera.width]
     rays = rays_of(camera, np.stack([columns.ravel(), rows.ravel()], axis=1))
-    return np.asarray(rays / rays[:, 2:])
+    return np.ascontiguousarray((rays / rays[:, 2:]).T)

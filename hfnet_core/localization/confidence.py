@@ -15,19 +15,22 @@ from importlib.resources import files
 import numpy as np
 
 from hfnet_core.geometry import Array
-from hfnet_core.localization.correspondences import Query
+from hfnet_core.localization.appearance.viewing import findable
+from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.uncertainty.covariance import coverage
 from hfnet_core.localization.verification import Witness
+from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import FocalFit
 
 __all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
 
-SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near")
+SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near", "viewed")
 DENSE = (*SPARSE, "agreement", "contradiction", "alike")
 _GENERIC = "generic"
 _CELLS = 4.0  # log odds of agreement up to which they count in full: a few cells err together
 _MUCH = 30.0  # log odds of agreement that are much, either way
+_SEEN_SO = 0.3  # mean findability of inliers beyond which it says no more
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
 
 
@@ -38,7 +41,9 @@ class Evidence:
     inliers of matches: correspondences found without knowing it, coverage: share of image cells with one. explained:
     keypoints of the guided pass that agree, of `asked` landmarks that should be seen; support: their share of cells.
     focal: by how many standard deviations, and beyond what is usual, another focal length would fit better. near: it
-    was looked for near an expected pose. witness: of what the pose was not fitted to, None without dense descriptors.
+    was looked for near an expected pose. viewed: how findable the inliers are from there, 0..1: the map saw what is in
+    the image from about there, and not from another side. witness: of what the pose was not fitted to, None without
+    dense descriptors.
     """
 
     inliers: int
@@ -49,6 +54,7 @@ class Evidence:
     support: float
     focal: float
     near: bool
+    viewed: float
     witness: Witness | None
 
     @property
@@ -64,6 +70,7 @@ class Evidence:
             "expected": float(np.log((self.explained + 1.0) / (self.asked + 20.0))),
             "focal": min(max(self.focal - 1.0, 0.0), 10.0),
             "near": float(self.near),
+            "viewed": min(self.viewed, _SEEN_SO),
             "agreement": float(np.sign(witness.agreement) * np.log1p(abs(witness.agreement) / _CELLS)),
             # many inliers, and nothing else fits: one thing of the place, somewhere else
             "contradiction": min(witness.agreement, 0.0) / _MUCH * float(np.log1p(self.inliers)),
@@ -72,9 +79,14 @@ class Evidence:
 
 
 def evidence_of(
-    query: Query, refined: Hypothesis, witness: Witness | None, fits: Sequence[FocalFit | None]
+    query: Query,
+    refined: Hypothesis,
+    witness: Witness | None,
+    fits: Sequence[FocalFit | None],
+    landmark_map: LandmarkMap,
 ) -> Evidence:
     """Of a refined hypothesis. fits: what each view says of its focal length."""
+    support = refined.found.where(refined.agreeing)
     off = [abs(fit.change) / (_USUAL_FOCAL + fit.sigma) for fit in fits if fit is not None]
     return Evidence(
         min(refined.inliers, refined.guided),  # evidence holds both ways
@@ -82,11 +94,22 @@ def evidence_of(
         coverage(refined.evidence, query),
         refined.guided,
         refined.asked,
-        coverage(refined.found.where(refined.agreeing), query),
+        coverage(support, query),
         max(off, default=0.0),
         refined.near,
+        _viewed(query, refined, support, landmark_map),
         witness,
     )
+
+
+def _viewed(query: Query, refined: Hypothesis, support: Correspondences, landmark_map: LandmarkMap) -> float:
+    """Mean findability of what made a pose."""
+    out = 0.0
+    for number, view in enumerate(query.views):
+        landmarks = support.landmarks[support.views == number]
+        map_from_camera = refined.map_from_rig @ view.rig_from_camera
+        out += float(findable(landmark_map, landmarks, map_from_camera, query.cameras[number]).sum())
+    return out / max(len(support), 1)
 
 
 @dataclass(frozen=True)

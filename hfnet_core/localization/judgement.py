@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array
@@ -17,12 +18,14 @@ from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Candidate", "judge", "level", "rivals", "weakness"]
+__all__ = ["Candidate", "convinces", "judge", "level", "likeliest", "rivals", "weakness"]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
-_EXACTLY = 0.95  # lowest exactness of an accepted pose
+_EXACTLY = 0.98  # lowest exactness of an accepted pose
 _PLAUSIBLE = 0.0  # log odds from which another place is a rival
+_SAME = 16.8  # squared distance in standard deviations of what may be one pose: 99 %, six degrees of freedom
+_NEARBY_M = 1.0  # farther apart than this is somewhere else, however little is known
 _APART = 7.0  # log odds between the two poses of a plane from which only one is believed
 
 
@@ -59,7 +62,8 @@ def judge(
 
     Where another place explains the images about as well, both are told and none is believed.
     """
-    best, *others = sorted(candidates, key=lambda candidate: -candidate.log_odds)
+    best = likeliest(candidates, config)
+    others = sorted((other for other in candidates if other is not best), key=lambda other: -other.log_odds)
     lacks = weakness(best, config)
     if lacks is not None:
         return _refused(query, Reason.WEAK_EVIDENCE, lacks, best)
@@ -71,6 +75,18 @@ def judge(
     explained = " and ".join(str(one.hypothesis.guided) for one in (best, *doubles))
     places = (answer, *(one for one in told if isinstance(one, Localized)))
     return _refused(query, Reason.AMBIGUOUS, f"{explained} keypoints explained", best, places)
+
+
+def likeliest(candidates: Sequence[Candidate], config: LocalizerConfig) -> Candidate:
+    """The one to answer with: of those at the likeliest place one that nothing is missing from, if there is one."""
+    first, *others = sorted(candidates, key=lambda candidate: -candidate.log_odds)
+    same = (other for other in others if not _elsewhere(other, first) and weakness(other, config) is None)
+    return first if weakness(first, config) is None else next(same, first)
+
+
+def convinces(candidate: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> bool:
+    """Whether nothing is missing from it, and no other place explains nearly as much."""
+    return weakness(candidate, config) is None and not rivals(candidate, others, config)
 
 
 def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:
@@ -103,9 +119,22 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
     for other in others:
         likely = other.log_odds >= (best.log_odds - _APART if other.mirrored else _PLAUSIBLE)
         as_good = likely and _explains_as_much(other, best, config.ambiguity_ratio)
-        if as_good and all(other.hypothesis.elsewhere(one.hypothesis) for one in (best, *found)):
+        if as_good and all(_elsewhere(other, one) for one in (best, *found)):
             found.append(other)
     return found
+
+
+def _elsewhere(one: Candidate, other: Candidate) -> bool:
+    """Whether two are different answers, and not one that is not known exactly."""
+    if not one.hypothesis.elsewhere(other.hypothesis):
+        return False
+    here, there = one.hypothesis.map_from_rig, other.hypothesis.map_from_rig
+    turned = Rotation.from_matrix(here.rotation @ there.rotation.T).as_rotvec()
+    apart = np.concatenate([here.translation - there.translation, turned])
+    spread = one.uncertainty.covariance + other.uncertainty.covariance
+    if np.linalg.norm(apart[:3]) > _NEARBY_M or not np.isfinite(spread).all():
+        return True
+    return bool(apart @ np.linalg.solve(spread, apart) > _SAME)
 
 
 def level(candidates: Sequence[Candidate], doubles: Sequence[Candidate]) -> list[Candidate]:

@@ -7,7 +7,7 @@ and the judgement of a pose are ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from hfnet_core.config import LocalizerConfig
@@ -32,7 +32,8 @@ __all__ = ["Localizer", "View"]
 
 _CONTRADICTED = 10.0  # log odds that depths which do not fit take from a pose, so that others come before it
 _THERE_M, _THERE_DEG = 1.0, 30.0  # from where a look-alike should be: either pose may be a little off
-_LEAST_INLIERS = 6  # of a hypothesis that is worth a closer look
+_LEAST_INLIERS = 6  # of a hypothesis that is worth refining
+_WORTH_A_LOOK = -3.0  # log odds of a candidate around which it is looked once more
 
 
 class Localizer:
@@ -60,13 +61,12 @@ class Localizer:
         refusal = self._refuse(query, prior)
         if refusal is not None:
             return refusal
-        trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
-        candidates, looked = self._examine(query, trials, trust)
+        candidates, looked = self._examine(query, prior, trust)
         matched = _matched(query, looked)
         if not candidates:
             most = max((trial.matches for trial in looked), default=0)
             return replace(self._nothing(query, most, prior), matched=matched)
-        best = max(candidates, key=lambda candidate: candidate.log_odds)
+        best = judgement.likeliest(candidates, self.config)
         if prior is None and judgement.weakness(best, self.config) is None:
             candidates = self._with_doubles(query, best, candidates)
         return replace(judgement.judge(query, candidates, self.map, self.config), matched=matched)
@@ -76,23 +76,45 @@ class Localizer:
         query = Query.of(views, self.map)
         if self._refuse(query, prior) is not None:
             return []
-        trials = self._search.trials(query) if prior is None else (self._near.trial(query, prior),)
-        found = (self._hypothesis(query, trial) for trial in trials)
-        examined = [self._candidates(query, one) for one in found if one is not None]
-        return [best for *others, best in examined if not judgement.rivals(best, others, self.config)]
+        known: list[Candidate] = []
+        out: list[Candidate] = []
+        for trial in self._trials(query, prior, known):
+            found = self._hypothesis(query, trial)
+            if found is not None:
+                *others, best = self._candidates(query, found)
+                known += [*others, best]
+                out += [] if judgement.rivals(best, others, self.config) else [best]
+        return out
 
-    def _examine(
-        self, query: Query, trials: Iterable[Trial], trust: float = 0.0
-    ) -> tuple[list[Candidate], list[Trial]]:
+    def _trials(self, query: Query, prior: Pose | None, known: Sequence[Candidate]) -> Iterator[Trial]:
+        """What to look at: around a prior, or place after place and then more closely.
+
+        known: the candidates so far; grows while the trials are examined.
+        """
+        if prior is not None:
+            yield self._near.trial(query, prior)
+            return
+        yield from self._search.trials(query)
+        yield from self._closer(query, known)
+        yield from self._search.second_look(query)
+        yield from self._closer(query, known)
+
+    def _closer(self, query: Query, known: Sequence[Candidate]) -> Iterator[Trial]:
+        """Around the likeliest candidate: from a better pose, more of the image is found."""
+        best = max(known, key=lambda candidate: candidate.log_odds, default=None)
+        if best is not None and best.log_odds > _WORTH_A_LOOK:
+            yield self._near.trial(query, best.hypothesis.map_from_rig, Mode.GLOBAL)
+
+    def _examine(self, query: Query, prior: Pose | None, trust: float = 0.0) -> tuple[list[Candidate], list[Trial]]:
         """Refine and verify what is found, until something is beyond doubt or time is up; and what was looked at."""
         candidates: list[Candidate] = []
         looked: list[Trial] = []
-        for number, trial in enumerate(trials):
+        for number, trial in enumerate(self._trials(query, prior, candidates)):
             looked.append(trial)
             hypothesis = self._hypothesis(query, trial)
             if hypothesis is not None:
                 candidates += self._candidates(query, hypothesis, trust)
-                if not trial.has_double and judgement.weakness(candidates[-1], self.config) is None:
+                if not trial.has_double and judgement.convinces(candidates[-1], candidates[:-1], self.config):
                     break
             every_view_looked = number + 1 >= len(query.views)
             spent_s = query.clock.computed_s
@@ -146,7 +168,7 @@ class Localizer:
         support = refined.found.where(refined.agreeing)
         known = uncertainty_of(support, query, refined.map_from_rig, self.map)
         query.clock.lap("covariance")
-        evidence = evidence_of(query, refined, witness, known.fits)
+        evidence = evidence_of(query, refined, witness, known.fits, self.map)
         against = depth_contradiction(support, query, refined.map_from_rig, self.map)
         odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
         return Candidate(refined, evidence, odds, known, contradiction=against)

@@ -23,7 +23,7 @@ __all__ = ["MapSearch"]
 _FIRST_LOOK, _FIRST_LANDMARKS = 4, 600  # keyframes of a place, and landmarks of them, looked at before all of it
 # Keypoints that match, as a share, below which other scales are asked; and how much better one must do to be believed.
 _FEW, _CLEARLY = 0.06, 1.3
-_PLAIN_KEYFRAMES = 3  # matched one by one in the second look
+_PLAIN = ((0, 3), (0, 10), (10, 20))  # ranks of the keyframes matched one by one, in the second look
 _RANKED = 64  # most similar keyframes among which another place is looked for
 _AS_SIMILAR = 0.9  # times the similarity of the place found, that another must have to be looked at
 
@@ -45,19 +45,21 @@ class MapSearch:
         self._descriptors = landmark_map.landmark_descriptors
 
     def trials(self, query: Query) -> Iterator[Trial]:
-        """One look after another: all views at their likeliest place at once, then at the next ones.
-
-        At last a second look in another way: each retrieved keyframe by itself, every keypoint with its most similar
-        observation (after hloc, Sarlin et al.), which finds what the ratio test between landmarks threw away.
-        """
-        places = {view: self._places(query, view) for view in range(len(query.views)) if len(query.keypoints[view])}
+        """One look after another: all views at their likeliest place at once, then at the next ones."""
+        places = {view: self._places(query, view) for view in self._seeing(query)}
         looks: list[Look] = []
         while round_ := self._look(query, places):
             looks += [look for look, _ in round_]
             has_double = any(double for _, double in round_)
             yield from (self._trial(query, look, looks, has_double) for look, _ in round_)
-        plain = [self._plain(query, view) for view in places]
-        yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
+
+    def second_look(self, query: Query) -> Iterator[Trial]:
+        """In another way: each retrieved keyframe by itself, every keypoint with its most similar observation (after
+        hloc, Sarlin et al.), which finds what the ratio test between landmarks threw away."""
+        for first, last in _PLAIN:
+            views = [view for view in self._seeing(query) if len(self._ranked(query, view)[0]) > first]
+            plain = [self._plain(query, view, first, last) for view in views]
+            yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
 
     def elsewhere(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
         """What the place that resembles the views most among all others says: perhaps it is a double of the one found.
@@ -79,6 +81,9 @@ class MapSearch:
     def _trial(self, query: Query, look: Look, looks: Sequence[Look], has_double: bool) -> Trial:
         hypothesis = hypothesis_of(query, look, looks, Mode.GLOBAL, self._config)
         return Trial(hypothesis, len(look.found), has_double, found=look.found)
+
+    def _seeing(self, query: Query) -> list[int]:
+        return [view for view, keypoints in enumerate(query.keypoints) if len(keypoints)]
 
     def _around(self, keyframes: Sequence[int] | NDArray[np.integer]) -> Int32:
         """Keyframes and all that share landmarks with them."""
@@ -144,9 +149,9 @@ class MapSearch:
                 matches = other if len(other) > _CLEARLY * len(matches) else matches
         return query.located(view, matches, self._map)
 
-    def _plain(self, query: Query, view: int) -> Look:
-        """Every keypoint with the most similar observation of each of the retrieved keyframes."""
-        keyframes = self._ranked(query, view)[0][:_PLAIN_KEYFRAMES]
+    def _plain(self, query: Query, view: int, first: int, last: int) -> Look:
+        """Every keypoint with the most similar observation of each of some retrieved keyframes."""
+        keyframes = self._ranked(query, view)[0][first:last]
         found = joined([self._match_keyframe(query, view, int(keyframe)) for keyframe in keyframes])
         query.clock.lap("matching")
         return Look(view, tuple(int(keyframe) for keyframe in keyframes), found)

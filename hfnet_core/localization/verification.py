@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from hfnet_core.geometry import Array
 from hfnet_core.localization import covisibility
+from hfnet_core.localization.appearance.viewing import findable
 from hfnet_core.localization.correspondences import Query
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.uncertainty.covariance import cells
@@ -29,9 +30,11 @@ _ASKED = 6  # in each cell of the image: neighbours say the same
 _APART_PX = 12.0
 _RING = np.array([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y], np.float32)
 _CHANCE = 1.0 / (1 + len(_RING))
-# Share of hits where a pose is right: straight in how much its inliers stand out in this image (right poses of six
-# recordings), so that a sharp image in which only one thing fits speaks against it more than a blurred one.
-_HITS, _LEAST_HITS, _MOST_HITS = (0.07, 1.32), 0.15, 0.7
+# Share of hits where a pose is right, of landmarks seen as the map saw them: straight in how much the inliers stand out
+# in this image (right poses of six recordings), so that a sharp image in which only one thing fits speaks against it
+# more than a blurred one. Of others less, down to chance: from another side, nobody finds them.
+_HITS, _LEAST_HITS, _MOST_HITS = (0.22, 1.04), 0.2, 0.85
+_FINDABLE = 0.35  # landmarks less findable than this are not asked
 _INLIERS, _STAND_OUT, _WORTH = 48, 0.3, 4.0  # inliers asked how much they stand out; what is usual, worth so many
 _ALIKE = 0.4  # times what the inliers stand out: a cell that does so much shows what the map expects
 # Logarithm of the odds that one cell may speak for or against a pose: its landmarks err together, and somebody who
@@ -77,10 +80,10 @@ def verify(query: Query, hypothesis: Hypothesis, landmark_map: LandmarkMap) -> W
 
 
 def _of_view(query: Query, number: int, hypothesis: Hypothesis, landmark_map: LandmarkMap) -> Witness:
-    landmarks, pixels = _independent(query, number, hypothesis, landmark_map)
+    landmarks, pixels, likely = _independent(query, number, hypothesis, landmark_map)
     where = cells(pixels, query.cameras[number])
     chosen = _few_of_each(where)
-    landmarks, pixels, where = landmarks[chosen], pixels[chosen], where[chosen]
+    landmarks, pixels, likely, where = landmarks[chosen], pixels[chosen], likely[chosen], where[chosen]
     if not len(landmarks):
         return Witness()
     inliers, places = _inliers(query, number, hypothesis, landmark_map)
@@ -90,8 +93,8 @@ def _of_view(query: Query, number: int, hypothesis: Hypothesis, landmark_map: La
     similarity, stands_out = similarity[: len(landmarks)], stands_out[: len(landmarks)]
     hits = similarity[:, 0] > similarity[:, 1:].max(axis=1)
     count = np.bincount(where)
-    alike = np.bincount(where, weights=stands_out) > _ALIKE * usual * count
-    agreement = _agreement(hits, where, usual)
+    alike = np.bincount(where, weights=stands_out) > _ALIKE * usual * np.bincount(where, weights=likely)
+    agreement = _agreement(hits, where, usual, likely)
     return Witness(len(landmarks), int(hits.sum()), agreement, int((count > 0).sum()), int(alike.sum()))
 
 
@@ -128,9 +131,11 @@ def _inliers(
     return landmarks[visible], pixels[visible]
 
 
-def _agreement(hits: NDArray[np.bool_], where: NDArray[np.int64], usual: float) -> float:
-    """Log odds of hits [N] in cells [N], each cell's bounded; usual: how much inliers stand out."""
-    share = float(np.clip(_HITS[0] + _HITS[1] * usual, _LEAST_HITS, _MOST_HITS))
+def _agreement(hits: NDArray[np.bool_], where: NDArray[np.int64], usual: float, likely: Array) -> float:
+    """Log odds of hits [N] in cells [N], each cell's bounded; usual: how much inliers stand out; likely: how findable
+    each landmark is."""
+    best = float(np.clip(_HITS[0] + _HITS[1] * usual, _LEAST_HITS, _MOST_HITS))
+    share = _CHANCE + (best - _CHANCE) * likely
     each = np.where(hits, np.log(share / _CHANCE), np.log((1.0 - share) / (1.0 - _CHANCE)))
     return float(np.clip(np.bincount(where, weights=each), _AGAINST, _FOR).sum())
 
@@ -145,10 +150,9 @@ def _few_of_each(where: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _independent(
     query: Query, number: int, hypothesis: Hypothesis, landmark_map: LandmarkMap
-) -> tuple[NDArray[np.int32], Array]:
-    """Landmarks that the keyframes around see and the pose was not fitted to, and where [N, 2] they should be.
-
-    Those that are seen most often come first.
+) -> tuple[NDArray[np.int32], Array, Array]:
+    """Landmarks that the keyframes around see and the pose was not fitted to, where [N, 2] they should be, and how
+    findable [N] they are, the most findable first.
     """
     map_from_camera = hypothesis.map_from_rig @ query.views[number].rig_from_camera
     landmarks = covisibility.landmarks_seen_by(landmark_map, hypothesis.keyframes)
@@ -161,4 +165,7 @@ def _independent(
         apart &= ~np.isin(landmarks, support.landmarks)
         landmarks, pixels = landmarks[apart], pixels[apart]
         apart = cKDTree(fitted).query(pixels, distance_upper_bound=_APART_PX)[0] > _APART_PX
-    return landmarks[apart], pixels[apart]
+    landmarks, pixels = landmarks[apart], pixels[apart]
+    likely = findable(landmark_map, landmarks, map_from_camera, query.cameras[number])
+    order = np.argsort(-likely, kind="stable")[: np.count_nonzero(likely >= _FINDABLE)]
+    return landmarks[order], pixels[order], likely[order]

@@ -179,7 +179,7 @@ def build_from_keyframes(
 ) -> LandmarkMap:
     """A map of keyframes with known poses. `info` is the ModelInfo of their features."""
     keyframes = placed.keyframes
-    state = KeyframeBundle(keyframes, config, workspace or Workspace(), placed.start)
+    state = KeyframeBundle(keyframes, config, workspace or Workspace(), placed.start, placed.looseness)
     state.match(sequence_pairs([keyframe.recording for keyframe in keyframes]), progress)
     state.check_convention()
     first = state.triangulate(state.coarse[0])
@@ -201,7 +201,7 @@ def build_from_keyframes(
     state.check_landmarks(len(found.xyz))
     depth = state.compare_depth(found)
     told = {"gravity": state.gravity(), "statistics": state.statistics(found, errors), **loops, **depth}
-    metres, radians = state.pose_sigmas()
+    metres, radians = (value / placed.looseness for value in state.pose_sigmas())  # loose ones are there to be moved
     sigma = placed.sigma
     built = assemble_map(
         names=[keyframe.name for keyframe in keyframes],

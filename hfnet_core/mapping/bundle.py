@@ -17,7 +17,7 @@ from hfnet_core.mapping.pairing.pair_matching import agreeing_matches
 from hfnet_core.mapping.solving.odometry import Odometry
 from hfnet_core.mapping.solving.reconstruction import KnownPoints, Matches, Scene, View, refine, triangulate
 from hfnet_core.projection import pixel_scale
-from hfnet_core.types import Camera, Features
+from hfnet_core.types import Camera, Features, Ranges
 
 __all__ = ["SETTLED", "TIGHTER", "Bundle", "BundleView"]
 
@@ -28,13 +28,14 @@ TIGHTER = 0.5  # of the epipolar threshold, once poses are refined
 @dataclass(frozen=True, eq=False)
 class BundleView:
     """One image. camera: index. prior: its map_from_camera as given, with the looseness of the trust in it (1: as
-    configured)."""
+    configured). ranges: of its keypoints, where they were measured and shall count."""
 
     name: str
     camera: int
     features: Features
     prior: Pose
     looseness: float = 1.0
+    ranges: Ranges | None = None
 
 
 @dataclass(eq=False)
@@ -76,7 +77,7 @@ class Bundle:
     def triangulate(self, tolerance: float) -> Scene:
         """Points from the matches that agree with the poses as they are. tolerance: factor on the thresholds."""
         views = [
-            View(view.name, view.camera, view.features.keypoints_px, pose)
+            View(view.name, view.camera, view.features.keypoints_px, pose, view.ranges)
             for view, pose in zip(self.views, self.poses, strict=True)
         ]
         limit = self.scaled(self.config.max_reprojection_error_px) * max(tolerance, 1.0)
@@ -89,8 +90,7 @@ class Bundle:
         """
         scene = self.triangulate(tolerance)
         largest_px = self.scaled(self.config.max_reprojection_error_px) * limit
-        looseness = np.array([view.looseness for view in self.views])
-        refine(scene, self.priors, self.config, largest_px, looseness, self.odometry)
+        refine(scene, self.priors, self.config, largest_px, self.looseness, self.odometry)
         before = self.poses
         self.take(scene)
         self.known = _moved(self.known, scene) if self.known is not None else None
@@ -100,6 +100,10 @@ class Bundle:
     @property
     def priors(self) -> list[Pose]:
         return [view.prior for view in self.views]
+
+    @property
+    def looseness(self) -> NDArray[np.float64]:
+        return np.array([view.looseness for view in self.views])
 
     def take(self, scene: Scene) -> None:
         """Go on with the poses and cameras of a scene."""

@@ -38,7 +38,8 @@ _FALLBACK_DEPTH_M = 3.0
 class KeyframeBundle(Bundle):
     """Keyframes with their current poses and cameras, and all matches found so far.
 
-    start: calibrations that are better than the given ones already.
+    start: calibrations that are better than the given ones already. looseness: factor on the standard deviations of the
+    keyframes' poses.
     """
 
     def __init__(
@@ -47,13 +48,21 @@ class KeyframeBundle(Bundle):
         config: MapBuildConfig,
         workspace: Workspace,
         start: Mapping[Camera, Camera],
+        looseness: float = 1.0,
     ) -> None:
         self.keyframes, self.workspace = keyframes, workspace
         self.given = list(dict.fromkeys(keyframe.camera for keyframe in keyframes))
         refined = config.refine_poses and config.refine_intrinsics
         cameras = [refinable(start.get(camera, camera)) for camera in self.given] if refined else list(self.given)
         views = [
-            BundleView(keyframe.name, self.given.index(keyframe.camera), keyframe.features, keyframe.map_from_camera)
+            BundleView(
+                keyframe.name,
+                self.given.index(keyframe.camera),
+                keyframe.features,
+                keyframe.map_from_camera,
+                looseness,
+                keyframe.ranges if config.adjust_depth else None,
+            )
             for keyframe in keyframes
         ]
         super().__init__(views, cameras, config, odometry=_odometry(keyframes, config))
@@ -108,7 +117,7 @@ class KeyframeBundle(Bundle):
         """Triangulate a last time, leave out what is not within the noise, and take over poses and cameras."""
         scene = self.triangulate(tolerance)
         largest_px = self.scaled(self.config.max_reprojection_error_px)
-        polish(scene, self.priors, self.config, largest_px, odometry=self.odometry)
+        polish(scene, self.priors, self.config, largest_px, self.looseness, self.odometry)
         self.take(scene)
         return scene
 

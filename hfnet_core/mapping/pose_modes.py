@@ -26,6 +26,7 @@ __all__ = [
     "DRIFTING",
     "GIVEN",
     "IMAGES",
+    "MODES",
     "Placed",
     "choose_mode",
     "drifts",
@@ -35,8 +36,9 @@ __all__ = [
     "tolerant",
 ]
 
-GIVEN, DRIFTING, IMAGES = "given", "drifting", "images"
+GIVEN, DRIFTING, IMAGES = MODES = ("given", "drifting", "images")
 _FEWEST_HELD = 6  # keyframes in common with a map before
+_BY_DEPTH = 10.0  # images bend what they see, and how long a metre is along the way; where depth tells, it decides
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,8 @@ class Placed:
 
     frame_id: what their poses are relative to. start: calibrations that are better than the given ones already. sigma:
     what is uncertain about that frame, beside how well the poses agree with each other: metres, radians.
-    refuse_calibrations: that the images refute; with poses from elsewhere they can.
+    refuse_calibrations: that the images refute; with poses from elsewhere they can. looseness: factor on the standard
+    deviations of the poses, beside the configured ones.
     """
 
     keyframes: Sequence[Keyframe]
@@ -54,6 +57,7 @@ class Placed:
     start: Mapping[Camera, Camera] = field(default_factory=dict)
     sigma: tuple[float, float] = (0.0, 0.0)
     refuse_calibrations: bool = False
+    looseness: float = 1.0
 
 
 def tolerant(
@@ -140,7 +144,9 @@ def place_keyframes(
             start[own] = camera
             placed.append(replace(keyframe, map_from_camera=pose, camera=own))
     frame = frames[found.frame_of] if found.frame_of is not None else OWN_FRAME
-    return Placed(placed, frame, {**found.provenance, "gravity": gravity}, start, (found.sigma_m, 0.0))
+    measured = config.adjust_depth and any(keyframe.ranges is not None for keyframe in placed)
+    told, sigma = {**found.provenance, "gravity": gravity}, (found.sigma_m, 0.0)
+    return Placed(placed, frame, told, start, sigma, looseness=_BY_DEPTH if measured else 1.0)
 
 
 def in_frame_of(placed: Placed, before: Mapping[str, Pose]) -> Placed:

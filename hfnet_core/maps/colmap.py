@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from hfnet_core.maps.colmap_model import ColmapModel, ModelCamera
 from hfnet_core.maps.colmap_reading import read_model
 from hfnet_core.maps.description import checked_description, parse_json
 from hfnet_core.maps.descriptors import DTYPES, unit
-from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.landmark_map import OF_LANDMARKS, LandmarkMap
 from hfnet_core.maps.tensor_file import TensorFile, read_tensors, write_tensors
 from hfnet_core.types import Camera, Features
 
@@ -140,6 +140,7 @@ def _write_sidecar(landmark_map: LandmarkMap, path: Path) -> None:
         "keypoint_offsets": np.asarray(landmark_map.keyframe_offsets),
         "global_descriptors": np.asarray(landmark_map.global_descriptors),
         "stamps_ns": np.asarray(landmark_map.keyframe_stamps_ns),
+        **{name: np.asarray(getattr(landmark_map, name)) for name in OF_LANDMARKS},
     }
     description = {
         "names": list(landmark_map.keyframe_names),
@@ -219,7 +220,7 @@ def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -
         index_of[image.image_id] = position
     table = model.tracks.copy()
     table[:, 1] = [index_of[image_id] for image_id in model.tracks[:, 1].tolist()]
-    return assemble_map(
+    built = assemble_map(
         names=[image.name for image in images],
         stamps_ns=[int(stored.arrays["stamps_ns"][place[image.name]]) for image in images],
         view_cameras=[camera_ids.index(image.camera_id) for image in images],
@@ -235,6 +236,21 @@ def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -
         provenance=known.provenance,
         descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
     )
+    return replace(built, **_of_landmarks(stored, model.point_ids - 1, folder))
+
+
+def _of_landmarks(stored: TensorFile, numbers: NDArray[np.int64], folder: Path) -> dict[str, Any]:
+    """What is told of each landmark beside its place, for those with these numbers in the exported map; nothing of
+    points that are new. Raises MapError."""
+    out: dict[str, Any] = {}
+    for name in OF_LANDMARKS:
+        told = stored.arrays.get(name, np.zeros(0))  # of a model exported before there were any
+        if told.ndim != 1 or not (np.isfinite(told).all() and (told >= 0).all()):
+            raise MapError(f"{folder / _SIDECAR}: {name} are not those of an exported map; export the map again")
+        if len(told):
+            known = numbers < len(told)
+            out[name] = np.where(known, told[np.where(known, numbers, 0)], 0).astype(told.dtype)
+    return out
 
 
 def _check_sidecar(stored: TensorFile, folder: Path) -> None:

@@ -48,7 +48,7 @@ from hfnet_ros.replay.tape import Timing
 __all__ = ["main"]
 
 _MAPPER, _ODOMETRY = "/mapping", WriterTopics().odometry
-_PUBLISH_S = 2.0
+_PUBLISH_S = 1.0
 _BY_MAPPING, _BY_TF = "/mapping/pose", "map->odom on /tf"
 _BY_IMAGES = "recognised in the newest version"
 _PATIENCE_S = 600.0  # for a last adjustment on a busy machine

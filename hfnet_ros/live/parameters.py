@@ -67,6 +67,7 @@ _LIKE_BUILD = (
     "pose_prior_sigma_deg",
     "descriptor_dtype",
     "depth_landmarks",
+    "adjust_depth",
     "multi_scale",
     "odometry_sigma_ratio",
     "odometry_sigma_deg_per_m",

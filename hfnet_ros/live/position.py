@@ -80,7 +80,7 @@ class PositionOutputs:
             if self._drive is None:
                 return
             self._newest = frames, odom_from_rig
-            self._position.add(frames.stamp_ns, odom_from_rig, is_first=self._mapper.is_first_drive)
+            self._position.add(frames.stamp_ns, odom_from_rig, is_first=self._mapper.begins_map)
             found, known = self._position.at(odom_from_rig), self._position.known
         if found is None or known is None:
             return

@@ -74,20 +74,23 @@ class Corrections:
         with self._lock:
             self._image_ns = stamp_ns, received_ns
 
-    def vouch(self, map_from_odom: Pose, frames: tuple[str, str], version_ns: int, config: NodeConfig) -> None:
+    def vouch(self, map_from_odom: Pose, frames: tuple[str, str], version_ns: int, config: NodeConfig) -> bool:
         """A mapping node says that odometry goes on, and where a version of the map puts its frame.
 
         The first word on a version counts, and replaces what is of the version before. From then on it keeps alive what
-        images say, as long as none contradicts that. frames: of the map and of the odometry.
+        images say, as long as none contradicts that. frames: of the map and of the odometry. Returns whether it is the
+        first.
         """
         with self._lock:
             if self._image_ns is None:
-                return
+                return False
             self._vouched_ns = now_ns(self._node)
-            if version_ns != self._version_ns or self._last is None:
+            is_new = version_ns != self._version_ns or self._last is None
+            if is_new:
                 self._version_ns, self._doubted = version_ns, False
                 self._last = Correction(map_from_odom, *frames, *self._image_ns)
         self.bridge(config)
+        return is_new
 
     def bridge(self, config: NodeConfig) -> str:
         """Repeat map->odom when its post-dating runs out between two poses; returns what is wrong once it is stale.

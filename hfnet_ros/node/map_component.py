@@ -162,8 +162,9 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int
         if found is None or found.landmark_map.model_hash != model_hash:
             verify = version[2] <= verify_mib << 20
             loaded = load_map(path, model_hash, verify=verify, in_memory=version[2] <= memory_mib << 20)
+            identity = _identity(path)
             verification = None if verify else Verification(path, loaded, version)
-            found = SharedMap(loaded, path, _identity(path), version, verification)
+            found = SharedMap(loaded, path, identity, version, verification)
             if verification is not None:
                 finalize(found, verification.stop)
             _maps[key] = found
@@ -173,12 +174,16 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int
 
 
 def _identity(path: Path) -> str:
-    """A hash of size, beginning and end: enough to tell maps apart without reading gigabytes."""
-    digest = hashlib.sha256(str(path.stat().st_size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(_HASHED_BYTES))
-        file.seek(max(0, path.stat().st_size - _HASHED_BYTES))
-        digest.update(file.read(_HASHED_BYTES))
+    """A hash of size, beginning and end: enough to tell maps apart without reading gigabytes. Raises MapError."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.sha256(str(size).encode())
+            digest.update(file.read(_HASHED_BYTES) or b"")
+            file.seek(max(0, size - _HASHED_BYTES))
+            digest.update(file.read(_HASHED_BYTES) or b"")
+    except OSError as error:  # the file was there a moment ago
+        raise MapError(f"{path}: changes while it is read ({error.strerror}); load it again") from error
     return digest.hexdigest()[:16]
 
 

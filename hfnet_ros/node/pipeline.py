@@ -304,6 +304,15 @@ class Pipeline:
         """Search near a pose that somebody gives, with its covariance [6, 6]."""
         self._commands.append(lambda stamp_s: self._tracker.set_prior(map_from_rig, stamp_s, covariance))
 
+    def expect(self, map_from_odom: Pose, covariance: Array) -> None:
+        """Go on from where a mapping node puts the odometry's frame, see `Tracker.expect`."""
+
+        def change(_: float) -> None:
+            if isinstance(self._tracker, Tracker):
+                self._tracker.expect(map_from_odom, covariance)
+
+        self._commands.append(change)
+
     @property
     def is_settled(self) -> bool:
         """Whether everything that was asked for has been carried out."""

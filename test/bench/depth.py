@@ -3,8 +3,8 @@
     python test/bench/depth.py FOLDER [--first-query 500] [--depth-focal PX] [--sparse N] [--work DIR]
 
 FOLDER has images/, depth/ (16-bit PNG, millimetres), poses_tum.txt and camera.json. --depth-focal: of a depth camera
-whose images are not registered to the colour images: they are enlarged about their centre until both focal lengths
-agree. --sparse: maps of every n-th image that has depth, where little can be triangulated, are measured instead.
+beside the colour camera, whose images are not registered to it. --sparse: maps of every n-th image that has depth,
+where little can be triangulated, are measured instead. Images alone, and queries, are those that have depth.
 Scale: metres of the given poses in one of the map of images alone, by the similarity that fits both. Depth and the
 given poses are compared by themselves, too: depth of one frame carried into another by the poses.
 """
@@ -15,11 +15,11 @@ import argparse
 import json
 import shutil
 import tempfile
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 from evo.core.geometry import umeyama_alignment
 
@@ -29,34 +29,18 @@ from hfnet_core.evaluation.metrics import Sample
 from hfnet_core.evaluation.offline import OfflineLocalizer
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.geometry import pose_error
+from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.images.depth import read_depth_png
+from hfnet_core.images.registration import DepthMount
 from hfnet_core.mapping.builder import build_map
+from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import save_map
 from hfnet_core.recordings.bag_writer import write_folder_bag
 from hfnet_core.recordings.calibration import camera_from_file
 from hfnet_core.recordings.image_folder import FolderFrame, list_folder
 from hfnet_core.recordings.options import BagOptions
-
-
-def registered(frames: list[FolderFrame], scale: float, work: Path) -> list[FolderFrame]:
-    """The frames with their depth enlarged about its centre."""
-    work.mkdir()
-    out = []
-    for frame in frames:
-        if frame.depth is None:
-            out.append(frame)
-            continue
-        depth = cv2.imread(str(frame.depth), cv2.IMREAD_UNCHANGED)
-        height, width = depth.shape
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        mapped = cv2.remap(
-            depth, (x - width / 2) * scale + width / 2, (y - height / 2) * scale + height / 2, cv2.INTER_NEAREST
-        )
-        cv2.imwrite(str(work / frame.depth.name), mapped)
-        out.append(replace(frame, depth=work / frame.depth.name))
-    return out
+from hfnet_core.types import Camera
 
 
 def self_consistency(frames: list[FolderFrame], focal_px: float) -> dict[float, float]:
@@ -94,6 +78,35 @@ def recall(samples: list[Sample], metres: float, degrees: float) -> float:
     return 100 * near / len(samples)
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What every map here is made of."""
+
+    work: Path
+    extractor: Extractor
+
+    def build(self, name: str, bag: str, options: BagOptions, config: MapBuildConfig) -> LandmarkMap:
+        began_s = time.process_time()
+        made = build_map([self.work / bag], self.extractor, config, options, workspace=Workspace(self.work / "known"))
+        told: dict[str, object] = {"depth": made.provenance.get("depth"), "scale": made.provenance.get("scale")}
+        told |= {"keyframes": made.keyframes, "landmarks": made.landmarks, "by depth": int(made.measured.sum())}
+        told["focal lengths"] = [round(camera.focal_length[0], 1) for camera in made.cameras]
+        told["processor time, s"] = round(time.process_time() - began_s, 1)
+        print(f"{name}: {json.dumps(told)}", flush=True)
+        return made
+
+    def ask(self, made: LandmarkMap) -> None:
+        """Queries without and with their depth."""
+        save_map(made, self.work / "a.hfmap")
+        settings = LocalizerConfig(tracking=False, search_budget_ms=UNHURRIED_MS)
+        offline = OfflineLocalizer(self.work / "a.hfmap", localizer=settings, source=self.extractor)
+        for query, own in (("without depth", BagOptions(depth_topic="none")), ("with depth", BagOptions())):
+            samples = evaluate_bag(offline, self.work / "query", own)
+            found = " ".join(f"{recall(samples, m, d):.1f}" for m, d in ((0.05, 5), (0.1, 5), (0.25, 5), (0.5, 10)))
+            refused = sum("depths fit" in sample.reason for sample in samples)
+            print(f"  queries {query}: within 5, 10, 25, 50 cm {found} %, refused by depth {refused}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -103,42 +116,34 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     arguments = parser.parse_args()
     work = arguments.work or Path(tempfile.mkdtemp(prefix="hfnet-depth-"))
-    work.mkdir(exist_ok=True)
+    (work / "known").mkdir(parents=True, exist_ok=True)
     folder, last = arguments.folder, arguments.first_query - 1
     camera = camera_from_file(folder / "camera.json")
     frames = list_folder(folder, folder / "poses_tum.txt", rate_hz=15.0)
-    focal = arguments.depth_focal or camera.focal_length[0]
+    focal, mount = arguments.depth_focal or camera.focal_length[0], None
     print("depth by the given poses alone, error by scale of the poses:", self_consistency(frames, focal), flush=True)
     if arguments.depth_focal:
-        frames = registered(frames, arguments.depth_focal / camera.focal_length[0], work / "depth")
+        of_depth = Camera("PINHOLE", camera.width, camera.height, (focal, focal, *camera.principal_point))
+        mount = DepthMount(of_depth, Pose())
     split = next(index for index, frame in enumerate(frames) if int(frame.path.stem) > last)
-    drive = (
-        [frame for frame in frames[:split] if frame.depth][:: arguments.sparse] if arguments.sparse else frames[:split]
-    )
-    write_folder_bag(drive, camera, work / "map", storage="mcap")
-    write_folder_bag(frames[split:], camera, work / "query", storage="mcap")
-    bare = [replace(frame, map_from_camera=None) for frame in drive]
-    write_folder_bag(bare, camera, work / "bare", storage="mcap")
-    config = MapBuildConfig()
-    extractor = Extractor(open_backend(None, "onnxruntime"), config.extraction)
-    maps = [("given poses", "map", BagOptions(depth_topic="none")), ("given poses and depth", "map", BagOptions())]
-    for name, bag, options in [*maps, *([] if arguments.sparse else [("images and depth", "bare", BagOptions())])]:
-        made = build_map([work / bag], extractor, config, options)
-        told: dict[str, object] = {"depth": made.provenance.get("depth"), "scale": made.provenance.get("scale")}
-        if bag == "bare":
-            told["given poses' metres in one of the map"] = round(scale_of(made, drive), 4)
-        told["keyframes"], told["landmarks"] = made.keyframes, made.landmarks
-        told["by depth"] = int(made.measured.sum())
-        print(f"{name}: {json.dumps(told)}", flush=True)
-        if bag == "map":
-            save_map(made, work / "a.hfmap")
-            settings = LocalizerConfig(tracking=False, search_budget_ms=UNHURRIED_MS)
-            offline = OfflineLocalizer(work / "a.hfmap", localizer=settings, source=extractor)
-            for query, own in (("without depth", BagOptions(depth_topic="none")), ("with depth", BagOptions())):
-                samples = evaluate_bag(offline, work / "query", own)
-                found = " ".join(f"{recall(samples, m, d):.1f}" for m, d in ((0.05, 5), (0.1, 5), (0.25, 5), (0.5, 10)))
-                refused = sum("depths fit" in sample.reason for sample in samples)
-                print(f"  queries {query}: within 5, 10, 25, 50 cm {found} %, refused by depth {refused}", flush=True)
+    deep = [frame for frame in frames[:split] if frame.depth]
+    parts = {
+        "map": deep[:: arguments.sparse] if arguments.sparse else frames[:split],
+        "query": [frame for frame in frames[split:] if frame.depth],
+        "bare": [replace(frame, map_from_camera=None) for frame in deep],
+    }
+    parts["bare_query"] = [replace(frame, map_from_camera=None) for frame in parts["query"]]
+    for name, chosen in parts.items():
+        write_folder_bag(chosen, camera, work / name, storage="mcap", depth_mount=mount, overwrite=True)
+    bench = Bench(work, Extractor(open_backend(None, "onnxruntime"), MapBuildConfig().extraction))
+    bench.ask(bench.build("given poses", "map", BagOptions(depth_topic="none"), MapBuildConfig()))
+    for adjusted in (False, True):
+        name, config = f"depth, adjust_depth {adjusted}", MapBuildConfig(adjust_depth=adjusted)
+        bench.ask(bench.build(f"given poses and {name}", "map", BagOptions(), config))
+        if not arguments.sparse:
+            for own, posed in (("bare", deep), ("bare_query", parts["query"])):
+                made = bench.build(f"images ({own}) and {name}", own, BagOptions(), config)
+                print(f"  metres of the given poses in one of it: {scale_of(made, posed):.4f}", flush=True)
     if arguments.work is None:
         shutil.rmtree(work)
 

@@ -1,12 +1,15 @@
 """What mapping while driving costs: a keyframe's recording, and a version of the map as the drive gets longer.
 
-    python test/bench/live.py [--keyframes 250 500 1000 2000] [--keypoints 500]
+    python test/bench/live.py [--keyframes 250 500 1000 2000] [--grown 125 250 500 1000 2000] [--recorded 2000]
 
 Recording: images of the rendered courtyard at 640x480 through the shipped network, judged, described, written; seconds
 of processor time for an image that becomes no keyframe and for one that does, and the share of a core at 5 km/h and
-30 images a second for several distances between keyframes.
-Versions: a synthetic ring, once and a half around, whose keyframes are recorded without images; each version is made
-as the node makes it, with the matches of the one before. Seconds of processor time, and the memory of its process.
+30 images a second for several distances between keyframes. Then the same images again and again, as fast as it goes,
+until so many keyframes are recorded: time for each at the beginning and at the end, and memory.
+Whole versions: a synthetic ring, once and a half around, whose keyframes are recorded without images; each version is
+made as the node makes it, with the matches of the one before. Seconds of processor time, and the memory of its process.
+Grown versions: the same ring, to whose map the newest keyframes are added until it has so many, as the node does while
+a whole version is not ready.
 """
 
 from __future__ import annotations
@@ -20,16 +23,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
+from hfnet_core.geometry import Pose
 from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
+from hfnet_core.mapping.live.growing import MOST, grown
 from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
 from hfnet_core.mapping.live.solving import build_from_drive
+from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.synthetic import walk
+from hfnet_core.threads import one_blas_thread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuit import circuit, with_drift
@@ -40,17 +48,24 @@ SPEED_M_S, RATE_HZ = 5 / 3.6, 30.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keyframes", type=int, nargs="+", default=[250, 500, 1000, 2000], help="versions made at")
+    parser.add_argument("--keyframes", type=int, nargs="*", default=[250, 500, 1000, 2000], help="whole versions at")
     parser.add_argument("--keypoints", type=int, default=500, help="of a keyframe of the ring (default 500)")
+    parser.add_argument("--grown", type=int, nargs="*", default=[125, 250, 500, 1000, 2000], help="grown versions at")
+    parser.add_argument("--recorded", type=int, default=2000, help="keyframes to record (default 2000)")
     parser.add_argument("--version-of", type=Path, help="make one version of a drive folder here, print numbers only")
     given = parser.parse_args()
+    one_blas_thread()  # as the node's processes do
     if given.version_of is not None:
         print(*version(given.version_of))
         return
     with tempfile.TemporaryDirectory() as name:
+        if given.grown:
+            Console().print(growing(Path(name) / "grown.hfdrive", sorted(given.grown), given.keypoints))
+        if given.recorded:
+            Console().print(recording(Path(name) / "yard.hfdrive"))
+            Console().print(long_recording(Path(name) / "long.hfdrive", given.recorded))
         if given.keyframes:
             Console().print(versions(Path(name) / "ring.hfdrive", given.keyframes, given.keypoints))
-        Console().print(recording(Path(name) / "yard.hfdrive"))
 
 
 def recording(path: Path) -> Table:
@@ -79,6 +94,72 @@ def recording(path: Path) -> Table:
     for distance in (0.1, 0.2, 0.3, 0.5):
         rate = SPEED_M_S / distance
         table.add_row(f"{distance}", f"{rate:.1f}", f"{RATE_HZ * image_s + rate * keyframe_s:.2f}")
+    return table
+
+
+def long_recording(path: Path, keyframes: int) -> Table:
+    """As many keyframes of the courtyard's images as wanted, every image one."""
+    config = MapBuildConfig(keyframe_distance_m=0.01, keyframe_angle_deg=0.1)
+    extractor = Extractor(open_backend(None, "onnxruntime", 1), config.extraction)
+    shots = [shot.image for shot in walk.shots(walk.MAP_PASS, every=6)]
+    table = Table(title=f"recording {keyframes} keyframes")
+    for name in ("keyframes", "ms for each", "MiB of the process", "MB in the folder"):
+        table.add_column(name, justify="right")
+    folder, step = DriveFolder(path), max(1, keyframes // 5)
+    with folder.recording(extractor.info, config):
+        mapper, began, shown, before = (
+            LiveMapper(folder, extractor, config, "drifting", [LiveSource("/image")]),
+            0.0,
+            0,
+            0,
+        )
+        for due in range(step, keyframes + 1, step):
+            began = time.process_time()
+            while mapper.keyframes < due:
+                pose = Pose(np.eye(3), np.array([0.0, 0.0, 0.3 * shown]))
+                mapper.add([LiveFrame(0, "camera", shots[shown % len(shots)], shown * 10**8 + 1, walk.CAMERA, pose)])
+                shown += 1
+            each_s = (time.process_time() - began) / (mapper.keyframes - before)
+            before = mapper.keyframes
+            stored = sum(item.stat().st_size for item in path.iterdir())
+            table.add_row(str(before), f"{1e3 * each_s:.0f}", f"{resident_mib():.0f}", f"{stored / 1e6:.0f}")
+    return table
+
+
+def resident_mib() -> float:
+    """Memory of this process now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def growing(path: Path, sizes: list[int], keypoints: int) -> Table:
+    """Of a ring that grows by what is added at a time."""
+    scene = with_drift(circuit(max(sizes), keypoints=keypoints, dim=128))
+    table = Table(title=f"grown versions: {keypoints} keypoints of 128 dimensions")
+    for name in ("keyframes", "s of one core", "of them reading, writing", "MiB of the process", "MB of the map"):
+        table.add_column(name, justify="right")
+    folder, output, recorded = DriveFolder(path), path.with_suffix(".hfmap"), 0
+    while recorded < max(sizes):
+        with folder.recording(INFO, MapBuildConfig()):
+            if not recorded:
+                folder.add_source(Source(0, 0, "drifting", "/image", "camera", "camera_info", "odom", "map"))
+            for index, keyframe in enumerate(scene.keyframes[recorded : recorded + MOST], start=recorded):
+                named = replace(keyframe, name=f"0/{index:06d}", key=f"{index:064x}", drive=0, drifting=True)
+                folder.add(RecordedKeyframe(named, index + 1))
+        recorded = min(recorded + MOST, max(sizes))
+        began = time.process_time()
+        before = load_map(output, verify=False) if output.exists() else None
+        read_s = time.process_time() - began
+        made = grown(before, folder, folder.settings)
+        if made is None:
+            break
+        written = time.process_time()
+        save_map(made, output)
+        files_s = read_s + time.process_time() - written
+        if recorded in sizes or any(recorded - MOST < size <= recorded for size in sizes):
+            row = (time.process_time() - began, files_s, resident_mib(), output.stat().st_size / 1e6)
+            table.add_row(
+                str(made.keyframes), *(f"{value:.{2 if number < 2 else 0}f}" for number, value in enumerate(row))
+            )
     return table
 
 

@@ -12,7 +12,6 @@ FOLDER keeps what was rendered and mapped for the next run.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +33,9 @@ from hfnet_core.synthetic.alike.place import Place, Way, told_apart
 from hfnet_core.synthetic.alike.recording import MAPPED, VISITED, record_way
 from hfnet_core.synthetic.alike.rooms import two_rooms
 from hfnet_core.synthetic.alike.street import street
+from hfnet_core.synthetic.odometry import drifted
 from hfnet_core.synthetic.rendering import Renderer
 from hfnet_core.types import Camera, Localization, Localized, Reason
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from drift import drifted
 
 PLACES: dict[str, Callable[[], Place]] = {
     "rooms": two_rooms,

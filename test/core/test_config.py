@@ -47,6 +47,7 @@ def test_every_setting_is_documented_and_its_default_is_in_range(cls: type) -> N
         ({"retrieved": 0}, ["retrieved", "0", "1"]),
         ({"retrieved": 2.5}, ["retrieved", "2.5", "int"]),
         ({"ratio": float("nan")}, ["ratio", "nan"]),
+        ({"ratio": 10**400}, ["ratio", "finite"]),
         ({"tracking": 1}, ["tracking", "bool"]),
         ({"min_inlier": 3}, ["min_inlier", "min_inliers"]),
     ],

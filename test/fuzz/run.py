@@ -86,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="inputs of each format")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first input, to go on")
     parser.add_argument("--format", nargs="*", choices=sorted(FORMATS), default=list(FORMATS))
     parser.add_argument("--keep", type=Path, help="folder for inputs that break something")
     parser.add_argument("--jobs", type=int, default=1)
@@ -99,7 +100,7 @@ def main() -> None:
     bad = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         last = options.keep, options.seconds
-        jobs = [pool.submit(fuzz, name, options.count, options.seed, 0, *last) for name in options.format]
+        jobs = [pool.submit(fuzz, name, options.count, options.seed, options.first, *last) for name in options.format]
         for job in jobs:
             result = job.result()
             bad += len(result.broken)

@@ -85,11 +85,14 @@ def calibrated_only(found: Hypotheses) -> Hypotheses:
 
 
 def held_out(found: Hypotheses, names: Sequence[str], min_confidence: float) -> list[Held]:
-    """Each source judged by a calibration on all the others."""
+    """Each source judged by a calibration on all the others; none where these are too few to calibrate on."""
     out = []
     for source in sorted(set(found.source.tolist())):
         own = found.source == source
-        calibration = fit(_where(found, ~own), names)
+        try:
+            calibration = fit(_where(found, ~own), names)
+        except DatasetError:
+            continue
         out.append(_judged(_where(found, own), calibration, names, min_confidence, str(source)))
     return out
 

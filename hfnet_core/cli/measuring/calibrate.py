@@ -27,7 +27,7 @@ def calibrate(
     every: Annotated[int, typer.Option(min=1, help="Take each n-th image of a recording.")] = 5,
     most_foreign: Annotated[int, typer.Option(min=1, help="Most foreign photos for each source.")] = 100,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
-    min_confidence: Annotated[float, typer.Option(help="For the table of sources that are held out.")] = 0.98,
+    min_confidence: Annotated[float, typer.Option(help="For the table of sources that are held out.")] = 0.99,
 ) -> None:
     """Calibrate the judgement on right and wrong poses: every image as it is, darker, blurred, covered, mirrored,
     composed of two, with another focal length; photos of elsewhere; priors that are right and wrong."""

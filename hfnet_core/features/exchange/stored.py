@@ -104,7 +104,7 @@ class StoredFeatures:
     def _samples(self) -> Iterator[tuple[str, RawFeatures]]:
         """(model hash, arrays) of images in order of their names."""
         if self._folder is not None:
-            for path in sorted(self._folder.rglob("*.npz")):
+            for path in sorted(self._folder.rglob("[!.]*.npz")):  # hidden ones are half written
                 stored = read_npz(path)
                 yield stored.model_hash, stored.raw(stored.size or (1, 1), 1)
             return

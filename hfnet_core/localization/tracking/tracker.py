@@ -55,6 +55,7 @@ class Tracker:
         self._usual: deque[int] = deque(maxlen=_HISTORY)
         self._since_check = 0
         self._odometer = Odometer()
+        self._expected: tuple[Pose, Array] | None = None
         self._rivals = Rivals()
         self.consistency = Consistency()
 
@@ -66,6 +67,14 @@ class Tracker:
         self.reset()
         self._last = Sighting(stamp_s, map_from_camera, covariance)
 
+    def expect(self, map_from_odom: Pose, covariance: Array) -> None:
+        """Go on from where somebody else puts the odometry's frame; covariance: [6, 6] of the robot's pose there.
+
+        It is a prior as the last pose is: a pose beyond it is held back until others agree. Without odometry it is
+        nothing.
+        """
+        self._expected = map_from_odom, covariance
+
     def process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None = None) -> Localization:
         """The pose of the next image, or of the next images of one time.
 
@@ -75,6 +84,12 @@ class Tracker:
         if odom_from_rig is not None and not odom_from_rig.is_finite():
             odom_from_rig = None
         self._odometer.add(odom_from_rig)
+        if self._expected is not None and odom_from_rig is not None:
+            (map_from_odom, covariance), self._expected = self._expected, None
+            way_m, turned_rad = self._odometer.way_m, self._odometer.turned_rad
+            there = map_from_odom @ odom_from_rig
+            self._last = Sighting(stamp_s, there, covariance, odom_from_rig, way_m, turned_rad)
+            self._pending = None
         predicted = self._predict(stamp_s, odom_from_rig)
         result: Localization | None = None
         if predicted is not None and self.localizer.config.tracking:

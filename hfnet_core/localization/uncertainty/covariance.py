@@ -18,6 +18,7 @@ __all__ = ["Linearised", "cell_share", "cells", "covariance_of", "coverage", "li
 _GRID = (6, 8)  # rows, columns of the coverage grid
 _CELLS = _GRID[0] * _GRID[1]
 _REGION = 2  # rows and columns of cells that make a region, all of which may err together
+_DISTANCES = 8  # groups of landmarks about as far away, all of which may err together
 _TINY = 1e-300
 
 
@@ -27,7 +28,7 @@ class Linearised:
 
     rows: [N] which correspondences these are. views: [N] as in Correspondences. jacobian: [N, 2, 6] of the projections
     by the pose. residuals: [N, 2] pixels at the reference width. cells: [N] image cell of each keypoint, different for
-    each view. projected_px: [N, 2].
+    each view. projected_px: [N, 2]. distance_m: [N] of the landmarks from the rig.
     """
 
     rows: NDArray[np.int64]
@@ -36,6 +37,7 @@ class Linearised:
     residuals: Array
     cells: NDArray[np.int64]
     projected_px: Array
+    distance_m: Array
 
 
 def linearised(found: Correspondences, query: Query, map_from_rig: Pose) -> Linearised:
@@ -48,7 +50,8 @@ def linearised(found: Correspondences, query: Query, map_from_rig: Pose) -> Line
     residuals = around.residuals[visible]
     projected = found.pixels[visible] - residuals
     rows = np.flatnonzero(visible)
-    return Linearised(rows, found.views[rows], around.jacobian[rows], residuals, where[rows], projected)
+    distance_m = np.linalg.norm(found.points[rows] - map_from_rig.translation, axis=1)
+    return Linearised(rows, found.views[rows], around.jacobian[rows], residuals, where[rows], projected, distance_m)
 
 
 def covariance_of(around: Linearised, landmarks: Array | None = None) -> tuple[Array, float]:
@@ -64,7 +67,8 @@ def covariance_of(around: Linearised, landmarks: Array | None = None) -> tuple[A
     1965; here for a regression, after Liang and Zeger, 1986) compares how the scores J^T r add up within the cells
     with what they would if all residuals were independent, and is at least 1. What landmarks leave open is added:
     residuals show it only where the landmarks do not err together. So is how far the pose moves without each region of
-    the image, where a far wall or a part of the map pulls it.
+    the image, or without the landmarks at each distance (the mean of the two): where far ones tell the direction, a few
+    near ones tell the position.
     """
     jacobian = around.jacobian
     rows, errors = jacobian.reshape(-1, 6), around.residuals.reshape(-1)
@@ -93,18 +97,30 @@ def covariance_of(around: Linearised, landmarks: Array | None = None) -> tuple[A
         of_pixels = by_landmarks @ landmarks @ by_landmarks.transpose(0, 2, 1)
         moved = np.einsum("nki,nkl,nlj->ij", jacobian, of_pixels, jacobian)
         spread = spread + inverse @ moved @ inverse
-    return spread + _by_region(around, errors, information), rms_px
+    both = [
+        _without(groups, around, errors, information) for groups in (_regions(around.cells), _far(around.distance_m))
+    ]
+    return spread + sum(both) / len(both), rms_px
 
 
-def _by_region(around: Linearised, errors: Array, information: Array) -> Array:
-    """[6, 6] by the pose without each region (delete-a-group jackknife; Shao and Tu, The Jackknife, 1995).
-
-    errors: [2N] that the pose leaves; information: [6, 6]. Infinite where one region alone determines it.
-    """
+def _regions(of_cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] region of the image, of each view its own."""
     rows, columns = _GRID[0] // _REGION, _GRID[1] // _REGION
-    row, column = np.divmod(around.cells % _CELLS, _GRID[1])
-    region = (around.cells // _CELLS * rows + row // _REGION) * columns + column // _REGION
-    count, groups = np.unique(region, return_inverse=True)
+    row, column = np.divmod(of_cells % _CELLS, _GRID[1])
+    return np.asarray((of_cells // _CELLS * rows + row // _REGION) * columns + column // _REGION)
+
+
+def _far(distance_m: Array) -> NDArray[np.int64]:
+    """[N] group of landmarks about as far away, all of one size."""
+    return np.asarray(np.argsort(np.argsort(distance_m, kind="stable")) * _DISTANCES // max(len(distance_m), 1))
+
+
+def _without(groups: NDArray[np.int64], around: Linearised, errors: Array, information: Array) -> Array:
+    """[6, 6] by the pose without each group [N] (delete-a-group jackknife; Shao and Tu, The Jackknife, 1995).
+
+    errors: [2N] that the pose leaves; information: [6, 6]. Infinite where one group alone determines it.
+    """
+    count, groups = np.unique(groups, return_inverse=True)
     belongs = (groups == np.arange(len(count))[:, None]).astype(np.float64)
     scores = belongs @ np.einsum("nki,nk->ni", around.jacobian, errors.reshape(-1, 2))
     own = belongs @ np.einsum("nki,nkj->nij", around.jacobian, around.jacobian).reshape(-1, 36)

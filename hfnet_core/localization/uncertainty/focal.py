@@ -22,9 +22,6 @@ from hfnet_core.types import Camera, FocalFit
 __all__ = ["Uncertainty", "focal_fit", "off_by", "uncertainty_of"]
 
 _ROUNDS = 3  # of weights against outliers
-# Inliers are those that agree, and errors are alike across more than a cell: the square of how much larger errors are
-# than residuals say. Measured on five recordings (see docs/benchmarks.md).
-_OPTIMISM = 1.5
 _USUAL = 0.01  # relative error of a calibration before an image is seen
 
 
@@ -93,7 +90,6 @@ def uncertainty_of(
     residuals."""
     linear = linearised(support, query, map_from_rig)
     covariance, rms_px = covariance_of(linear, landmark_covariance(landmark_map, support.landmarks[linear.rows]))
-    covariance = _OPTIMISM * covariance
     fits: list[FocalFit | None] = []
     for view, camera in enumerate(query.cameras):
         found = focal_fit(linear, camera, view) if np.isfinite(covariance).all() else None

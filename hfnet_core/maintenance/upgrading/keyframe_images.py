@@ -15,8 +15,9 @@ from hfnet_core.images.preparation import ROTATIONS, Preparation
 from hfnet_core.mapping.keyframes.reading import BuildTools, described
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag, BagFrame, open_cameras
+from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.options import BagOptions
-from hfnet_core.types import Features
+from hfnet_core.types import Features, Ranges
 
 __all__ = ["Redescribed", "recording_number", "redescribed"]
 
@@ -28,10 +29,11 @@ Told = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Redescribed:
-    """A keyframe's new features. key: names them in a workspace."""
+    """A keyframe's new features. key: names them in a workspace. ranges: of its keypoints, where depth was recorded."""
 
     features: Features
     key: str
+    ranges: Ranges | None = None
 
 
 def redescribed(
@@ -140,7 +142,9 @@ def _described(
     masks = sorted({str(told[keyframes[0]].get("mask", "")) for keyframes in owners.values()} - {""})
     if masks and bag.options.mask is None:
         _log.warning("%s: its keyframes were made with the mask %s: give it with --mask", bag.path, masks[0])
-    for (frame, preparation), key, turned in described(prepared(), tools.describer, tools.workspace, name):
-        yield frame.index, Redescribed(preparation.after(turned), key)
+    with recorded_depth(bag) as depth:
+        for (frame, preparation), key, turned in described(prepared(), tools.describer, tools.workspace, name):
+            features = preparation.after(turned)
+            yield frame.index, Redescribed(features, key, depth.ranges(frame.stamp_ns, features, frame.camera))
     for line in bag.broken:
         _log.warning("%s: left out: %s", bag.path, line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from hfnet_core.recordings.options import BagOptions
 
 __all__ = ["Upgraded", "upgrade_map"]
 
+_log = logging.getLogger(__name__)
 _FEWEST = 2  # keyframes of a map
 _NAMED = 5  # keyframes in a message
 _MIN_AGREEMENT = 0.15  # of the matches agree with the map's poses; between images of other places a tenth does
@@ -82,9 +84,13 @@ def _solved(landmark_map: LandmarkMap, found: dict[int, Redescribed], tools: Bui
     _check_poses(state)
     scene = _triangulated(landmark_map, state, config)
     points, rows, errors = observations(scene, config, state.scaled(config.max_reprojection_error_px))
-    state.check_landmarks(len(points))
+    measured = state.with_depth(points, rows)
+    state.check_landmarks(len(measured.xyz))
+    if len(landmark_map.landmark_hits):
+        _log.info("the landmarks are new: how often visits found the ones before again is forgotten")
     told = {
-        **statistics.counts(len(kept), len(points), len(rows)),
+        **statistics.counts(len(kept), len(measured.xyz), len(measured.rows)),
+        **({"landmarks_by_depth": count} if (count := int((measured.sigma_m > 0).sum())) else {}),
         **statistics.reprojection(errors),
         "pairs_matched": len(state.matches),
     }
@@ -96,8 +102,9 @@ def _solved(landmark_map: LandmarkMap, found: dict[int, Redescribed], tools: Bui
         cameras=landmark_map.cameras,
         given_cameras=landmark_map.given_cameras,
         features=[found[index].features for index in kept],
-        points=points,
-        rows=rows,
+        points=measured.xyz,
+        rows=measured.rows,
+        landmark_sigmas_m=measured.sigma_m,
         pose_sigma=(landmark_map.pose_sigma_m, landmark_map.pose_sigma_rad),
         model_hash=tools.extractor.info.model_hash,
         frame_id=landmark_map.frame_id,
@@ -117,6 +124,7 @@ def _keyframes(landmark_map: LandmarkMap, found: dict[int, Redescribed]) -> list
             landmark_map.map_from_camera(index),
             item.features,
             item.key,
+            ranges=item.ranges,
         )
         for index, item in sorted(found.items())
     ]
@@ -160,9 +168,10 @@ def _provenance(landmark_map: LandmarkMap, keyframes: int, told: dict[str, Any],
         "missing": landmark_map.keyframes - keyframes,
         "model_before": {**before.get("model", {}), "hash": landmark_map.model_hash},
     }
+    known = {name: value for name, value in before.get("statistics", {}).items() if name != "landmarks_by_depth"}
     return {
         **before,
-        "statistics": {**before.get("statistics", {}), **told},
+        "statistics": {**known, **told},
         "history": [*before.get("history", []), step],
         "model": {"name": info.name, "version": info.version},
     }

@@ -70,8 +70,8 @@ def report(found: DepthComparison | None, what: str) -> dict[str, Any]:
         return {}
     if abs(np.log(found.ratio)) > _NOTABLE:
         _log.warning(
-            "%s and depth images disagree about distances by %.0f %%: one of them is wrong; for images alone with the "
-            "scale of the depth pass --pose-mode images and no poses",
+            "%s and depth images disagree about distances by %.0f %%: one of them is wrong, or the calibration of the "
+            "images; for images alone with the scale of the depth pass --pose-mode images and no poses",
             what,
             100 * abs(found.ratio - 1),
         )

@@ -37,6 +37,7 @@ __all__ = ["Structure", "cameras_of", "reconstruct"]
 
 _SEED = 0
 _MIN_VIEWS = 3
+_AHEAD_DEG = 8.0  # half of what two images usually have to begin with: ahead, only what is beside shows an angle
 _MAX_FOCAL_CHANGE = 0.3  # of its logarithm
 _SQUARE = 0.01  # pixels whose sides differ by less are as good as square
 
@@ -63,17 +64,20 @@ def reconstruct(
 ) -> Structure:
     """Poses and calibrations from verified matches. Raises DatasetError where nothing can be put together.
 
-    Where the mapper carries a given calibration far off, as it may with a handful of images, it stays as given.
+    Where the mapper carries a given calibration far off, as it may with a handful of images, it stays as given. Where
+    it finds no two images to begin with, the camera may have moved straight ahead all the time: then such ones will do.
     """
     cameras, owners = cameras_of(keyframes, config)
     known = [owner for owner, keyframe in zip(owners, keyframes, strict=True) if not keyframe.camera_guessed]
     with tempfile.TemporaryDirectory(prefix="hfnet-structure-") as folder, quiet():
         database = Path(folder) / "database.db"
         _write_database(database, keyframes, cameras, owners, pairs)
-        models = _run(database, config, len(keyframes), progress)
+        models, ahead = _run(database, config, len(keyframes), progress), False
+        if not _are_together(models, len(keyframes)):
+            models, ahead = _run(database, config, len(keyframes), progress, ahead=True), True
         if models and _carried_off(models[0], cameras, known):
-            models = _run(database, config, len(keyframes), progress, constant=known)
-    if not models or models[0].num_reg_images() < min(_MIN_VIEWS, len(keyframes)):
+            models = _run(database, config, len(keyframes), progress, constant=known, ahead=ahead)
+    if not _are_together(models, len(keyframes)):
         raise DatasetError(
             f"{len(keyframes)} images with {len(pairs)} pairs that show the same could not be put together: does the "
             "camera move (turning alone shows no depth), and do the images overlap?"
@@ -91,6 +95,10 @@ def reconstruct(
     seen = [_seen(best, index + 1) for index in range(len(keyframes))]
     depth = float(np.median([np.median(far) for _, far in seen if len(far)]))
     return Structure(poses, refined, depth, best.compute_mean_reprojection_error(), parts, seen)
+
+
+def _are_together(models: Sequence[pycolmap.Reconstruction], images: int) -> bool:
+    return bool(models) and models[0].num_reg_images() >= min(_MIN_VIEWS, images)
 
 
 def _carried_off(model: pycolmap.Reconstruction, cameras: Sequence[Camera], known: Collection[int]) -> bool:
@@ -176,9 +184,16 @@ def _write_database(
 
 
 def _run(
-    database: Path, config: MapBuildConfig, images: int, progress: Progress, constant: Collection[int] = ()
+    database: Path,
+    config: MapBuildConfig,
+    images: int,
+    progress: Progress,
+    *,
+    constant: Collection[int] = (),
+    ahead: bool = False,
 ) -> list[pycolmap.Reconstruction]:
-    """The parts that could be reconstructed, largest first. constant: cameras that stay as they are."""
+    """The parts that could be reconstructed, largest first. constant: cameras that stay as they are. ahead: begin with
+    images of which one was taken straight ahead of the other, too."""
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = 1  # and a seed: the same images give the same map
     options.random_seed = _SEED
@@ -186,6 +201,8 @@ def _run(
     options.min_model_size = _MIN_VIEWS
     options.ba_refine_focal_length = options.ba_refine_extra_params = config.refine_intrinsics
     options.constant_cameras = {owner + 1 for owner in constant}
+    if ahead:
+        options.mapper.init_max_forward_motion, options.mapper.init_min_tri_angle = 1.0, _AHEAD_DEG
     registered = itertools.count(1)
 
     def say() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workers import HERE, Workers
 from hfnet_core.mapping.keyframes.workspace import Workspace, locked_folder
 from hfnet_core.mapping.live.keyframe_file import RecordedKeyframe, read_keyframe, write_keyframe
-from hfnet_core.mapping.pose_modes import IMAGES
+from hfnet_core.mapping.pose_modes import IMAGES, MODES
 from hfnet_core.maps.description import parse_json
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.tensor_file import UNFINISHED
@@ -35,6 +36,8 @@ __all__ = ["SUFFIX", "DriveFolder", "RecordedKeyframe", "Source", "is_drive_fold
 SUFFIX = ".hfdrive"
 _FORMAT, _VERSION = "hfdrive", 1
 _ABOUT = "drive.json"
+_FILE = re.compile(r"keyframe-[0-9]{3,9}-[0-9]{9,18}")
+_NUMBERS, _MOST_RECORDINGS = ("recording", "drive"), 10**9  # of a Source
 _log = logging.getLogger(__name__)
 
 
@@ -156,8 +159,8 @@ class DriveFolder:
 
     def some(self, names: Sequence[str], *, features: bool = True) -> list[Keyframe]:
         """Keyframes by name; those that are damaged or not there are left out."""
-        paths = (self.path / _file_name(*name.split("/", 1)) for name in names)
-        found = (self._read(path, features=features) for path in paths if path.is_file())
+        paths = (self._file_of(name) for name in names)
+        found = (self._read(path, features=features) for path in paths if path is not None)
         return [item.keyframe for item in found if item is not None]
 
     def stamps_ns(self) -> dict[str, int]:
@@ -167,8 +170,8 @@ class DriveFolder:
     def odometry_at(self, name: str) -> Pose | None:
         """What odometry said where a keyframe was taken, odom_from_camera; None where there was none, or no such
         keyframe."""
-        path = self.path / _file_name(*name.split("/", 1))
-        found = self._read(path, features=False) if path.is_file() else None
+        path = self._file_of(name)
+        found = self._read(path, features=False) if path is not None else None
         if found is None or found.keyframe.name != name:
             return None
         keyframe = found.keyframe
@@ -190,7 +193,13 @@ class DriveFolder:
         return None
 
     def _files(self, recording: str = "*") -> list[Path]:
-        return sorted(self.path.glob(f"keyframe-{recording}-*"))
+        return sorted(path for path in self.path.glob(f"keyframe-{recording}-*") if _FILE.fullmatch(path.name))
+
+    def _file_of(self, name: str) -> Path | None:
+        """Of a keyframe by its name, which a map may tell as well; None where there is none."""
+        called = _file_name(*name.split("/", 1))
+        path = self.path / called
+        return path if _FILE.fullmatch(called) and path.is_file() else None
 
     def _read(self, path: Path, *, features: bool = True) -> RecordedKeyframe | None:
         try:
@@ -230,6 +239,12 @@ def _read_about(path: Path) -> dict[str, Any]:
 
 def _read_source(path: Path) -> Source:
     try:
-        return Source(**_table(parse_json(read_text(path, "a recording of a drive"))))
+        source = Source(**_table(parse_json(read_text(path, "a recording of a drive"))))
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{path}: is damaged ({error}); restore it from a copy") from error
+    values = vars(source)
+    whole = all(type(values[name]) is int and 0 <= values[name] < _MOST_RECORDINGS for name in _NUMBERS)
+    texts = (value for name, value in values.items() if name not in _NUMBERS)
+    if not whole or source.mode not in MODES or not all(isinstance(text, str) for text in texts):
+        raise DatasetError(f"{path}: is damaged (a number or text of it cannot be); restore it from a copy")
+    return source

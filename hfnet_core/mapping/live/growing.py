@@ -30,14 +30,15 @@ from hfnet_core.maps.subset import keep_keyframes
 from hfnet_core.progress import silent
 from hfnet_core.types import Camera, Features
 
-__all__ = ["FEWEST", "grown", "with_tail_of"]
+__all__ = ["FEWEST", "MOST", "grown", "with_tail_of"]
 
 FEWEST = 3  # keyframes that are worth a version
-_MOST = 8  # that are added at a time, evenly chosen; the next full version has them all
-_WINDOW = 6  # of the last keyframes of the map, with which they are adjusted
-_KEYPOINTS = 1000  # of a keyframe, the best: matching takes a quarter of the time that it does with twice as many
+MOST = 6  # that are added at a time, evenly chosen; the next whole version has them all
+_WINDOW = 5  # of the last keyframes of the map, with which they are adjusted
+_KEYPOINTS = 800  # of a keyframe, the best: matching takes a quarter of the time that it does with twice as many
 _PAIRS = 8  # of a keyframe, with what it may be matched
-_ROUNDS = (2.0, 1.0)  # tolerances: steps of odometry are off by more than keypoints
+_COARSE = 2.0  # tolerance: steps of odometry are off by more than keypoints
+_ANGLE = 2.0  # times the builder's least triangulation angle: no later keyframe takes the place of what is far ahead
 _HELD = 0.2  # of the builder's trust in given poses: those of the map are adjusted already
 
 
@@ -81,16 +82,16 @@ def grown(before: LandmarkMap | None, folder: DriveFolder, config: MapBuildConfi
     keyframes = sorted([*added.held, *added.new], key=lambda item: (item.recording, item.stamp_ns))
     new = {item.name for item in added.new}
     is_new = np.array([item.name in new for item in keyframes])
-    state = KeyframeBundle(keyframes, _trusting(config), Workspace(), {})
+    trusting = _trusting(config)
+    state = KeyframeBundle(keyframes, trusting, Workspace(), {})
 
     def match(pairs: Sequence[tuple[int, int]]) -> None:
         state.match([pair for pair in pairs if is_new[list(pair)].any()], silent)
 
     match(sequence_pairs([item.recording for item in keyframes]))
-    match(state.pairs(typical_depth(state.triangulate(_ROUNDS[0]))))
-    for tolerance in _ROUNDS:
-        state.adjust(tolerance)
-    points, rows, _ = observations(state.finish(1.0), config, state.scaled(config.max_reprojection_error_px))
+    match(state.pairs(typical_depth(state.triangulate(_COARSE))))
+    state.adjust(_COARSE)
+    points, rows, _ = observations(state.finish(1.0), trusting, state.scaled(config.max_reprojection_error_px))
     found = state.with_depth(points, rows)
     if not len(found.xyz):
         return None
@@ -107,6 +108,7 @@ def _trusting(config: MapBuildConfig) -> MapBuildConfig:
         pairs_per_keyframe=_PAIRS,
         pose_prior_sigma_m=_HELD * config.pose_prior_sigma_m,
         pose_prior_sigma_deg=_HELD * config.pose_prior_sigma_deg,
+        min_triangulation_angle_deg=_ANGLE * config.min_triangulation_angle_deg,
     )
 
 
@@ -174,7 +176,7 @@ def _added(before: LandmarkMap, folder: DriveFolder) -> _Added | None:
     members = [index for name, index in known.items() if int(name.partition("/")[0]) in recordings]
     last = sorted(members, key=lambda index: int(before.keyframe_stamps_ns[index]))[-_WINDOW:]
     held = folder.some([before.keyframe_names[index] for index in last])
-    names = [name for name in folder.names(recordings) if name not in known]
+    names = _later(folder.names(recordings), before.keyframe_names)
     chosen = _chosen(folder, names, after_ns=int(before.keyframe_stamps_ns[newest]))
     refined = dict(zip(before.given_cameras or before.cameras, before.cameras, strict=True))
     new = [item for item in chosen if item.camera in refined]
@@ -189,13 +191,23 @@ def _added(before: LandmarkMap, folder: DriveFolder) -> _Added | None:
     )
 
 
+def _later(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Those that come after the last known one of their recording: what was passed over is not looked at again."""
+    last: dict[str, int] = {}
+    for name in known:
+        recording, _, number = name.partition("/")
+        last[recording] = max(last.get(recording, -1), int(number))
+    parts = ((name, *name.split("/", 1)) for name in names)
+    return [name for name, recording, number in parts if int(number) > last.get(recording, -1)]
+
+
 def _chosen(folder: DriveFolder, names: Sequence[str], after_ns: int) -> list[Keyframe]:
     """Those taken after a time: the first one, the last one, and others evenly between them."""
     found = (item for item in folder.some(names, features=False) if item.stamp_ns > after_ns)
     newer = sorted(found, key=lambda item: item.stamp_ns)
     if not newer:
         return []
-    places = np.unique(np.linspace(0, len(newer) - 1, _MOST).round().astype(np.int64))
+    places = np.unique(np.linspace(0, len(newer) - 1, MOST).round().astype(np.int64))
     return folder.some([newer[place].name for place in places])
 
 

@@ -117,6 +117,9 @@ class LiveMapper:
                 "choose another drive_folder"
             )
         self._may_continue = True
+        self.begins_map = False
+        """Whether the stretch at hand is the first of its folder, recorded from its beginning on: in the frame of its
+        odometry the map begins."""
         self._begin()
 
     def _begin(self) -> None:
@@ -128,11 +131,6 @@ class LiveMapper:
     def drive(self) -> int | None:
         """Number of the stretch of the drive that is recorded now, None before its first image."""
         return self._recordings[0].source.drive if self._recordings else None
-
-    @property
-    def is_first_drive(self) -> bool:
-        """Whether this stretch is the first of its folder, in whose frame the map begins."""
-        return self.drive == min((source.drive for source in self._known), default=self.drive)
 
     def _chooser(self) -> KeyframeChooser | MotionChooser:
         config = self._config
@@ -201,6 +199,7 @@ class LiveMapper:
         """The recordings of the robot's cameras from an image on: those of before where a recorder was gone only for a
         moment, else new ones."""
         continued = self._continued(first) if self._may_continue else None
+        self.begins_map = continued is None and not self._known
         if continued is not None:
             return continued
         drive = max((source.drive for source in self._known), default=-1) + 1

@@ -105,7 +105,7 @@ class LivePosition:
         self._last: Pose | None = None
 
     def add(self, stamp_ns: int, odom_from_rig: Pose, *, is_first: bool) -> None:
-        """Of an image, in order of time. is_first: of the first stretch, in whose frame the map begins."""
+        """Of an image, in order of time. is_first: of a stretch in whose frame the map begins."""
         metres, degrees = pose_error(self._last, odom_from_rig) if self._last is not None else (0.0, 0.0)
         before = self._way[-1] if self._way else (0, 0.0, 0.0)
         self._way.append((stamp_ns, before[1] + metres, before[2] + degrees))

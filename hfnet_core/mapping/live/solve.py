@@ -32,7 +32,7 @@ from hfnet_core.threads import one_blas_thread
 
 __all__ = ["main"]
 
-_NICE, _GROWING_NICE = 10, 5  # the robot's own work comes first, then what it is to be localized in soon
+_NICE, _GROWING_NICE = 19, 5  # the robot's own work comes first, then what it is to be localized in soon
 _TOLD_S = 0.5  # between two lines of one stage
 
 

@@ -18,7 +18,7 @@ __all__ = ["MapVersions"]
 
 _FEWEST = 5  # keyframes of a first version that nobody asked for
 _GROWTH = 1.25  # of the keyframes, after which the whole is adjusted again
-_REST = 2.0  # times its duration lie at least between the beginnings of two of a kind: half a core each at most
+_REST, _GROWING_REST = 2.0, 1.25  # times its duration lie at least between the beginnings of two of a kind
 _LATE, _LATE_S = 5.0, 30.0  # times its duration, and at least, after which the whole is adjusted, however little is new
 _FEWEST_WHOLE = 30  # keyframes of a first version that adjusts the whole, where it grows before
 
@@ -167,7 +167,7 @@ class _Growth:
         if self.process is None:  # to start one takes seconds
             self.process = self._start()
         now_s = time.monotonic()
-        is_time = now_s - self._began_s >= max(every_s, _REST * self._took_s)
+        is_time = now_s - self._began_s >= max(every_s, _GROWING_REST * self._took_s)
         if self.is_at_work or not is_time or keyframes < max(_FEWEST, self._taken + FEWEST):
             return
         self.process.begin()

@@ -16,6 +16,7 @@ import numpy as np
 from hfnet_core.extras import later
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.mapping.solving.odometry import Link
+from hfnet_core.mapping.solving.ranges import Range, add_ranges
 
 if TYPE_CHECKING:
     import pyceres
@@ -57,8 +58,10 @@ def adjust(
     *,
     pixel_px: float,
     refine_intrinsics: bool,
+    ranges: Sequence[Range] = (),
 ) -> None:
-    """Move poses, points and intrinsics to the minimum of reprojection errors and deviations from anchors and links.
+    """Move poses, points and intrinsics to the minimum of reprojection errors and deviations from anchors, links and
+    measured distances.
 
     Anchors and links of views that see nothing are passed over. pixel_px: standard deviation of a keypoint. One
     thread: the same input gives the same numbers. At least one anchor, or nothing says where the map is.
@@ -91,7 +94,9 @@ def adjust(
             if problem.has_parameter_block(camera.params):
                 prior = pyceres.factors.NormalPrior(camera.params.copy(), _trust(camera) / pixel_px**2)
                 problem.add_residual_block(prior, None, [camera.params])
+    alive = add_ranges(problem, reconstruction, ranges, pixel_px)
     adjuster.solve()
+    del alive
 
 
 def adjust_points(reconstruction: pycolmap.Reconstruction, *, pixel_px: float) -> None:

@@ -18,9 +18,10 @@ from hfnet_core.extras import later
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.solving.adjustment import Anchor, adjust, adjust_points, adjustable
 from hfnet_core.mapping.solving.odometry import Odometry
+from hfnet_core.mapping.solving.ranges import usable_ranges
 from hfnet_core.mapping.solving.tracks import Tracks
 from hfnet_core.maps.colmap_cameras import to_pycolmap
-from hfnet_core.types import Camera
+from hfnet_core.types import Camera, Ranges
 
 if TYPE_CHECKING:
     import pycolmap
@@ -47,12 +48,14 @@ _DEVIATIONS = 2.5  # an observation further off than this many standard deviatio
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A keyframe as the geometry sees it. keypoints_px: [K, 2]. camera: index into the scene's cameras."""
+    """A keyframe as the geometry sees it. keypoints_px: [K, 2]. camera: index into the scene's cameras. ranges: of its
+    keypoints, where they were measured and shall count."""
 
     name: str
     camera: int
     keypoints_px: NDArray[np.float32]
     map_from_camera: Pose
+    ranges: Ranges | None = None
 
 
 @dataclass(eq=False)
@@ -65,6 +68,7 @@ class Scene:
     reconstruction: pycolmap.Reconstruction
     graph: pycolmap.CorrespondenceGraph
     keypoints_px: list[NDArray[np.float32]]
+    ranges: list[Ranges | None]
 
     @property
     def count(self) -> int:
@@ -134,7 +138,7 @@ def make_scene(views: Sequence[View], cameras: Sequence[Camera], matches: Matche
             )
             graph.add_two_view_geometry(first + 1, second + 1, geometry)
     graph.finalize()
-    return Scene(reconstruction, graph, [view.keypoints_px for view in views])
+    return Scene(reconstruction, graph, [view.keypoints_px for view in views], [view.ranges for view in views])
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +235,7 @@ def polish(
     priors: Sequence[Pose],
     config: MapBuildConfig,
     max_error_px: float,
+    looseness: NDArray[np.float64] | None = None,
     odometry: Odometry | None = None,
 ) -> None:
     """Leave out what lies outside the noise of the keypoints, and adjust once more, in place.
@@ -243,7 +248,7 @@ def polish(
         return
     manager = pycolmap.ObservationManager(scene.reconstruction, scene.graph)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
-    _adjust(scene, priors, config, max_error_px, None, odometry)
+    _adjust(scene, priors, config, max_error_px, looseness, odometry)
     manager.filter_all_points3D(limit_px, config.min_triangulation_angle_deg)
 
 
@@ -296,6 +301,7 @@ def _adjust(
         odometry.links(seeing) if odometry is not None else [],
         pixel_px=max_error_px / config.max_reprojection_error_px,
         refine_intrinsics=config.refine_intrinsics,
+        ranges=usable_ranges(scene.reconstruction, scene.ranges),
     )
     if odometry is not None and seeing:
         _take_along(scene, before, seeing, [view for view in range(scene.count) if drifting[view]])

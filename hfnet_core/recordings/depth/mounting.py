@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from hfnet_core.errors import DatasetError
@@ -18,27 +19,30 @@ from hfnet_core.types import Camera
 
 __all__ = ["recorded_mount"]
 
+_SAYS_SO = re.compile("registered|aligned|depth_to_")
 _log = logging.getLogger(__name__)
 
 
 def recorded_mount(reader: BagReader, bag: Bag, topic: Topic, message: Any) -> DepthMount | None:
     """From where depth has to be carried into the images; None where it is registered to them.
 
-    message: the first depth image. Depth that its driver calls registered, or whose frame is that of the images, is
-    taken to be so unless options tell of its camera. Else the camera_info beside it and /tf do. Raises DatasetError
-    where these are missing; depth that somebody names is registered then.
+    message: the first depth image. Depth whose topic says that it is registered, or whose frame is that of the images,
+    is so unless options tell of its camera. Else the camera_info beside it and /tf do. Raises DatasetError where these
+    are missing; depth that somebody names, or that its driver registers unless told otherwise, is registered then.
     """
     options, base = bag.options, image_name(topic)
     frame = str(message.header.frame_id).lstrip("/")
     asked = options.depth_camera_info_topic is not None or options.camera_from_depth is not None
-    if not asked and (base in registered_depth(image_name(bag.image_topic)) or frame == bag.camera_frame):
+    if not asked and (_SAYS_SO.search(base) is not None or frame == bag.camera_frame):
         return None
+    usual = base in registered_depth(image_name(bag.image_topic))
     try:
         return _mount(reader, bag, base, frame)
     except DatasetError as error:
-        if asked or options.depth_topic is None:
+        if asked or not (usual or options.depth_topic is not None):
             raise
-        _log.warning("%s; it is taken to be registered", error)
+        if not usual:
+            _log.warning("%s; it is taken to be registered", error)
         return None
 
 

@@ -52,7 +52,8 @@ class Handover:
         if self._config.two_d_mode:
             map_from_odom, _ = on_plane(map_from_odom, covariance)
         frames = self._config.global_frame_id or landmark_map.frame_id, self._config.odom_frame_id
-        self._corrections.vouch(map_from_odom, frames, version_ns, self._config)
+        if self._corrections.vouch(map_from_odom, frames, version_ns, self._config):
+            self._pipeline.expect(map_from_odom, covariance)
 
     def close(self) -> None:
         if self._wanted:

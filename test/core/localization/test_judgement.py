@@ -9,6 +9,7 @@ import pytest
 from scene import CAMERA, Scene, looking, walk
 
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.localization.confidence import log_odds
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.tracking.tracker import Tracker
@@ -43,6 +44,19 @@ def test_a_mirrored_image_has_no_pose(room: tuple[Scene, Localizer]) -> None:
     for prior in (None, TRUTH):
         mirrored = with_keypoints(features, np.arange(len(features)), pixels)
         assert isinstance(room[1].localize([View(mirrored, CAMERA)], prior), NotLocalized)
+
+
+def test_a_pose_is_unlikely_whose_inliers_the_map_saw_only_from_other_sides(room: tuple[Scene, Localizer]) -> None:
+    """As those of a mirrored image: their descriptors would not look so from there."""
+    features = room[0].view(TRUTH)[0]
+    pixels = features.keypoints_px * [-1, 1] + [CAMERA.width - 1, 0]
+    mirrored = with_keypoints(features, np.arange(len(features)), pixels)
+    right, *_ = room[1].candidates([View(features, CAMERA)])
+    assert right.evidence.viewed > 0.8
+    for candidate in room[1].candidates([View(mirrored, CAMERA)]):
+        assert candidate.evidence.viewed < 0.3
+        seen_well = dataclasses.replace(candidate.evidence, viewed=1.0)
+        assert log_odds(seen_well, room[1].map.model_hash) > candidate.log_odds + 1.0
 
 
 def test_a_rotated_image_is_a_rotated_camera(room: tuple[Scene, Localizer]) -> None:

@@ -80,6 +80,20 @@ def test_a_region_that_pulls_at_the_pose_widens_its_covariance() -> None:
     assert np.trace(pulled) > 2.0 * np.trace(usual)
 
 
+def test_near_landmarks_that_pull_at_the_pose_widen_its_covariance() -> None:
+    """All over the image, so that no region shows it: those of other distances say otherwise."""
+    rng = np.random.default_rng(3)
+    further = np.exp(rng.uniform(0.0, 3.0, 300))
+    points = TRUTH.translation + further[:, None] * (cloud(300) - TRUTH.translation)
+    pixels, visible = projection.project(points, TRUTH, CAMERA)
+    pixels, points, near = pixels[visible], points[visible], further[visible] < 1.5
+    noise = rng.normal(size=pixels.shape)
+    pulled, pulled_rms = covariance(pixels + 0.2 * noise + np.where(near, 3.0, 0.0)[:, None] * [1.0, 0.0], points)
+    usual, usual_rms = covariance(pixels + pulled_rms / np.sqrt(2.0) * noise, points)
+    assert usual_rms == pytest.approx(pulled_rms, rel=0.2)
+    assert np.trace(pulled[:3, :3]) > 2.0 * np.trace(usual[:3, :3])
+
+
 def test_coverage_counts_cells() -> None:
     assert uncertainty.cell_share(np.zeros((0, 2)), CAMERA) == 0.0
     assert uncertainty.cell_share(np.array([[10.0, 10.0], [12.0, 9.0]]), CAMERA) == pytest.approx(1 / 48)

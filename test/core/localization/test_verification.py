@@ -92,6 +92,22 @@ def test_one_thing_in_common_speaks_against_a_pose_the_more_the_sharper_it_is(
     assert sharp.alike < 0.7 * sharp.cells
 
 
+def test_landmarks_that_were_seen_from_another_side_are_not_asked(
+    asked: tuple[Query, Hypothesis, Localizer],
+) -> None:
+    """They would not be found where the pose is right either."""
+    query, hypothesis, localizer = asked
+    behind = localizer.map.keyframe_poses.copy()
+    points = localizer.map.landmarks_xyz.astype(np.float64).mean(axis=0)
+    behind[:, :, 3] = points + 4.0 * (points - TRUTH.translation)  # from behind the walls
+    turned = dataclasses.replace(localizer.map, keyframe_poses=behind)
+    witness = verify(query, hypothesis, turned)
+    assert witness is not None
+    known = verify(query, hypothesis, localizer.map)
+    assert known is not None
+    assert witness.asked < 0.2 * known.asked
+
+
 def test_without_dense_descriptors_there_is_no_witness(asked: tuple[Query, Hypothesis, Localizer]) -> None:
     query, hypothesis, localizer = asked
     bare = Query(tuple(dataclasses.replace(view, features=view.features.without_dense()) for view in query.views))

@@ -93,6 +93,26 @@ def test_colmap_there_and_back(some_map: LandmarkMap, tmp_path: Path, text: bool
     assert (again.model_hash, again.frame_id) == (some_map.model_hash, some_map.frame_id)
 
 
+def test_a_colmap_model_keeps_what_depth_and_visits_told_of_landmarks(some_map: LandmarkMap, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    told = replace(
+        some_map,
+        landmark_sigmas_m=np.where(rng.random(some_map.landmarks) < 0.3, 0.02, 0).astype(np.float32),
+        landmark_hits=rng.integers(0, 9, some_map.landmarks).astype(np.int32),
+        landmark_misses=rng.integers(0, 9, some_map.landmarks).astype(np.int32),
+    )
+    export_colmap(told, tmp_path / "model")
+    model = pycolmap.Reconstruction(tmp_path / "model")
+    gone = [3, 17]
+    for number in gone:
+        model.delete_point3D(number + 1)
+    model.write(tmp_path / "model")
+    again = import_colmap(tmp_path / "model")
+    kept = np.delete(np.arange(told.landmarks), gone)
+    for name in ("landmark_sigmas_m", "landmark_hits", "landmark_misses"):
+        assert np.array_equal(getattr(again, name), getattr(told, name)[kept]), name
+
+
 def test_the_exported_model_is_valid_for_colmap(some_map: LandmarkMap, tmp_path: Path) -> None:
     export_colmap(some_map, tmp_path / "model")
     model = pycolmap.Reconstruction(tmp_path / "model")

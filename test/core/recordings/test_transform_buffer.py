@@ -110,7 +110,7 @@ def test_a_flood_of_frames_and_poses_costs_neither_memory_nor_time() -> None:
     for child in ("base", "frame9990", "frame9991"):
         for index in range(1_000):
             buffer.add("odom", child, at(3.0), 11 * S + index)
-    assert len(buffer._edges["base"]["odom"].stamps_ns) == 50
+    assert len(buffer._edges["base"]["odom"].stamps_ns) == 20
     alone = TransformBuffer.live()
     for index in range(2_000):
         alone.add("odom", "base", at(3.0), S + index)

@@ -12,7 +12,6 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
 
 import cv2
-from diagnostic_msgs.msg import DiagnosticArray
 from mapping_robot import RELIABLE, STEPS, odom_from_camera, parameters, values
 from nav_msgs.msg import Path as PathMsg
 from robot import LATCHED, Mapper, bytes_of, image_msg, info_msg, until
@@ -78,7 +77,6 @@ def test_images_calibration_and_transforms_come_from_where_they_are_said_to(mapp
     infos = robot.publisher(CameraInfo, "eye/lens", RELIABLE)
     tf = robot.publisher(TFMessage, "tf", 100)
     path = robot.listen(PathMsg, "mapping/path")
-    diagnostics = robot.listen(DiagnosticArray, "/diagnostics", 100)
     heard(robot, images, infos, tf)
     shown = {}
     for shift in STEPS:
@@ -95,7 +93,7 @@ def test_images_calibration_and_transforms_come_from_where_they_are_said_to(mapp
         time.sleep(0.1)
     assert robot.transition("deactivate")
     keyframes = [item.keyframe for item in DriveFolder(tmp_path / "wall.hfdrive").keyframes()]
-    assert 8 <= len(keyframes) <= len(STEPS) * 0.12 / 0.3 + 3
+    assert 3 <= len(keyframes) <= 7  # 0.3 m apart
     for keyframe in keyframes:
         assert len(keyframe.features) <= 200
         metres, degrees = pose_error(keyframe.map_from_camera, odom_from_camera(shown[keyframe.stamp_ns]))
@@ -107,8 +105,7 @@ def test_images_calibration_and_transforms_come_from_where_they_are_said_to(mapp
     until(lambda: path, 10.0)
     assert max(len(message.poses) for message in path) <= 3
     assert not robot.node.count_publishers(f"{robot.namespace}/mapping/map_cloud")
-    told = [item for message in list(diagnostics) for item in message.status if robot.namespace in item.name]
-    assert len(told) > 5
+    until(lambda: len(robot.statuses()) > 10, 10.0)
     assert pose_from_msg(path[-1].poses[-1].pose) is not None
 
 

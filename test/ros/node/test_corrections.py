@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
@@ -23,9 +24,19 @@ class World:
     def __init__(self, now_ns: int = 1000 * S) -> None:
         self.now_ns = now_ns
         self.sent_ns: list[int] = []
+        self.sent_m: list[float] = []
         node = SimpleNamespace(get_clock=lambda: SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=self.now_ns)))
-        frames = SimpleNamespace(broadcast=lambda parent, child, pose, stamp_ns: self.sent_ns.append(stamp_ns))
+        frames = SimpleNamespace(broadcast=self.sent)
         self.corrections = Corrections(node, frames)
+
+    def sent(self, parent: str, child: str, pose: Pose, stamp_ns: int) -> None:
+        self.sent_ns.append(stamp_ns)
+        self.sent_m.append(float(pose.translation[0]))
+
+    def vouch(self, version_ns: int, metres: float) -> bool:
+        """A mapping node says where a version of the map puts the odometry's frame."""
+        pose = Pose(translation=np.array([metres, 0.0, 0.0]))
+        return self.corrections.vouch(pose, ("map", "odom"), version_ns, CONFIG)
 
     def correct(self, config: NodeConfig = CONFIG) -> int:
         """An image comes and is localized; returns its stamp."""
@@ -151,3 +162,24 @@ def test_nothing_is_sent_while_broadcasting_is_off(world):
     off = NodeConfig(odom_frame_id="odom", tf_broadcast=False)
     assert world.pass_by(5.0, off) == ""
     assert len(world.sent_ns) == 1
+
+
+def test_the_first_word_on_a_version_counts_and_later_ones_keep_alive_what_images_say(world):
+    assert not world.vouch(1, 5.0)  # no image says yet by which clock
+    world.corrections.heard(world.now_ns - S // 20, world.now_ns)
+    assert world.vouch(1, 5.0)
+    assert world.sent_m[-1] == 5.0
+    world.correct()
+    assert world.sent_m[-1] == 0.0
+    for _ in range(50):
+        assert world.pass_by(0.2) == ""
+        assert not world.vouch(1, 5.0)
+    assert world.sent_m[-1] == 0.0  # of the same version
+    assert world.now_ns < world.sent_ns[-1] <= world.now_ns + TOLERANCE_NS
+    world.corrections.doubt()
+    assert not world.vouch(1, 5.0)
+    assert "contradicts" in world.pass_by(0.2)
+    assert world.vouch(2, 7.0)
+    assert world.pass_by(0.2) == ""
+    assert world.sent_m[-1] == 7.0
+    assert "frozen" in world.pass_by(3.0)  # nobody vouches any more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import time
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import until
 
 from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.recordings.timed.edges import Edge
 from hfnet_ros.conversions import pose_to_transform
 from hfnet_ros.node.frames import (
     NoFrames,
@@ -163,3 +165,25 @@ def test_waiting_ends_when_there_is_nothing_to_wait_for():
         return never()
 
     assert waited_s(jumping, 10.0, jump) < 0.2
+
+
+def test_a_flood_costs_little_and_goes_when_nobody_listens_any_more(ros) -> None:
+    """What grew a node by tens of megabytes: frames of strangers, kept to the last of ten thousand."""
+    pytest.importorskip("tf2_msgs")
+
+    def alive() -> int:
+        return sum(isinstance(item, Edge) for item in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    frames = OwnFrames(ros.node)
+    for index in range(5_000):
+        item = pose_to_transform(Pose(), "map", f"stranger{index}", index)
+        frames._learn(item, "/tf", False)
+    assert 1_900 < alive() - before <= 2_000
+    gc.disable()
+    try:
+        frames.close()
+        assert alive() == before
+    finally:
+        gc.enable()

@@ -120,3 +120,24 @@ def test_nothing_is_verified_for_a_map_that_nobody_uses(path: Path, monkeypatch:
     until(lambda: verification.wait(1.0), 30)
     assert ended == ["_StoppedError"]
     assert verification.verdict == "verifying"
+
+
+def test_a_file_that_is_swapped_while_it_is_loaded_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, load = model_of(path), map_component.load_map
+
+    def swaps(*args, **options):
+        found = load(*args, **options)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(map_component, "load_map", swaps)
+    with pytest.raises(MapError, match="changes while it is read"):
+        shared_map(path, model)
+
+
+def test_a_pipe_in_the_place_of_a_map_holds_nothing_up(path: Path) -> None:
+    model = model_of(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MapError, match=r"a\.hfmap"):
+        shared_map(path, model)

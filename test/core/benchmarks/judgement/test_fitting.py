@@ -116,3 +116,9 @@ def test_what_is_no_judgement_is_refused_in_one_line(tmp_path: Path, content: st
     (tmp_path / "judgement.json").write_text(content)
     with pytest.raises(DatasetError, match="is no judgement file"):
         calibrated(hypotheses(), "f" * 64, tmp_path / "judgement.json")
+
+
+def test_a_source_of_which_the_others_are_too_few_is_not_held_out() -> None:
+    found = Hypotheses.joined([hypotheses(source="hall"), hypotheses(20, seed=2, source="yard")])
+    assert [held.source for held in held_out(found, DENSE, 0.9)] == ["yard"]
+    assert "yard" in table(found, 0.9)

@@ -179,6 +179,23 @@ def test_a_prior_gates_as_wide_as_its_covariance() -> None:
         assert isinstance(ride.see(at(6.0)), Localized) == believed
 
 
+def test_who_knows_where_odometry_is_gates_what_images_say() -> None:
+    """As a mapping node does with every version of its map: also the first pose, and after the map was moved."""
+    ride, tight = Ride(True), np.diag([0.1**2] * 3 + [0.05**2] * 3)
+    ride.tracker.expect(ODOM_FROM_MAP.inverse(), tight)
+    assert isinstance(ride.see(at(5.0), odom=at(0.0)), NotLocalized)
+    assert ride.belief is Belief.DOUBTING
+    assert isinstance(ride.see(at(0.1)), Localized)
+    ride.tracker.expect(at(3.0) @ ODOM_FROM_MAP.inverse(), tight)  # by a loop closure
+    assert isinstance(ride.see(at(3.2), odom=at(0.2)), Localized)
+    ride.tracker.expect(ODOM_FROM_MAP.inverse(), tight)
+    ride.tracker.reset()
+    assert isinstance(ride.see(at(7.0), odom=at(0.3)), Localized)
+    blind = Ride(False)
+    blind.tracker.expect(Pose(), tight)
+    assert isinstance(blind.see(at(7.0)), Localized)  # without odometry it is nothing
+
+
 @pytest.mark.parametrize("speed_m_s", [1.0, 12.0, 20.0])
 def test_a_fast_camera_without_odometry_is_followed(speed_m_s: float) -> None:
     """At 10 Hz: the first two images tell the velocity, under a prior as wide as a car is fast."""

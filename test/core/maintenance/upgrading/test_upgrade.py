@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from helpers import tiny_model
@@ -118,6 +119,31 @@ def test_everything_but_features_and_landmarks_stays_to_the_bit(
          "model_before": {"name": "tiny", "version": "0", "hash": old.model_hash}}
     ]  # fmt: skip
     assert new.provenance["statistics"]["landmarks"] == new.landmarks
+
+
+def test_landmarks_by_depth_are_made_anew_and_visits_are_forgotten(
+    tmp_path: Path, extractors: tuple[Extractor, Extractor], caplog: pytest.LogCaptureFixture
+) -> None:
+    png = cv2.imencode(".png", np.full((CAMERA.height, CAMERA.width), round(1000 * DISTANCE_M), np.uint16))[1].tobytes()
+    with open_writer(tmp_path / "bag", "mcap") as writer:
+        for index, shift in enumerate(SHIFTS):
+            stamp_ns = START + index * STEP
+            writer.camera_info(stamp_ns, CAMERA)
+            writer.image(stamp_ns, view(shift))
+            writer.depth(stamp_ns, png)
+            writer.pose(stamp_ns, map_from_camera(shift))
+    config = replace(CONFIG, depth_landmarks=1000)
+    old = build_map([tmp_path / "bag"], extractors[0], config)
+    counted = replace(
+        old, landmark_hits=np.ones(old.landmarks, np.int32), landmark_misses=np.zeros(old.landmarks, np.int32)
+    )
+    with caplog.at_level("INFO"):
+        new = upgrade_map(counted, [tmp_path / "bag"], BuildTools(extractors[1], config)).landmark_map
+    assert new.measured.sum() > 20
+    assert np.abs(off_the_wall(new)[new.measured]).max() < 0.02
+    assert new.provenance["statistics"]["landmarks_by_depth"] == new.measured.sum()
+    assert not len(new.landmark_hits)
+    assert "is forgotten" in caplog.text
 
 
 def test_the_same_network_makes_the_same_landmarks(

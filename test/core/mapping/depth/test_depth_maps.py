@@ -113,7 +113,7 @@ def test_where_triangulation_sees_enough_depth_adds_nothing() -> None:
     scene = drive(views=10, landmarks=700)
     plain = build_from_keyframes(Placed(scene.keyframes), INFO, CONFIG)
     with_depth = [measured(k, t, scene.points) for k, t in zip(scene.keyframes, scene.truth, strict=True)]
-    some = build_from_keyframes(Placed(with_depth), INFO, MapBuildConfig(depth_landmarks=50))
+    some = build_from_keyframes(Placed(with_depth), INFO, MapBuildConfig(depth_landmarks=50, adjust_depth=False))
     assert np.array_equal(some.landmarks_xyz, plain.landmarks_xyz)
     assert some.provenance["depth"]["ratio"] == pytest.approx(1.0, abs=0.01)
 
@@ -124,6 +124,23 @@ def test_poses_whose_metres_are_not_those_of_the_depth_are_named(caplog: pytest.
     made = build_from_keyframes(Placed(short), INFO, CONFIG)
     assert made.provenance["depth"]["ratio"] == pytest.approx(0.9, abs=0.01)
     assert "the poses and depth images disagree about distances by 10 %" in caplog.text
+
+
+def test_odometry_whose_metres_are_too_long_is_put_right_by_depth() -> None:
+    scene = drive(views=12, landmarks=300, noise_px=0.5)
+    odometry = [Pose(pose.rotation, 1.03 * pose.translation) for pose in scene.truth]
+    keyframes = [
+        replace(measured(k, t, scene.points, index), map_from_camera=o, drifting=True)
+        for index, (k, t, o) in enumerate(zip(scene.keyframes, scene.truth, odometry, strict=True))
+    ]
+
+    def length(config: MapBuildConfig) -> float:
+        places = build_from_keyframes(Placed(keyframes), INFO, config).keyframe_poses[:, :, 3]
+        return float(np.linalg.norm(places[-1] - places[0]))
+
+    way = np.linalg.norm(scene.truth[-1].translation - scene.truth[0].translation)
+    assert length(MapBuildConfig(adjust_depth=False)) == pytest.approx(1.03 * way, rel=0.005)
+    assert length(CONFIG) == pytest.approx(way, rel=0.003)
 
 
 def test_images_alone_have_the_scale_of_their_depth() -> None:
@@ -137,6 +154,24 @@ def test_images_alone_have_the_scale_of_their_depth() -> None:
     ends = [item.map_from_camera for item in (placed.keyframes[0], placed.keyframes[-1])]
     way = np.linalg.norm(scene.truth[-1].translation - scene.truth[0].translation)
     assert np.linalg.norm(ends[1].translation - ends[0].translation) == pytest.approx(way, rel=0.01)
+
+
+def test_poses_of_images_alone_give_way_to_their_depth() -> None:
+    scene = drive(views=12, landmarks=400, noise_px=0.3)
+    bent = [Pose(pose.rotation, pose.translation * (1.0, 1.0, 1.2)) for pose in scene.truth]  # as images alone may be
+    keyframes = [
+        replace(measured(k, t, scene.points, index), map_from_camera=pose)
+        for index, (k, t, pose) in enumerate(zip(scene.keyframes, scene.truth, bent, strict=True))
+    ]
+
+    def off_m(looseness: float) -> float:
+        poses = build_from_keyframes(Placed(keyframes, looseness=looseness), INFO, CONFIG).keyframe_poses
+        return float(np.linalg.norm(poses[-1, :, 3] - poses[0, :, 3] - scene.truth[-1].translation))
+
+    assert off_m(10.0) < 0.5 * off_m(1.0)
+    bare = [replace(item, map_from_camera=Pose()) for item in keyframes]
+    assert place_keyframes(bare, ["map"], CONFIG).looseness > 1
+    assert place_keyframes(bare, ["map"], MapBuildConfig(adjust_depth=False)).looseness == 1
 
 
 def test_few_images_with_depth_tell_no_scale() -> None:

@@ -149,6 +149,13 @@ def test_an_image_of_another_place_is_left_out_and_named() -> None:
     assert len(placed.keyframes) == len(keyframes) - 1
 
 
+def test_a_camera_that_moves_straight_ahead_shows_structure() -> None:
+    scene = drive(views=6, noise_px=0.3, ahead=True)
+    found = poses_from_images(blind(scene.keyframes), MapBuildConfig(scale_free=True))
+    assert found.provenance["structure"]["registered"] == 6
+    assert shape_error(found, scene.truth) < 0.02
+
+
 def test_a_camera_that_only_turns_shows_no_structure() -> None:
     first = blind(drive().keyframes)[0]
     still = [replace(first, name=f"0/{number:06d}") for number in range(4)]

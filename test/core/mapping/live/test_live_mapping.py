@@ -24,6 +24,7 @@ from hfnet_core.images.depth import DepthImage
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, ReadingPlan, read_keyframes
 from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
+from hfnet_core.mapping.live.growing import MOST
 from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
 from hfnet_core.mapping.live.solver_process import GrowingProcess, Solved, SolverProcess, can_solve
 from hfnet_core.mapping.live.solving import build_from_drive, frame_of
@@ -138,8 +139,14 @@ def test_who_was_killed_goes_on_where_he_was(drifting: Path, tmp_path: Path) -> 
         mapper = LiveMapper(folder, describer, CONFIG, "drifting", [SOURCE])
         for frame in frames[:20]:
             mapper.add([frame])
+    assert mapper.begins_map
     written = folder.count()
     assert written >= 20 - 17  # an image is decided upon 16 images later
+    with folder.recording(describer.info, CONFIG):
+        again = LiveMapper(folder, describer, CONFIG, "drifting", [SOURCE])
+        again.add([frames[20]])
+        assert not again.begins_map  # odometry has drifted before
+        assert again.drive == 0
     (path / "keyframe-000-000000099").write_bytes(b"half a keyfr")  # as no crash of ours leaves it
     folder = record(path, frames[20:], "drifting")
     names = [item.keyframe.name for item in folder.keyframes()]
@@ -309,6 +316,29 @@ def test_a_keyframe_that_somebody_has_changed_is_left_out(
     assert f"{path} is left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"recording": [0]}, {"drive": -1}, {"frame": ["map"]}, {"mode": "strange"}, {"strange": 1}, {"camera": None}],
+)
+def test_a_recording_that_somebody_has_changed_is_named(drifting: Path, tmp_path: Path, told: dict) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting)[:4], "drifting")
+    path = folder.path / "source-000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+    with pytest.raises(DatasetError, match=r"source-000\.json: is damaged"):
+        build_from_drive(folder)
+
+
+def test_what_is_named_like_a_keyframe_and_is_none_does_not_matter(drifting: Path, tmp_path: Path) -> None:
+    folder = record(tmp_path / "a.hfdrive", frames_of(drifting)[:6], "drifting")
+    count, names = folder.count(), folder.names([0])
+    for name in ("keyframe-000-", "keyframe-000-x", "keyframe-000-1-2", "keyframe-000-000000001.bak"):
+        (folder.path / name).write_text("")
+    assert folder.count() == count == len(list(folder.keyframes()))
+    assert folder.names([0]) == names
+    assert folder.some(["0/../../elsewhere", "x", "", *names[:1]])[0].name == names[0]
+    assert folder.odometry_at("../0") is None
+
+
 def test_depths_that_are_no_distances_leave_their_keyframe_out(drifting: Path, tmp_path: Path) -> None:
     folder = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting")
     keypoints = len(next(folder.keyframes()).keyframe.features)
@@ -420,7 +450,7 @@ def test_another_process_adds_keyframes_whenever_it_is_asked(drifting: Path, tmp
         first = asked()
         before = load_map(output).keyframes
         assert first == Solved("", before, load_map(output).landmarks, ANY, is_grown=True)
-        assert before == min(folder.count(), 8)
+        assert before == min(folder.count(), MOST)
         assert asked().keyframes == 0
         record(tmp_path / "a.hfdrive", frames[len(frames) // 2 :], "drifting")
         found = asked()

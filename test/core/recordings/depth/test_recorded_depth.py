@@ -208,3 +208,17 @@ def test_a_folder_of_images_takes_its_depth_into_the_bag(tmp_path: Path) -> None
     (tmp_path / "depth" / "000002.png").write_bytes(png(2500))
     write_folder_bag(list_folder(tmp_path, None, rate_hz=10.0), CAMERA, tmp_path / "bag", storage="mcap")
     assert told(tmp_path / "bag") == [None, None, 2.5, None]
+
+
+def test_depth_that_a_driver_registers_is_so_unless_its_frame_tells_otherwise(tmp_path: Path) -> None:
+    oak = WriterTopics("/oak/rgb/image_raw", camera_info="/oak/rgb/camera_info", depth="/oak/stereo/image_raw")
+    oak = replace(oak, depth_info="/oak/stereo/camera_info")
+    aligned = unregistered(tmp_path / "aligned", None, oak)
+    assert ranges_of(aligned, image_topic=oak.image) == pytest.approx([1.0, 1.0, 2.0, 2.0])
+    aside = unregistered(tmp_path / "aside", MOUNT, oak)  # in the frame of the right camera
+    assert ranges_of(aside, image_topic=oak.image) == pytest.approx([np.nan, np.nan, 1.0, 1.0], nan_ok=True)
+    says = replace(
+        OPENNI, depth="/camera/depth_registered/image_raw", depth_info="/camera/depth_registered/camera_info"
+    )
+    sure = unregistered(tmp_path / "says", MOUNT, says)  # whatever frame its header has
+    assert ranges_of(sure) == pytest.approx([1.0, 1.0, 2.0, 2.0])

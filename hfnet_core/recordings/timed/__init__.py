@@ -1,0 +1,1 @@
+"""Poses and transforms over time, each for itself."""
