@@ -93,7 +93,7 @@ def test_what_is_trained_is_rounded_as_the_tool_rounds(pool: Pool, teacher_folde
     ranges = activation_ranges(exact, [image])
     expected = descriptors(quantize(exact, ranges), [image])
     # The very ranges of the tool: a hundredth more or less moves a tenth of the roundings.
-    by_name = {node.name: ranges[node.input[0]] for node in convolutions(exact)[1:]}
+    by_name = {node.name: ranges[node.input[0]] for node in convolutions(exact)[3:]}
     stage._ranges = [by_name[scope] for scope, _ in scopes(network) if scope in by_name]
     with torch.no_grad():
         found = stage.rounded(network, torch.from_numpy(image)[None, None]).descriptors
