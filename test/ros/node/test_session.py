@@ -42,8 +42,10 @@ class World:
             settle=lambda stamp_s: self.did.append(("settle", stamp_s)),
             localize=self._localize,
             map=SimpleNamespace(damage=""),
+            damage="",
             turn=Lock(),
         )
+        self.session._outputs = SimpleNamespace(corrections=SimpleNamespace(heard=lambda stamp_ns, received_ns: None))
         self.session._depths = SimpleNamespace(ranges_of=lambda frames, extracted: [])
         self.session._odometry = SimpleNamespace(odom_from_rig=lambda frames, give_up: None)
 
