@@ -2,7 +2,8 @@
 
 One of them explains more of the image than the other already because it was mapped from nearer by. What tells them
 apart is only what both have mapped and one shows otherwise: so the keypoints that one explains are asked of the
-landmarks that the other has there, seen as the image sees them.
+landmarks that the other has there, seen as the image sees them. A part of the image suffices: a picture beside a lift
+that looks the same on every floor.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization import covisibility
 from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.hypothesis import Hypothesis
+from hfnet_core.localization.uncertainty.covariance import GRID, cells
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
@@ -26,36 +28,47 @@ _NEAR_PX = 12.0  # at the reference width: what lies closer shows the same thing
 _AS_ALIKE = 0.2  # cosine by which a keypoint may resemble the other place's landmarks less
 # Observations from about where the image was taken: degrees between the rays, logarithm of the ratio of distances.
 _ANGLE_DEG, _SCALE = 20.0, 0.4
-_LEAST = 40  # keypoints that the other place knows something of; fewer tell nothing
-# Of them what it shows as well: where rooms are the same, however badly mapped, a third at least; elsewhere a tenth.
-_SHARE = 0.25
+# Of a part of the image, keypoints that the other place knows something of and does not show, less what it shows as
+# well, which counts more: where places are the same, however badly mapped, at most 34 in rendered ones; where a tenth
+# of the image differs, 25 to 90.
+_TOLD, _SAME = 36.0, 1.5
+_ROWS, _COLUMNS = (  # first and beyond the last of parts of the image, at least two cells high and wide
+    np.array([(a, b) for a in range(count + 1) for b in range(a + 2, count + 1)]).T for count in GRID
+)
 
 
 def told_apart(query: Query, one: Hypothesis, other: Hypothesis, landmark_map: LandmarkMap) -> bool:
     """Whether the place that explains more of the images shows what the other one does not."""
     if one.guided < other.guided:
         one, other = other, one
-    counts = [_asked(query, view, one, other, landmark_map) for view in range(len(query.views))]
-    asked, same = (sum(numbers) for numbers in zip(*counts, strict=True))
-    return bool(asked >= _LEAST and same < _SHARE * asked)
+    return any(_shows_otherwise(query, view, one, other, landmark_map) >= _TOLD for view in range(len(query.views)))
 
 
-def _asked(query: Query, view: int, one: Hypothesis, other: Hypothesis, landmark_map: LandmarkMap) -> tuple[int, int]:
-    """How many keypoints of a view that one place explains the other knows something of, and how many of them it
-    shows as well."""
+def _shows_otherwise(query: Query, view: int, one: Hypothesis, other: Hypothesis, landmark_map: LandmarkMap) -> float:
+    """Of the keypoints of a view that one place explains and the other knows something of: by how much those that it
+    does not show outweigh the others, in the part of the image where they do most."""
     explained = one.found.where(one.agreeing & (one.found.views == view))
     shown = other.found.where(other.agreeing & (other.found.views == view))
     map_from_camera = other.map_from_rig @ query.views[view].rig_from_camera
     rows, pixels = _observations(query, view, map_from_camera, other.keyframes, landmark_map)
     if not len(explained) or not len(rows):
-        return 0, 0
+        return 0.0
     near = cKDTree(pixels).query_ball_point(explained.pixels, _NEAR_PX)
     asked = np.array([len(found) > 0 for found in near])
     best = _most_alike(query, view, explained, near, unit(landmark_map.observation_descriptors[rows]))
     own = query.views[view].features.descriptors[explained.keypoints]
     alike = (own * unit(landmark_map.landmark_descriptors[explained.landmarks])).sum(axis=1)
     same = (best > alike - _AS_ALIKE) | np.isin(explained.keypoints, shown.keypoints)
-    return int(asked.sum()), int((asked & same).sum())
+    where = cells(explained.pixels[asked], query.cameras[view])
+    return _most(np.bincount(where, weights=np.where(same[asked], -_SAME, 1.0), minlength=GRID[0] * GRID[1]))
+
+
+def _most(of_cells: Array) -> float:
+    """The largest sum over a rectangle of cells."""
+    summed = np.pad(of_cells.reshape(GRID).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    (top, bottom), (left, right) = _ROWS, _COLUMNS
+    rows = summed[bottom] - summed[top]
+    return float((rows[:, right] - rows[:, left]).max())
 
 
 def _most_alike(

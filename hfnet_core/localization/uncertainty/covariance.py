@@ -13,10 +13,10 @@ from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.pose import derivatives, determined
 from hfnet_core.types import Camera
 
-__all__ = ["Linearised", "cell_share", "cells", "covariance_of", "coverage", "linearised"]
+__all__ = ["GRID", "Linearised", "cell_share", "cells", "covariance_of", "coverage", "linearised"]
 
-_GRID = (6, 8)  # rows, columns of the coverage grid
-_CELLS = _GRID[0] * _GRID[1]
+GRID = (6, 8)  # rows, columns of the coverage grid
+_CELLS = GRID[0] * GRID[1]
 _REGION = 2  # rows and columns of cells that make a region, all of which may err together
 _DISTANCES = 8  # groups of landmarks about as far away, all of which may err together
 _TINY = 1e-300
@@ -105,8 +105,8 @@ def covariance_of(around: Linearised, landmarks: Array | None = None) -> tuple[A
 
 def _regions(of_cells: NDArray[np.int64]) -> NDArray[np.int64]:
     """[N] region of the image, of each view its own."""
-    rows, columns = _GRID[0] // _REGION, _GRID[1] // _REGION
-    row, column = np.divmod(of_cells % _CELLS, _GRID[1])
+    rows, columns = GRID[0] // _REGION, GRID[1] // _REGION
+    row, column = np.divmod(of_cells % _CELLS, GRID[1])
     return np.asarray((of_cells // _CELLS * rows + row // _REGION) * columns + column // _REGION)
 
 
@@ -133,7 +133,7 @@ def _without(groups: NDArray[np.int64], around: Linearised, errors: Array, infor
 
 def cells(keypoints_px: NDArray[Any], camera: Camera) -> NDArray[np.int64]:
     """[N] cell of an 8x6 grid over the image that holds each keypoint [N, 2], 0..47."""
-    rows, columns = _GRID
+    rows, columns = GRID
     column = np.clip((keypoints_px[:, 0] + 0.5) / camera.width * columns, 0, columns - 1).astype(np.int64)
     row = np.clip((keypoints_px[:, 1] + 0.5) / camera.height * rows, 0, rows - 1).astype(np.int64)
     return np.asarray(row * columns + column)

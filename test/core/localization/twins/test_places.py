@@ -13,6 +13,7 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.nearby import NearSearch
 from hfnet_core.localization.twins.places import told_apart
 from hfnet_core.mapping.look_alikes import with_look_alikes
+from hfnet_core.projection import project
 from hfnet_core.types import NotLocalized, Reason
 
 HERE, APART = looking(0.3, 0.4, 45.0), Pose(translation=np.array([100.0, 0.0, 0.0]))
@@ -48,6 +49,18 @@ def test_places_are_told_apart_where_most_of_what_both_show_differs(small: Scene
     query, one, other, localizer = hypotheses(small, other_scene(small, share))
     assert told_apart(query, one, other, localizer.map) is apart
     assert told_apart(query, other, one, localizer.map) is apart
+
+
+@pytest.mark.parametrize(("until", "apart"), [(0.0, False), (0.08, False), (0.3, True)])
+def test_one_thing_that_differs_suffices_if_it_is_large_enough(small: Scene, until: float, apart: bool) -> None:
+    """A picture beside a lift: whatever projects to the left part of the image looks otherwise."""
+    pixels, visible = project(small.points, HERE, CAMERA)
+    own = visible & (pixels[:, 0] < until * CAMERA.width)
+    fresh = Scene.make(2500, seed=9)
+    descriptors = np.where(own[:, None], fresh.descriptors, small.descriptors)
+    other = Scene(small.points, descriptors, np.where(own[:, None], fresh.words, small.words))
+    query, one, double, localizer = hypotheses(small, other)
+    assert told_apart(query, one, double, localizer.map) is apart
 
 
 def test_what_was_mapped_from_nearer_by_is_not_believed_for_that(small: Scene) -> None:
