@@ -60,7 +60,8 @@ def _shows_otherwise(query: Query, view: int, one: Hypothesis, other: Hypothesis
     alike = (own * unit(landmark_map.landmark_descriptors[explained.landmarks])).sum(axis=1)
     same = (best > alike - _AS_ALIKE) | np.isin(explained.keypoints, shown.keypoints)
     where = cells(explained.pixels[asked], query.cameras[view])
-    return _most(np.bincount(where, weights=np.where(same[asked], -_SAME, 1.0), minlength=GRID[0] * GRID[1]))
+    speaks = np.bincount(where, weights=np.where(same[asked], -_SAME, 1.0), minlength=GRID[0] * GRID[1])
+    return _most(speaks.astype(np.float64))
 
 
 def _most(of_cells: Array) -> float:
