@@ -21,6 +21,7 @@ __all__ = [
     "Similarity",
     "moved_covariance",
     "on_plane",
+    "pose_difference",
     "pose_error",
     "rotation_of",
     "skew",
@@ -139,6 +140,13 @@ def pose_error(a_from_b: Pose, other_a_from_b: Pose) -> tuple[float, float]:
     relative = a_from_b.rotation.T @ other_a_from_b.rotation
     angle = float(np.linalg.norm(rotation_of(relative).as_rotvec()))
     return distance, float(np.degrees(angle))
+
+
+def pose_difference(a_from_b: Pose, other_a_from_b: Pose) -> Array:
+    """[6] from the other pose to the first: position, then rotation vector, about the axes of a, as covariances have
+    it."""
+    turn = rotation_of(a_from_b.rotation @ other_a_from_b.rotation.T).as_rotvec()
+    return np.concatenate([a_from_b.translation - other_a_from_b.translation, turn])
 
 
 def moved_covariance(covariance: Array, arm: Array) -> Array:

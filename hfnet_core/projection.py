@@ -22,6 +22,7 @@ __all__ = [
     "project_in_camera",
     "rays_near",
     "rays_of",
+    "reference_focal_px",
     "refinable",
 ]
 
@@ -40,6 +41,11 @@ _UNDISTORTED = {
 def pixel_scale(camera: Camera) -> float:
     """Factor from settings in reference pixels to this camera's pixels."""
     return camera.width / REFERENCE_WIDTH
+
+
+def reference_focal_px(camera: Camera) -> float:
+    """The longer focal length at the reference width."""
+    return max(camera.focal_length) / pixel_scale(camera)
 
 
 def rays_of(camera: Camera, keypoints_px: NDArray[Any]) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
-from hfnet_core.geometry import Array, Pose, pose_error, rotation_of
+from hfnet_core.geometry import Array, Pose, pose_difference, pose_error
 from hfnet_core.types import Localization, Localized
 
 __all__ = ["RECALL_LEVELS", "Recall", "Sample", "Score", "Spread", "judge", "nees", "score", "state"]
@@ -130,9 +130,7 @@ def nees(sample: Sample) -> float | None:
     """Normalized estimation error squared: e' P^-1 e with e in the covariance's coordinates; None where undefined."""
     if sample.truth is None or sample.estimate is None or sample.covariance is None:
         return None
-    moved = sample.estimate.translation - sample.truth.translation
-    turned = rotation_of(sample.estimate.rotation @ sample.truth.rotation.T).as_rotvec()
-    error = np.concatenate([moved, turned])
+    error = pose_difference(sample.estimate, sample.truth)
     try:
         value = float(error @ np.linalg.solve(sample.covariance, error))
     except np.linalg.LinAlgError:

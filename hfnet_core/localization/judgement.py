@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.geometry import Array
+from hfnet_core.geometry import Array, pose_difference
 from hfnet_core.localization.confidence import Evidence
 from hfnet_core.localization.correspondences import Query
 from hfnet_core.localization.hypothesis import SAME_PLACE_DEG, SAME_PLACE_M, Hypothesis
@@ -128,9 +127,7 @@ def _elsewhere(one: Candidate, other: Candidate) -> bool:
     """Whether two are different answers, and not one that is not known exactly."""
     if not one.hypothesis.elsewhere(other.hypothesis):
         return False
-    here, there = one.hypothesis.map_from_rig, other.hypothesis.map_from_rig
-    turned = Rotation.from_matrix(here.rotation @ there.rotation.T).as_rotvec()
-    apart = np.concatenate([here.translation - there.translation, turned])
+    apart = pose_difference(one.hypothesis.map_from_rig, other.hypothesis.map_from_rig)
     spread = one.uncertainty.covariance + other.uncertainty.covariance
     if np.linalg.norm(apart[:3]) > _NEARBY_M or not np.isfinite(spread).all():
         return True

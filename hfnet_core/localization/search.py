@@ -56,9 +56,10 @@ class MapSearch:
     def second_look(self, query: Query) -> Iterator[Trial]:
         """In another way: each retrieved keyframe by itself, every keypoint with its most similar observation (after
         hloc, Sarlin et al.), which finds what the ratio test between landmarks threw away."""
+        known: dict[tuple[int, int], Correspondences] = {}
         for first, last in _PLAIN:
             views = [view for view in self._seeing(query) if len(self._ranked(query, view)[0]) > first]
-            plain = [self._plain(query, view, first, last) for view in views]
+            plain = [self._plain(query, view, first, last, known) for view in views]
             yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
 
     def elsewhere(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
@@ -149,12 +150,19 @@ class MapSearch:
                 matches = other if len(other) > _CLEARLY * len(matches) else matches
         return query.located(view, matches, self._map)
 
-    def _plain(self, query: Query, view: int, first: int, last: int) -> Look:
-        """Every keypoint with the most similar observation of each of some retrieved keyframes."""
-        keyframes = self._ranked(query, view)[0][first:last]
-        found = joined([self._match_keyframe(query, view, int(keyframe)) for keyframe in keyframes])
+    def _plain(
+        self, query: Query, view: int, first: int, last: int, known: dict[tuple[int, int], Correspondences]
+    ) -> Look:
+        """Every keypoint with the most similar observation of each of some retrieved keyframes.
+
+        known: what views and keyframes had in common in looks before; grows.
+        """
+        keyframes = tuple(int(keyframe) for keyframe in self._ranked(query, view)[0][first:last])
+        for keyframe in keyframes:
+            if (view, keyframe) not in known:
+                known[view, keyframe] = self._match_keyframe(query, view, keyframe)
         query.clock.lap("matching")
-        return Look(view, tuple(int(keyframe) for keyframe in keyframes), found)
+        return Look(view, keyframes, joined([known[view, keyframe] for keyframe in keyframes]))
 
     def _match_keyframe(self, query: Query, view: int, keyframe: int) -> Correspondences:
         rows, landmarks = self._map.observations_of(keyframe), self._map.landmarks_of(keyframe)

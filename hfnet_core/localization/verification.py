@@ -156,8 +156,7 @@ def _independent(
     """
     map_from_camera = hypothesis.map_from_rig @ query.views[number].rig_from_camera
     landmarks = covisibility.landmarks_seen_by(landmark_map, hypothesis.keyframes)
-    seen = landmark_map.landmark_offsets[landmarks + 1] - landmark_map.landmark_offsets[landmarks]
-    landmarks = landmarks[np.argsort(-seen, kind="stable")[:_PROJECTED]]
+    landmarks = landmarks[covisibility.seen_most(landmark_map, landmarks, _PROJECTED)]
     pixels, apart = project(landmark_map.landmarks_xyz[landmarks], map_from_camera, query.cameras[number])
     support = hypothesis.found.where(hypothesis.agreeing)
     fitted = support.pixels[support.views == number]

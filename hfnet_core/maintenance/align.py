@@ -16,6 +16,7 @@ from hfnet_core.files import read_text
 from hfnet_core.geometry import Array, Pose, Similarity, pose_error
 from hfnet_core.georeference.datum import KEY, Georeference
 from hfnet_core.maps.landmark_map import LARGEST, LandmarkMap
+from hfnet_core.maps.moving import transformed
 from hfnet_core.recordings.gravity import level
 from hfnet_core.recordings.tum import read_tum, stamp_ns
 
@@ -70,27 +71,19 @@ def moved_map(landmark_map: LandmarkMap, new_from_old: Similarity, frame_id: str
 
     Raises ConfigError when coordinates become so large that landmarks would lose their precision.
     """
-    xyz = np.asarray(landmark_map.landmarks_xyz, dtype=np.float64)
-    moved = new_from_old.apply(xyz)
-    poses = [new_from_old.move(landmark_map.map_from_camera(index)) for index in range(landmark_map.keyframes)]
-    largest = max([float(np.abs(moved).max(initial=0.0)), *(float(np.abs(pose.translation).max()) for pose in poses)])
+    places = landmark_map.landmarks_xyz, landmark_map.keyframe_poses[:, :, 3]
+    largest = max(float(np.abs(new_from_old.apply(xyz)).max(initial=0.0)) for xyz in places)
     if largest > _MAX_COORDINATE_M:
         raise ConfigError(
             f"coordinates of up to {largest:.0f} m would round landmarks to millimetres and more: choose an origin "
             f"within {_MAX_COORDINATE_M:.0f} m"
         )
-    alike = [new_from_old.move(Pose.from_matrix(pose)) for pose in landmark_map.alike_poses]
     place = Georeference.of(landmark_map.provenance)
     known = {} if place is None else {KEY: place.moved(new_from_old).as_dict()}
     return replace(
-        landmark_map,
+        transformed(landmark_map, new_from_old),
         provenance={**landmark_map.provenance, **known},
-        keyframe_poses=np.array([pose.matrix()[:3] for pose in poses]).reshape(-1, 3, 4),
-        landmarks_xyz=moved.astype(np.float32),
-        alike_poses=np.array([pose.matrix()[:3] for pose in alike]).reshape(-1, 3, 4),
-        landmark_sigmas_m=(landmark_map.landmark_sigmas_m * new_from_old.scale).astype(np.float32),
         frame_id=landmark_map.frame_id if frame_id is None else frame_id,
-        pose_sigma_m=landmark_map.pose_sigma_m * new_from_old.scale,
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from hfnet_core.cli.progress import progress_bars
+from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
 
 __all__ = ["calibrate"]
@@ -27,7 +28,9 @@ def calibrate(
     every: Annotated[int, typer.Option(min=1, help="Take each n-th image of a recording.")] = 5,
     most_foreign: Annotated[int, typer.Option(min=1, help="Most foreign photos for each source.")] = 100,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
-    min_confidence: Annotated[float, typer.Option(help="For the table of sources that are held out.")] = 0.99,
+    min_confidence: Annotated[
+        float, typer.Option(help="For the table of sources that are held out.")
+    ] = LocalizerConfig.min_confidence,
 ) -> None:
     """Calibrate the judgement on right and wrong poses: every image as it is, darker, blurred, covered, mirrored,
     composed of two, with another focal length; photos of elsewhere; priors that are right and wrong."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.projection import pixel_scale
+from hfnet_core.projection import reference_focal_px
 from hfnet_core.types import Camera
 
 __all__ = ["findable", "zooms"]
@@ -27,13 +27,12 @@ def findable(landmark_map: LandmarkMap, landmarks: NDArray[np.int32], map_from_c
     points = landmark_map.landmarks_xyz[landmarks].astype(np.float64)
     now = map_from_camera.translation - points
     now_m = np.sqrt(np.einsum("ni,ni->n", now, now))
+    now_size = _log_size(max(camera.focal_length), now_m)
     least = np.full(len(landmarks), np.inf)
     for share in _OBSERVERS:
-        keyframes = _observer(landmark_map, landmarks, share)
-        then = landmark_map.keyframe_poses[keyframes, :, 3] - points
-        then_m = np.sqrt(np.einsum("ni,ni->n", then, then))
+        then, then_m, size = _seen(landmark_map, landmarks, points, share)
         cosine = np.einsum("ni,ni->n", now, then) / np.maximum(now_m * then_m, 1e-12)
-        zoom = _log_size(max(camera.focal_length), now_m) - _log_size(_focal_px(landmark_map, keyframes), then_m)
+        zoom = now_size - size
         off = np.arccos(np.clip(cosine, -1.0, 1.0)) / _ANGLE
         least = np.minimum(least, off**2 + (zoom / np.where(zoom > 0.0, _NEARER, _FURTHER)) ** 2)
     return np.asarray(np.exp(-least))
@@ -44,23 +43,22 @@ def zooms(landmark_map: LandmarkMap, landmarks: NDArray[np.int32], map_from_came
 
     The one in the middle of the landmark's track: most are seen from about one distance, and this costs least.
     """
-    keyframes = _observer(landmark_map, landmarks, 0.5)
     points = landmark_map.landmarks_xyz[landmarks].astype(np.float64)
-    then_m = np.linalg.norm(points - landmark_map.keyframe_poses[keyframes, :, 3], axis=1)
     now_m = np.linalg.norm(points - map_from_camera.translation, axis=1)
-    return _log_size(max(camera.focal_length), now_m) - _log_size(_focal_px(landmark_map, keyframes), then_m)
+    return _log_size(max(camera.focal_length), now_m) - _seen(landmark_map, landmarks, points, 0.5)[2]
 
 
-def _observer(landmark_map: LandmarkMap, landmarks: NDArray[np.int32], share: float) -> NDArray[np.int32]:
-    """[N] the keyframe at this share of each landmark's track."""
+def _seen(
+    landmark_map: LandmarkMap, landmarks: NDArray[np.int32], points: Array, share: float
+) -> tuple[Array, Array, Array]:
+    """From the keyframe at this share of each landmark's track: the way there [N, 3], its length [N], and the logarithm
+    of how large the landmark was seen [N]."""
     starts, ends = landmark_map.landmark_offsets[landmarks], landmark_map.landmark_offsets[landmarks + 1]
-    return landmark_map.observation_keyframes[starts + ((ends - starts) * share).astype(np.int64)]
-
-
-def _focal_px(landmark_map: LandmarkMap, keyframes: NDArray[np.int32]) -> Array:
-    """[N] focal lengths of keyframes at the reference width."""
-    each = np.array([max(camera.focal_length) / pixel_scale(camera) for camera in landmark_map.cameras])
-    return np.asarray(each[landmark_map.keyframe_cameras[keyframes]])
+    keyframes = landmark_map.observation_keyframes[starts + ((ends - starts) * share).astype(np.int64)]
+    way = landmark_map.keyframe_poses[keyframes, :, 3] - points
+    metres = np.sqrt(np.einsum("ni,ni->n", way, way))
+    focal_px = np.array([reference_focal_px(camera) for camera in landmark_map.cameras])
+    return way, metres, _log_size(focal_px[landmark_map.keyframe_cameras[keyframes]], metres)
 
 
 def _log_size(focal_px: Array | float, distance_m: Array) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.geometry import Array, Pose, moved_covariance, rotation_of
+from hfnet_core.geometry import Array, Pose, moved_covariance, pose_difference, rotation_of
 
 __all__ = ["UNKNOWN_PRIOR", "Belief", "Consistency", "Odometer", "Sighting", "Velocity", "distance2"]
 
@@ -132,9 +132,7 @@ def distance2(then: Sighting, predicted: Pose, now: Sighting, config: LocalizerC
     """
     arm = predicted.translation - then.map_from_camera.translation
     spread = moved_covariance(then.covariance, arm) + now.covariance + np.diag(_motion_variance(then, now, config))
-    found = now.map_from_camera
-    turn = rotation_of(found.rotation @ predicted.rotation.T).as_rotvec()
-    error = np.concatenate([found.translation - predicted.translation, turn])
+    error = pose_difference(now.map_from_camera, predicted)
     return float(error @ np.linalg.solve(spread, error))
 
 

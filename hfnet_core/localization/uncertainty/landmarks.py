@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array
 from hfnet_core.maps.landmark_map import LandmarkMap
-from hfnet_core.projection import pixel_scale
+from hfnet_core.projection import reference_focal_px
 
 __all__ = ["landmark_covariance"]
 
@@ -33,7 +33,7 @@ def landmark_covariance(landmark_map: LandmarkMap, landmarks: NDArray[np.int32])
     points = landmark_map.landmarks_xyz[landmarks].astype(np.float64)
     rays = np.repeat(points, counts, axis=0) - landmark_map.keyframe_poses[keyframes, :, 3]
     distance2 = np.maximum(np.einsum("ni,ni->n", rays, rays), 1e-12)
-    focal_px = np.array([max(camera.focal_length) / pixel_scale(camera) for camera in landmark_map.cameras])
+    focal_px = np.array([reference_focal_px(camera) for camera in landmark_map.cameras])
     weight = (focal_px[landmark_map.keyframe_cameras[keyframes]] / _OBSERVED_PX) ** 2 / distance2
     across = np.eye(3) - rays[:, :, None] * (rays / distance2[:, None])[:, None, :]
     information = np.add.reduceat(weight[:, None] * across.reshape(-1, 9), first, axis=0).reshape(-1, 3, 3)

@@ -15,17 +15,19 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.config import MapBuildConfig
+from hfnet_core.geometry import Similarity
 from hfnet_core.mapping.depth.landmarks import Points
 from hfnet_core.mapping.keyframe_bundle import KeyframeBundle, typical_depth
 from hfnet_core.mapping.keyframes.reading import Keyframe
 from hfnet_core.mapping.keyframes.workspace import Workspace
 from hfnet_core.mapping.live.drive_folder import DriveFolder, place_of
-from hfnet_core.mapping.live.side_by_side import beside, moved_rigidly
+from hfnet_core.mapping.live.side_by_side import beside
 from hfnet_core.mapping.pairing.pairs import sequence_pairs
 from hfnet_core.mapping.pose_modes import IMAGES
 from hfnet_core.mapping.solving.reconstruction import observations
 from hfnet_core.maps.assembly import assemble_map
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.moving import transformed
 from hfnet_core.maps.subset import keep_keyframes
 from hfnet_core.progress import silent
 from hfnet_core.types import Camera, Features
@@ -242,4 +244,4 @@ def with_tail_of(built: LandmarkMap, live: LandmarkMap) -> LandmarkMap:
     if not tail.any():
         return built
     there = built.map_from_camera(ours[live.keyframe_names[newest]]) @ live.map_from_camera(newest).inverse()
-    return beside(built, moved_rigidly(keep_keyframes(live, tail), there))
+    return beside(built, transformed(keep_keyframes(live, tail), Similarity(1.0, there)))

@@ -8,24 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.geometry import Pose
 from hfnet_core.maps.landmark_map import OF_LANDMARKS, LandmarkMap
 
-__all__ = ["beside", "moved_rigidly"]
-
-
-def moved_rigidly(landmark_map: LandmarkMap, new_from_map: Pose) -> LandmarkMap:
-    """The same map in another frame."""
-    poses = np.array(
-        [(new_from_map @ landmark_map.map_from_camera(index)).matrix()[:3] for index in range(landmark_map.keyframes)]
-    )
-    alike = np.array([(new_from_map @ Pose(one[:, :3], one[:, 3])).matrix()[:3] for one in landmark_map.alike_poses])
-    return replace(
-        landmark_map,
-        keyframe_poses=poses.reshape(-1, 3, 4),
-        landmarks_xyz=new_from_map.apply(landmark_map.landmarks_xyz.astype(np.float64)).astype(np.float32),
-        alike_poses=alike.reshape(-1, 3, 4),
-    )
+__all__ = ["beside"]
 
 
 def beside(first: LandmarkMap, second: LandmarkMap) -> LandmarkMap:

@@ -15,14 +15,15 @@ from drive import INFO, Drive
 from scipy.spatial.transform import Rotation
 
 from hfnet_core.config import LocalizerConfig, MapBuildConfig
-from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.geometry import Pose, Similarity, pose_error
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
 from hfnet_core.mapping.live.growing import MOST, grown, with_tail_of
-from hfnet_core.mapping.live.side_by_side import beside, moved_rigidly
+from hfnet_core.mapping.live.side_by_side import beside
 from hfnet_core.mapping.live.solving import build_from_drive
 from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.moving import transformed
 from hfnet_core.maps.storage import load_map, save_map
 from hfnet_core.maps.subset import keep_keyframes
 from hfnet_core.types import Localized
@@ -141,7 +142,7 @@ def test_what_was_added_meanwhile_follows_a_version_that_adjusted_the_whole(
     """Moved as its newest keyframe is."""
     _, before, found = drive
     moved = Pose(Rotation.from_euler("y", 3.0, degrees=True).as_matrix(), np.array([1.0, 0.0, 0.5]))
-    whole = moved_rigidly(keep_keyframes(found, np.arange(30 + MOST) < 35), moved)
+    whole = transformed(keep_keyframes(found, np.arange(30 + MOST) < 35), Similarity(1.0, moved))
     joined = with_tail_of(whole, found)
     joined.check()
     assert set(joined.keyframe_names) == set(found.keyframe_names)
