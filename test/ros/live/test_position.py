@@ -55,6 +55,13 @@ def error(message: PoseStamped, shift: int) -> float:
     return pose_error(pose_from_msg(message.pose), odom_from_camera(shift))[0]
 
 
+def shown_and_says(robot: Mapper, wait_s: float, correction: str) -> bool:
+    """Whether the mapping node says so of map->odom, a moment after an image that tells nothing."""
+    shown = robot.driver.show(96, NOISE)
+    time.sleep(wait_s)
+    return bool(shown) and values(robot).get("map->odom") == correction
+
+
 def test_every_image_has_a_pose_from_the_first_one_on(mapper, tmp_path):
     robot = mapper()
     robot.driver.wait()
@@ -148,14 +155,7 @@ def test_beside_a_localization_node_that_one_broadcasts_for_both(mapper, ros, wa
     )  # fmt: skip
     try:
         until(lambda: beside.state() == "active", 60.0, "the localization node")
-        until(
-            lambda: (
-                robot.driver.show(96, NOISE)
-                and time.sleep(0.2) is None
-                and values(robot).get("map->odom") == "handed over to a localization node"
-            ),
-            30.0,
-        )
+        until(lambda: shown_and_says(robot, 0.2, "handed over to a localization node"), 30.0)
         time.sleep(1.0)
         robot.tf.clear()
         for _ in range(20):
@@ -167,15 +167,7 @@ def test_beside_a_localization_node_that_one_broadcasts_for_both(mapper, ros, wa
         assert not poses  # what no image tells is no pose of the localization node
         beside.close()
         robot.tf.clear()
-        until(
-            lambda: (
-                robot.driver.show(96, NOISE)
-                and time.sleep(0.3) is None
-                and values(robot).get("map->odom") == "broadcast here"
-            ),
-            60.0,
-            "the mapping node by itself again",
-        )
+        until(lambda: shown_and_says(robot, 0.3, "broadcast here"), 60.0, "the mapping node by itself again")
         assert "Traceback" not in beside.log + robot.log
     finally:
         beside.close()
