@@ -2,7 +2,7 @@
 
 Every image is turned about the principal point; what it does not show repeats its border. Each on its own, with
 `localizer.turns` off and search (all turns tried), and one after the other as a node does, at the default search
-budget: how many get a pose, as a share of upright, and how many a wrong one.
+budget: how many get a right pose, as a share of the first angle's, and how many a wrong one.
 """
 
 from __future__ import annotations
@@ -107,13 +107,13 @@ def main() -> None:
     with Bag(given.bag) as bag:
         frames = [frame for frame in bag.frames() if frame.index % given.every == 0]
     frames = [frame for frame in frames if frame.map_from_camera is not None]
-    upright: dict[str, int] = {}
+    first: dict[str, int] = {}
     for degrees in given.degrees:
         for name, counts in rolled(landmark_map, extractor, frames, degrees).items():
-            upright.setdefault(name, max(counts["right"], 1))
-            share = counts["right"] / upright[name]
+            first.setdefault(name, max(counts["right"], 1))
+            share = counts["right"] / first[name]
             print(
-                f"{degrees:4g} deg, {name:20s} {counts['right']} of {len(frames)} right ({share:.0%} of upright), "
+                f"{degrees:4g} deg, {name:20s} {counts['right']} of {len(frames)} right ({share:.0%} of the first), "
                 f"{counts['wrong']} wrong",
                 flush=True,
             )
