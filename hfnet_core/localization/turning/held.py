@@ -43,4 +43,4 @@ def _ups(landmark_map: LandmarkMap, keyframes: NDArray[np.int64]) -> Array:
         degrees = np.array([known[keyframe].get("image_rotation", 0) for keyframe in keyframes.tolist()], float)
     turned = np.radians(degrees)
     in_camera = np.stack([-np.sin(turned), -np.cos(turned), np.zeros(len(turned))], axis=1)
-    return np.einsum("nij,nj->ni", landmark_map.keyframe_poses[keyframes, :, :3], in_camera)
+    return np.asarray(np.einsum("nij,nj->ni", landmark_map.keyframe_poses[keyframes, :, :3], in_camera))
