@@ -88,19 +88,24 @@ class Turns:
             looked = self._otherwise(looked, ask, up or {})
         if isinstance(looked.result, Localized):
             self._follow(looked.result, looked.views, ask.landmark_map())
+        elif not _is_refused(looked.result):  # one of several places, or a pose that waits for others
+            self._known = _rotations(looked.views)
         return looked
 
     def _otherwise(self, refused: Looked, ask: Answers, up: Mapping[str, Array]) -> Looked:
-        began_s, looked = time.perf_counter(), refused
+        began_s, looked, tried = time.perf_counter(), refused, False
         for turned in self._other_turns(refused.views, ask.landmark_map(), up):
-            started_s = time.thread_time()
+            started_s, tried = time.thread_time(), True
             again = {name: view for name in turned if (view := ask.again(name, turned[name])) is not None}
             looked = Looked(ask.to(list(again.values())), again) if again else refused
             self._cost_s = time.thread_time() - started_s
             self._saved_s -= self._cost_s
             if not _is_refused(looked.result):
                 break
+        else:
             looked = refused
+        if not tried:
+            return refused
         timings_s = {**looked.result.timings_s, "turning": time.perf_counter() - began_s}
         return replace(looked, result=replace(looked.result, timings_s=timings_s))
 
@@ -108,18 +113,20 @@ class Turns:
         self, views: Mapping[str, View], landmark_map: LandmarkMap, up: Mapping[str, Array]
     ) -> Iterator[dict[str, int]]:
         """By camera how else to turn the images of this moment, as far as there is time."""
-        begun = {name: view.features.rotation for name, view in views.items()}
+        begun = _rotations(views)
         told = _by_gravity(begun, up) if up and is_held_upright(landmark_map) else None
         others = [turned for turned in self._candidates(begun, told) if turned != begun]
         if self._patient:
             yield from others
             return
-        left = [turned for turned in others if turned not in self._tried]
-        if left and self._saved_s >= self._cost_s:
-            self._tried.append(left[0])
-            yield left[0]
-        if len(left) <= 1 and others:
-            self.forget()
+        left = [turned for turned in others if turned not in self._tried] or others
+        if not left or self._saved_s < self._cost_s:
+            return
+        self._tried.append(left[0])
+        yield left[0]
+        if len(left) == 1:  # none helped: the next image begins anew, where there is a choice
+            self._tried = []
+            self._known = {} if len(others) > 1 else self._known
 
     def _candidates(self, begun: Mapping[str, int], told: dict[str, int] | None) -> list[dict[str, int]]:
         """Likeliest first. told: by gravity."""
@@ -137,6 +144,10 @@ class Turns:
             rotation = rotation_at(landmark_map, found.keyframes, found.map_from_camera @ view.rig_from_camera)
             known[name] = view.features.rotation if rotation is None else rotation
         self._known, self._tried = known, []
+
+
+def _rotations(views: Mapping[str, View]) -> dict[str, int]:
+    return {name: view.features.rotation for name, view in views.items()}
 
 
 def _is_refused(result: Localization) -> bool:

@@ -185,6 +185,32 @@ def test_cameras_of_a_rig_are_not_tried_but_follow(wall: LandmarkMap) -> None:
     assert [rig.turns.rotation(name, 0) for name in ("left", "right")] == [90, 90]
 
 
+@pytest.mark.parametrize("names", [("",), ("left", "right")])
+def test_one_bad_image_does_not_make_followers_forget_how_they_are_held(
+    wall: LandmarkMap, names: tuple[str, ...]
+) -> None:
+    node = robot(wall, *names, turns="follow")
+    node.held = 90
+    node.show()
+    node.wanted, bad = None, node.show()[1]
+    assert bad == [(90,) * len(names), (0,) * len(names)]
+    node.wanted = 90
+    assert node.show()[1] == [(90,) * len(names)]
+
+
+def test_one_of_several_places_is_looked_at_as_it_was_found(wall: LandmarkMap) -> None:
+    node = robot(wall)
+    answer = node.answer
+
+    def ambiguous(views: Sequence[View]) -> Localization:
+        found = answer(views)
+        return NotLocalized(Reason.AMBIGUOUS) if isinstance(found, Localized) else found
+
+    node.answer, node.wanted = ambiguous, 90  # type: ignore[method-assign]
+    assert node.show()[1] == [(0,), (90,)]
+    assert node.show()[1] == [(90,)]
+
+
 @pytest.mark.parametrize("reason", [Reason.AMBIGUOUS, Reason.INCONSISTENT, Reason.BACKEND_FAILED, Reason.NO_MAP])
 def test_a_refusal_that_turning_cannot_change_stays(wall: LandmarkMap, reason: Reason) -> None:
     node = robot(wall, patient=True)
