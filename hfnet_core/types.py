@@ -173,7 +173,8 @@ class Features:
     keypoints_px: [K, 2] in pixels of the original image. scores: [K], descending. descriptors: [K, D], unit length.
     global_descriptor: [G], unit length. width, height: of the original image. All float32. dense: descriptors
     everywhere else, where whoever made these has them; it holds megabytes, so whoever keeps features drops it.
-    scaled: what the keypoints look like in the image at other sizes, for maps; see `Scaled`.
+    scaled: what the keypoints look like in the image at other sizes, for maps; see `Scaled`. rotation: by which the
+    image was turned clockwise before it was described, degrees: 0, 90, 180 or 270.
     """
 
     keypoints_px: Float32
@@ -184,6 +185,7 @@ class Features:
     height: int
     dense: DenseSampler | None = None
     scaled: Scaled | None = None
+    rotation: int = 0
 
     def __len__(self) -> int:
         return len(self.keypoints_px)

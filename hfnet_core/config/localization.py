@@ -41,6 +41,12 @@ class LocalizerConfig(Checked):
     ambiguity_ratio: float = setting(
         0.7, "refuse when another place has this share of the best one's inliers", minimum=0.1, maximum=1.0
     )
+    turns: str = setting(
+        "search",
+        "for cameras that roll: images are turned by quarters before the network, as the last pose or gravity tells "
+        "(follow), and by trying as well, of images that are refused (search), or never (off)",
+        choices=("search", "follow", "off"),
+    )
     tracking: bool = setting(True, "use the last pose as a prior for the next image")
     tracking_radius_px: float = setting(
         24.0, "search radius around a projected landmark at 640 px width", unit="px", minimum=2.0, maximum=400.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from hfnet_core.config import UNHURRIED_MS, ExtractorConfig, LocalizerConfig, No
 from hfnet_core.errors import DatasetError
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
-from hfnet_core.features.sources import FeatureSource, extract_named
+from hfnet_core.features.sources import FeatureSource, NamedSource, extract_named
 from hfnet_core.geometry import Pose
-from hfnet_core.images.preparation import AUTO, ROTATIONS, Preparation, read_mask
+from hfnet_core.images.preparation import AUTO, Preparation, read_mask
 from hfnet_core.images.reading import _image_files, read_image, significant_bits_of
 from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.localization.correspondences import View
@@ -25,6 +25,7 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.several.finder import MapFinder
 from hfnet_core.localization.several.tracker import MapsTracker
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.localization.turning.turns import Answers, Turns
 from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.library.library import HeldMap, LoadedMap, MapLibrary
@@ -40,7 +41,6 @@ __all__ = [
     "Answer",
     "FilmLocalizer",
     "OfflineLocalizer",
-    "UprightSearch",
     "is_bag",
 ]
 
@@ -78,10 +78,13 @@ class OfflineLocalizer:
         """map_file: or a folder of maps. source: of features, instead of the network of `model`."""
         self.extractor: FeatureSource = source or Extractor(open_backend(model), extractor or ExtractorConfig())
         config = localizer or LocalizerConfig(search_budget_ms=UNHURRIED_MS)
+        if isinstance(self.extractor, NamedSource):  # what files say of an image is not turned with it
+            config = replace(config, turns="off")
         self._maps = self._folder(map_file) if map_file.is_dir() else None
         self._finder = MapFinder(self._maps, config) if self._maps is not None else None
         self.map = self._load(map_file if self._maps is None else next(iter(self._maps.entries.values())).path)
         self.localizer = Localizer(self.map, config)
+        self._answered_in = self.map
         self.calibration = CalibrationWatch(self.map)
         """What images have said of their camera: those of folders and recordings in one map, not of lists."""
         self._judged: set[Camera] = set()
@@ -111,7 +114,18 @@ class OfflineLocalizer:
 
     def localize(self, views: Sequence[View]) -> Localization:
         """On its own, in the map or in whichever of several it shows."""
-        return self.localizer.localize(views) if self._finder is None else self._finder.find(views)
+        if self._finder is None:
+            return self.localizer.localize(views)
+        found = self._finder.find(views)
+        if isinstance(found, Localized):
+            self._answered_in = self._finder.opened(found.map_name).localizer.map
+        return found
+
+    def turns(self, image_rotation: int | None) -> Turns:
+        """For images of one camera. image_rotation: by which they are turned to be upright, None where that is to be
+        found out."""
+        config = self.localizer.config
+        return Turns(replace(config, turns="search") if image_rotation is None else config, patient=True)
 
     def tracker(self) -> Tracker | MapsTracker[HeldMap]:
         """For one recording."""
@@ -133,9 +147,10 @@ class OfflineLocalizer:
             given = camera_from_file(calibration, trust=asked.trust_calibration)
             self._judge(given, asked.trust_calibration)
         bits = significant_bits_of(files)
-        upright = UprightSearch(None if asked.image_rotation == AUTO else int(asked.image_rotation))
+        rotation = None if asked.image_rotation == AUTO else int(asked.image_rotation)
+        taken = _Taken(self.turns(rotation), rotation, asked.mask)
         for index, path in enumerate(files):
-            yield self._image(index, path, given, bits, _Taken(upright, asked.mask))
+            yield self._image(index, path, given, bits, taken)
 
     def listed(self, folder: Path, queries: Sequence[tuple[str, Camera]], *, trust: bool = False) -> Iterator[Answer]:
         """Localize images of a folder, by name and camera, each on its own; one that cannot be used has no pose.
@@ -149,7 +164,7 @@ class OfflineLocalizer:
             )
         bits = significant_bits_of([folder / name for name, _ in queries])
         for index, (name, camera) in enumerate(queries):
-            taken = _Taken(UprightSearch(0), name=name, trust=trust)
+            taken = _Taken(self.turns(0), 0, name=name, trust=trust)
             yield self._image_or_reason(index, folder / name, camera, bits, taken)
 
     def _image_or_reason(self, index: int, path: Path, camera: Camera, bits: int, taken: _Taken) -> Answer:
@@ -179,16 +194,17 @@ class OfflineLocalizer:
             raise DatasetError(f"{path}: is {width}x{height}, its calibration {camera.width}x{camera.height}")
         hidden = None if taken.mask is None else read_mask(taken.mask, (width, height))
 
-        views: dict[str, View] = {}
+        def view(_: str, rotation: int) -> View:
+            preparation = Preparation(rotation, hidden)
+            return View(extract_named(self.extractor, image, taken.name or path.name, preparation), camera)
 
-        def localize(rotation: int) -> Localization:
-            features = extract_named(self.extractor, image, taken.name or path.name, Preparation(rotation, hidden))
-            views[""] = View(features, camera)
-            return self.localize([views[""]])
-
-        result = taken.upright.first_success(localize)
+        if taken.rotation is not None:  # each image is on its own; else they are all of one camera
+            taken.turns.forget()
+        first = taken.turns.rotation("", taken.rotation or 0)
+        looked = taken.turns.find({"": view("", first)}, Answers(self.localize, view, lambda: self._answered_in))
+        result = looked.result
         if not taken.name:  # a list tells a camera for each image
-            result = self.watched(result, views)
+            result = self.watched(result, looked.views)
         return Answer(str(path), index * 10**9, result, image=taken.name)
 
     def watched(
@@ -234,36 +250,13 @@ class OfflineLocalizer:
         raise DatasetError(f"{path}: {width}x{height}, but the map's cameras are {sizes}: give --calibration")
 
 
-class UprightSearch:
-    """By how much images are to be turned; where nothing tells, what worked before is tried first, then the others."""
-
-    def __init__(self, known: int | None) -> None:
-        self.known = known
-        self._last = 0
-
-    def first_success(self, localize: Callable[[int], Localization]) -> Localization:
-        """The first pose of these rotations, or why there is none without turning further."""
-        if self.known is not None:
-            return localize(self.known)
-        results = {}
-        for rotation in sorted(ROTATIONS, key=lambda rotation: rotation != self._last):
-            results[rotation] = localize(rotation)
-            if isinstance(results[rotation], Localized):
-                self._last = rotation
-                return results[rotation]
-        return results[self._last]
-
-    def settle(self) -> None:
-        """Keep to what worked, as a camera that is mounted does."""
-        self.known = self._last
-
-
 @dataclass(frozen=True, eq=False)
 class _Taken:
-    """How the images of a folder were taken. mask: a file. name: of the image, where it is not that of its
-    file. trust: in cameras that look impossible."""
+    """How the images of a folder were taken. rotation: by which they are turned to be upright, None to find that out.
+    mask: a file. name: of the image, where it is not that of its file. trust: in cameras that look impossible."""
 
-    upright: UprightSearch
+    turns: Turns
+    rotation: int | None = 0
     mask: Path | None = None
     name: str = ""
     trust: bool = False
@@ -276,34 +269,30 @@ class FilmLocalizer:
     """
 
     def __init__(self, offline: OfflineLocalizer, rotation: int | None) -> None:
-        self._offline, self._tracker = offline, offline.tracker()
-        self._upright = UprightSearch(rotation)
+        self._offline, self._tracker, self._rotation = offline, offline.tracker(), rotation or 0
+        self._turns = offline.turns(rotation)
 
     def localize(self, frame: BagFrame, depth: RecordedDepth | None = None) -> Localization:
         """A pose, or why there is none; an image that cannot be used is no error. depth: of the recording."""
-        mask, stamp_s = frame.preparation.mask, frame.stamp_ns * 1e-9
-        views: dict[str, View] = {}
+        mask, stamp_s, tracker = frame.preparation.mask, frame.stamp_ns * 1e-9, self._tracker
 
-        def view(rotation: int) -> list[View]:
+        def view(_: str, rotation: int) -> View:
             preparation = Preparation(rotation, mask)
             features = extract_named(self._offline.extractor, frame.image, frame.name, preparation)
             ranges = None if depth is None else depth.ranges(frame.stamp_ns, features, frame.camera)
-            views[""] = View(features, frame.camera, ranges=ranges)
-            return [views[""]]
+            return View(features, frame.camera, ranges=ranges)
 
+        ask = Answers(
+            lambda views: tracker.process(views, stamp_s),
+            view,
+            lambda: tracker.localizer.map,
+            lambda: isinstance(tracker, MapsTracker) and tracker.awaits,
+        )
         try:
-            found = self._with_rotation(view, stamp_s)
+            looked = self._turns.find({"": view("", self._turns.rotation("", self._rotation))}, ask)
         except DatasetError as error:
             return NotLocalized(Reason.BAD_IMAGE, str(error))
-        return self._offline.watched(found, views, stamp_s, frame.map_from_camera)
-
-    def _with_rotation(self, view: Callable[[int], list[View]], stamp_s: float) -> Localization:
-        if self._upright.known is None:
-            found = self._upright.first_success(lambda rotation: self._offline.localize(view(rotation)))
-            if not isinstance(found, Localized):
-                return found
-            self._upright.settle()
-        return self._tracker.process(view(self._upright.known or 0), stamp_s)
+        return self._offline.watched(looked.result, looked.views, stamp_s, frame.map_from_camera)
 
 
 def is_bag(path: Path) -> bool:

@@ -46,6 +46,10 @@ class Preparation:
     rotation: int = 0
     mask: NDArray[np.bool_] | None = None
 
+    def turned(self, rotation: int) -> Preparation:
+        """The same with another rotation."""
+        return self if rotation == self.rotation else replace(self, rotation=rotation)
+
     def extract(self, extractor: _Extractor, image: NDArray[Any]) -> Features:
         """Features of an image, [H, W] or [H, W, 3], in its own pixels. Raises what the extractor raises."""
         return self.after(extractor.extract(self.before(image)))
@@ -72,6 +76,7 @@ class Preparation:
                 width=size[0],
                 height=size[1],
                 dense=None if features.dense is None else _Turned(features.dense, self.rotation, size),
+                rotation=self.rotation,
             )
         if self._far_from_hidden is None:
             return features

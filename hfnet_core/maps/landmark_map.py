@@ -21,7 +21,7 @@ from hfnet_core.geometry import Pose, are_rotations
 from hfnet_core.maps.descriptors import Stored, adapted, compact, unit
 from hfnet_core.types import Camera
 
-__all__ = ["LARGEST", "OF_LANDMARKS", "LandmarkMap"]
+__all__ = ["LARGEST", "OF_LANDMARKS", "LandmarkMap", "recording_number"]
 
 OF_LANDMARKS = ("landmark_sigmas_m", "landmark_hits", "landmark_misses")  # told of each, or empty
 _LISTS = ("observation_keyframes", "covisible_keyframes", "alike_keyframes", "scale_factors", *OF_LANDMARKS)
@@ -304,15 +304,19 @@ class LandmarkMap:
 
     def _cameras_in(self, frame: str) -> list[int]:
         """Cameras of the recordings whose images name a frame; none where the map does not tell."""
-        recordings = self.provenance.get("recordings", [])
-        frames = [item.get("camera_frame", "") if isinstance(item, Mapping) else "" for item in recordings]
-        # Keyframes are called RECORDING/IMAGE; after pruning and merging, numbers may no longer count recordings.
-        texts = [name.partition("/")[0] for name in self.keyframe_names]
-        numbers = [int(text) if text.isascii() and text.isdigit() and len(text) < 9 else -1 for text in texts]
-        if not frame or frame not in frames or min(numbers, default=-1) < 0 or max(numbers) + 1 != len(frames):
+        frames = [told.get("camera_frame", "") for told in self.keyframe_recordings]
+        if not frame or frame not in frames:
             return []
-        pairs = zip(numbers, self.keyframe_cameras.tolist(), strict=True)
-        return sorted({camera for number, camera in pairs if frames[number] == frame})
+        return sorted({int(camera) for own, camera in zip(frames, self.keyframe_cameras, strict=True) if own == frame})
+
+    @cached_property
+    def keyframe_recordings(self) -> list[Mapping[str, Any]]:
+        """[M] what the map tells of the recording of each keyframe; empty where it tells nothing of them."""
+        known = [item if isinstance(item, Mapping) else {} for item in self.provenance.get("recordings", [])]
+        numbers = [recording_number(name) for name in self.keyframe_names]
+        if min(numbers, default=-1) < 0 or max(numbers) + 1 != len(known):  # pruned and merged: they count others
+            return [{}] * self.keyframes
+        return [known[number] for number in numbers]
 
     def calibration_for(self, camera: Camera) -> Camera:
         """What the map knows better of a camera: its refined calibration if it was built with this very one.
@@ -324,6 +328,12 @@ class LandmarkMap:
             if given.is_resized(camera):
                 return refined.scaled(camera.width, camera.height)
         return camera
+
+
+def recording_number(name: str) -> int:
+    """The recording of a keyframe called RECORDING/IMAGE, -1 where the name does not tell."""
+    text, slash, _ = name.partition("/")
+    return int(text) if slash and text.isascii() and text.isdigit() and len(text) < 9 else -1
 
 
 def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

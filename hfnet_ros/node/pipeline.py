@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hfnet_core.config import ExtractorConfig, LocalizerConfig
-from hfnet_core.errors import BackendError, ConfigError, DatasetError, MapError
+from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
 from hfnet_core.features.backends.tuning_process import BackgroundTuning
 from hfnet_core.features.extractor import Extractor
@@ -23,15 +23,16 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.several.tracker import MapsTracker
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
+from hfnet_core.localization.turning.turns import Answers, Turns
 from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
-from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.library.library import MapLibrary
-from hfnet_core.recordings.calibration.plausibility import check_against_map
 from hfnet_core.threads import side_by_side
-from hfnet_core.types import Camera, Features, Localization, NotLocalized, Ranges, Reason
+from hfnet_core.types import Camera, Features, Localization, NotLocalized, Reason
 from hfnet_ros.memory import give_back_freed
-from hfnet_ros.node.frame_sets import CameraFrame, FrameSet
+from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.map_component import SharedMap, shared_map
+from hfnet_ros.node.views.calibrations import JudgedCalibrations
+from hfnet_ros.node.views.looking import RangesOf, begun, described, ups_of, views_of
 from hfnet_ros.parameters import Configs
 
 __all__ = ["Outcome", "Pipeline", "PreparedMap"]
@@ -48,25 +49,6 @@ class Outcome:
     features: tuple[Features | None, ...]
     failures: tuple[NotLocalized | None, ...]
     consistency: Consistency = field(default_factory=Consistency)
-
-
-@dataclass(frozen=True, eq=False)
-class _Judgement:
-    """What a map's cameras say against a calibration; "" for nothing."""
-
-    camera: Camera
-    landmark_map: LandmarkMap
-    text: str = ""
-    refused: bool = False
-
-    @classmethod
-    def of(cls, frame: CameraFrame, landmark_map: LandmarkMap, trust: bool) -> _Judgement:
-        try:
-            known = () if trust else landmark_map.known_cameras(frame.frame_id)
-            text = check_against_map(frame.camera, known)
-        except DatasetError as error:
-            return cls(frame.camera, landmark_map, str(error), refused=True)
-        return cls(frame.camera, landmark_map, text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +92,8 @@ class Pipeline:
         self.calibration = CalibrationWatch(self.map.landmark_map)
         """What images say against calibrations, mountings and stamps, in the map that the robot is in."""
         self._learning: Callable[[], None] | None = None
-        self._trust = config.trust_calibration
-        self._judged: dict[str, _Judgement] = {}
+        self._judged = JudgedCalibrations(config.trust_calibration)
+        self._turns = Turns(configs.localizer)
         self._commands: deque[Callable[[float], None]] = deque()
         self.turn = Lock()
         """Held while an image is localized: one that outlives its session ends before the next session begins."""
@@ -174,7 +156,7 @@ class Pipeline:
         """By camera: how its calibration differs from the map's camera of the same size, and what the images say
         against it; None where nothing does."""
         by_images = self.calibration.warnings
-        texts = {name: (judged.text, by_images.get(name)) for name, judged in self._judged.items()}
+        texts = {name: (text, by_images.get(name)) for name, text in self._judged.texts.items()}
         return {name: "; ".join(text for text in both if text) or None for name, both in texts.items()}
 
     def warm_up(self) -> None:
@@ -188,39 +170,54 @@ class Pipeline:
     # ---- the way of an image
 
     def extract(self, frames: FrameSet) -> list[Features | NotLocalized]:
-        """What each frame shows, or why it shows nothing."""
-        return side_by_side(partial(_extracted, self._extractor), frames.frames, self.backend.images_at_once)
+        """What each frame shows, or why it shows nothing; its image turned as the pose before tells."""
+        return side_by_side(partial(begun, self._extractor, self._turns), frames.frames, self.backend.images_at_once)
 
     def localize(
         self,
         frames: FrameSet,
         extracted: Sequence[Features | NotLocalized],
         odom_from_rig: Pose | None,
-        ranges: Sequence[Ranges | None] = (),
+        ranges_of: RangesOf | None = None,
     ) -> Outcome:
-        """The pose of the rig from what `extract` gave. odom_from_rig: None when it is not known. ranges: of each
-        frame's keypoints, none without depth."""
-        extracted = [self._refusal(frame) or found for frame, found in zip(frames.frames, extracted, strict=True)]
-        features = tuple(None if isinstance(found, NotLocalized) else found for found in extracted)
+        """The pose of the rig from what `extract` gave, or from the same images turned otherwise.
+
+        odom_from_rig: None when it is not known. ranges_of: tells those of frames' keypoints, None without depth.
+        """
+        known = self.map.landmark_map
+        refused = [self._judged.refusal(frame, known) for frame in frames.frames]
+        extracted = [why or found for why, found in zip(refused, extracted, strict=True)]
         failures = tuple(found if isinstance(found, NotLocalized) else None for found in extracted)
-        depths = ranges or [None] * len(features)
-        seen = [item for item in zip(frames.frames, features, depths, strict=True) if item[1] is not None]
-        if not seen:
+        views = views_of(frames, extracted, ranges_of)
+        if not views:
             self._tracker.miss()
             why = next(failure for failure in failures if failure is not None)
-            return Outcome(why, features, failures, self._tracker.consistency)
-        views = {
-            frame.name: View(found, frame.camera, frame.rig_from_camera, far)
-            for frame, found, far in seen
-            if found is not None
-        }
+            return Outcome(why, (None,) * len(failures), failures, self._tracker.consistency)
         stamp_s, before = frames.stamp_ns * 1e-9, self.map
-        result = self._process(list(views.values()), stamp_s, odom_from_rig)
+        looked = self._turns.find(views, self._answers(frames, odom_from_rig, ranges_of), ups_of(views, odom_from_rig))
         if self.map is not before:
             self.calibration = CalibrationWatch(self.map.landmark_map)
-        self._learning = partial(self.calibration.add, result, views, stamp_s, odom_from_rig)
-        result = self.calibration.covered(result, views)
+        self._learning = partial(self.calibration.add, looked.result, looked.views, stamp_s, odom_from_rig)
+        result = self.calibration.covered(looked.result, looked.views)
+        shown = [looked.views.get(frame.name) for frame in frames.frames]
+        features = tuple(None if view is None else view.features for view in shown)
         return Outcome(result, features, failures, self._tracker.consistency)
+
+    def _answers(self, frames: FrameSet, odom_from_rig: Pose | None, ranges_of: RangesOf | None) -> Answers:
+        """Of the tracker, to the images of one time however they are turned."""
+        alone = {frame.name: replace(frames, frames=(frame,)) for frame in frames.frames}
+
+        def again(name: str, rotation: int) -> View | None:
+            (frame,) = alone[name].frames
+            return views_of(alone[name], [described(self._extractor, frame, rotation)], ranges_of).get(name)
+
+        def awaits() -> bool:
+            return isinstance(self._tracker, MapsTracker) and self._tracker.awaits
+
+        stamp_s = frames.stamp_ns * 1e-9
+        return Answers(
+            lambda views: self._process(views, stamp_s, odom_from_rig), again, lambda: self.map.landmark_map, awaits
+        )
 
     def learn(self) -> None:
         """What the last images say of calibrations; once their pose is out, as it takes now and then a while."""
@@ -241,18 +238,11 @@ class Pipeline:
         # of which map the landmarks are that a refused image was matched with is not told
         return replace(result, matched=None) if isinstance(result, NotLocalized) else result
 
-    def _refusal(self, frame: CameraFrame) -> NotLocalized | None:
-        """Why the map shows that a frame's calibration cannot be true, None where it does not."""
-        judged, landmark_map = self._judged.get(frame.name), self.map.landmark_map
-        if judged is None or judged.camera != frame.camera or judged.landmark_map is not landmark_map:
-            judged = self._judged[frame.name] = _Judgement.of(frame, landmark_map, self._trust)
-        return NotLocalized(Reason.BAD_IMAGE, judged.text) if judged.refused else None
-
     # ---- requests
 
     def configure(self, extractor: ExtractorConfig, localizer: LocalizerConfig) -> None:
         """Other settings."""
-        self._settings, self._extractor = localizer, Extractor(self.backend, extractor)
+        self._settings, self._extractor, self._turns = localizer, Extractor(self.backend, extractor), Turns(localizer)
 
         def change(_: float) -> None:
             if isinstance(self._tracker, MapsTracker):
@@ -278,6 +268,7 @@ class Pipeline:
         def change(_: float) -> None:
             self.map, self._library = prepared.shared, prepared.library
             self._tracker = self._tracker_in(self.map, self._library)
+            self._turns.forget()
             self.calibration = CalibrationWatch(self.map.landmark_map)
 
         self._commands.append(change)
@@ -298,7 +289,12 @@ class Pipeline:
 
     def forget(self) -> None:
         """Search the whole map."""
-        self._commands.append(lambda _: self._tracker.reset())
+
+        def change(_: float) -> None:
+            self._tracker.reset()
+            self._turns.forget()
+
+        self._commands.append(change)
 
     def start_from(self, map_from_rig: Pose, covariance: Array) -> None:
         """Search near a pose that somebody gives, with its covariance [6, 6]."""
@@ -337,12 +333,3 @@ class Pipeline:
 def _first(library: MapLibrary[SharedMap]) -> SharedMap:
     """Where the robot is taken to be until an image tells."""
     return library.held(next(iter(library.entries)))
-
-
-def _extracted(extractor: Extractor, frame: CameraFrame) -> Features | NotLocalized:
-    try:
-        return frame.preparation.extract(extractor, frame.pixels)
-    except DatasetError as error:
-        return NotLocalized(Reason.BAD_IMAGE, str(error))
-    except BackendError as error:
-        return NotLocalized(Reason.BACKEND_FAILED, str(error))

@@ -264,8 +264,7 @@ class Session:
         laps.end("odometry")
         self._outputs.corrections.heard(frames.stamp_ns, frames.received_ns)
         known = self._pipeline.map
-        ranges = self._depths.ranges_of(frames, seen.extracted)
-        outcome = self._pipeline.localize(frames, seen.extracted, odom_from_rig, ranges)
+        outcome = self._pipeline.localize(frames, seen.extracted, odom_from_rig, self._depths.ranges_of)
         if self._pipeline.map is not known:  # of several, another: paths and corrections are of one
             self._outputs.forget()
         laps.end("localization")

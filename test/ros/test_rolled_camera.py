@@ -45,6 +45,44 @@ def test_its_images_are_turned_and_its_pose_is_its_own(ros, wall_world, rotation
         robot.close()
 
 
+def test_a_camera_that_nobody_said_is_upside_down_is_found_all_the_same(ros, wall_world):
+    """The first image is tried as it is, and one more way with each image; then images are turned before."""
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True,
+                        "localizer.search_budget_ms": 1000.0})  # fmt: skip
+    try:
+        robot.wait_active()
+        upside_down = np.ascontiguousarray(np.rot90(view(SHIFT), 2))
+
+        def show(image):
+            robot.infos.publish(info_msg())
+            robot.images.publish(image_msg(image, robot.stamp()))
+            time.sleep(0.2)
+
+        until(lambda: show(upside_down) or robot.poses, 20, "a pose of the camera upside down")
+        assert_at(pose_from_msg(robot.poses[-1].pose) @ OVERHEAD.inverse(), SHIFT)
+        before = len(robot.poses)
+        until(lambda: show(view(SHIFT)) or len(robot.poses) >= before + 3, 20, "poses of the camera upright")
+        assert_at(pose_from_msg(robot.poses[-1].pose), SHIFT)
+    finally:
+        robot.close()
+
+
+def test_turning_can_be_switched_off(ros, wall_world):
+    model, map_file = wall_world
+    robot = Robot(ros, {"map_file": str(map_file), "model_file": str(model), "autostart": True,
+                        "localizer.turns": "off"})  # fmt: skip
+    try:
+        robot.wait_active()
+        upside_down = np.ascontiguousarray(np.rot90(view(SHIFT), 2))
+        for _ in range(5):
+            said = robot.until_says("localized", again=lambda: robot.show(upside_down))
+            assert said.message.startswith("not localized")
+        assert not robot.poses
+    finally:
+        robot.close()
+
+
 @pytest.mark.parametrize(("seen", "localizes"), [(slice(0, 228), True), (slice(0, 24), False)])
 def test_what_a_mask_file_hides_says_nothing(ros, wall_world, tmp_path, seen, localizes):
     model, map_file = wall_world

@@ -18,17 +18,31 @@ __all__ = ["calibrated", "table"]
 _UNKNOWN = 0.4  # log odds that a network which nobody calibrated is doubted by
 
 
-def calibrated(found: Hypotheses, model_hash: str, former: Path) -> str:
+def calibrated(found: Hypotheses, model_hash: str, former: Path, everything: Hypotheses | None = None) -> str:
     """The text of a judgement file: that of this model anew, those of other models as they are in `former`.
 
-    Raises DatasetError where `former` is another kind of file.
+    everything: hypotheses of several kinds of features, for those that nobody calibrated; without, these are judged as
+    in `former` or, where that says nothing, as this model with more doubt. Raises DatasetError where `former` is
+    another kind of file.
     """
     stored = _former(former) if former.exists() else {}
-    own = {"dense": _stored(fit(found, DENSE)), "sparse": _stored(fit(found, SPARSE))}
+    own = {"sparse": _stored(fit(found, SPARSE))}
+    if _has_witness(found):
+        own = {"dense": _stored(fit(found, DENSE)), **own}
     stored[model_hash] = own
-    doubted = {kind: {**fitted, "bias": round(fitted["bias"] - _UNKNOWN, 4)} for kind, fitted in own.items()}
-    stored.setdefault("generic", doubted)
+    stored.setdefault("generic", {kind: _doubted(fitted) for kind, fitted in own.items()})
+    if everything is not None:
+        stored["generic"] = {**stored["generic"], "sparse": _doubted(_stored(fit(everything, SPARSE)))}
     return json.dumps(stored, indent=1) + "\n"
+
+
+def _has_witness(found: Hypotheses) -> bool:
+    """Whether the features have dense descriptors."""
+    return bool(found.numbers[:, DENSE.index("agreement")].any())
+
+
+def _doubted(fitted: dict[str, Any]) -> dict[str, Any]:
+    return {**fitted, "bias": round(fitted["bias"] - _UNKNOWN, 4)}
 
 
 def _former(path: Path) -> dict[str, Any]:
@@ -43,17 +57,18 @@ def _former(path: Path) -> dict[str, Any]:
 
 def table(found: Hypotheses, min_confidence: float) -> str:
     """Each source by a calibration on the others, and how well the probabilities hold over all."""
+    names = DENSE if _has_witness(found) else SPARSE
     lines = ["held out          right accepted   wrong accepted   images answered of those reachable"]
     several = len(set(found.source.tolist())) > 1
     lines += [
         f"{held.source:<18}{100 * held.accepted:6.1f} %       {held.wrong:5d} of {held.wrong_asked:<6d} "
         f"{100 * held.answered:6.1f} of {100 * held.reachable:.1f} %"
-        for held in (held_out(found, DENSE, min_confidence) if several else ())
+        for held in (held_out(found, names, min_confidence) if several else ())
     ]
     lines.append("probability told  share that is right   hypotheses")
     lines += [
         f"{told:16.4f}  {right:19.4f}   {count:10d}"
-        for told, right, count in reliability(calibrated_only(found), fit(found, DENSE), DENSE)
+        for told, right, count in reliability(calibrated_only(found), fit(found, names), names)
     ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""`hfnet calibrate MAP=BAG ...`: how sure a pose is to be right, for one network."""
+"""`hfnet calibrate MAP=BAG ...`: how sure a pose is to be right, for one network or other kind of features."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from hfnet_core.cli.feature_options import FeatureArguments
+from hfnet_core.cli.option_sets import with_option_sets
 from hfnet_core.cli.progress import progress_bars
-from hfnet_core.config import LocalizerConfig
+from hfnet_core.config import ExtractorConfig, LocalizerConfig
 from hfnet_core.errors import ConfigError
 
 __all__ = ["calibrate"]
 
 
+@with_option_sets
 def calibrate(
     sources: Annotated[
         list[str],
@@ -25,9 +28,14 @@ def calibrate(
     foreign: Annotated[Path, typer.Option(help="Folder of photos of other places (jpg or png).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The judgement of this network (JSON).")],
     work: Annotated[Path, typer.Option(help="Folder that keeps what was collected, one file for each source.")],
+    described: FeatureArguments,
     every: Annotated[int, typer.Option(min=1, help="Take each n-th image of a recording.")] = 5,
     most_foreign: Annotated[int, typer.Option(min=1, help="Most foreign photos for each source.")] = 100,
     model: Annotated[Path | None, typer.Option(help="Network (ONNX); default: the shipped one.")] = None,
+    generic: Annotated[
+        bool,
+        typer.Option("--generic", help="Anew what holds for features that nobody calibrated: all that --work keeps."),
+    ] = False,
     min_confidence: Annotated[
         float, typer.Option(help="For the table of sources that are held out.")
     ] = LocalizerConfig.min_confidence,
@@ -36,28 +44,31 @@ def calibrate(
     composed of two, with another focal length; photos of elsewhere; priors that are right and wrong."""
     from hfnet_core.benchmarks.judgement.collection import Hypotheses, collect, read_frames, read_hypotheses
     from hfnet_core.benchmarks.judgement.report import calibrated, table
-    from hfnet_core.config import ExtractorConfig
-    from hfnet_core.features.backends.opening import open_backend
-    from hfnet_core.features.extractor import Extractor
+    from hfnet_core.features.sources import NamedSource
     from hfnet_core.files import make_folder, written_whole
     from hfnet_core.maps.storage import load_map
 
     pairs = [_pair(source) for source in sources]
-    backend = open_backend(model, "onnxruntime")
-    extractor = Extractor(backend, ExtractorConfig())
+    extractor = described.source(ExtractorConfig(), model, "onnxruntime")
+    if isinstance(extractor, NamedSource):
+        raise ConfigError("--features: files know no darkened, covered or mirrored images; give what describes images")
+    kind = f"{described.features.partition('=')[0]}-" if described.given else ""
     photos = _photos(foreign)
     make_folder(work)
     parts: list[Hypotheses] = []
     for number, (map_file, bag) in enumerate(pairs):
-        kept = work / f"{bag.stem}.npz"
+        name = f"{kind}{bag.stem}"
+        kept = work / f"{name}.npz"
         if not kept.exists():
             own = photos[number :: len(pairs)][:most_foreign]
-            landmark_map = load_map(map_file, backend.info.model_hash)
+            landmark_map = load_map(map_file, extractor.info.model_hash)
             with progress_bars() as progress:
-                collect(landmark_map, read_frames(bag, every), own, extractor, bag.stem, progress).save(kept)
+                collect(landmark_map, read_frames(bag, every), own, extractor, name, progress).save(kept)
         parts.append(read_hypotheses(kept))
     found = Hypotheses.joined(parts)
-    written_whole(output, calibrated(found, backend.info.model_hash, output))
+    others = [read_hypotheses(path) for path in sorted(work.glob("*.npz"))] if generic else []
+    everything = Hypotheses.joined(others) if others else None
+    written_whole(output, calibrated(found, extractor.info.model_hash, output, everything))
     typer.echo(table(found, min_confidence))
     typer.echo(f"{output}: calibrated on {len(found)} hypotheses of {len(parts)} recordings")
 

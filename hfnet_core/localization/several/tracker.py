@@ -64,6 +64,11 @@ class MapsTracker(Generic[Held]):
         return self._here.tracker.localizer
 
     @property
+    def awaits(self) -> bool:
+        """Whether images show another map, and too few of them so far."""
+        return self._pending is not None
+
+    @property
     def consistency(self) -> Consistency:
         return self._here.tracker.consistency
 

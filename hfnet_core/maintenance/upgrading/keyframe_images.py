@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from hfnet_core.features.sources import preparation_for
 from hfnet_core.images.preparation import ROTATIONS, Preparation
 from hfnet_core.mapping.keyframes.reading import BuildTools, described
-from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.landmark_map import LandmarkMap, recording_number
 from hfnet_core.recordings.bags import Bag, BagFrame, open_cameras
 from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.options import BagOptions
 from hfnet_core.types import Features, Ranges
 
-__all__ = ["Redescribed", "recording_number", "redescribed"]
+__all__ = ["Redescribed", "redescribed"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def redescribed(
     """
     given = options if isinstance(options, Sequence) else [options or BagOptions()]
     bare = [replace(own, poses_wanted=False, camera_optional=True, trust_calibration=True) for own in given]
-    told = _recordings(landmark_map)
+    told = landmark_map.keyframe_recordings
     sources = _sources(landmark_map, told, open_cameras(bags, bare))
     out: dict[int, Redescribed] = {}
     for number, bag in enumerate(open_cameras(bags, bare)):
@@ -63,21 +63,6 @@ def redescribed(
             out.update(dict.fromkeys(owners[index], found))
             tools.progress("extracting features", len(out), len(sources))
     return out
-
-
-def recording_number(name: str) -> int:
-    """The recording of a keyframe called RECORDING/IMAGE, -1 where the name does not tell."""
-    text, slash, _ = name.partition("/")
-    return int(text) if slash and text.isascii() and text.isdigit() and len(text) < 9 else -1
-
-
-def _recordings(landmark_map: LandmarkMap) -> Told:
-    """What the map tells of the recording of each keyframe; empty tables where it tells nothing of them."""
-    known = [item if isinstance(item, Mapping) else {} for item in landmark_map.provenance.get("recordings", [])]
-    numbers = [recording_number(name) for name in landmark_map.keyframe_names]
-    if min(numbers, default=-1) < 0 or max(numbers) + 1 != len(known):  # pruned and merged: they count others
-        return [{}] * landmark_map.keyframes
-    return [known[number] for number in numbers]
 
 
 def _sources(landmark_map: LandmarkMap, told: Told, cameras: Iterator[Bag]) -> dict[int, tuple[int, int]]:

@@ -11,14 +11,14 @@ from typing import Any
 from hfnet_core.config import MapBuildConfig, MapCareConfig
 from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.maintenance.joint import typical_depth
-from hfnet_core.maintenance.upgrading.keyframe_images import Redescribed, recording_number, redescribed
+from hfnet_core.maintenance.upgrading.keyframe_images import Redescribed, redescribed
 from hfnet_core.mapping.bundle import TIGHTER
 from hfnet_core.mapping.keyframe_bundle import KeyframeBundle
 from hfnet_core.mapping.keyframes.reading import BuildTools, Keyframe
 from hfnet_core.mapping.solving.reconstruction import Scene, observations, settle
 from hfnet_core.maps import statistics
 from hfnet_core.maps.assembly import assemble_map
-from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.landmark_map import LandmarkMap, recording_number
 from hfnet_core.recordings.options import BagOptions
 
 __all__ = ["Upgraded", "upgrade_map"]

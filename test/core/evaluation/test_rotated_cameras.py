@@ -58,10 +58,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("rotation", ROTATIONS)
-@pytest.mark.parametrize("asked", ["told", "by the mount", "by trying"])
+@pytest.mark.parametrize("asked", ["told", "by the mount", "by trying", "nobody"])
 def test_queries_of_a_rolled_camera(files: tuple[Path, Path], tmp_path: Path, rotation: int, asked: str) -> None:
     bag = drive(tmp_path / "a", [40, 48, 56], rotation, mount=asked == "by the mount")
-    options = BagOptions(image_rotation=str(rotation) if asked == "told" else "auto", poses_wanted=asked != "by trying")
+    told = {"told": str(rotation), "nobody": "0"}.get(asked, "auto")
+    options = BagOptions(image_rotation=told, poses_wanted=asked != "by trying")
     answers = list(OfflineLocalizer(files[1], files[0]).bag(bag, options))
     assert len(answers) == 3
     for answer, shift in zip(answers, (40, 48, 56), strict=True):
@@ -71,14 +72,20 @@ def test_queries_of_a_rolled_camera(files: tuple[Path, Path], tmp_path: Path, ro
         assert degrees < 1.0
 
 
-def test_an_image_file_is_turned_by_trying(files: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("turns", "asked"), [("search", "0"), ("off", "auto")])
+def test_an_image_file_is_turned_by_trying(files: tuple[Path, Path], tmp_path: Path, turns: str, asked: str) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.rot90(view(40), 2))
-    offline = OfflineLocalizer(files[1], files[0])
-    (plain,) = offline.images(tmp_path)
-    assert not isinstance(plain.result, Localized)
-    (answer,) = offline.images(tmp_path, options=BagOptions(image_rotation="auto"))
+    offline = OfflineLocalizer(files[1], files[0], localizer=LocalizerConfig(search_budget_ms=1000.0, turns=turns))
+    (answer,) = offline.images(tmp_path, options=BagOptions(image_rotation=asked))
     assert isinstance(answer.result, Localized)
     assert pose_error(answer.result.map_from_camera, map_from_camera(40) @ rolled(180))[0] < 0.05
+
+
+def test_an_image_file_is_not_turned_where_nobody_wants_that(files: tuple[Path, Path], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.rot90(view(40), 2))
+    offline = OfflineLocalizer(files[1], files[0], localizer=LocalizerConfig(search_budget_ms=1000.0, turns="off"))
+    (answer,) = offline.images(tmp_path)
+    assert not isinstance(answer.result, Localized)
 
 
 @pytest.mark.parametrize("rotation", [90, 180])

@@ -45,6 +45,7 @@ def test_keypoints_come_back_where_they_were_taken(rotation: int) -> None:
     assert extractor.given.shape == ((60, 40) if rotation in (90, 270) else (40, 60))
     assert sorted(map(tuple, found.keypoints_px.tolist())) == [(3, 5), (20, 33), (50, 7)]
     assert (found.width, found.height) == (60, 40)
+    assert found.rotation == rotation
     assert found.dense is not None
     assert np.array_equal(found.dense.sample(found.keypoints_px), found.descriptors)  # both in the turned image
 

@@ -73,6 +73,19 @@ def test_a_given_pose_guides_the_next_image(pipeline):
     assert modes(pipeline) == [Mode.TRACKING]
 
 
+def test_odometry_tells_how_a_camera_that_rolls_is_held(pipeline):
+    upside_down = shown(np.ascontiguousarray(np.rot90(view(SHIFT), 2)))
+    here = HERE @ Pose(np.diag([-1.0, -1.0, 1.0]))
+    pipeline.settle(1.0)
+    outcome = pipeline.localize(upside_down, pipeline.extract(upside_down), Pose(translation=np.ones(3)) @ here)
+    assert isinstance(outcome.result, Localized)
+    assert pose_error(outcome.result.map_from_camera, here)[0] < 0.01
+    assert outcome.features[0] is not None
+    assert outcome.features[0].rotation == 180
+    (next_one,) = pipeline.extract(upside_down)
+    assert next_one.rotation == 180  # from now on before the network
+
+
 def test_the_newer_of_two_given_poses_counts(pipeline):
     """Whatever the order in which they are told before the next image."""
     given: list[Pose] = []

@@ -82,6 +82,34 @@ def test_a_judgement_file_keeps_what_it_knows_of_other_networks(tmp_path: Path) 
         calibrated(hypotheses(), "mine", path)
 
 
+def without_witness(found: Hypotheses) -> Hypotheses:
+    """As of features without dense descriptors."""
+    numbers = found.numbers.copy()
+    numbers[:, len(SPARSE) :] = 0.0
+    return dataclasses.replace(found, numbers=numbers)
+
+
+def test_features_without_dense_descriptors_are_judged_by_the_rest(tmp_path: Path) -> None:
+    path, found = tmp_path / "judgement.json", without_witness(hypotheses())
+    path.write_text(calibrated(hypotheses(), "network", path))
+    stored = json.loads(calibrated(found, "orb", path))
+    assert set(stored["orb"]) == {"sparse"}
+    assert set(stored["network"]) == {"dense", "sparse"}
+    assert "1.0000" in table(found, 0.9)
+
+
+def test_what_holds_in_general_is_calibrated_on_several_kinds(tmp_path: Path) -> None:
+    path, orb = tmp_path / "judgement.json", without_witness(hypotheses(seed=4, source="orb-hall"))
+    path.write_text(calibrated(hypotheses(), "network", path))
+    former = json.loads(path.read_text())["generic"]
+    stored = json.loads(calibrated(orb, "orb", path, Hypotheses.joined([hypotheses(), orb])))
+    assert stored["generic"]["dense"] == former["dense"]
+    assert stored["generic"]["sparse"] != former["sparse"]
+    both = fit(Hypotheses.joined([hypotheses(), orb]), SPARSE)
+    assert stored["generic"]["sparse"]["weights"]["ratio"] == pytest.approx(both.weights["ratio"], abs=1e-4)
+    assert stored["generic"]["sparse"]["bias"] < both.bias  # whoever is not known is doubted
+
+
 def test_hypotheses_come_back_from_their_file(tmp_path: Path) -> None:
     found, path = hypotheses(), tmp_path / "hall.npz"
     found.save(path)
