@@ -12,6 +12,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
 
 import cv2
+from geometry_msgs.msg import PoseStamped
 from mapping_robot import RELIABLE, STEPS, Driver, odom_from_camera, parameters, values
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
@@ -232,6 +233,23 @@ def test_settings_of_the_engine_are_checked_before_they_are_taken(mapper):
     assert robot.set("engine.max_engines", 8).successful
     assert robot.transition("configure")  # ONNX Runtime asks for none of them
     assert "only change while the node is unconfigured" in robot.set("engine.max_engines", 4).reason
+
+
+def test_images_alone_are_recorded_where_there_is_no_odometry(mapper, tmp_path):
+    """Their motion alone chooses among them, and no pose is told: how far a metre is nobody knows."""
+    robot = mapper(**{"odom_frame_id": "", "odom_topic": "", "build.scale_free": True, "build.keyframe_motion": 0.1})
+    poses = robot.listen(PoseStamped, "mapping/pose")
+    driver = Driver(robot)
+    until(lambda: "active: listening" in robot.log, 30.0, "the node")
+    until(lambda: driver.images.get_subscription_count() and driver.infos.get_subscription_count(), 30.0)
+    driver.infos.publish(driver.info)
+    time.sleep(1.0)
+    driver.drive()
+    assert robot.transition("deactivate")
+    folder = DriveFolder(tmp_path / "wall.hfdrive")
+    assert [(source.mode, source.poses) for source in folder.sources().values()] == [("images", "no poses")]
+    assert 3 <= folder.count() <= 8  # of 160 pixels, a tenth of 320 apart
+    assert not poses
 
 
 def test_settings_of_the_build_are_those_of_the_parameters(mapper, tmp_path):
