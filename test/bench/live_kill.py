@@ -140,11 +140,12 @@ def one(client: Client, place: Path, model: Path, moment: str, rng: np.random.Ge
     drive.start()
     beside = localizer(drive)
     drive.driver.wait()
-    drive.drive(lambda: bool(beside.poses))
+    drive.drive(lambda: bool(beside.poses), 3 * PATIENCE_S)
     came = await_moment(drive, moment, rng)
     told = int(values(drive.robot).get("keyframes", "0"))
     drive.strike(all_of_it=all_of_it)
-    last_ns, poses, killed_s = drive.driver.stamps[-1], len(beside.poses), time.monotonic()
+    first_ns, last_ns = drive.driver.stamps[0], drive.driver.stamps[-1]
+    poses, killed_s = len(beside.poses), time.monotonic()
     kept = {item.keyframe.stamp_ns for item in drive.folder.keyframes()}
     version = load_map(drive.map_file).keyframes if drive.map_file.exists() else 0  # raises for a damaged one
     wrong = [] if len(kept) >= told else ["keyframes are missing"]
@@ -162,7 +163,7 @@ def one(client: Client, place: Path, model: Path, moment: str, rng: np.random.Ge
     beside.close()
     drive.robot.close()
     numbers = told, len(kept), version, len(made), localized
-    seconds = f"{(last_ns - max(kept)) * 1e-9:.1f}", f"{again_s:.1f}"
+    seconds = f"{(last_ns - max(kept, default=first_ns)) * 1e-9:.1f}", f"{again_s:.1f}"
     row = (moment, "all processes" if all_of_it else "the node", *map(str, numbers), *seconds, "; ".join(wrong))
     print(*row, sep=" | ", flush=True)
     return row
