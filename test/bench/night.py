@@ -78,15 +78,18 @@ def courtyard(hour: Hour | None, every: int) -> Iterator[Photograph]:
 def furnished(hour: Hour | None, visit: int, images: int) -> Iterator[Photograph]:
     """Once around the room; None: all lamps on, little noise."""
     hour = hour or Hour("day", 0.0, LAMPS, 2.0, 0.03)
-    places = [
-        (WIDE_M * (n % 3 + 0.5) / 3, DEEP_M * (n // 3 + 0.5) / 3, HIGH_M - 0.25) for n in (4, 0, 8, 2, 6, 1, 7, 3, 5)
-    ]
-    lamps = tuple(Lamp(place, tuple(2.0 * part for part in WARM)) for place in places[: hour.lamps])
+    lamps = tuple(_lamp(n % 3, n // 3) for n in (4, 0, 8, 2, 6, 1, 7, 3, 5)[: hour.lamps])
     lighting = Lighting((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (0.08 if hour.lamps == LAMPS else 0.02,) * 3, lamps)
     renderer = Renderer(ROOM_CAMERA, bake(room(Month(lamps=(True,) * LAMPS)), lighting, seed=0), oversampling=1)
     exposer = Exposer(Sensor(0.01, 110.0, (1.0, 1.0, 1.0), 1.0, hour.noise, hour.shot), ROOM_CAMERA, visit)
     for pose in way(visit, images):
         yield exposer.expose(renderer.render(pose), np.zeros(3)), pose
+
+
+def _lamp(column: int, row: int) -> Lamp:
+    """One of nine below the ceiling."""
+    place = (WIDE_M * (column + 0.5) / 3, DEEP_M * (row + 0.5) / 3, HIGH_M - 0.25)
+    return Lamp(place, tuple(2.0 * part for part in WARM))
 
 
 def mapped(photographs: Iterator[Photograph], camera: Camera, extractor: Extractor) -> Localizer:
