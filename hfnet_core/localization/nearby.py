@@ -20,9 +20,9 @@ from hfnet_core.types import Mode
 __all__ = ["NearSearch"]
 
 _GUIDED_RADIUS_PX, _GUIDED_RATIO = 12.0, 0.95  # second matching pass around a solved pose
-# Where its first inliers do not tell a pose well: windows that are searched at most; for how many matches that
-# matters; shares of their windows, one after another, up to which matches agree.
-_WIDEST_PX, _FEW, _ANNEALED = 48.0, 0.2, (1.0, 0.5, 0.25)
+# Where its first inliers do not tell a pose well: windows that are searched at most; for what share of the landmarks
+# that matters, as some of them tell; shares of their windows, one after another, up to which matches agree.
+_WIDEST_PX, _FEW, _SAMPLED, _ANNEALED = 48.0, 0.2, 150, (1.0, 0.5, 0.25)
 _BY_CHANCE = 0.4  # share of what is near that agrees, below which it says nothing: a quarter does of what is drawn
 _ALIKE = 6  # places looked at that the map knows to be alike
 _ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a pose; share of their radius that inliers may have moved
@@ -92,15 +92,25 @@ class NearSearch:
         """
         support = first.found.where(first.agreeing)
         windows = where_they_may_be(support, query, first.map_from_rig, _GUIDED_RADIUS_PX, _WIDEST_PX)
-        vague = np.count_nonzero(of_matches(refined.found, windows) > _GUIDED_RADIUS_PX)
-        query.clock.lap("refinement")
-        if first.near or vague <= _FEW * len(refined.found):
+        if first.near or not self._is_vague(query, first, windows):
             return refined
         better = self._better(refined, self._annealed(query, first, windows))
         near = of_matches(better.found, windows) > _GUIDED_RADIUS_PX
         if better.agreeing[near].sum() >= _BY_CHANCE * near.sum():
             return better
         return self._polish(query, better, better.found.where(~near))  # planks, tiles: they fit in several places
+
+    def _is_vague(self, query: Query, first: Hypothesis, windows: Windows) -> bool:
+        """Whether more than a few of the landmarks that should be seen may be outside the usual windows."""
+        landmarks = query.landmarks_seen_by(self._map, first.keyframes)
+        points = self._map.landmarks_xyz[landmarks[:: max(len(landmarks) // _SAMPLED, 1)]].astype(np.float64)
+        seen = outside = 0
+        for number, view in enumerate(query.views):
+            _, visible = project(points, first.map_from_rig @ view.rig_from_camera, query.cameras[number])
+            seen += int(visible.sum())
+            outside += np.count_nonzero(np.greater(windows(number, points[visible]), _GUIDED_RADIUS_PX))
+        query.clock.lap("refinement")
+        return outside > _FEW * seen
 
     def _better(self, known: Hypothesis, other: Hypothesis) -> Hypothesis:
         """Of two poses that one look led to the one that explains more; the other is its alternative if it is about as

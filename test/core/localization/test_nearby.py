@@ -53,7 +53,8 @@ def test_what_is_near_is_found_although_only_far_things_told_the_pose(terrace: S
         beside = replace(TRUTH, translation=np.add(TRUTH.translation, [0.0, 0.25, 0.0]))  # as likely, for all they tell
         solution = pose.agreeing(first.found, query, beside, LocalizerConfig())
         assert solution.mean() > 0.8
-        refined = near.refine(query, replace(first, map_from_rig=beside, agreeing=solution))
+        first = replace(first, map_from_rig=beside, agreeing=solution)
+        refined = near.look_wider(query, first, near.refine(query, first))
         errors.append(pose_error(refined.map_from_rig, TRUTH)[0])
         close = np.linalg.norm(refined.found.points - TRUTH.translation, axis=1) < 10.0
         assert np.count_nonzero(close & refined.agreeing) > 50
