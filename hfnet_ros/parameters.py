@@ -50,6 +50,7 @@ ANYTIME = frozenset(
         "image_timeout_s",
         "max_image_lead_s",
         "odom_timeout_s",
+        "map_follow",
         "tf_broadcast",
         "transform_tolerance",
         "correction_timeout_s",

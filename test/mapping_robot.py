@@ -41,12 +41,13 @@ class Driver:
         self.infos = robot.publisher(CameraInfo, "camera_info", RELIABLE)
         self.stamps: list[int] = []
         self.moved = Pose()  # of the odometry's frame, which has begun anew
+        self.info = info_msg()
 
     def wait(self) -> None:
         """Until the node hears all of it; one that was killed still counts as a listener for a while."""
         until(lambda: "active: listening" in self.robot.log, 30.0, "the node")
         until(lambda: all(p.get_subscription_count() for p in (self.odometry, self.images, self.infos)), 30.0)
-        self.infos.publish(info_msg())
+        self.infos.publish(self.info)
         time.sleep(1.0)
 
     def show(self, shift: int, pixels: np.ndarray | None = None) -> int:
@@ -55,7 +56,7 @@ class Driver:
         pose.header = image_msg(view(0), stamp_ns, frame_id="odom").header
         pose.pose.pose = pose_to_msg(self.moved @ odom_from_camera(shift))
         self.odometry.publish(pose)
-        self.infos.publish(info_msg())
+        self.infos.publish(self.info)
         self.images.publish(image_msg(view(shift) if pixels is None else pixels, stamp_ns))
         self.stamps.append(stamp_ns)
         return stamp_ns

@@ -51,7 +51,7 @@ class StageArguments:
         _DEFAULTS.turn_minutes
     )
     wide_minutes: Annotated[
-        float, typer.Option(help="Minutes for the same with far scales and angles, night and shadow.")
+        float, typer.Option(help="Minutes for the same with far scales and angles, night and shadow; 0 leaves it out.")
     ] = _DEFAULTS.wide_minutes
     quantized_minutes: Annotated[
         float, typer.Option(help="Minutes in which the local part learns to be rounded to INT8; 0 leaves it out.")

@@ -85,5 +85,5 @@ class LocalizerConfig(Checked):
     acceleration_rad_per_s2: float = setting(
         20.0, "without odometry: how quickly a known turn rate changes", unit="rad/s^2", minimum=0.0, maximum=1000.0
     )
-    guided_landmarks: int = setting(600, "most landmarks matched around a known pose", minimum=50, maximum=100000)
+    guided_landmarks: int = setting(500, "most landmarks matched around a known pose", minimum=50, maximum=100000)
     global_check_every: int = setting(30, "tracked frames between two global checks; 0 for never", minimum=0)

@@ -45,9 +45,10 @@ class TrainConfig(Checked):
     )
     wide_minutes: float = setting(
         120.0,
-        "training time of the same with pairs that differ far in scale and angle, in other light, and correspondences",
+        "training time of the same with pairs that differ far in scale and angle, in other light, and correspondences; "
+        "0 leaves it out",
         unit="min",
-        minimum=0.01,
+        minimum=0.0,
     )
     quantized_minutes: float = setting(
         0.0, "training time of the local part to compute in INT8 what it does in full; 0 leaves it out", unit="min"
@@ -76,6 +77,9 @@ class TrainConfig(Checked):
     word_dim: int = setting(32, "local: channels of the descriptors' projection before VLAD", minimum=1)
     clusters: int = setting(32, "layer_18: VLAD clusters", minimum=1)
     rooms: int = setting(180, "rendered rooms whose views show what changes with the viewpoint", minimum=0)
+    feature_batches: int = setting(
+        240, "layer_18: batches of views whose layer 7 is computed once and kept, 10 MB each", minimum=1
+    )
     intermediate_dim: int = setting(64, "layer_18: channels of the projection before VLAD; 0 for none", minimum=0)
     any_licence: bool = setting(
         False, "train on photos under share-alike licences and of unknown origin too, as for the weights of 0.6.0"

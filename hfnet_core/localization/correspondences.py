@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.localization import covisibility
 from hfnet_core.localization.matching import Matches
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import pixel_scale
@@ -71,7 +72,8 @@ class Stopwatch:
 class Query:
     """The views of one moment with the calibrations that the map knows, and the time spent on them.
 
-    ranked: keyframes by similarity to a view and how similar they are, once somebody asked.
+    ranked: keyframes by similarity to a view and how similar they are, once somebody asked. seen: landmarks of
+    keyframes, likewise.
 
     Pixels count at the reference width (640 px), so that one threshold holds for all cameras.
     """
@@ -79,6 +81,7 @@ class Query:
     views: tuple[View, ...]
     clock: Stopwatch = field(default_factory=Stopwatch)
     ranked: dict[int, tuple[NDArray[np.int64], Float32]] = field(default_factory=dict)
+    seen: dict[tuple[int, ...], NDArray[np.int32]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, views: Sequence[View], landmark_map: LandmarkMap) -> Query:
@@ -103,6 +106,12 @@ class Query:
     @property
     def keypoint_count(self) -> int:
         return sum(len(view.features) for view in self.views)
+
+    def landmarks_seen_by(self, landmark_map: LandmarkMap, keyframes: tuple[int, ...]) -> NDArray[np.int32]:
+        """Sorted unique landmarks of several keyframes, looked up once for each query."""
+        if keyframes not in self.seen:
+            self.seen[keyframes] = covisibility.landmarks_seen_by(landmark_map, keyframes)
+        return self.seen[keyframes]
 
     def located(self, view: int, matches: Matches, landmark_map: LandmarkMap) -> Correspondences:
         """Matches of one view with their geometry."""

@@ -11,12 +11,13 @@ from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.maps.landmark_map import LandmarkMap
 
-__all__ = ["cluster", "grow", "landmarks_seen_by", "nearby_keyframes", "seen_most"]
+__all__ = ["cluster", "grow", "landmarks_seen_by", "nearby_keyframes", "seen_most", "seen_most_of_each_distance"]
 
 _ASKED = 8  # times the keyframes wanted: how many of the nearest are looked at first
 # Keyframes of another room are near only where a map has too few of this one: beyond so many times the cost of the
 # close ones and so many metres they see something else.
 _CLOSE, _FAR, _REACH = 4, 4.0, 2.0
+_DISTANCES = 8  # groups of landmarks about as far away, of each of which as many are taken
 _DAMAGED = "the map points to landmarks that it does not have: it is damaged, `hfnet map check` tells where"
 
 
@@ -88,3 +89,23 @@ def seen_most(landmark_map: LandmarkMap, landmarks: NDArray[np.int32], count: in
         return np.arange(len(landmarks))
     seen = landmark_map.landmark_offsets[landmarks + 1] - landmark_map.landmark_offsets[landmarks]
     return np.sort(np.argsort(-seen, kind="stable")[:count])
+
+
+def seen_most_of_each_distance(
+    landmark_map: LandmarkMap, landmarks: NDArray[np.int32], position: NDArray[np.floating], count: int
+) -> NDArray[np.int64]:
+    """Rows of about `count` landmarks, in order: as many of those far from a position [3] as of those near by.
+
+    What is far away is seen most often, and tells the direction; only what is near tells the position.
+    """
+    if len(landmarks) <= count:
+        return np.arange(len(landmarks))
+    away = landmark_map.landmarks_xyz[landmarks] - position
+    nearest = np.argsort(np.einsum("ni,ni->n", away, away), kind="stable")
+    seen = landmark_map.landmark_offsets[landmarks + 1] - landmark_map.landmark_offsets[landmarks]
+    group = np.empty(len(landmarks), np.int64)
+    group[nearest] = np.arange(len(landmarks)) * _DISTANCES // len(landmarks)
+    order = np.argsort(group * (int(seen.max()) + 1) - seen, kind="stable")
+    firsts = -(-np.arange(_DISTANCES + 1) * len(landmarks) // _DISTANCES)
+    taken = np.diff(np.arange(_DISTANCES + 1) * count // _DISTANCES)
+    return np.sort(np.concatenate([order[first : first + most] for first, most in zip(firsts, taken, strict=False)]))

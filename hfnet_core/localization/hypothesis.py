@@ -17,6 +17,7 @@ from hfnet_core.types import Mode
 __all__ = ["Hypothesis", "Look", "Trial", "hypothesis_of", "is_elsewhere"]
 
 SAME_PLACE_M, SAME_PLACE_DEG = 0.5, 10.0  # poses closer than this are the same answer
+AS_GOOD = 0.8  # times what one explains, from which another pose of the same place may as well be the right one
 _HEARD = 0.2  # of a view's matches must agree with a pose for the view to count
 
 
@@ -40,7 +41,8 @@ class Hypothesis:
 
     evidence: correspondences that agree with it and were found without knowing it, of `matches` such ones. guided: how
     many keypoints it explained in the guided pass, which looks equally deep at every place, of `asked` landmarks that
-    should be seen. near: it was found near an expected pose.
+    should be seen. near: it was found near an expected pose. alternative: another pose near by that explains about as
+    much, where there is one.
     """
 
     mode: Mode
@@ -53,6 +55,7 @@ class Hypothesis:
     guided: int = 0
     asked: int = 0
     near: bool = False
+    alternative: Pose | None = None
 
     @property
     def inliers(self) -> int:
@@ -61,7 +64,7 @@ class Hypothesis:
     @property
     def explained(self) -> int:
         """Keypoints that the pose explains."""
-        return self.found.where(self.agreeing).count
+        return len(np.unique(self.found.keypoint_keys[self.agreeing]))
 
     def elsewhere(self, other: Hypothesis) -> bool:
         """Whether the two are different answers."""

@@ -12,17 +12,17 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, pose_difference
 from hfnet_core.localization.confidence import Evidence
 from hfnet_core.localization.correspondences import Query
-from hfnet_core.localization.hypothesis import SAME_PLACE_DEG, SAME_PLACE_M, Hypothesis
+from hfnet_core.localization.hypothesis import AS_GOOD, SAME_PLACE_DEG, SAME_PLACE_M, Hypothesis
 from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Candidate", "convinces", "judge", "level", "likeliest", "rivals", "weakness"]
+__all__ = ["Candidate", "convinces", "judge", "level", "likeliest", "rivals", "tells_the_place", "weakness"]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
 _EXACTLY = 0.98  # lowest exactness of an accepted pose
-_PLAUSIBLE = 0.0  # log odds from which another place is a rival
+_PLAUSIBLE = 0.0  # log odds from which another pose counts against the best
 _SAME = 16.8  # squared distance in standard deviations of what may be one pose: 99 %, six degrees of freedom
 _NEARBY_M = 1.0  # farther apart than this is somewhere else, however little is known
 _APART = 7.0  # log odds between the two poses of a plane from which only one is believed
@@ -63,6 +63,7 @@ def judge(
     """
     best = likeliest(candidates, config)
     others = sorted((other for other in candidates if other is not best), key=lambda other: -other.log_odds)
+    best = _as_vague_as(best, others)
     lacks = weakness(best, config)
     if lacks is not None:
         return _refused(query, Reason.WEAK_EVIDENCE, lacks, best)
@@ -77,15 +78,36 @@ def judge(
 
 
 def likeliest(candidates: Sequence[Candidate], config: LocalizerConfig) -> Candidate:
-    """The one to answer with: of those at the likeliest place one that nothing is missing from, if there is one."""
+    """The one to answer with: of those at the likeliest place that nothing is missing from, if there are any, the one
+    that explains most. How likely a place is says little of which of two poses a step apart is the better one."""
     first, *others = sorted(candidates, key=lambda candidate: -candidate.log_odds)
-    same = (other for other in others if not _elsewhere(other, first) and weakness(other, config) is None)
-    return first if weakness(first, config) is None else next(same, first)
+    here = [first, *(other for other in others if not _elsewhere(other, first))]
+    whole = [one for one in here if weakness(one, config) is None]
+    return max(whole, key=lambda one: one.hypothesis.explained, default=first)
+
+
+def _as_vague_as(best: Candidate, others: Sequence[Candidate]) -> Candidate:
+    """The candidate known no better than it agrees with the others of its place that explain about as much."""
+    ours = best.hypothesis
+    likely = (other for other in others if other.log_odds >= _PLAUSIBLE)
+    here = (other.hypothesis for other in likely if not _elsewhere(other, best))
+    as_good = (other for other in here if other.explained >= AS_GOOD * ours.explained)
+    apart = [pose_difference(ours.map_from_rig, other.map_from_rig) for other in as_good]
+    if not apart:
+        return best
+    furthest = max(apart, key=lambda difference: float(np.linalg.norm(difference[:3])))
+    return replace(best, uncertainty=best.uncertainty.or_off_by(furthest))
+
+
+def tells_the_place(candidate: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> bool:
+    """Whether it is likely enough, and no other place explains nearly as much."""
+    return candidate.confidence >= config.min_confidence and not rivals(candidate, others, config)
 
 
 def convinces(candidate: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> bool:
-    """Whether nothing is missing from it, and no other place explains nearly as much."""
-    return weakness(candidate, config) is None and not rivals(candidate, others, config)
+    """Whether nothing is missing from it, and no other pose, near by or elsewhere, explains nearly as much."""
+    alone = candidate.hypothesis.alternative is None and not rivals(candidate, others, config)
+    return alone and weakness(candidate, config) is None
 
 
 def weakness(candidate: Candidate, config: LocalizerConfig) -> str | None:

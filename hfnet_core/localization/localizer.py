@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.geometry import Pose, pose_error
+from hfnet_core.geometry import Pose, pose_difference, pose_error
 from hfnet_core.localization import judgement
 from hfnet_core.localization.confidence import evidence_of, log_odds
 from hfnet_core.localization.correspondences import Correspondences, Query, View, joined
@@ -22,7 +22,7 @@ from hfnet_core.localization.nearby import NearSearch
 from hfnet_core.localization.search import MapSearch
 from hfnet_core.localization.twins.places import told_apart
 from hfnet_core.localization.twins.planar import second_pose
-from hfnet_core.localization.uncertainty.focal import uncertainty_of
+from hfnet_core.localization.uncertainty.focal import Uncertainty, uncertainty_of
 from hfnet_core.localization.uncertainty.ranges import depth_contradiction
 from hfnet_core.localization.verification import verify
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -34,6 +34,7 @@ _CONTRADICTED = 10.0  # log odds that depths which do not fit take from a pose, 
 _THERE_M, _THERE_DEG = 1.0, 30.0  # from where a look-alike should be: either pose may be a little off
 _LEAST_INLIERS = 6  # of a hypothesis that is worth refining
 _WORTH_A_LOOK = -3.0  # log odds of a candidate around which it is looked once more
+_WORTH_IT = 30  # keypoints that a hypothesis explains which is worth wider windows
 
 
 class Localizer:
@@ -78,7 +79,7 @@ class Localizer:
             return []
         known: list[Candidate] = []
         out: list[Candidate] = []
-        for trial in self._trials(query, prior, known):
+        for trial in self._trials(query, prior, known, everywhere=True):
             found = self._hypothesis(query, trial)
             if found is not None:
                 *others, best = self._candidates(query, found)
@@ -86,15 +87,22 @@ class Localizer:
                 out += [] if judgement.rivals(best, others, self.config) else [best]
         return out
 
-    def _trials(self, query: Query, prior: Pose | None, known: Sequence[Candidate]) -> Iterator[Trial]:
+    def _trials(
+        self, query: Query, prior: Pose | None, known: Sequence[Candidate], everywhere: bool = False
+    ) -> Iterator[Trial]:
         """What to look at: around a prior, or place after place and then more closely.
 
-        known: the candidates so far; grows while the trials are examined.
+        known: the candidates so far; grows while the trials are examined. everywhere: look at all places even if one
+        of them is told.
         """
         if prior is not None:
             yield self._near.trial(query, prior)
             return
-        yield from self._search.trials(query)
+        for trial in self._search.trials(query):
+            yield trial
+            told = known and judgement.tells_the_place(known[-1], known[:-1], self.config)
+            if told and not trial.has_double and not everywhere:
+                break  # how exactly the pose is known, no other place tells
         yield from self._closer(query, known)
         yield from self._search.second_look(query)
         yield from self._closer(query, known)
@@ -163,15 +171,24 @@ class Localizer:
 
     def _candidate(self, query: Query, hypothesis: Hypothesis, trust: float = 0.0) -> Candidate:
         refined = self._near.refine(query, hypothesis)
+        if refined.explained >= _WORTH_IT:
+            refined = self._near.look_wider(query, hypothesis, refined)
         witness = verify(query, refined, self.map)
         query.clock.lap("verification")
+        known = self._uncertainty(query, refined)
         support = refined.found.where(refined.agreeing)
-        known = uncertainty_of(support, query, refined.map_from_rig, self.map)
-        query.clock.lap("covariance")
         evidence = evidence_of(query, refined, witness, known.fits, self.map)
         against = depth_contradiction(support, query, refined.map_from_rig, self.map)
         odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
         return Candidate(refined, evidence, odds, known, contradiction=against)
+
+    def _uncertainty(self, query: Query, refined: Hypothesis) -> Uncertainty:
+        support = refined.found.where(refined.agreeing)
+        known = uncertainty_of(support, query, refined.map_from_rig, self.map)
+        if refined.alternative is not None:
+            known = known.or_off_by(pose_difference(refined.map_from_rig, refined.alternative))
+        query.clock.lap("covariance")
+        return known
 
     def _nothing(self, query: Query, matches: int, prior: Pose | None) -> NotLocalized:
         reason = Reason.TOO_FEW_MATCHES if matches < self.config.min_inliers else Reason.NO_CONSENSUS

@@ -77,22 +77,26 @@ def match_guided(
     projections_px: NDArray[np.float64],
     landmark_descriptors: Float32,
     landmarks: Int32,
-    radius_px: float,
+    radius_px: NDArray[np.floating] | float,
     ratio: float,
 ) -> Matches:
     """Match landmarks only to keypoints near where a pose projects them.
 
     projections_px: [L, 2], where the landmarks should appear; landmark_descriptors: [L, D]. A landmark takes the most
-    similar keypoint within `radius_px` if it passes the ratio test against the runner-up there and stands out from
-    what the landmark resembles anywhere in the image; of several landmarks at one keypoint the most similar stays.
+    similar keypoint within `radius_px` ([L], or one for all) if it passes the ratio test against the runner-up there
+    and stands out from what the landmark resembles anywhere in the image; of several landmarks at one keypoint the most
+    similar stays.
     Whatever the pose, some matches agree with it by chance: they refine a pose, only the `unguided` ones prove it.
     """
     if len(keypoints_px) == 0 or len(landmarks) == 0:
         return _empty()
     neighbours = min(_GUIDED_NEIGHBOURS, len(keypoints_px))
-    _, near = cKDTree(keypoints_px).query(projections_px, k=neighbours, distance_upper_bound=radius_px)
+    away, near = cKDTree(keypoints_px).query(
+        projections_px, k=neighbours, distance_upper_bound=float(np.max(radius_px))
+    )
     near = near.reshape(len(projections_px), neighbours)
-    rows, columns = np.nonzero(near < len(keypoints_px))
+    within = away.reshape(near.shape) <= np.reshape(radius_px, (-1, 1))
+    rows, columns = np.nonzero(within)
     similarity = np.full(near.shape, -2.0, np.float32)
     pairs = (landmark_descriptors[rows], descriptors[near[rows, columns]])
     similarity[rows, columns] = np.einsum("ij,ij->i", *pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,8 @@ from hfnet_core.geometry import Pose
 from hfnet_core.localization import covisibility, matching, pose
 from hfnet_core.localization.appearance.scales import suiting
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
-from hfnet_core.localization.hypothesis import Hypothesis, Look, Trial, hypothesis_of, is_elsewhere
+from hfnet_core.localization.hypothesis import AS_GOOD, Hypothesis, Look, Trial, hypothesis_of, is_elsewhere
+from hfnet_core.localization.windows import Windows, everywhere, of_matches, where_they_may_be
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
 from hfnet_core.types import Mode
@@ -20,8 +20,12 @@ from hfnet_core.types import Mode
 __all__ = ["NearSearch"]
 
 _GUIDED_RADIUS_PX, _GUIDED_RATIO = 12.0, 0.95  # second matching pass around a solved pose
+# Where its first inliers do not tell a pose well: windows that are searched at most; for how many matches that
+# matters; shares of their windows, one after another, up to which matches agree.
+_WIDEST_PX, _FEW, _ANNEALED = 48.0, 0.2, (1.0, 0.5, 0.25)
+_BY_CHANCE = 0.4  # share of what is near that agrees, below which it says nothing: a quarter does of what is drawn
 _ALIKE = 6  # places looked at that the map knows to be alike
-_ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a prior; share of their radius that inliers may have moved
+_ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a pose; share of their radius that inliers may have moved
 
 
 class NearSearch:
@@ -39,7 +43,7 @@ class NearSearch:
         expected, radius_px = map_from_rig, self._config.tracking_radius_px
         matches = 0
         for _ in range(_ROUNDS):
-            looks = self._looks(query, expected, radius_px)
+            looks = self._looks(query, expected, everywhere(radius_px))
             matches = sum(len(look.found) for look in looks)
             query.clock.lap("matching")
             found = [hypothesis_of(query, look, looks, mode, self._config) for look in looks]
@@ -70,16 +74,59 @@ class NearSearch:
         if first.near:
             polished = self._polish(query, first, first.found)
             return replace(polished, guided=polished.explained)
-        looks = self._looks(query, first.map_from_rig, _GUIDED_RADIUS_PX, first.keyframes)
+        looks = self._looks(query, first.map_from_rig, everywhere(_GUIDED_RADIUS_PX), first.keyframes)
         refined = self._polish(query, first, joined([look.found for look in looks]))
+        asked = sum(look.asked for look in looks)
         if refined.explained < first.explained:
-            asked = sum(look.asked for look in looks)
             return replace(self._polish(query, first, first.found), guided=refined.explained, asked=asked)
         mutual = refined.found.where(refined.agreeing & refined.found.unguided)
         evidence = mutual if len(mutual) < first.inliers else first.evidence
         keyframes = tuple(dict.fromkeys(keyframe for look in looks for keyframe in look.keyframes))
-        asked = sum(look.asked for look in looks)
         return replace(refined, keyframes=keyframes, evidence=evidence, guided=refined.explained, asked=asked)
+
+    def look_wider(self, query: Query, first: Hypothesis, refined: Hypothesis) -> Hypothesis:
+        """The refined hypothesis, or what is found in wider windows where its first inliers do not tell the pose well.
+
+        What is near moves in the image by more than what is far away: it may have been looked for in the wrong place,
+        and matched with what happens to be there.
+        """
+        support = first.found.where(first.agreeing)
+        windows = where_they_may_be(support, query, first.map_from_rig, _GUIDED_RADIUS_PX, _WIDEST_PX)
+        vague = np.count_nonzero(of_matches(refined.found, windows) > _GUIDED_RADIUS_PX)
+        query.clock.lap("refinement")
+        if first.near or vague <= _FEW * len(refined.found):
+            return refined
+        better = self._better(refined, self._annealed(query, first, windows))
+        near = of_matches(better.found, windows) > _GUIDED_RADIUS_PX
+        if better.agreeing[near].sum() >= _BY_CHANCE * near.sum():
+            return better
+        return self._polish(query, better, better.found.where(~near))  # planks, tiles: they fit in several places
+
+    def _better(self, known: Hypothesis, other: Hypothesis) -> Hypothesis:
+        """Of two poses that one look led to the one that explains more; the other is its alternative if it is about as
+        good. More evidence it is not: a wider search finds more by chance."""
+        best, worst = (other, known) if other.explained > known.explained else (known, other)
+        as_good = worst.explained >= AS_GOOD * best.explained
+        return replace(
+            known,
+            map_from_rig=best.map_from_rig,
+            found=best.found,
+            agreeing=best.agreeing,
+            alternative=worst.map_from_rig if as_good else None,
+        )
+
+    def _annealed(self, query: Query, first: Hypothesis, windows: Windows) -> Hypothesis:
+        """The pose that explains what wide windows show best, starting with errors as large as these."""
+        looks = self._looks(query, first.map_from_rig, windows, first.keyframes)
+        seen, found = joined([look.found for look in looks]), first
+        searched_px = of_matches(seen, windows)
+        for share in _ANNEALED:
+            limits_px = np.maximum(share * searched_px, self._config.reprojection_error_px)
+            solution = pose.polish(seen, query, found.map_from_rig, self._config, limits_px)
+            found = found.solved(solution, seen)
+        query.clock.lap("refinement")
+        looks = self._looks(query, found.map_from_rig, everywhere(_GUIDED_RADIUS_PX), first.keyframes)
+        return self._polish(query, found, joined([look.found for look in looks]))
 
     def _polish(self, query: Query, first: Hypothesis, found: Correspondences) -> Hypothesis:
         """The hypothesis at the minimum of the reprojection errors, or as it was where there is none."""
@@ -87,29 +134,33 @@ class NearSearch:
         query.clock.lap("refinement")
         return first.solved(solution, found)
 
-    def _looks(self, query: Query, map_from_rig: Pose, radius_px: float, known: tuple[int, ...] = ()) -> list[Look]:
+    def _looks(self, query: Query, map_from_rig: Pose, windows: Windows, known: tuple[int, ...] = ()) -> list[Look]:
         """Guided matches of all views, and the keyframes (`known` ones and those around) they come from."""
         out = []
         for number, view in enumerate(query.views):
             map_from_camera = map_from_rig @ view.rig_from_camera
             near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
             keyframes = tuple(dict.fromkeys(known + near))
-            out.append(Look(number, keyframes, *self._match(query, number, map_from_camera, keyframes, radius_px)))
+            out.append(self._look(query, number, map_from_camera, keyframes, windows))
         return out
 
-    def _match(
-        self, query: Query, view: int, map_from_camera: Pose, keyframes: Sequence[int], radius_px: float
-    ) -> tuple[Correspondences, int]:
-        landmarks = covisibility.landmarks_seen_by(self._map, keyframes)
+    def _look(
+        self, query: Query, view: int, map_from_camera: Pose, keyframes: tuple[int, ...], windows: Windows
+    ) -> Look:
+        landmarks = query.landmarks_seen_by(self._map, keyframes)
         projections, visible = project(self._map.landmarks_xyz[landmarks], map_from_camera, query.cameras[view])
-        often = covisibility.seen_most(self._map, landmarks[visible], self._config.guided_landmarks)
-        landmarks, projections = landmarks[visible][often], projections[visible][often]
+        landmarks, projections = landmarks[visible], projections[visible]
+        chosen = covisibility.seen_most_of_each_distance(
+            self._map, landmarks, map_from_camera.translation, self._config.guided_landmarks
+        )
+        landmarks, projections = landmarks[chosen], projections[chosen]
         keypoints, descriptors = query.keypoints[view], query.views[view].features.descriptors
         expected = suiting(self._map, landmarks, map_from_camera, query.cameras[view])
+        radius_px = windows(view, self._map.landmarks_xyz[landmarks].astype(np.float64))
         matches = matching.match_guided(
             keypoints, descriptors, projections, expected, landmarks, radius_px, _GUIDED_RATIO
         )
-        return query.located(view, matches, self._map), len(landmarks)
+        return Look(view, keyframes, query.located(view, matches, self._map), len(landmarks))
 
 
 def _moved_px(query: Query, hypothesis: Hypothesis, expected: Pose) -> float:

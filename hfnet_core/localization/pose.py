@@ -24,6 +24,7 @@ __all__ = [
     "Solution",
     "agreeing",
     "derivatives",
+    "derivatives_by_rig",
     "determined",
     "errors_px",
     "moved",
@@ -78,9 +79,25 @@ def solve(found: Correspondences, query: Query, view: int, config: LocalizerConf
     return None if answer is None else Solution(*answer)
 
 
-def polish(found: Correspondences, query: Query, map_from_rig: Pose, config: LocalizerConfig) -> Solution | None:
-    """Refine a pose on all correspondences that agree with it; None where they do not determine one."""
-    refined = _polished(map_from_rig, lambda at: derivatives(found, query, at), config.reprojection_error_px)
+def polish(
+    found: Correspondences, query: Query, map_from_rig: Pose, config: LocalizerConfig, limits_px: Array | None = None
+) -> Solution | None:
+    """Refine a pose on all correspondences that agree with it; None where they do not determine one.
+
+    limits_px: [N] errors up to which each agrees, where the pose is not known well enough for one limit to hold for
+    all.
+    """
+    limit_px = config.reprojection_error_px
+    relative = None if limits_px is None else (limits_px / limit_px)[:, None]
+
+    def derivatives_at(at: Pose) -> Derivatives:
+        around = derivatives(found, query, at)
+        if relative is None:
+            return around
+        jacobian, residuals = around.jacobian / relative[:, :, None], around.residuals / relative
+        return Derivatives(jacobian, residuals, around.visible)
+
+    refined = _polished(map_from_rig, derivatives_at, limit_px)
     return None if refined is None else Solution(refined, agreeing(found, query, refined, config))
 
 
@@ -103,22 +120,14 @@ def errors_px(found: Correspondences, query: Query, map_from_rig: Pose) -> Array
 
 
 def derivatives(found: Correspondences, query: Query, map_from_rig: Pose) -> Derivatives:
-    """Around a rig's pose, over the correspondences of all views.
-
-    A turn of the rig by dr about its own origin moves a camera at the end of an arm by dr x arm, which carries each
-    camera's derivatives over to the rig.
-    """
+    """Around a rig's pose, over the correspondences of all views."""
     jacobian, residuals = np.zeros((len(found), 2, 6)), np.zeros((len(found), 2))
     visible = np.zeros(len(found), bool)
-    for number, camera in enumerate(query.cameras):
+    for number in range(len(query.views)):
         own = found.views == number
-        map_from_camera = map_from_rig @ query.views[number].rig_from_camera
-        by_camera, residuals[own], visible[own] = _of_camera(
-            found.pixels[own], found.points[own], map_from_camera, camera
+        jacobian[own], residuals[own], visible[own] = _of_view(
+            found.pixels[own], found.points[own], query, number, map_from_rig
         )
-        camera_by_rig = np.eye(6)
-        camera_by_rig[:3, 3:] = -skew(map_from_camera.translation - map_from_rig.translation)
-        jacobian[own] = by_camera @ camera_by_rig
     return Derivatives(jacobian, residuals, visible)
 
 
@@ -167,14 +176,34 @@ def _robust_step(around: Derivatives, limit_px: float) -> tuple[Array, float] | 
 
 
 def determined(information: Array) -> bool:
-    """Whether a matrix of normal equations can be inverted."""
-    return bool(np.isfinite(information).all() and np.linalg.cond(information) <= _SINGULAR)
+    """Whether a matrix of normal equations [..., 6, 6] can be inverted; of several, whether all can."""
+    return bool(np.isfinite(information).all() and (np.linalg.cond(information) <= _SINGULAR).all())
 
 
 def moved(map_from_camera: Pose, step: Array) -> Pose:
     """The pose after a step: position (metres), then a rotation vector about the map's axes, applied on the left."""
     rotation = Rotation.from_rotvec(step[3:]).as_matrix() @ map_from_camera.rotation
     return Pose(rotation, map_from_camera.translation + step[:3])
+
+
+def derivatives_by_rig(points_map: Array, query: Query, view: int, map_from_rig: Pose) -> Array:
+    """[N, 2, 6] of where a view sees points [N, 3] by its rig's pose, as in `Derivatives`."""
+    return _of_view(np.zeros((len(points_map), 2)), points_map, query, view, map_from_rig)[0]
+
+
+def _of_view(
+    keypoints_px: Array, points_map: Array, query: Query, view: int, map_from_rig: Pose
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Jacobian by the rig's pose, residuals and visibility of one view.
+
+    A turn of the rig by dr about its own origin moves a camera at the end of an arm by dr x arm, which carries each
+    camera's derivatives over to the rig.
+    """
+    map_from_camera = map_from_rig @ query.views[view].rig_from_camera
+    by_camera, residuals, visible = _of_camera(keypoints_px, points_map, map_from_camera, query.cameras[view])
+    camera_by_rig = np.eye(6)
+    camera_by_rig[:3, 3:] = -skew(map_from_camera.translation - map_from_rig.translation)
+    return by_camera @ camera_by_rig, residuals, visible
 
 
 def _of_camera(

@@ -139,7 +139,7 @@ class MapSearch:
 
         Where hardly any keypoint matches, other scales are asked: a camera has about one distance from what it sees.
         """
-        landmarks = covisibility.landmarks_seen_by(self._map, keyframes)
+        landmarks = query.landmarks_seen_by(self._map, tuple(keyframes))
         if len(keyframes) <= _FIRST_LOOK:
             landmarks = landmarks[covisibility.seen_most(self._map, landmarks, _FIRST_LANDMARKS)]
         own, descriptors = query.views[view].features.descriptors, unit(self._descriptors[landmarks])

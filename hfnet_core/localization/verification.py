@@ -155,7 +155,7 @@ def _independent(
     findable [N] they are, the most findable first.
     """
     map_from_camera = hypothesis.map_from_rig @ query.views[number].rig_from_camera
-    landmarks = covisibility.landmarks_seen_by(landmark_map, hypothesis.keyframes)
+    landmarks = query.landmarks_seen_by(landmark_map, hypothesis.keyframes)
     landmarks = landmarks[covisibility.seen_most(landmark_map, landmarks, _PROJECTED)]
     pixels, apart = project(landmark_map.landmarks_xyz[landmarks], map_from_camera, query.cameras[number])
     support = hypothesis.found.where(hypothesis.agreeing)

@@ -134,14 +134,16 @@ def members_of(landmark_map: LandmarkMap, cameras: Cameras, group: int = 0, loos
 
 
 def _ranges_of(landmark_map: LandmarkMap, keyframe: int) -> Ranges | None:
-    """Of what depth images told of a keyframe's landmarks; None without."""
+    """Of what depth images told of a keyframe's landmarks; None without. Of a landmark that several keyframes have
+    measured each has as large a share in what is known."""
     landmarks = landmark_map.landmarks_of(keyframe)
     measured = landmark_map.measured[landmarks]
     if not measured.any():
         return None
     far = landmark_map.map_from_camera(keyframe).inverse().apply(landmark_map.landmarks_xyz[landmarks])[:, 2]
     known = np.where(measured, 1.0, np.nan)
-    sigma_m = known * landmark_map.landmark_sigmas_m[landmarks]
+    views = np.diff(landmark_map.landmark_offsets)[landmarks]
+    sigma_m = known * np.sqrt(views) * landmark_map.landmark_sigmas_m[landmarks]
     return Ranges((known * far).astype(np.float32), sigma_m.astype(np.float32))
 
 
@@ -235,9 +237,7 @@ def join(
     members' poses are that much worse than given ones. same: see `measured_matches`. match: pairs of keypoints [N, 2]
     of two members, by their numbers; without it, by their descriptors.
     """
-    views = [
-        BundleView(item.name, item.camera, item.features, item.map_from_camera, item.looseness) for item in members
-    ]
+    views = [_view(item, config) for item in members]
     state = Bundle(views, list(cameras), config, known)
     chosen = sorted({(min(pair), max(pair)) for pair in pairs})
     for done, (one, other) in enumerate(chosen, start=1):
@@ -264,6 +264,12 @@ def join(
     known_same = same or {}
     found = fill_up(triangulated, measured, lambda: {**state.verified(1.0), **known_same}, config.depth_landmarks)
     return Joined(state.poses, state.cameras, found.xyz, found.rows, errors, found.sigma_m)
+
+
+def _view(member: Member, config: MapBuildConfig) -> BundleView:
+    """A member as the adjustment sees it."""
+    ranges = member.ranges if config.adjust_depth else None
+    return BundleView(member.name, member.camera, member.features, member.map_from_camera, member.looseness, ranges)
 
 
 def to_map(

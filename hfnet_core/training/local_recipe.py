@@ -25,7 +25,7 @@ from hfnet_core.training.stages.quantized_stage import QuantizedStage
 from hfnet_core.training.start import load_local_part
 from hfnet_core.training.teachers.turned import TurnedTeacher
 
-__all__ = ["LocalPart", "teacher_report", "train_local"]
+__all__ = ["RecipeRun", "teacher_report", "train_local"]
 
 _TURN_DEG = 60.0  # two crops of a photo then differ by 41 degrees (standard deviation) instead of 21
 _GENTLE_TURN_DEG = 45.0
@@ -35,8 +35,8 @@ _MEASURED = 60  # photos on which the batch norms of a model file are measured
 _TEACHER_REPORTS_S = 8.0  # between two lines about the teacher
 
 
-class LocalPart(NamedTuple):
-    """What the local stages are trained with."""
+class RecipeRun(NamedTuple):
+    """What the stages of one run are trained with."""
 
     pool: Pool
     output: Path
@@ -45,7 +45,7 @@ class LocalPart(NamedTuple):
     report: Callable[[str], None]
 
 
-def train_local(what: LocalPart, network: HFNet, start: Path | None) -> None:
+def train_local(what: RecipeRun, network: HFNet, start: Path | None) -> None:
     """The stages of the local part in order, from a model file `start` or from nothing. Raises DatasetError."""
     pool, output, config, _, report = what
 
@@ -68,14 +68,15 @@ def train_local(what: LocalPart, network: HFNet, start: Path | None) -> None:
     else:
         every = max(len(pool.photos) // _MEASURED, 1)
         load_local_part(network, start, (read_gray(photo.path) for photo in pool.photos[::every]))
-    run(_wide_stage(what, crops), config.wide_minutes, config.wide_learning_rate, config.seed + 4)
+    if config.wide_minutes:
+        run(_wide_stage(what, crops), config.wide_minutes, config.wide_learning_rate, config.seed + 4)
     if config.quantized_minutes:
         stage = QuantizedStage(LocalSources(pool, output / "teacher"), crops)
         run(stage, config.quantized_minutes, config.quantized_learning_rate, config.seed + 5)
 
 
 def _train_from_nothing(
-    what: LocalPart, crops: LocalDataSettings, run: Callable[[Stage, float, float, int], None]
+    what: RecipeRun, crops: LocalDataSettings, run: Callable[[Stage, float, float, int], None]
 ) -> None:
     pool, output, config, _, report = what
     sources = LocalSources(pool, output / "teacher")
@@ -97,7 +98,7 @@ def _train_from_nothing(
     run(exact("turn", turned), config.turn_minutes, config.turn_learning_rate, config.seed + 3)
 
 
-def _wide_stage(what: LocalPart, crops: LocalDataSettings) -> LocalStage:
+def _wide_stage(what: RecipeRun, crops: LocalDataSettings) -> LocalStage:
     pool, output, config, make_teacher, report = what
     matches = [*read_pair_matches(pool, output / "matches"), *_correspondences(what)]
     if config.turned_labels:
@@ -116,7 +117,7 @@ def _wide_stage(what: LocalPart, crops: LocalDataSettings) -> LocalStage:
     return LocalStage(sources, data, LocalLossSettings(learned=True), "wide")
 
 
-def _correspondences(what: LocalPart) -> list[PairMatches]:
+def _correspondences(what: RecipeRun) -> list[PairMatches]:
     """Where it is asked for: what LightGlue finds and geometry confirms, in wider pairs than the pool's own too."""
     pool, output, config, _, report = what
     if not config.correspondences:
@@ -132,7 +133,7 @@ def _correspondences(what: LocalPart) -> list[PairMatches]:
     return verified
 
 
-def _with_tracks(what: LocalPart, sources: LocalSources) -> LocalSources:
+def _with_tracks(what: RecipeRun, sources: LocalSources) -> LocalSources:
     """Where it is asked for: keypoints of tracks where their points lie, in labels and in pairs that see them."""
     pool, output, config, _, report = what
     if not config.tracks:

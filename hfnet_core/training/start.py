@@ -14,10 +14,11 @@ from hfnet_core.errors import ModelError
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.model_file import Constant, parse_file, read_model_file
 from hfnet_core.training.blocks import ConvNorm
-from hfnet_core.training.network import HFNet, scopes
+from hfnet_core.training.network import HFNet, LocalVladHead, scopes
 
-__all__ = ["load_local_part"]
+__all__ = ["load_local_part", "load_vlad"]
 
+_HALF = 10  # TensorProto.FLOAT16, in which a model file may store the last projection
 _GRAY_RANGE = 128.0  # a model file divides the first kernel by it, the network in torch the image
 
 
@@ -39,13 +40,29 @@ def load_local_part(network: HFNet, model: Path, images: Iterable[NDArray[np.uin
     _measure_norms(network, [module for _, module in scopes(network) if isinstance(module, ConvNorm)], images)
 
 
+def load_vlad(head: LocalVladHead, model: Path) -> LocalVladHead:
+    """The head with what a model file pools its local descriptors by. Raises ModelError for a file of another head."""
+    stored = parse_file(read_model_file(model), str(model)).constants
+    _copy(head.projection, stored, "global_head/local_vlad/projection", model)
+    words = head.words[None].clone()
+    _copy(words, stored, "global_head/local_vlad/words", model)
+    head.words.copy_(words[0])
+    weights = head.reduction.weight.detach().t().contiguous()
+    _copy(weights, stored, "global_head/dimensionality_reduction/weights", model)
+    with torch.no_grad():
+        head.reduction.weight.copy_(weights.t())
+    _copy(head.reduction.bias, stored, "global_head/dimensionality_reduction/biases", model)
+    return head.eval()
+
+
 def _copy(into: Tensor, stored: Mapping[str, Constant], name: str, model: Path) -> None:
     if name not in stored:
         raise ModelError(f"{model}: has no {name}: give a model with the layers of HF-Net, as hfnet train writes it")
     shape = tuple(stored[name].shape)
     if shape != tuple(into.shape):
         raise ModelError(f"{model}: {name} has shape {shape}, this network needs {tuple(into.shape)}")
-    value = torch.frombuffer(bytearray(stored[name].data), dtype=torch.float32)
+    half = stored[name].data_type == _HALF
+    value = torch.frombuffer(bytearray(stored[name].data), dtype=torch.float16 if half else torch.float32)
     with torch.no_grad():
         into.copy_(value.reshape(shape))
 

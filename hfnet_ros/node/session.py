@@ -86,7 +86,7 @@ class Session:
         self._initial = node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 1)
         self._depths = Depths(node, settings, self._frames, reporter)
         self.weak = WeakRecorder(self._config, reporter)
-        self._handover = Handover(node, self._config, self._pipeline, self._outputs.corrections)
+        self._handover = Handover(node, settings, self._pipeline, self._outputs.corrections)
         self._cameras = Cameras(node, settings, self._frames, reporter, self._receive)
         self._bridge = node.create_timer(_BRIDGE_S, self._keep_correction) if self._config.odom_frame_id else None
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
@@ -142,6 +142,7 @@ class Session:
             self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
         self._reporter.note("map file", "" if self._config.map_follow else self._pipeline.map.change())
+        self._handover.watch()
         self._depths.watch()
         self.weak.tell()
         self._reporter.note("maps", self._pipeline.unusable_maps)

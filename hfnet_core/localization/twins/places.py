@@ -92,7 +92,7 @@ def _observations(
 ) -> tuple[NDArray[np.int64], Array]:
     """Observations of what a camera there should see, made from about there; and where [N, 2] it should see them."""
     around = covisibility.nearby_keyframes(landmark_map, map_from_camera, len(keyframes))
-    landmarks = covisibility.landmarks_seen_by(landmark_map, tuple(dict.fromkeys(keyframes + around)))
+    landmarks = query.landmarks_seen_by(landmark_map, tuple(dict.fromkeys(keyframes + around)))
     pixels, visible = project(landmark_map.landmarks_xyz[landmarks], map_from_camera, query.cameras[view])
     landmarks, pixels = landmarks[visible], pixels[visible]
     rows, owner = _rows(landmarks, landmark_map)

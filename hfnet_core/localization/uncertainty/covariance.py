@@ -125,7 +125,7 @@ def _without(groups: NDArray[np.int64], around: Linearised, errors: Array, infor
     scores = belongs @ np.einsum("nki,nk->ni", around.jacobian, errors.reshape(-1, 2))
     own = belongs @ np.einsum("nki,nkj->nij", around.jacobian, around.jacobian).reshape(-1, 36)
     others = information - own.reshape(-1, 6, 6)
-    if not all(determined(without) for without in others):
+    if not determined(others):
         return np.full((6, 6), np.inf)
     moved = np.linalg.solve(others, scores[:, :, None])[:, :, 0]
     return np.asarray(moved.T @ moved * (len(count) - 1) / len(count))

@@ -7,7 +7,7 @@ should change. One image may err; what many say together is told by calibration/
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,10 @@ class Uncertainty:
     covariance: Array
     rms_px: float
     fits: tuple[FocalFit | None, ...]
+
+    def or_off_by(self, apart: Array) -> Uncertainty:
+        """The same where a pose so far away [6] is as likely: the mean square about this one, of the two."""
+        return replace(self, covariance=self.covariance + 0.5 * np.outer(apart, apart))
 
     def within(self, metres: float, degrees: float) -> float:
         """Probability that the error is smaller along the direction, and about the axis, known worst."""

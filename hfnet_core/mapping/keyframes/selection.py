@@ -102,6 +102,19 @@ class KeyframeChooser:
         self._waiting.append(map_from_camera)
         return self._decide() if len(self._waiting) > _WINDOW + 1 else []
 
+    def outlook(self) -> list[int]:
+        """Positions not decided upon yet of the keyframes that would be chosen if no frame followed."""
+        if not self._waiting:
+            return []
+        before = self.decided, self._waiting, self._last
+        self._waiting = deque(self._waiting)
+        self._rates.values.append(self._turned_deg)
+        try:
+            return [position for _ in before[1] for position in self._decide()]
+        finally:
+            self._rates.values.pop()
+            self.decided, self._waiting, self._last = before
+
     def finish(self) -> list[int]:
         """No frame follows: decide upon the rest."""
         if not self._waiting:

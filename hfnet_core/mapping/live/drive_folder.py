@@ -121,9 +121,16 @@ class DriveFolder:
 
     def add(self, recorded: RecordedKeyframe) -> None:
         """Its features, then the keyframe: whoever finds this finds those. Raises MapError where the disk is full."""
-        keyframe = recorded.keyframe
-        self.workspace.store_features(keyframe.key, keyframe.features)
-        write_keyframe(self.path / _file_of(keyframe), recorded)
+        self.workspace.store_features(recorded.keyframe.key, recorded.keyframe.features)
+        self.rewrite(recorded)
+
+    def rewrite(self, recorded: RecordedKeyframe) -> None:
+        """A keyframe of which more is known by now than when it was added; of the same features."""
+        write_keyframe(self.path / _file_of(recorded.keyframe), recorded)
+
+    def take_back(self, keyframe: Keyframe) -> None:
+        """It is none after all. Its features stay: those of another one may be the same."""
+        (self.path / _file_of(keyframe)).unlink(missing_ok=True)
 
     # ---- reading
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
-
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose, pose_error
-from hfnet_core.images.depth import DepthImage, ranges_at
-from hfnet_core.images.preparation import Preparation
+from hfnet_core.images.depth import ranges_at
 from hfnet_core.mapping.keyframes.reading import Describer, Keyframe
 from hfnet_core.mapping.keyframes.selection import KeyframeChooser, MotionChooser, sharpness
 from hfnet_core.mapping.keyframes.workspace import key_of
+from hfnet_core.mapping.live.choosing import Decided, LiveFrame, Stream
 from hfnet_core.mapping.live.drive_folder import DriveFolder, RecordedKeyframe, Source
 from hfnet_core.mapping.pose_modes import DRIFTING, IMAGES
-from hfnet_core.types import Camera, Features, Ranges
+from hfnet_core.types import Features, Ranges
 
 __all__ = ["LiveFrame", "LiveMapper", "LiveSource"]
 
@@ -40,46 +36,6 @@ class LiveSource:
     frame: str = "map"
 
 
-@dataclass(frozen=True, eq=False)
-class LiveFrame:
-    """An image that may become a keyframe.
-
-    camera_number: of the robot's camera that took it; frame_id: its optical frame. image: [H, W] or [H, W, 3] RGB.
-    pose: map_from_camera, or odom_from_camera where poses drift; None where images are all there is. rig_from_camera:
-    where the camera sits among others, None for one alone. depth: asked when the image becomes a keyframe.
-    """
-
-    camera_number: int
-    frame_id: str
-    image: NDArray[Any]
-    stamp_ns: int
-    camera: Camera
-    pose: Pose | None = None
-    preparation: Preparation = field(default_factory=Preparation)
-    rig_from_camera: Pose | None = None
-    depth: Callable[[], DepthImage | None] | None = None
-
-
-@dataclass(eq=False)
-class _Stream:
-    """Images of which keyframes are chosen: of one camera, or all images of one time where the first camera's motion
-    decides. waiting: images with their numbers among those of their camera, not decided upon yet."""
-
-    chooser: KeyframeChooser | MotionChooser
-    waiting: deque[list[tuple[int, LiveFrame]]] = field(default_factory=deque)
-    passed: int = 0
-
-    def take(self, chosen: Sequence[int]) -> list[tuple[int, LiveFrame]]:
-        """What was chosen; what was decided upon is forgotten."""
-        out: list[tuple[int, LiveFrame]] = []
-        while self.passed < self.chooser.decided:
-            group = self.waiting.popleft()
-            if self.passed in chosen:
-                out += group
-            self.passed += 1
-        return out
-
-
 @dataclass(eq=False)
 class _Recording:
     """Of one camera in one stretch. images: of it so far."""
@@ -93,7 +49,8 @@ class LiveMapper:
     """Records the keyframes of a drive into a folder that is open for recording.
 
     mode: where poses come from, one of `pose_modes`; all stretches of a folder have the same. A keyframe is decided
-    upon some images after it came, and is on disk then; `finish` decides upon the last ones. Not thread-safe.
+    upon some images after it came; `finish` decides upon the last ones. One that is likely is on disk before, and is
+    taken back where the images after it tell otherwise. Not thread-safe.
     """
 
     def __init__(
@@ -125,7 +82,7 @@ class LiveMapper:
     def _begin(self) -> None:
         self._recordings: list[_Recording] = []
         self._newest: LiveFrame | None = None
-        self._streams = [_Stream(self._chooser()) for _ in range(1 if self._mode == IMAGES else len(self._cameras))]
+        self._streams = [Stream(self._chooser()) for _ in range(1 if self._mode == IMAGES else len(self._cameras))]
 
     @property
     def drive(self) -> int | None:
@@ -172,14 +129,31 @@ class LiveMapper:
         own.images += 1
         return own.images - 1
 
-    def _add(self, stream: _Stream, group: list[tuple[int, LiveFrame]]) -> list[Keyframe]:
+    def _add(self, stream: Stream, group: list[tuple[int, LiveFrame]]) -> list[Keyframe]:
         stream.waiting.append(group)
         frame, chooser = group[0][1], stream.chooser
         if isinstance(chooser, MotionChooser):
             chosen = chooser.add(frame.image)
         else:
             chosen = chooser.add(frame.pose or Pose(), sharpness(frame.image))
-        return [self._record(*item) for item in stream.take(chosen)]
+        recorded = self._decide(stream.take(chosen))
+        for position, item in stream.likely():
+            stream.ahead[position] = self._record(*item)
+            recorded.append(stream.ahead[position])
+        return recorded
+
+    def _decide(self, decided: Sequence[Decided]) -> list[Keyframe]:
+        """Record what is chosen, as far as it is not recorded yet; take back what is not."""
+        out = []
+        for one in decided:
+            if one.ahead is None:
+                out += [self._record(*one.item)] if one.is_chosen else []
+            elif one.is_chosen:
+                self._complete(*one.item, one.ahead)
+            else:
+                self._folder.take_back(one.ahead)
+                self.keyframes -= 1
+        return out
 
     def finish(self) -> list[Keyframe]:
         """No image follows in this stretch: decide upon the last ones. What comes after, where time or odometry began
@@ -187,7 +161,7 @@ class LiveMapper:
         out = []
         try:
             for stream in self._streams:
-                out += [self._record(*item) for item in stream.take(stream.chooser.finish())]
+                out += self._decide(stream.take(stream.chooser.finish()))
         finally:
             self._may_continue = False
             self._begin()
@@ -256,6 +230,12 @@ class LiveMapper:
         self._folder.add(RecordedKeyframe(keyframe, number + 1))
         self.keyframes += 1
         return keyframe
+
+    def _complete(self, number: int, frame: LiveFrame, keyframe: Keyframe) -> None:
+        """With depth that came after it."""
+        ranges = _ranges(frame, keyframe.features) if keyframe.ranges is None else None
+        if ranges is not None:
+            self._folder.rewrite(RecordedKeyframe(replace(keyframe, ranges=ranges), number + 1))
 
 
 def _moved_m(before: Pose | None, after: Pose | None) -> float:

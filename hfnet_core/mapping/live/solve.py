@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hfnet_core.errors import HFNetError, MapError
 from hfnet_core.files import allow_open_files
 from hfnet_core.mapping.live.drive_folder import DriveFolder
@@ -28,6 +30,7 @@ from hfnet_core.mapping.live.growing import grown, with_tail_of
 from hfnet_core.mapping.live.solving import build_from_drive, frame_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, save_map
+from hfnet_core.maps.subset import keep_keyframes
 from hfnet_core.threads import one_blas_thread
 
 __all__ = ["main"]
@@ -84,13 +87,20 @@ def _published(path: Path) -> LandmarkMap | None:
         return None
 
 
+def _without_taken_back(version: LandmarkMap, drive: DriveFolder) -> LandmarkMap:
+    """A version without the keyframes that turned out to be none."""
+    known = set(drive.names(drive.sources()))
+    there = np.array([name in known for name in version.keyframe_names])
+    return version if there.all() else keep_keyframes(version, there)
+
+
 def _whole(folder: Path, path: Path) -> LandmarkMap:
     """A version that adjusts everything; what was added to another one meanwhile stays at its end."""
     drive = DriveFolder(folder)
     built = build_from_drive(drive, progress=_Teller(), before=frame_of(path, drive))
     with _publishing(folder):
         before = _published(path)
-        made = built if before is None else with_tail_of(built, before)
+        made = built if before is None else with_tail_of(built, _without_taken_back(before, drive))
         save_map(made, path)
     return made
 

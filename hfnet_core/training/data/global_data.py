@@ -1,6 +1,7 @@
 """Batches for the global stage: places, each seen in several views, with the overlap known or unknown for every two.
 
-A place is one photo cropped `views` times, or two photos whose overlap is verified, cropped `views` / 2 times each.
+A place is one photo cropped `views` times, two photos whose overlap is verified, cropped `views` / 2 times each, or a
+rendered room.
 Batch number k is a pure function of (seed, k).
 """
 
@@ -20,8 +21,10 @@ from torch.utils.data import Dataset
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.training.data.augmentation import CropRange, photometric, random_homography, warp_image, warp_points
+from hfnet_core.training.data.light import other_light
 from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool, read_gray
+from hfnet_core.training.data.rooms import render_room
 
 __all__ = ["GlobalBatch", "GlobalBatches", "GlobalDataSettings", "place_groups"]
 
@@ -35,8 +38,10 @@ class GlobalDataSettings:
     """What one batch of the global stage holds.
 
     places, views: of each batch; sizes: crop sizes (width, height), one drawn per batch; real_pairs: share of places
-    made of two overlapping photos; shift: largest distance of a crop's middle from the place's, in crop sides;
-    clean: share of crops without photometric noise; points: most dense correspondences per place.
+    made of two overlapping photos; rooms: share of places that are rendered rooms, in batches that are wider than high;
+    shift: largest distance of a crop's middle from the place's, in crop sides; clean: share of crops without
+    photometric noise; other_light: share of views at night, by lamps, in shadow...; points: most dense correspondences
+    per place, of which a room has none.
     crops.scale is relative to the scale at which the whole photo would just cover the crop.
     """
 
@@ -44,8 +49,10 @@ class GlobalDataSettings:
     views: int = 4
     sizes: tuple[tuple[int, int], ...] = ((320, 240), (384, 288), (448, 336), (288, 384))
     real_pairs: float = 0.3
+    rooms: float = 0.0
     shift: float = 0.7
     clean: float = 0.1
+    other_light: float = 0.0
     points: int = 48
     crops: CropRange = field(
         default_factory=lambda: CropRange(scale=(0.95, 2.4), rotation_deg=15.0, perspective=0.12, tilt=1.4)
@@ -118,6 +125,11 @@ class GlobalBatches(Dataset[GlobalBatch]):
         size = settings.sizes[int(rng.integers(len(settings.sizes)))]
         places = []
         for number in range(settings.places):
+            if settings.rooms and size[0] > size[1] and rng.random() < settings.rooms:
+                room = self._room(rng, 2 * len(self.pool.photos) + step * settings.places + number, size)
+                if room is not None:
+                    places.append(room)
+                    continue
             if self.matches and rng.random() < settings.real_pairs:
                 pair = self.matches[int(rng.integers(len(self.matches)))]
             else:
@@ -140,7 +152,8 @@ class GlobalBatches(Dataset[GlobalBatch]):
             # Views of a real pair stay wide, so that most of them see what its photos have in common.
             homography = _view_homography(rng, image, size, settings, wide=first != second)
             crop, _ = warp_image(image, homography, size, border=int(rng.integers(256)))
-            images.append(crop if rng.random() < settings.clean else photometric(rng, crop))
+            crop = crop if rng.random() < settings.clean else photometric(rng, crop)
+            images.append(self._lit(rng, crop))
             homographies.append(homography)
         overlap = np.full((settings.views, settings.views), np.nan, np.float32)
         points = []
@@ -159,6 +172,19 @@ class GlobalBatches(Dataset[GlobalBatch]):
                         points.append((i, j, both[0][chosen], both[1][chosen]))
         overlap = np.minimum(overlap, overlap.T)
         return _Place(images, overlap, int(self.groups[first]), points)
+
+    def _room(self, rng: np.random.Generator, group: int, size: tuple[int, int]) -> _Place | None:
+        """None for a room of which too few views were found. group: that no other place has."""
+        found = render_room(self.pool, rng, self.settings.views)
+        if len(found.images) < self.settings.views:
+            return None
+        images = [np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) for image in found.images]
+        return _Place([self._lit(rng, image) for image in images], found.overlap.astype(np.float32), group, [])
+
+    def _lit(self, rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """In other light, where it is asked for and falls so."""
+        share = self.settings.other_light
+        return other_light(rng, image) if share and rng.random() < share else image
 
 
 class _Place(NamedTuple):

@@ -1,13 +1,13 @@
-"""The global stage: layers 8-18, the projection, VLAD and the final layer, on top of frozen layers 1-7.
+"""The global stage: layers 8-18, the projection, VLAD and the final layer, on what frozen layers 1-7 gave.
 
 Views of one place attract in proportion to their overlap and repel those of other places and those of the same photo
 that see something else. A dense InfoNCE on the projected features makes the pooled features themselves repeatable.
-With a teacher, descriptors also imitate its own of the same view.
+Descriptors may also imitate a teacher's own of the same view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from hfnet_core.training.data.global_data import GlobalBatch, GlobalBatches, GlobalDataSettings
-from hfnet_core.training.data.pair_matches import PairMatches
-from hfnet_core.training.data.pool import Pool
-from hfnet_core.training.network import HFNet, LocalVladHead, l2_normalize
+from hfnet_core.training.network import HFNet, l2_normalize
+from hfnet_core.training.stages.layer_features import FeatureBatch, LayerFeatures
 from hfnet_core.training.stages.local_vlad import k_means
 from hfnet_core.training.stages.loop import Learned
 from hfnet_core.training.stages.losses import info_nce, overlap_info_nce
@@ -34,11 +32,10 @@ _MEMORY_WARMUP = 100  # steps before remembered descriptors are worth repelling
 class GlobalLossSettings:
     """Weights and bounds of the global stage's losses.
 
-    imitation_weight: of the distance to the teacher's descriptors, if there is a teacher; place_weight: of the
-    descriptors' InfoNCE; dense_weight, dense_scale: weight and 1 / temperature of the InfoNCE on projected features;
-    positive, negative: overlaps from which two views attract, and below which they repel; memory: descriptors of
-    former batches kept as negatives; near: two features of one view closer than this many grid cells are no
-    negatives of each other.
+    imitation_weight: of the distance to the teacher's descriptors; place_weight: of the descriptors' InfoNCE;
+    dense_weight, dense_scale: weight and 1 / temperature of the InfoNCE on projected features; positive, negative:
+    overlaps from which two views attract, and below which they repel; memory: descriptors of former batches kept as
+    negatives; near: two features of one view closer than this many grid cells are no negatives of each other.
     """
 
     imitation_weight: float = 0.0
@@ -55,17 +52,9 @@ class GlobalStage:
     """Multi-view InfoNCE with a memory of former batches."""
 
     def __init__(
-        self,
-        pool: Pool,
-        data: GlobalDataSettings | None = None,
-        weights: GlobalLossSettings | None = None,
-        teacher: LocalVladHead | None = None,
-        name: str = "global",
-        matches: Sequence[PairMatches] = (),
+        self, features: LayerFeatures, weights: GlobalLossSettings | None = None, name: str = "global"
     ) -> None:
-        """matches: pairs of photos that overlap for certain."""
-        self.pool, self.teacher, self.name, self.matches = pool, teacher, name, matches
-        self.data = data or GlobalDataSettings()
+        self.features, self.name = features, name
         self.weights = weights or GlobalLossSettings()
         self._memory: list[tuple[Tensor, Tensor]] = []
         self._steps = 0
@@ -82,8 +71,8 @@ class GlobalStage:
             trained.extend(module.requires_grad_(True).parameters())
         return trained
 
-    def batches(self, seed: int, length: int) -> Dataset[GlobalBatch]:
-        return GlobalBatches(self.pool, self.data, seed, length, self.matches)
+    def batches(self, seed: int, length: int) -> Dataset[FeatureBatch]:
+        return self.features.batches(seed, length)
 
     def state(self) -> dict[str, Any]:
         """The remembered descriptors."""
@@ -94,19 +83,16 @@ class GlobalStage:
         self._steps = int(state.get("steps", 0))
         self._memory = [(descriptors, group) for descriptors, group in state.get("memory", [])]
 
-    def loss(self, network: HFNet, learned: Learned, batch: GlobalBatch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, network: HFNet, learned: Learned, batch: FeatureBatch) -> tuple[Tensor, dict[str, float]]:
         scale = learned.scale
-        images = batch.images.float().contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            layer_7 = network.layer_7(images)
-        features = network.deep_head.features(network.layer_18(layer_7))
+        features = _pooled(network, batch)
         descriptors = network.deep_head.pool(features)
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(features.device.type, enabled=False):
             similarity = scale * (descriptors @ descriptors.t())
             memory = self._recall(descriptors, batch.group, scale)
             place = overlap_info_nce(similarity, batch.overlap, self.weights.positive, self.weights.negative, memory)
             dense = self._dense(features.float(), batch)
-            imitation = self._imitation(network, layer_7.float(), descriptors)
+            imitation = (1 - (batch.targets * descriptors).sum(dim=1)).mean()  # half the squared distance
         self._remember(descriptors.detach(), batch.group)
         weights = self.weights
         total = weights.place_weight * place + weights.dense_weight * dense + weights.imitation_weight * imitation
@@ -118,15 +104,7 @@ class GlobalStage:
             "scale": float(scale.detach()),
         }
 
-    def _imitation(self, network: HFNet, layer_7: Tensor, descriptors: Tensor) -> Tensor:
-        """Half the squared distance to the teacher's descriptor of the same view, its mean."""
-        if self.teacher is None or self.weights.imitation_weight == 0:
-            return descriptors.sum() * 0.0
-        with torch.no_grad():
-            targets: Tensor = self.teacher(network.local_heads(layer_7))
-        return (1 - (targets * descriptors).sum(dim=1)).mean()
-
-    def _dense(self, features: Tensor, batch: GlobalBatch) -> Tensor:
+    def _dense(self, features: Tensor, batch: FeatureBatch) -> Tensor:
         if len(batch.a_view) == 0:
             return features.sum() * 0.0
         features = l2_normalize(features, dim=1)
@@ -155,6 +133,12 @@ class GlobalStage:
         self._memory.append((descriptors, group))
         while sum(len(values) for values, _ in self._memory) > self.weights.memory:
             self._memory.pop(0)
+
+
+def _pooled(network: HFNet, batch: FeatureBatch) -> Tensor:
+    """[N, vlad_dim, h, w]: what VLAD pools."""
+    layer_7 = batch.layer_7.to(network.deep_head.clusters.device).float()
+    return network.deep_head.features(network.layer_18(layer_7.contiguous(memory_format=torch.channels_last)))
 
 
 def _sample(features: Tensor, view: Tensor, xy: Tensor) -> Tensor:
@@ -197,9 +181,8 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
     loader = DataLoader(stage.batches(seed, batches), batch_size=None)
     collected = []
     for batch in loader:
-        images = batch.images.to(device).float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
-            features = network.deep_head.features(network.layer_18(network.layer_7(images)))
+            features = _pooled(network, batch)
         collected.append(features.float().permute(0, 2, 3, 1).flatten(0, 2))
     samples = torch.cat(collected)
     generator = torch.Generator().manual_seed(seed)
@@ -213,9 +196,7 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
 
 
 @torch.no_grad()
-def solve_reduction(
-    network: HFNet, stage: GlobalStage, teacher: LocalVladHead, seed: int, batches: int = 60, ridge: float = 0.02
-) -> None:
+def solve_reduction(network: HFNet, stage: GlobalStage, seed: int, batches: int = 60, ridge: float = 0.02) -> None:
     """The final layer by ridge regression of the teacher's descriptors from VLAD, over the views of some batches.
 
     ridge: regularisation, relative to the mean eigenvalue of the inputs' covariance.
@@ -224,12 +205,10 @@ def solve_reduction(
     device = network.deep_head.clusters.device
     inputs, targets = [], []
     for batch in DataLoader(stage.batches(seed + 1, batches), batch_size=None):
-        images = batch.images.to(device).float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
-            layer_7 = network.layer_7(images)
-            features = network.deep_head.features(network.layer_18(layer_7))
+            features = _pooled(network, batch)
         inputs.append(network.deep_head.vlad(features.float()))
-        targets.append(teacher(network.local_heads(layer_7.float())))
+        targets.append(batch.targets.to(device))
     x, y = torch.cat(inputs).double(), torch.cat(targets).double()
     x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
     x, y = x - x_mean, y - y_mean

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
 from hfnet_core.config import NodeConfig
@@ -15,6 +17,7 @@ from hfnet_core.geometry import on_plane
 from hfnet_ros.conversions import covariance_from_msg, pose_from_msg, stamp_to_ns
 from hfnet_ros.node.corrections import Corrections
 from hfnet_ros.node.pipeline import Pipeline
+from hfnet_ros.parameters import Configs, Parameters
 from hfnet_ros.rclpy_typed import LATCHED, Log
 
 __all__ = ["CORRECTION", "FOLLOWED_BY", "Handover"]
@@ -25,18 +28,36 @@ _LOG_S = 10.0
 
 
 class Handover:
-    """Takes over map->odom from the mapping node: with every version of the map, and until an image says it better."""
+    """Takes over map->odom from the mapping node: with every version of the map, and until an image says it better.
 
-    def __init__(self, node: LifecycleNode, config: NodeConfig, pipeline: Pipeline, corrections: Corrections) -> None:
-        self._node, self._config, self._log = node, config, Log.of(node)
+    Does so as long as the settings want it; `watch` follows them.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, settings: Parameters[Configs], pipeline: Pipeline, corrections: Corrections
+    ) -> None:
+        self._node, self._settings, self._log = node, settings, Log.of(node)
         self._pipeline, self._corrections = pipeline, corrections
-        self._wanted = config.map_follow and config.tf_broadcast and bool(config.odom_frame_id)
-        if self._wanted:
-            self._presence = node.create_publisher(String, f"{_MAPPER}/{FOLLOWED_BY}", LATCHED)
-            self._presence.publish(String(data=node.get_fully_qualified_name()))
-            self._subscription = node.create_subscription(
+        self._presence: Publisher | None = None
+        self._subscription: Subscription | None = None
+        self.watch()
+
+    @property
+    def _config(self) -> NodeConfig:
+        return self._settings.configs.node
+
+    def watch(self) -> None:
+        """Make this node known as the one that broadcasts, or no longer; call this now and then."""
+        config = self._config
+        wanted = config.map_follow and config.tf_broadcast and bool(config.odom_frame_id)
+        if wanted and self._presence is None:
+            self._presence = self._node.create_publisher(String, f"{_MAPPER}/{FOLLOWED_BY}", LATCHED)
+            self._presence.publish(String(data=self._node.get_fully_qualified_name()))
+            self._subscription = self._node.create_subscription(
                 PoseWithCovarianceStamped, f"{_MAPPER}/{CORRECTION}", self._receive, 1
             )
+        elif not wanted:
+            self.close()
 
     def _receive(self, message: PoseWithCovarianceStamped) -> None:
         """Of the version in use only: another one's is of another map. Its stamp is that of its newest keyframe."""
@@ -47,15 +68,20 @@ class Handover:
         try:
             map_from_odom, covariance = pose_from_msg(message.pose.pose), covariance_from_msg(message.pose.covariance)
         except ValueError as error:
-            self._log.warning(f"{self._subscription.topic_name} ignored: {error}", _LOG_S, "handover")
+            self._log.warning(f"{_MAPPER}/{CORRECTION} ignored: {error}", _LOG_S, "handover")
             return
-        if self._config.two_d_mode:
+        config = self._config
+        if config.two_d_mode:
             map_from_odom, _ = on_plane(map_from_odom, covariance)
-        frames = self._config.global_frame_id or landmark_map.frame_id, self._config.odom_frame_id
-        if self._corrections.vouch(map_from_odom, frames, version_ns, self._config):
+        frames = config.global_frame_id or landmark_map.frame_id, config.odom_frame_id
+        if self._corrections.vouch(map_from_odom, frames, version_ns, config):
             self._pipeline.expect(map_from_odom, covariance)
 
     def close(self) -> None:
-        if self._wanted:
-            self._node.destroy_publisher(self._presence)
-            self._node.destroy_subscription(self._subscription)
+        """Leave it to the mapping node."""
+        presence, self._presence = self._presence, None
+        subscription, self._subscription = self._subscription, None
+        if presence is not None:
+            self._node.destroy_publisher(presence)
+        if subscription is not None:
+            self._node.destroy_subscription(subscription)

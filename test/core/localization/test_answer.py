@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scene import CAMERA
+from scene import CAMERA, Scene, walk
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose
 from hfnet_core.localization.confidence import Evidence
 from hfnet_core.localization.correspondences import between
 from hfnet_core.localization.hypothesis import Hypothesis
-from hfnet_core.localization.judgement import Candidate, convinces, likeliest, rivals
+from hfnet_core.localization.judgement import Candidate, convinces, judge, likeliest, rivals
 from hfnet_core.localization.uncertainty.focal import Uncertainty
-from hfnet_core.types import Mode
+from hfnet_core.types import Localization, Localized, Mode, NotLocalized
 
 CONFIG = LocalizerConfig()
 EXACT_M, VAGUE_M = 0.02, 0.4
@@ -35,6 +37,49 @@ def test_the_likeliest_is_answered_with() -> None:
 def test_of_one_place_the_pose_that_is_known_exactly_is_answered_with() -> None:
     exact = candidate(0.1, 6.0)
     assert likeliest([candidate(0.0, 9.0, VAGUE_M), exact], CONFIG) is exact
+
+
+def test_of_two_poses_of_one_place_the_one_that_explains_more_is_answered_with() -> None:
+    fewer, more = candidate(0.0, 9.0), candidate(0.1, 6.0)
+    agreeing = np.arange(40) < 30
+    keypoints = np.arange(40)
+    found = replace(fewer.hypothesis.found, keypoints=keypoints)
+    fewer = replace(fewer, hypothesis=replace(fewer.hypothesis, found=found, agreeing=agreeing))
+    more = replace(more, hypothesis=replace(more.hypothesis, found=found))
+    assert likeliest([fewer, more], CONFIG) is more
+    elsewhere = candidate(3.0, 6.0)
+    assert (
+        likeliest([fewer, replace(elsewhere, hypothesis=replace(elsewhere.hypothesis, found=found))], CONFIG) is fewer
+    )
+
+
+def test_it_is_looked_on_while_another_pose_near_by_explains_as_much() -> None:
+    best = candidate(0.0, 9.0)
+    beside = Pose(np.eye(3), np.array([0.2, 0.0, 0.0]))
+    assert not convinces(replace(best, hypothesis=replace(best.hypothesis, alternative=beside)), [], CONFIG)
+
+
+def test_a_pose_that_may_as_well_be_another_is_known_no_better_than_they_agree() -> None:
+    known = candidate(0.0, 9.0).uncertainty
+    allowed = known.or_off_by(np.array([0.4, 0, 0, 0, 0, 0]))
+    assert allowed.covariance[0, 0] == pytest.approx(EXACT_M**2 + 0.08)
+    assert np.array_equal(allowed.covariance[1:], known.covariance[1:])
+
+
+def answered(candidates: list[Candidate]) -> Localization:
+    _, query = between(np.full((40, 2), 100.0), np.ones((40, 3)), CAMERA)
+    return judge(query, candidates, Scene.make(points=50).build_map(walk(4)), CONFIG)
+
+
+def test_a_pose_is_as_vague_as_others_of_its_place_that_explain_as_much() -> None:
+    best, beside = candidate(0.0, 9.0), candidate(0.4, 7.0)
+    alone, vague = answered([best]), answered([best, beside])
+    assert isinstance(alone, Localized)
+    assert isinstance(answered([best, candidate(0.1, 7.0)]), Localized)
+    assert isinstance(vague, NotLocalized) and "do not tell the pose" in vague.detail
+    unlikely = answered([best, candidate(0.4, -1.0)])
+    assert isinstance(unlikely, Localized)
+    assert np.allclose(unlikely.covariance, alone.covariance)
 
 
 @pytest.mark.parametrize("other", [candidate(3.0, 6.0), candidate(0.1, 1.0)])

@@ -65,3 +65,24 @@ def test_a_keyframe_infinitely_far_away_is_not_near(room: LandmarkMap) -> None:
     found = covisibility.nearby_keyframes(replace(room, keyframe_poses=poses), room.map_from_camera(4), room.keyframes)
     assert found[0] == 4
     assert 3 not in found
+
+
+def test_landmarks_are_taken_from_all_distances_the_most_seen_of_each(room: LandmarkMap) -> None:
+    landmarks = np.arange(room.landmarks, dtype=np.int32)
+    position = room.map_from_camera(4).translation
+    chosen = covisibility.seen_most_of_each_distance(room, landmarks, position, 160)
+    assert len(np.unique(chosen)) == len(chosen) == 160
+    assert (np.diff(chosen) > 0).all()
+    rank = np.argsort(np.argsort(np.linalg.norm(room.landmarks_xyz - position, axis=1)))
+    group = rank * 8 // len(landmarks)
+    assert np.bincount(group[chosen]).tolist() == [20] * 8
+    seen = np.diff(room.landmark_offsets)
+    for number in range(8):
+        left_out = np.setdiff1d(np.flatnonzero(group == number), chosen)
+        assert seen[chosen[group[chosen] == number]].min() >= seen[left_out].max()
+
+
+def test_of_few_landmarks_all_are_taken(room: LandmarkMap) -> None:
+    some = np.array([3, 5, 8], np.int32)
+    assert covisibility.seen_most_of_each_distance(room, some, np.zeros(3), 3).tolist() == [0, 1, 2]
+    assert covisibility.seen_most_of_each_distance(room, some[:0], np.zeros(3), 3).tolist() == []

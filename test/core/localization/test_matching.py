@@ -62,6 +62,17 @@ def test_guided_matching_uses_place(rng: np.random.Generator, landmarks: np.ndar
     assert (matches.landmarks == matches.keypoints).mean() > 0.99
 
 
+def test_each_landmark_is_searched_for_in_its_own_window(rng: np.random.Generator, landmarks: np.ndarray) -> None:
+    projections = rng.uniform(0, 600, size=(200, 2))
+    keypoints = np.add(projections, [10.0, 0.0]).astype(np.float32)
+    radius_px = np.where(np.arange(200) < 100, 12.0, 8.0)
+    matches = match_guided(
+        keypoints, landmarks, projections, landmarks, np.arange(200, dtype=np.int32), radius_px, ratio=0.95
+    )
+    assert len(matches) > 90
+    assert (matches.landmarks < 100).all()
+
+
 def test_guided_matching_ignores_strangers_that_happen_to_be_near(rng: np.random.Generator) -> None:
     projections = rng.uniform(0, 600, size=(400, 2))
     matches = match_guided(

@@ -9,7 +9,7 @@ from scene import CAMERA, CAMERAS, TRUTH, asked, cloud
 from hfnet_core import projection
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
-from hfnet_core.geometry import pose_error
+from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localization import pose
 from hfnet_core.localization.uncertainty import covariance as uncertainty
 from hfnet_core.types import Camera
@@ -27,6 +27,24 @@ def test_solves_through_every_camera_model_despite_outliers(camera: Camera) -> N
     assert metres < 1e-3
     assert degrees < 0.02
     assert solution.inliers[60:].all()
+
+
+def test_polishing_takes_in_what_its_limits_allow() -> None:
+    """Half a metre beside the truth, what is near lies beyond the usual limit, and only what is far away agrees."""
+    rng = np.random.default_rng(4)
+    near, far = rng.uniform([-1, -1, 2], [1, 1, 4], (60, 3)), rng.uniform([-20, -20, 80], [20, 20, 90], (200, 3))
+    points = TRUTH.apply(np.vstack([near, far]))
+    pixels, visible = projection.project(points, TRUTH, CAMERA)
+    found, query = asked(pixels[visible] + rng.normal(0, 0.3, (int(visible.sum()), 2)), points[visible])
+    beside = TRUTH @ Pose(translation=np.array([0.5, 0.0, 0.0]))
+    config = LocalizerConfig()
+    stuck = pose.polish(found, query, beside, config)
+    assert stuck is None or pose_error(stuck.map_from_rig, TRUTH)[0] > 0.2
+    limits_px = pose.errors_px(found, query, beside) + config.reprojection_error_px
+    solution = pose.polish(found, query, beside, config, limits_px)
+    assert solution is not None
+    assert pose_error(solution.map_from_rig, TRUTH)[0] < 0.01
+    assert solution.inliers.all()
 
 
 def test_noise_has_no_consensus_to_speak_of() -> None:

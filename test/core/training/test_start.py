@@ -18,9 +18,9 @@ from hfnet_core.errors import ModelError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.training.data.pool import Pool
-from hfnet_core.training.network import HFNet
+from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.recipe import train_network
-from hfnet_core.training.start import load_local_part
+from hfnet_core.training.start import load_local_part, load_vlad
 from hfnet_core.training.teachers.model_teacher import ModelTeacher
 
 SPEC = NetworkSpec(128, 1024, 64, 32, corner_aligned=False, pool_local=True)
@@ -47,6 +47,18 @@ def test_the_network_computes_what_the_model_does(started: HFNet) -> None:
         maps = started.local(torch.from_numpy(image)[None, None].float())
     found = maps.descriptors[0].permute(1, 2, 0).numpy()
     assert np.abs(found - expected.descriptors).max() < 1e-3
+
+
+def test_its_vlad_describes_an_image_as_the_model_does(started: HFNet) -> None:
+    image = photos()[0]
+    expected = open_backend(DEFAULT_MODEL, "onnxruntime", 1).infer(image.astype(np.float32)).global_descriptor
+    head = load_vlad(LocalVladHead(SPEC), DEFAULT_MODEL)
+    started.eval()
+    with torch.no_grad():
+        found = head(started.local(torch.from_numpy(image)[None, None].float()))[0].numpy()
+    assert np.abs(found - expected).max() < 1e-3
+    with pytest.raises(ModelError, match="has shape"):
+        load_vlad(LocalVladHead(dataclasses.replace(SPEC, clusters=32)), DEFAULT_MODEL)
 
 
 def test_its_batch_norms_leave_it_as_it_is_where_they_measure_the_batch_themselves(started: HFNet) -> None:
@@ -78,6 +90,27 @@ def test_the_recipe_goes_on_from_a_model_with_its_last_local_stage_alone(pool_fo
     assert (output / "wide" / "checkpoint.pt").is_file()
     assert not (output / "local").exists()
     assert open_backend(output / "hfnet.onnx").info.spec.local_dim == 128
+
+
+def test_layers_8_to_18_are_trained_on_a_model_whose_local_part_stays(pool_folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    sizes = {"local_dim": 128, "global_dim": 1024, "words": 64, "word_dim": 32}  # of the model's VLAD, which teaches
+    off = {"wide_minutes": 0.0, "quantized_minutes": 0.0}
+    config = dataclasses.replace(TINY, global_head="layer_18", **sizes, **off)
+    output = tmp_path / "run"
+    train_network(
+        pool_folder, output, config, lambda: grid_teacher, version="1", start=DEFAULT_MODEL, report=lines.append
+    )
+    assert sorted(path.name for path in output.iterdir() if (path / "checkpoint.pt").is_file()) == [
+        "global",
+        "imitation",
+        "warmup",
+    ]
+    image = photos()[0].astype(np.float32)
+    made, start = (open_backend(path, "onnxruntime", 1).infer(image) for path in (output / "hfnet.onnx", DEFAULT_MODEL))
+    assert np.abs(made.descriptors - start.descriptors).max() < 1e-3
+    assert np.abs(made.scores - start.scores).max() < 1e-3
+    assert np.abs(made.global_descriptor - start.global_descriptor).max() > 1e-2
 
 
 def test_photos_that_bind_what_is_made_of_them_are_left_out(pool_folder: Path) -> None:

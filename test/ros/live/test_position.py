@@ -20,6 +20,7 @@ from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.maps.storage import load_map
 from hfnet_ros.conversions import pose_from_msg, pose_from_transform, stamp_to_ns
 
+HERE, HANDED_OVER = "broadcast here", "handed over to a localization node"  # map->odom, in diagnostics
 NOISE = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
 
 
@@ -74,7 +75,7 @@ def test_every_image_has_a_pose_from_the_first_one_on(mapper, tmp_path):
     before = [message.pose.covariance[0] for message in robot.covered]
     assert before[-1] > before[0] > 0  # the further, the less certain
     assert corrections(robot.tf)
-    until(lambda: values(robot).get("map->odom") == "broadcast here", 10.0)
+    until(lambda: values(robot).get("map->odom") == HERE, 10.0)
     assert ask(robot, "save_map").success
     newest_ns = load_map(tmp_path / "wall.hfmap").keyframe_stamps_ns.max()
     until(
@@ -140,22 +141,28 @@ def test_tf_broadcast_is_a_parameter(mapper):
     assert robot.set("correction_timeout_s", 1.0).successful
 
 
-def test_beside_a_localization_node_that_one_broadcasts_for_both(mapper, ros, wall_world, tmp_path):
-    """Also while no image is recognised, which it could not do by itself."""
-    robot = mapper()
+def follower(robot: Mapper, ros, model, folder) -> Robot:
+    """A localization node beside, active in the map that the mapping node has just made."""
     robot.driver.wait()
     robot.driver.drive()
     assert ask(robot, "save_map").success
     beside = Robot(
         ros,
-        {"map_file": str(tmp_path / "wall.hfmap"), "model_file": str(wall_world[0]), "autostart": True,
+        {"map_file": str(folder / "wall.hfmap"), "model_file": str(model), "autostart": True,
          "map_follow": True, "odom_frame_id": "odom", "odom_topic": "odom", "image_reliability": "reliable",
          "localizer.search_budget_ms": 1000.0, "correction_timeout_s": 0.5},
         namespace=robot.namespace,
     )  # fmt: skip
+    until(lambda: beside.state() == "active", 60.0, "the localization node")
+    return beside
+
+
+def test_beside_a_localization_node_that_one_broadcasts_for_both(mapper, ros, wall_world, tmp_path):
+    """Also while no image is recognised, which it could not do by itself."""
+    robot = mapper()
+    beside = follower(robot, ros, wall_world[0], tmp_path)
     try:
-        until(lambda: beside.state() == "active", 60.0, "the localization node")
-        until(lambda: shown_and_says(robot, 0.2, "handed over to a localization node"), 30.0)
+        until(lambda: shown_and_says(robot, 0.2, HANDED_OVER), 30.0)
         time.sleep(1.0)
         robot.tf.clear()
         for _ in range(20):
@@ -167,7 +174,27 @@ def test_beside_a_localization_node_that_one_broadcasts_for_both(mapper, ros, wa
         assert not poses  # what no image tells is no pose of the localization node
         beside.close()
         robot.tf.clear()
-        until(lambda: shown_and_says(robot, 0.3, "broadcast here"), 60.0, "the mapping node by itself again")
+        until(lambda: shown_and_says(robot, 0.3, HERE), 60.0, "the mapping node by itself again")
+        assert "Traceback" not in beside.log + robot.log
+    finally:
+        beside.close()
+
+
+def test_who_broadcasts_changes_with_the_parameters_of_the_localization_node_beside(mapper, ros, wall_world, tmp_path):
+    """At once: one that is told to follow no more, or to broadcast no more, leaves it to the mapping node."""
+    robot = mapper()
+    beside = follower(robot, ros, wall_world[0], tmp_path)
+    try:
+        until(lambda: shown_and_says(robot, 0.2, HANDED_OVER), 30.0)
+        for name in ("map_follow", "tf_broadcast"):
+            assert beside.set(name, False).successful
+            until(lambda: shown_and_says(robot, 0.3, HERE), 30.0, f"the mapping node, without {name}")
+            robot.tf.clear()
+            robot.driver.show(96, NOISE)
+            until(lambda: corrections(robot.tf), 10.0)
+            assert beside.set(name, True).successful
+            until(lambda: shown_and_says(robot, 0.3, HANDED_OVER), 30.0, f"the localization node, with {name}")
+        assert beside.state() == "active"
         assert "Traceback" not in beside.log + robot.log
     finally:
         beside.close()

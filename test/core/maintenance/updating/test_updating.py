@@ -13,10 +13,12 @@ from scipy.spatial.transform import Rotation
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.geometry import Pose
+from hfnet_core.localization.correspondences import View
 from hfnet_core.maintenance.extend import add_placed
 from hfnet_core.maintenance.placing import place
+from hfnet_core.maintenance.prune import map_bytes
 from hfnet_core.maintenance.updating.budget import limit_keyframes, without_landmarks
-from hfnet_core.maintenance.updating.held_back import Recall
+from hfnet_core.maintenance.updating.held_back import Held, Recall, recall_of
 from hfnet_core.maintenance.updating.update import Limits, update_with_keyframes
 from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.mapping.keyframes.reading import Keyframe, Reading
@@ -170,6 +172,25 @@ def test_the_budget_is_kept(months: list[LandmarkMap]) -> None:
     assert updated.after.right >= updated.before.right
     with pytest.raises(ConfigError, match="less than a map's two"):
         Limits(max_keyframes=1)
+
+
+def test_the_budget_holds_over_many_visits_and_recall_does_not_fall(old_map: LandmarkMap) -> None:
+    """What does not stay is another each time: what was learned makes room for what is to be learned."""
+    kept, learned = old_map, 0
+    limits = Limits(max_keyframes=16, max_bytes=map_bytes(old_map))
+    for number in range(1, 6):
+        there = STAYS | (np.arange(len(STAYS)) % 5 == number % 5)
+        updated = update_with_keyframes(kept, [visit(number, there)], CONFIG, limits)
+        kept, learned = updated.landmark_map, learned + updated.learned
+        assert kept.keyframes <= 16
+        assert map_bytes(kept) <= map_bytes(old_map)
+        assert updated.after.right >= updated.before.right
+        assert updated.after.wrong == 0
+    assert learned > 16  # and yet there was room
+    held = [Held(View(one.features, one.camera), one.map_from_camera) for one in visit(6, there).keyframes]
+    followed, without = recall_of(kept, held), recall_of(old_map, held)
+    assert (followed.wrong, without.wrong) == (0, 0)
+    assert followed.right >= without.right
 
 
 def test_keyframes_nobody_finds_again_go_first(months: list[LandmarkMap]) -> None:

@@ -19,6 +19,7 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.uncertainty.landmarks import landmark_covariance
 from hfnet_core.maintenance.align import moved_map
 from hfnet_core.maintenance.extend import extend_with_keyframes
+from hfnet_core.maintenance.joint import Cameras, Member, join, known_points, measured_matches, members_of
 from hfnet_core.mapping.builder import Placed, build_from_keyframes
 from hfnet_core.mapping.depth.landmarks import MeasuredView, Points, fill_up
 from hfnet_core.mapping.depth.scale import compare
@@ -227,3 +228,32 @@ def test_extending_keeps_landmarks_by_depth(turned_map: LandmarkMap) -> None:
     assert first.min() >= 100
     apart = np.linalg.norm(found.landmarks_xyz[:, None] - points[None], axis=2).min(axis=1)
     assert np.median(apart) < 0.03
+
+
+def test_depth_of_what_is_added_to_a_map_counts_in_its_adjustment() -> None:
+    """Places that nobody has localized, whose metres are too long: what extends and merges maps knows better."""
+    scene = drive(views=12, landmarks=300, noise_px=0.5)
+    members = []
+    for index, (keyframe, truth) in enumerate(zip(scene.keyframes, scene.truth, strict=True)):
+        deep = measured(keyframe, truth, scene.points, index)
+        long = Pose(truth.rotation, 1.03 * truth.translation)
+        members.append(Member(deep.name, deep.stamp_ns, 0, long, deep.features, 10.0, index, deep.ranges))
+    pairs = [(first, second) for second in range(12) for first in range(max(0, second - 3), second)]
+
+    def length(config: MapBuildConfig) -> float:
+        poses = join(members, [CAMERA], pairs, config).poses
+        return float(np.linalg.norm(poses[-1].translation - poses[0].translation))
+
+    way = np.linalg.norm(scene.truth[-1].translation - scene.truth[0].translation)
+    assert length(MapBuildConfig(adjust_depth=False)) == pytest.approx(1.03 * way, rel=0.01)
+    assert length(CONFIG) == pytest.approx(way, rel=0.005)
+
+
+def test_what_a_map_knows_of_a_landmark_is_told_by_its_keyframes_together(turned_map: LandmarkMap) -> None:
+    """Each time a map is extended it would be known better else, though nothing was measured anew."""
+    members = members_of(turned_map, Cameras(turned_map))
+    known, same = known_points(turned_map), measured_matches(turned_map)
+    again = join(members, list(turned_map.cameras), [], CONFIG, known, refine_poses=False, same=same)
+    before, after = np.sort(turned_map.landmark_sigmas_m), np.sort(again.sigma_m)
+    assert len(after) == pytest.approx(len(before), rel=0.02)
+    assert np.median(after) == pytest.approx(np.median(before), rel=0.02)

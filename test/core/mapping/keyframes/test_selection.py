@@ -181,8 +181,10 @@ def test_choosing_frame_by_frame_is_choosing_with_all_at_hand(count: int, seed: 
     yaw, x = np.cumsum(rng.exponential(2.0, count)), np.cumsum(rng.exponential(0.05, count))
     frames = [FrameSummary(i, looking(float(yaw[i]), float(x[i])), float(rng.exponential())) for i in range(count)]
     chooser, chosen, waited = KeyframeChooser(0.15, 8.0), [], 0
-    for frame in frames:
+    for number, frame in enumerate(frames, start=1):
         chosen += chooser.add(frame.map_from_camera, frame.sharpness)
+        if number % 20 in (0, 7):  # asked or not, it goes on alike
+            assert chosen + chooser.outlook() == select_keyframes(frames[:number], 0.15, 8.0)
         waited = max(waited, frame.index + 1 - chooser.decided)
     assert waited <= 16
     chosen += chooser.finish()

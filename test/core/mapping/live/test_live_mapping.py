@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
 
+import cv2
 import numpy as np
 import pytest
 from bags import wall_drive
@@ -23,6 +24,7 @@ from hfnet_core.geometry import Pose
 from hfnet_core.images.depth import DepthImage
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.mapping.keyframes.reading import BuildTools, ReadingPlan, read_keyframes
+from hfnet_core.mapping.keyframes.selection import FrameSummary, select_keyframes, sharpness
 from hfnet_core.mapping.live.drive_folder import DriveFolder, is_drive_folder
 from hfnet_core.mapping.live.growing import MOST
 from hfnet_core.mapping.live.mapper import LiveFrame, LiveMapper, LiveSource
@@ -363,8 +365,11 @@ def test_keyframes_described_in_another_way_are_left_out(
 
 def test_depth_is_recorded_with_the_keyframes(drifting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     wall, wrong = DepthImage(np.full((60, 80), 2.0, np.float32)), DepthImage(np.full((80, 60), 2.0, np.float32))
-    found = iter([wall, None, wrong])
-    frames = [replace(frame, depth=lambda: next(found, wall)) for frame in frames_of(drifting)]
+    told = {1: None, 2: wrong}
+    frames = [
+        replace(frame, depth=lambda index=index: told.get(index, wall))  # type: ignore[misc]
+        for index, frame in enumerate(frames_of(drifting))
+    ]
     folder = record(tmp_path / "a.hfdrive", frames, "drifting")
     ranges = [item.keyframe.ranges for item in folder.keyframes()]
     assert [own is None for own in ranges[:4]] == [False, True, True, False]
@@ -375,6 +380,60 @@ def test_depth_is_recorded_with_the_keyframes(drifting: Path, tmp_path: Path, ca
     assert np.nanmax(np.abs(ranges[0].metres - 2.0)) < 1e-3
     built = build_from_drive(folder)
     assert built.provenance["recordings"][0]["keyframes_with_depth"] == len(ranges) - 2
+
+
+def test_depth_that_comes_after_a_keyframe_was_recorded_is_added_to_it(drifting: Path, tmp_path: Path) -> None:
+    wall, asked = DepthImage(np.full((60, 80), 2.0, np.float32)), [0] * 24
+
+    def late(index: int) -> DepthImage | None:
+        asked[index] += 1
+        return wall if asked[index] > 1 else None
+
+    frames = [
+        replace(frame, depth=lambda index=index: late(index))  # type: ignore[misc]
+        for index, frame in enumerate(frames_of(drifting))
+    ]
+    folder = record(tmp_path / "a.hfdrive", frames, "drifting")
+    ranges = [item.keyframe.ranges for item in folder.keyframes()]
+    assert all(own is not None for own in ranges[:-3])
+    assert max(asked) == 2
+
+
+def test_a_keyframe_is_on_disk_soon_and_taken_back_where_the_next_images_say_so(tmp_path: Path) -> None:
+    """Blurred images among sharp ones: what is recorded in the end is what the recording gives."""
+    rng = np.random.default_rng(2)
+    frames = frames_of(wall_drive(tmp_path / "bag", frames=60, odometry_in="odom"))
+    for index in np.flatnonzero(rng.random(60) < 0.4).tolist():
+        size = int(rng.integers(3, 12)) * 2 + 1
+        frames[index] = replace(frames[index], image=cv2.GaussianBlur(frames[index].image, (size, size), 0))
+    config = replace(CONFIG, keyframe_distance_m=0.3)
+    folder, describer, late_s, seen = DriveFolder(tmp_path / "a.hfdrive"), Corners(), [], set()
+    with folder.recording(describer.info, config):
+        mapper = LiveMapper(folder, describer, config, "drifting", [SOURCE])
+        for frame in frames:
+            late_s += [(frame.stamp_ns - keyframe.stamp_ns) * 1e-9 for keyframe in mapper.add([frame])]
+            seen.update(folder.names([0]))
+            assert mapper.keyframes == folder.count()
+        mapper.finish()
+    told = [FrameSummary(i, frame.pose or Pose(), sharpness(frame.image)) for i, frame in enumerate(frames)]
+    chosen = [f"0/{index:06d}" for index in select_keyframes(told, 0.3, 7.0)]
+    assert folder.names([0]) == chosen
+    assert [item.keyframe.name for item in folder.keyframes()] == chosen
+    assert seen > set(chosen)  # some were taken back
+    assert len(seen) < 1.3 * len(chosen)
+    assert np.median(late_s) < 0.35  # not the 1.6 s until it is decided upon
+
+
+def test_a_version_has_no_keyframe_that_was_taken_back(drifting: Path, tmp_path: Path) -> None:
+    folder, path = record(tmp_path / "a.hfdrive", frames_of(drifting), "drifting"), tmp_path / "a.hfmap"
+    save_map(build_from_drive(folder), path)
+    last = list(folder.keyframes())[-1].keyframe
+    folder.take_back(last)
+    assert last.name in load_map(path).keyframe_names
+    process = SolverProcess(folder.path, path)
+    found = next(filter(None, (process.poll() for _ in until(process))))
+    assert not found.error
+    assert list(load_map(path).keyframe_names) == folder.names([0])
 
 
 def test_two_cameras_with_odometry_give_the_keyframes_of_each(drifting: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -67,3 +68,29 @@ def test_points_of_a_pair_correspond(tmp_path: Path) -> None:
 def test_without_verified_pairs_places_are_single_photos(tmp_path: Path) -> None:
     batch = GlobalBatches(two_photos(tmp_path), SETTINGS, 1, 1)[0]
     assert not np.isnan(batch.overlap[:4, :4].numpy()).any()
+
+
+def test_places_of_rendered_rooms_overlap_exactly_and_belong_to_no_other(tmp_path: Path) -> None:
+    """And a batch that is higher than wide has photos only: rooms are rendered wider than high."""
+    pool = two_photos(tmp_path)
+    rooms = dataclasses.replace(SETTINGS, rooms=1.0, views=2)
+    batch = GlobalBatches(pool, rooms, 3, 1)[0]
+    assert batch.images.shape == (4, 1, 120, 160)
+    assert len(set(batch.group.tolist()) & {0, 1}) == 0 and len(batch.group.unique()) == 2
+    overlap = batch.overlap.numpy()
+    np.testing.assert_array_equal(overlap, overlap.T)
+    np.testing.assert_array_equal(overlap[:2, 2:], 0.0)
+    assert ((overlap >= 0) & (overlap <= 1)).all()
+    assert len(batch.a_view) == 0
+    upright = GlobalBatches(pool, dataclasses.replace(rooms, sizes=((120, 160),)), 3, 1)[0]
+    assert set(upright.group.tolist()) <= {0, 1}
+
+
+def test_other_light_changes_how_views_look_and_nothing_else(tmp_path: Path) -> None:
+    pool = two_photos(tmp_path)
+    day, other = (
+        GlobalBatches(pool, dataclasses.replace(SETTINGS, places=1, clean=1.0, other_light=share), 1, 1, [])[0]
+        for share in (0.0, 1.0)
+    )
+    assert float((day.images.float() - other.images.float()).abs().mean()) > 10
+    assert torch.equal(day.group, other.group)

@@ -15,11 +15,12 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from hfnet_core.errors import ConfigError
 from hfnet_core.features.network.architecture import WORD_TEMPERATURE, NetworkSpec, variable_shapes
 from hfnet_core.training.checkpoint import save_network
-from hfnet_core.training.data.global_data import GlobalDataSettings
+from hfnet_core.training.data.global_data import GlobalBatches, GlobalDataSettings
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.export import export_checkpoint
 from hfnet_core.training.network import HFNet, LocalMaps, LocalVladHead
 from hfnet_core.training.stages.global_stage import GlobalLossSettings, GlobalStage, solve_reduction
+from hfnet_core.training.stages.layer_features import LayerFeatures
 from hfnet_core.training.stages.local_vlad import _discriminant, _principal, _views, fit_local_vlad
 from hfnet_core.training.stages.loop import Learned, RunSettings, run_stage
 from hfnet_core.training.stages.parts import Parts
@@ -76,7 +77,7 @@ def test_a_fitted_network_exports_and_comes_back(pool: Pool, tmp_path: Path) -> 
     stored = {constant.name: constant for constant in onnx.load(tmp_path / "model.onnx").graph.initializer}
     assert stored["global_head/dimensionality_reduction/weights"].data_type == onnx.TensorProto.FLOAT16
     with pytest.raises(ConfigError, match="no layers 8-18"):
-        GlobalStage(pool, VIEWS).prepare(network)
+        GlobalStage(LayerFeatures(tmp_path, 1)).prepare(network)
 
 
 def test_the_projection_is_centred_over_photos_and_fills_what_they_span(pool: Pool) -> None:
@@ -186,7 +187,9 @@ def test_regression_and_training_bring_the_head_closer_to_it(pool: Pool, tmp_pat
     network = HFNet(SPEC)
     teacher = fit_local_vlad(network, pool, words=4, word_dim=8, global_dim=24, seed=0)
     weights = GlobalLossSettings(imitation_weight=10.0, place_weight=0.0, dense_weight=0.0)
-    stage = GlobalStage(pool, VIEWS, weights, teacher, "imitation")
+    features = LayerFeatures(tmp_path / "features", 10)
+    features.fill(network, GlobalBatches(pool, VIEWS, 1, 10), teacher)
+    stage = GlobalStage(features, weights, "imitation")
 
     def distance() -> float:
         network.eval()
@@ -196,7 +199,7 @@ def test_regression_and_training_bring_the_head_closer_to_it(pool: Pool, tmp_pat
             return sum(stage.loss(network, learned, batch)[1]["imitation"] for batch in batches) / 4
 
     untrained = distance()
-    solve_reduction(network, stage, teacher, seed=0, batches=10)
+    solve_reduction(network, stage, seed=0, batches=10)
     solved = distance()
     assert solved < 0.9 * untrained
 

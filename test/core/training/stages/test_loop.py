@@ -20,18 +20,20 @@ from hfnet_core.errors import ConfigError, DatasetError, ModelError
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.training.checkpoint import load_checkpoint
 from hfnet_core.training.data.augmentation import CropRange
-from hfnet_core.training.data.global_data import GlobalDataSettings
+from hfnet_core.training.data.global_data import GlobalBatches, GlobalDataSettings
 from hfnet_core.training.data.local_data import LocalBatch, LocalDataSettings, LocalSources
 from hfnet_core.training.data.pair_matches import PairMatches
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.export import export_checkpoint
-from hfnet_core.training.network import HFNet
+from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.stages.global_stage import GlobalStage
+from hfnet_core.training.stages.layer_features import LayerFeatures
 from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
 from hfnet_core.training.stages.loop import RunSettings, Stage, run_stage
 
 SPEC = NetworkSpec(local_dim=16, global_dim=24, clusters=4, intermediate_dim=8, corner_aligned=False)
 LOCAL_DATA = LocalDataSettings(pairs=2, crop_px=64, points=16, crops=CropRange(scale=(0.9, 1.1), tilt=1.1))
+TEACHER = dataclasses.replace(SPEC, pool_local=True)
 GLOBAL_DATA = GlobalDataSettings(places=3, views=2, sizes=((96, 64),), points=8)
 
 
@@ -46,7 +48,9 @@ def network() -> HFNet:
 
 def stage(name: str, pool: Pool, teacher_folder: Path) -> Stage:
     if name == "global":
-        return GlobalStage(pool, GLOBAL_DATA)
+        features = LayerFeatures(teacher_folder.parent / "features", 4)
+        features.fill(network(), GlobalBatches(pool, GLOBAL_DATA, 0, 4), LocalVladHead(TEACHER))
+        return GlobalStage(features)
     weights = LocalLossSettings(learned=name == "polish")
     points = np.random.default_rng(0).uniform(10, 150, (50, 2)).astype(np.float32)
     matches = [PairMatches((0, 1), points, points)] if name == "polish" else []
@@ -82,15 +86,16 @@ def test_a_killed_run_ends_in_the_same_place(name: str, pool: Pool, teacher_fold
 
 
 def test_a_resumed_global_stage_remembers_former_batches(
-    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is remembered repels from the second step on: a memory that began anew would change every later one."""
     monkeypatch.setattr("hfnet_core.training.stages.global_stage._MEMORY_WARMUP", 1)
-    whole = run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(6), tmp_path / "whole")
-    run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(6), tmp_path / "killed", stop_after=3)
+    made = stage("global", pool, teacher_folder)
+    whole = run_stage(made, network(), settings(6), tmp_path / "whole")
+    run_stage(stage("global", pool, teacher_folder), network(), settings(6), tmp_path / "killed", stop_after=3)
     memory = load_checkpoint(tmp_path / "killed/checkpoint.pt").stage_state["memory"]
     assert [tuple(descriptors.shape) for descriptors, _ in memory] == [(6, 24)] * 3
-    resumed = run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(6), tmp_path / "killed")
+    resumed = run_stage(stage("global", pool, teacher_folder), network(), settings(6), tmp_path / "killed")
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, msg=key, rtol=0, atol=0)
 
@@ -112,7 +117,7 @@ def test_checkpoints_come_after_so_many_steps_and_progress_between_them(
 
 def test_the_global_stage_leaves_the_local_one_alone(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
     before, after = network(), network()
-    run_stage(GlobalStage(pool, GLOBAL_DATA), after, settings(3), tmp_path / "run")
+    run_stage(stage("global", pool, teacher_folder), after, settings(3), tmp_path / "run")
     frozen, trained = ("stem.", "shallow.", "descriptor.", "detector."), ("deep.", "global_head.")
     values = after.state_dict()
     for key, value in before.state_dict().items():
@@ -153,7 +158,7 @@ def test_wrong_input_is_refused_in_one_line(pool_folder: Path, pool: Pool, tmp_p
 def test_another_stages_checkpoint_is_not_continued(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
     run_stage(LocalStage(LocalSources(pool, teacher_folder), LOCAL_DATA), network(), settings(1), tmp_path / "run")
     with pytest.raises(ConfigError, match="another output folder"):
-        run_stage(GlobalStage(pool, GLOBAL_DATA), network(), settings(1), tmp_path / "run")
+        run_stage(stage("global", pool, teacher_folder), network(), settings(1), tmp_path / "run")
 
 
 class Waiting(LocalStage):
