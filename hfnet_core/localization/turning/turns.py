@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array
 from hfnet_core.images.preparation import ROTATIONS, rotation_by_up
-from hfnet_core.localization.correspondences import View
+from hfnet_core.localization.correspondences import Stopwatch, View
 from hfnet_core.localization.turning.held import is_held_upright, rotation_at
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
@@ -93,7 +93,7 @@ class Turns:
         return looked
 
     def _otherwise(self, refused: Looked, ask: Answers, up: Mapping[str, Array]) -> Looked:
-        began_s, looked, tried = time.perf_counter(), refused, False
+        clock, looked, tried = Stopwatch(), refused, False
         for turned in self._other_turns(refused.views, ask.landmark_map(), up):
             started_s, tried = time.thread_time(), True
             again = {name: view for name in turned if (view := ask.again(name, turned[name])) is not None}
@@ -106,7 +106,8 @@ class Turns:
             looked = refused
         if not tried:
             return refused
-        timings_s = {**looked.result.timings_s, "turning": time.perf_counter() - began_s}
+        clock.lap("turning")
+        timings_s = {**looked.result.timings_s, **clock.seconds}
         return replace(looked, result=replace(looked.result, timings_s=timings_s))
 
     def _other_turns(
