@@ -60,13 +60,15 @@ class Turns:
         self._mode, self._budget_s, self._patient = config.turns, 1e-3 * config.search_budget_ms, patient
         self._usual: dict[str, int] = {}
         self._known: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._refused = 0  # images in a row
         self._tried: list[dict[str, int]] = []
         self._cost_s = self._budget_s
         self._saved_s = _ROUND * self._cost_s
 
     def forget(self) -> None:
         """Take the next image as its mounting says."""
-        self._known, self._tried = {}, []
+        self._known, self._last, self._tried, self._refused = {}, {}, [], 0
 
     def rotation(self, name: str, usual: int) -> int:
         """By how much the next image of a camera had better be turned. usual: by its mounting."""
@@ -90,6 +92,10 @@ class Turns:
             self._follow(looked.result, looked.views, ask.landmark_map())
         elif not _is_refused(looked.result):  # one of several places, or a pose that waits for others
             self._known = _rotations(looked.views)
+        else:
+            self._refused += 1
+            if self._refused >= _ROUND:  # lost: by turns as it was found last and as its mounting says
+                self._known = {} if self._known else dict(self._last)
         return looked
 
     def _otherwise(self, refused: Looked, ask: Answers, up: Mapping[str, Array]) -> Looked:
@@ -125,9 +131,8 @@ class Turns:
             return
         self._tried.append(left[0])
         yield left[0]
-        if len(left) == 1:  # none helped: the next image begins anew, where there is a choice
+        if len(left) == 1:  # none helped
             self._tried = []
-            self._known = {} if len(others) > 1 else self._known
 
     def _candidates(self, begun: Mapping[str, int], told: dict[str, int] | None) -> list[dict[str, int]]:
         """Likeliest first. told: by gravity."""
@@ -144,7 +149,7 @@ class Turns:
         for name, view in views.items():
             rotation = rotation_at(landmark_map, found.keyframes, found.map_from_camera @ view.rig_from_camera)
             known[name] = view.features.rotation if rotation is None else rotation
-        self._known, self._tried = known, []
+        self._known, self._last, self._tried, self._refused = known, known, [], 0
 
 
 def _rotations(views: Mapping[str, View]) -> dict[str, int]:

@@ -110,12 +110,12 @@ def test_others_try_one_more_turn_with_each_image(wall: LandmarkMap) -> None:
     assert node.show()[1] == [(270,)]
 
 
-def test_who_was_held_otherwise_is_upright_again_after_a_round(wall: LandmarkMap) -> None:
+def test_who_is_lost_begins_by_turns_as_found_last_and_as_mounted(wall: LandmarkMap) -> None:
     node = robot(wall)
     node.wanted, node.held = 90, 90
     node.show()
     node.wanted = None
-    assert [node.show()[1][0] for _ in range(4)] == [(90,), (90,), (90,), (0,)]
+    assert [node.show()[1][0] for _ in range(6)] == [(90,), (90,), (90,), (0,), (90,), (0,)]
 
 
 def test_turns_are_paid_with_what_searches_leave(wall: LandmarkMap, monkeypatch: pytest.MonkeyPatch) -> None:
