@@ -24,6 +24,7 @@ __all__ = ["Answers", "Looked", "Turns"]
 _REFUSED = (Reason.NO_CANDIDATES, Reason.TOO_FEW_MATCHES, Reason.NO_CONSENSUS, Reason.WEAK_EVIDENCE)
 _ORDER = (0, 90, 270, 180)  # beyond the mounting: cameras are held on their side more often than upside down
 _ROUND = len(ROTATIONS) - 1  # looks that have tried every other turn
+_LEAST = 0.5  # of the budget that each image saves, though its search took all of it: else who is lost stays so
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ class Answers:
 class Turns:
     """By how much the images of each camera of one robot are turned. Not thread-safe, `rotation` excepted.
 
-    What searches leave of `search_budget_ms` is saved up, for three images at most, and pays for another look at images
-    that are refused, one each: who has found the way so far tries all turns within three images, who is lost for long
+    What searches leave of `search_budget_ms`, at least half of it, is saved up, for three looks at most, and pays for
+    another look at images that are refused, one each: who has found the way so far tries all turns within three images, who is lost for long
     tries one now and then. Several cameras of a robot roll about different axes, so they follow poses and gravity only.
     """
 
@@ -85,7 +86,9 @@ class Turns:
         left_s = self._budget_s - (time.thread_time() - started_s)
         if self._mode == "off":
             return looked
-        self._saved_s = min(self._saved_s + max(left_s, 0.0), _ROUND * max(self._cost_s, self._budget_s))
+        self._saved_s = min(
+            self._saved_s + max(left_s, _LEAST * self._budget_s), _ROUND * max(self._cost_s, self._budget_s)
+        )
         if _is_refused(looked.result) and not ask.awaits():
             looked = self._otherwise(looked, ask, up or {})
         if isinstance(looked.result, Localized):
