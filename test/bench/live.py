@@ -200,7 +200,7 @@ def versions(path: Path, sizes: list[int], keypoints: int) -> Table:
         command = [sys.executable, __file__, "--version-of", str(path)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         seconds, peak = (float(value) for value in done.stdout.split()[-2:])
-        print(f"a whole version of {size} keyframes: {seconds:.0f} s, {peak:.0f} MiB", flush=True)  # the next is slow
+        print(f"a whole version of {size} keyframes: {seconds:.0f} s, {peak:.0f} MiB", flush=True)
         stored = sum(item.stat().st_size for item in path.iterdir()) / 2**20
         table.add_row(
             str(size), f"{seconds:.0f}", f"{seconds / (size - before):.2f}", f"{peak:.0f}", f"{stored:.0f}",

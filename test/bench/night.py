@@ -42,26 +42,25 @@ WARM = (1.0, 0.8, 0.5)
 
 @dataclass(frozen=True)
 class Hour:
-    """daylight: what is left of the sky's; lamps: how many are on; noise, shot: of the sensor, see `Sensor`."""
+    """daylight: what is left of the sky's; lamps: how many are on; strength: of each; noise, shot: see `Sensor`."""
 
     name: str
     daylight: float
     lamps: int
+    strength: float
     noise: float
     shot: float
 
 
 COURTYARD_HOURS = (
-    Hour("dusk, 4 lamps", 0.25, 4, 4.0, 0.1),
-    Hour("night, 4 lamps", 0.06, 4, 4.0, 0.1),
-    Hour("night, 4 lamps, noisy", 0.06, 4, 10.0, 0.4),
-    Hour("night, 2 lamps", 0.06, 2, 4.0, 0.1),
+    Hour("night, 4 lamps", 0.06, 4, 3.0, 4.0, 0.1),
+    Hour("night, 4 weak lamps, noisy", 0.01, 4, 0.4, 10.0, 0.4),
+    Hour("night, 1 weak lamp, noisy", 0.005, 1, 0.4, 10.0, 0.4),
 )
 ROOM_HOURS = (
-    Hour("9 lamps, noisy", 0.0, 9, 10.0, 0.4),
-    Hour("3 lamps", 0.0, 3, 4.0, 0.1),
-    Hour("1 lamp", 0.0, 1, 4.0, 0.1),
-    Hour("1 lamp, noisy", 0.0, 1, 10.0, 0.4),
+    Hour("1 lamp", 0.02, 1, 2.0, 4.0, 0.1),
+    Hour("1 weak lamp, noisy", 0.005, 1, 0.3, 10.0, 0.4),
+    Hour("1 very weak lamp, very noisy", 0.002, 1, 0.15, 15.0, 0.6),
 )
 
 
@@ -69,7 +68,9 @@ def courtyard(hour: Hour | None, every: int) -> Iterator[Photograph]:
     """The demo's second walk; None: as the demo has it, by day."""
     day = walk.QUERY_PASS
     if hour is not None:
-        lamps = tuple(Lamp(place, tuple(3.0 * part for part in WARM)) for place in COURTYARD_LAMPS[-hour.lamps :])
+        lamps = tuple(
+            Lamp(place, tuple(hour.strength * part for part in WARM)) for place in COURTYARD_LAMPS[-hour.lamps :]
+        )
         lighting = Lighting((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (hour.daylight,) * 3, lamps)
         day = replace(day, lighting=lighting, sensor=replace(day.sensor, noise=hour.noise, shot=hour.shot))
     return ((shot.image, shot.map_from_camera) for shot in walk.shots(day, every=every) if not shot.blind)
@@ -77,19 +78,19 @@ def courtyard(hour: Hour | None, every: int) -> Iterator[Photograph]:
 
 def furnished(hour: Hour | None, visit: int, images: int) -> Iterator[Photograph]:
     """Once around the room; None: all lamps on, little noise."""
-    hour = hour or Hour("day", 0.0, LAMPS, 2.0, 0.03)
-    lamps = tuple(_lamp(n % 3, n // 3) for n in (4, 0, 8, 2, 6, 1, 7, 3, 5)[: hour.lamps])
-    lighting = Lighting((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (0.08 if hour.lamps == LAMPS else 0.02,) * 3, lamps)
+    hour = hour or Hour("day", 0.08, LAMPS, 2.0, 2.0, 0.03)
+    lamps = tuple(_lamp(n % 3, n // 3, hour.strength) for n in (4, 0, 8, 2, 6, 1, 7, 3, 5)[: hour.lamps])
+    lighting = Lighting((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (hour.daylight,) * 3, lamps)
     renderer = Renderer(ROOM_CAMERA, bake(room(Month(lamps=(True,) * LAMPS)), lighting, seed=0), oversampling=1)
     exposer = Exposer(Sensor(0.01, 110.0, (1.0, 1.0, 1.0), 1.0, hour.noise, hour.shot), ROOM_CAMERA, visit)
     for pose in way(visit, images):
         yield exposer.expose(renderer.render(pose), np.zeros(3)), pose
 
 
-def _lamp(column: int, row: int) -> Lamp:
+def _lamp(column: int, row: int, strength: float) -> Lamp:
     """One of nine below the ceiling."""
     place = (WIDE_M * (column + 0.5) / 3, DEEP_M * (row + 0.5) / 3, HIGH_M - 0.25)
-    return Lamp(place, tuple(2.0 * part for part in WARM))
+    return Lamp(place, tuple(strength * part for part in WARM))
 
 
 def mapped(photographs: Iterator[Photograph], camera: Camera, extractor: Extractor) -> Localizer:

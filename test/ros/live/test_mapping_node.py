@@ -195,7 +195,7 @@ def test_deactivation_ends_the_drive_with_a_last_version(mapper, tmp_path):
 
 
 def test_a_killed_node_goes_on_where_it_was(mapper, tmp_path):
-    """All but the keyframes that were not decided upon yet, those of the last 16 images, is there again."""
+    """All but the newest images is there again: a likely keyframe is written 0.2 s after it was taken."""
     robot = mapper()
     robot.driver.wait()
     robot.driver.drive(STEPS[:30])
@@ -205,7 +205,7 @@ def test_a_killed_node_goes_on_where_it_was(mapper, tmp_path):
     folder = DriveFolder(tmp_path / "wall.hfdrive")
     kept = [item.keyframe.stamp_ns for item in folder.keyframes()]
     assert kept
-    assert len([stamp for stamp in robot.driver.stamps if stamp > kept[-1]]) <= 16 + 5  # up to a keyframe's distance
+    assert len([stamp for stamp in robot.driver.stamps if stamp > kept[-1]]) <= 16 + 5  # on a busy machine some wait
     again = mapper()
     until(lambda: f"which has {len(kept)}" in again.log, 30.0, "what it goes on from")
     again.driver.wait()
