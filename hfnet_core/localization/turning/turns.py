@@ -53,7 +53,8 @@ class Turns:
 
     What searches leave of `search_budget_ms`, at least half of it, is saved up, for three looks at most, and pays for
     another look at images that are refused, one each: who has found the way so far tries all turns within three images,
-    who is lost for long tries one now and then. Several cameras of a robot roll about different axes, so they follow poses and gravity only.
+    who is lost for long tries one now and then. Several cameras of a robot roll about different axes, so they follow
+    poses and gravity only.
     """
 
     def __init__(self, config: LocalizerConfig, *, patient: bool = False) -> None:
