@@ -30,7 +30,7 @@ then, so what they make of the views is computed once:
     global     layers 8-18 and the global head, contrastive     OUTPUT/global/
     imitation  the same, imitating that VLAD                    OUTPUT/imitation/
 
-On the pools that were at hand that was not as good at finding places.
+On the pool at hand that was not as good at finding places.
 
 With `start`, a model file, training goes on from its weights: `wide` is the first stage of the local part then (0
 minutes leave it out), and the model is the teacher where no other is given. Photos under licences that bind what is
