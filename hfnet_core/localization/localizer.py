@@ -135,7 +135,7 @@ class Localizer:
         that resembles the image most. All are looked at: the first of them convinces no more than the others."""
         places = self._near.alike(best.hypothesis)
         new = [there for there in places if all(is_elsewhere(there, one.hypothesis.map_from_rig) for one in known)]
-        found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL) for there in new))
+        found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL, thoroughly=True) for there in new))
         candidates = [*known, *(found or self._all(query, self._search.elsewhere(query, best.hypothesis)))]
         doubles = [one for one in candidates if self._is_double(query, one, best, places)]
         query.clock.lap("verification")

@@ -34,8 +34,8 @@ class NearSearch:
     def __init__(self, landmark_map: LandmarkMap, config: LocalizerConfig) -> None:
         self._map, self._config = landmark_map, config
 
-    def trial(self, query: Query, map_from_rig: Pose, mode: Mode = Mode.TRACKING) -> Trial:
-        """A pose near the expected one that lies well within the search windows.
+    def trial(self, query: Query, map_from_rig: Pose, mode: Mode = Mode.TRACKING, thoroughly: bool = False) -> Trial:
+        """A pose near the expected one that lies well within the search windows. thoroughly: among all landmarks.
 
         Where it explains the image only at their edge, they may have cut off what contradicts it: then once more
         around the pose found.
@@ -43,7 +43,7 @@ class NearSearch:
         expected, radius_px = map_from_rig, self._config.tracking_radius_px
         matches = 0
         for _ in range(_ROUNDS):
-            looks = self._looks(query, expected, everywhere(radius_px))
+            looks = self._looks(query, expected, everywhere(radius_px), thoroughly=thoroughly)
             matches = sum(len(look.found) for look in looks)
             query.clock.lap("matching")
             found = [hypothesis_of(query, look, looks, mode, self._config) for look in looks]
@@ -144,25 +144,31 @@ class NearSearch:
         query.clock.lap("refinement")
         return first.solved(solution, found)
 
-    def _looks(self, query: Query, map_from_rig: Pose, windows: Windows, known: tuple[int, ...] = ()) -> list[Look]:
+    def _looks(
+        self,
+        query: Query,
+        map_from_rig: Pose,
+        windows: Windows,
+        known: tuple[int, ...] = (),
+        thoroughly: bool = False,
+    ) -> list[Look]:
         """Guided matches of all views, and the keyframes (`known` ones and those around) they come from."""
         out = []
         for number, view in enumerate(query.views):
             map_from_camera = map_from_rig @ view.rig_from_camera
             near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
             keyframes = tuple(dict.fromkeys(known + near))
-            out.append(self._look(query, number, map_from_camera, keyframes, windows))
+            most = self._map.landmarks if thoroughly else self._config.guided_landmarks
+            out.append(self._look(query, number, map_from_camera, keyframes, windows, most))
         return out
 
     def _look(
-        self, query: Query, view: int, map_from_camera: Pose, keyframes: tuple[int, ...], windows: Windows
+        self, query: Query, view: int, map_from_camera: Pose, keyframes: tuple[int, ...], windows: Windows, most: int
     ) -> Look:
         landmarks = query.landmarks_seen_by(self._map, keyframes)
         projections, visible = project(self._map.landmarks_xyz[landmarks], map_from_camera, query.cameras[view])
         landmarks, projections = landmarks[visible], projections[visible]
-        chosen = covisibility.seen_most_of_each_distance(
-            self._map, landmarks, map_from_camera.translation, self._config.guided_landmarks
-        )
+        chosen = covisibility.seen_most_of_each_distance(self._map, landmarks, map_from_camera.translation, most)
         landmarks, projections = landmarks[chosen], projections[chosen]
         keypoints, descriptors = query.keypoints[view], query.views[view].features.descriptors
         expected = suiting(self._map, landmarks, map_from_camera, query.cameras[view])
