@@ -30,6 +30,7 @@ _MOVED_M, _TURNED_DEG = 0.2, 10.0  # between images that count: a robot at rest 
 _STEPS = 3  # to the deviation that the images fit best
 _SAME = np.array([0.002, 0.5, 0.5, 0.005, 0.02])  # deviations closer than this are one
 _FAR_IMAGES, _FAR_ALIKE = 5, 0.1  # images that fit a focal length far from the one given, and how alike these are
+_SEARCHED = 80  # matches of a refused image that is looked into: one with fewer tells nothing, and takes as long
 _SEARCHES, _EVERY = 10, 20  # refused images looked into at once, and then one of so many: it takes long
 _SLIGHT = 0.25  # share of what is notable that counts for nothing
 _GAP_S = 0.5  # between images that tell a velocity
@@ -167,7 +168,7 @@ class CalibrationCheck:
     def _looked_into(self, found: Localization, view: View, number: int) -> tuple[Sighted, Evidence] | None:
         """Of an image that was refused: whether it fits at another focal length."""
         seen = self._sighted(found, view, number, Pose())
-        if seen is None or len(seen.pixels) < _INLIERS:
+        if seen is None or len(seen.pixels) < _SEARCHED:
             return None
         self._refused += 1
         if self._refused > _SEARCHES and self._refused % _EVERY:
