@@ -29,8 +29,8 @@ _AS_ALIKE = 0.2  # cosine by which a keypoint may resemble the other place's lan
 # Observations from about where the image was taken: degrees between the rays, logarithm of the ratio of distances.
 _ANGLE_DEG, _SCALE = 20.0, 0.4
 # Of a part of the image, keypoints that the other place knows something of and does not show, less what it shows as
-# well, which counts more: where places are the same, however badly mapped, at most 34 in rendered ones; where a tenth
-# of the image differs, 25 to 90.
+# well, which counts more: where rendered places are the same, however badly mapped, at most 36, and 23 of the wrong
+# one; where a tenth of the image differs, 24 to 79.
 _TOLD, _SAME = 36.0, 1.5
 _ROWS, _COLUMNS = (  # first and beyond the last of parts of the image, at least two cells high and wide
     np.array([(a, b) for a in range(count + 1) for b in range(a + 2, count + 1)]).T for count in GRID
