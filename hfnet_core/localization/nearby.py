@@ -24,7 +24,7 @@ _GUIDED_RADIUS_PX, _GUIDED_RATIO = 12.0, 0.95  # second matching pass around a s
 # that matters, as some of them tell; shares of their windows, one after another, up to which matches agree.
 _WIDEST_PX, _FEW, _SAMPLED, _ANNEALED = 48.0, 0.2, 150, (1.0, 0.5, 0.25)
 _BY_CHANCE = 0.4  # share of what is near that agrees, below which it says nothing: a quarter does of what is drawn
-_ALIKE = 6  # places looked at that the map knows to be alike
+_ALIKE, _THOROUGH = 6, 2  # places looked at that the map knows to be alike, and times the landmarks asked there
 _ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a pose; share of their radius that inliers may have moved
 
 
@@ -35,7 +35,8 @@ class NearSearch:
         self._map, self._config = landmark_map, config
 
     def trial(self, query: Query, map_from_rig: Pose, mode: Mode = Mode.TRACKING, thoroughly: bool = False) -> Trial:
-        """A pose near the expected one that lies well within the search windows. thoroughly: among all landmarks.
+        """A pose near the expected one that lies well within the search windows. thoroughly: among
+        more landmarks.
 
         Where it explains the image only at their edge, they may have cut off what contradicts it: then once more
         around the pose found.
@@ -158,7 +159,7 @@ class NearSearch:
             map_from_camera = map_from_rig @ view.rig_from_camera
             near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
             keyframes = tuple(dict.fromkeys(known + near))
-            most = self._map.landmarks if thoroughly else self._config.guided_landmarks
+            most = self._config.guided_landmarks * (_THOROUGH if thoroughly else 1)
             out.append(self._look(query, number, map_from_camera, keyframes, windows, most))
         return out
 
