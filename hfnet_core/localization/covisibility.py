@@ -102,10 +102,11 @@ def seen_most_of_each_distance(
         return np.arange(len(landmarks))
     away = landmark_map.landmarks_xyz[landmarks] - position
     nearest = np.argsort(np.einsum("ni,ni->n", away, away), kind="stable")
-    seen = landmark_map.landmark_offsets[landmarks + 1] - landmark_map.landmark_offsets[landmarks]
-    group = np.empty(len(landmarks), np.int64)
-    group[nearest] = np.arange(len(landmarks)) * _DISTANCES // len(landmarks)
-    order = np.argsort(group * (int(seen.max()) + 1) - seen, kind="stable")
-    firsts = -(-np.arange(_DISTANCES + 1) * len(landmarks) // _DISTANCES)
-    taken = np.diff(np.arange(_DISTANCES + 1) * count // _DISTANCES)
-    return np.sort(np.concatenate([order[first : first + most] for first, most in zip(firsts, taken, strict=False)]))
+    ends = np.arange(1, _DISTANCES + 1)
+    groups = np.split(nearest, -(-ends[:-1] * len(nearest) // _DISTANCES))
+    taken = np.diff(ends * count // _DISTANCES, prepend=0)
+    chosen = []
+    for group, most in zip(groups, taken, strict=True):
+        own = np.sort(group)
+        chosen.append(own[seen_most(landmark_map, landmarks[own], most)])
+    return np.sort(np.concatenate(chosen))

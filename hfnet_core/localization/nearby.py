@@ -25,7 +25,7 @@ _GUIDED_RADIUS_PX, _GUIDED_RATIO = 12.0, 0.95  # second matching pass around a s
 _WIDEST_PX, _FEW, _SAMPLED, _ANNEALED = 48.0, 0.2, 150, (1.0, 0.5, 0.25)
 _BY_CHANCE = 0.4  # share of what is near that agrees, below which it says nothing: a quarter does of what is drawn
 _ALIKE, _THOROUGH = 6, 2  # places looked at that the map knows to be alike, and times the landmarks asked there
-_ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a pose; share of their radius that inliers may have moved
+_ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a prior; share of their radius that inliers may have moved
 
 
 class NearSearch:
@@ -91,9 +91,11 @@ class NearSearch:
         What is near moves in the image by more than what is far away: it may have been looked for in the wrong place,
         and matched with what happens to be there.
         """
+        if first.near:  # matched in wide windows already
+            return refined
         support = first.found.where(first.agreeing)
         windows = where_they_may_be(support, query, first.map_from_rig, _GUIDED_RADIUS_PX, _WIDEST_PX)
-        if first.near or not self._is_vague(query, first, windows):
+        if not self._is_vague(query, first, windows):
             return refined
         better = self._better(refined, self._annealed(query, first, windows))
         near = of_matches(better.found, windows) > _GUIDED_RADIUS_PX

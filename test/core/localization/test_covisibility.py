@@ -82,6 +82,13 @@ def test_landmarks_are_taken_from_all_distances_the_most_seen_of_each(room: Land
         assert seen[chosen[group[chosen] == number]].min() >= seen[left_out].max()
 
 
+@pytest.mark.parametrize("more", [1, 3, 7, 20])
+def test_no_landmark_is_taken_twice_where_there_are_hardly_more(room: LandmarkMap, more: int) -> None:
+    landmarks = np.arange(100 + more, dtype=np.int32)
+    chosen = covisibility.seen_most_of_each_distance(room, landmarks, room.map_from_camera(4).translation, 100)
+    assert len(np.unique(chosen)) == len(chosen) >= 96  # rounding may leave out one in each of eight distances
+
+
 def test_of_few_landmarks_all_are_taken(room: LandmarkMap) -> None:
     some = np.array([3, 5, 8], np.int32)
     assert covisibility.seen_most_of_each_distance(room, some, np.zeros(3), 3).tolist() == [0, 1, 2]
