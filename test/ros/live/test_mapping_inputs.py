@@ -275,9 +275,11 @@ def test_what_cannot_be_used_is_said_by_its_parameter(mapper):
     images, infos = robot.publisher(Image, "image", RELIABLE), robot.publisher(CameraInfo, "camera_info", RELIABLE)
     heard(robot, images, infos)
     robot.until_says("no image", 20.0)
-    infos.publish(info_msg())
-    robot.until_says(
-        "ahead of the clock", 20.0, again=lambda: images.publish(image_msg(view(0), robot.stamp() + 10**9))
-    )
+
+    def show() -> None:
+        infos.publish(info_msg())
+        images.publish(image_msg(view(0), robot.stamp() + 10**9))
+
+    robot.until_says("ahead of the clock", 20.0, again=show)
     assert int(values(robot)["images refused"]) > 0
     assert robot.listen(PointCloud2, "mapping/map_cloud", LATCHED) == []
