@@ -96,8 +96,8 @@ def explaining(other: Candidate, keypoints: int) -> Candidate:
 def test_of_another_place_that_would_be_believed_by_itself_half_as_much_is_enough() -> None:
     """A wall whose panels repeat: the wrong one was mapped from nearer by, and more of it is found."""
     best = candidate(0.0, 11.0)
-    for log_odds, keypoints, expected in ((9.0, 24, 1), (9.0, 16, 0), (3.0, 24, 0), (3.0, 32, 1)):
-        assert len(rivals(best, [explaining(candidate(3.0, log_odds), keypoints)], CONFIG)) == expected
+    for odds, keypoints, expected in ((9.0, 24, 1), (9.0, 16, 0), (3.0, 24, 0), (3.0, 32, 1)):
+        assert len(rivals(best, [explaining(candidate(3.0, odds), keypoints)], CONFIG)) == expected
     mirrored = replace(explaining(candidate(3.0, 9.0), 24), mirrored=True)
     assert not rivals(best, [mirrored], CONFIG)  # shows the same plane: it explains nearly all of it, or is none
 
