@@ -26,9 +26,10 @@ from hfnet_core.types import FocalFit
 __all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
 
 SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near", "viewed")
-DENSE = (*SPARSE, "agreement", "contradiction", "alike")
+DENSE = (*SPARSE, "agreement", "contradiction", "alike", "witnessed")
 _GENERIC = "generic"
 _CELLS = 4.0  # log odds of agreement up to which they count in full: a few cells err together
+_HEARD = 8  # cells that are asked, more than which say no more by being asked
 _MUCH = 30.0  # log odds of agreement that are much, either way
 _SEEN_SO = 0.3  # mean findability of inliers beyond which it says no more
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
@@ -75,6 +76,8 @@ class Evidence:
             # many inliers, and nothing else fits: one thing of the place, somewhere else
             "contradiction": min(witness.agreement, 0.0) / _MUCH * float(np.log1p(self.inliers)),
             "alike": (witness.alike + 1.0) / (witness.cells + 8.0),
+            # a place that shows nothing but what the pose was fitted to has no witness, and a wrong one often is such
+            "witnessed": float(np.log1p(min(witness.cells, _HEARD))),
         }
 
 

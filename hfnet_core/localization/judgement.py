@@ -23,6 +23,7 @@ _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
 _EXACTLY = 0.98  # lowest exactness of an accepted pose
 _PLAUSIBLE = 0.0  # log odds from which another pose counts against the best
+_CONVINCING = 0.7  # times what must be explained to be as good a pose, for one that would be believed by itself
 _SAME = 16.8  # squared distance in standard deviations of what may be one pose: 99 %, six degrees of freedom
 _NEARBY_M = 1.0  # farther apart than this is somewhere else, however little is known
 _APART = 7.0  # log odds between the two poses of a plane from which only one is believed
@@ -135,11 +136,16 @@ def _weak_evidence(candidate: Candidate, config: LocalizerConfig) -> str | None:
 
 
 def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> list[Candidate]:
-    """The best one at each other place that explains nearly as much, compared after the guided pass."""
+    """The best one at each other place that explains nearly as much, compared after the guided pass.
+
+    Of one that would be believed by itself half as much suffices: the wrong one may have been mapped from nearer by.
+    """
     found: list[Candidate] = []
     for other in others:
         likely = other.log_odds >= (best.log_odds - _APART if other.mirrored else _PLAUSIBLE)
-        as_good = likely and _explains_as_much(other, best, config.ambiguity_ratio)
+        convincing = other.confidence >= config.min_confidence and not other.mirrored
+        ratio = config.ambiguity_ratio * (_CONVINCING if convincing else 1.0)
+        as_good = likely and _explains_as_much(other, best, ratio)
         if as_good and all(_elsewhere(other, one) for one in (best, *found)):
             found.append(other)
     return found

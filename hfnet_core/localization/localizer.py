@@ -138,7 +138,7 @@ class Localizer:
         found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL, thoroughly=True) for there in new))
         candidates = [*known, *(found or self._all(query, self._search.elsewhere(query, best.hypothesis)))]
         doubles = [one for one in candidates if self._is_double(query, one, best, places)]
-        query.clock.lap("verification")
+        query.clock.lap("judgement")
         return judgement.level(candidates, [best, *doubles]) if doubles else candidates
 
     def _is_double(self, query: Query, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
@@ -163,6 +163,7 @@ class Localizer:
         is the last."""
         first = self._candidate(query, hypothesis, trust)
         mirrored = second_pose(query, first.hypothesis, self.config)
+        query.clock.lap("judgement")
         if mirrored is None:
             return [first]
         found = [first, self._candidate(query, mirrored, trust)]
