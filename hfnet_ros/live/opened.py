@@ -48,7 +48,8 @@ class Opened:
             _require_own(self.output, self.folder)
             stack.enter_context(self.folder.recording(backend.info, configs.build))
             describer = BuildTools(self.extractor, configs.build).describer
-            self.mapper = LiveMapper(self.folder, describer, configs.build, configs.mode, _sources(node, configs))
+            sources, together = _sources(node, configs), config.camera_mode == "rig"
+            self.mapper = LiveMapper(self.folder, describer, configs.build, configs.mode, sources, together=together)
             self.solves = configs.live.solve == "auto" and can_solve()
             """Whether maps are made here."""
             grow = None if configs.mode == IMAGES else GrowingProcess
@@ -92,13 +93,17 @@ def _require_own(output: Path, folder: DriveFolder) -> None:
 
 def _require_scale(configs: MappingConfigs) -> None:
     """Raises ConfigError where nothing would tell how large the place is."""
-    node = configs.node
-    told = bool(node.odom_frame_id or node.depth_topic) or len(node.cameras) > 1 or configs.build.scale_free
-    if configs.mode == IMAGES and not told:
+    node, several = configs.node, len(configs.node.cameras) > 1
+    told = bool(node.odom_frame_id or node.depth_topic) or configs.build.scale_free
+    if configs.mode != IMAGES or told or (several and node.camera_mode == "rig"):
+        return
+    others = "name the odometry's frame or a depth_topic, or set build.scale_free for a map in arbitrary metres"
+    if several:
         raise ConfigError(
-            "odom_frame_id: is empty, and images alone show no scale: name the odometry's frame or a depth_topic, or "
-            "set build.scale_free for a map in arbitrary metres"
+            f"camera_mode: {node.camera_mode} takes no images of one time, without which the distance of the cameras "
+            f"shows no scale, and odom_frame_id is empty: set it to rig, {others}"
         )
+    raise ConfigError(f"odom_frame_id: is empty, and images alone show no scale: {others}")
 
 
 def _sources(node: LifecycleNode, configs: MappingConfigs) -> list[LiveSource]:

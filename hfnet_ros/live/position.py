@@ -142,7 +142,8 @@ class PositionOutputs:
 
     def tell(self) -> None:
         """Hand map->odom over, or repeat it; call this now and then."""
-        followed = self._node.count_publishers(f"~/{FOLLOWED_BY}") > 0
+        topic = self._node.resolve_topic_name(f"~/{FOLLOWED_BY}")  # also where it is remapped
+        followed = self._node.count_publishers(topic) > 0
         if followed and not self._followed:
             self._corrections.forget()
         self._followed = followed

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +32,7 @@ class Driver:
 
     def __init__(self, robot: Robot) -> None:
         self.robot, self.offset = robot, Pose()  # of the odometry, which jumps
+        self.stamps: list[int] = []
         self.tf = robot.listen(TFMessage, "tf", 100)
         self._broadcaster = robot.publisher(TFMessage, "tf", 100)
 
@@ -42,11 +46,21 @@ class Driver:
     def show(self, shift: int, believed: int | None = None, late_s: float = 0.0) -> int:
         """An image at a shift while odometry believes in another; returns its stamp."""
         stamp_ns, believed = self.robot.stamp(), shift if believed is None else believed
+        self.stamps.append(stamp_ns)
         self.say(stamp_ns - 10**7, believed)
         self.robot.show(view(shift), stamp_ns)
         time.sleep(late_s)
         self.say(stamp_ns + 10**7, believed)
         return stamp_ns
+
+    def show_until(self, told: Callable[[], Any], shift: int, believed: int) -> tuple[list[int], Any]:
+        """Show an image, and again where nothing comes of it: best effort may lose one. Its stamps, and what came."""
+        stamps, end_s = [], time.monotonic() + 15.0
+        while time.monotonic() < end_s:
+            stamps.append(self.show(shift, believed))
+            with suppress(AssertionError):
+                return stamps, until(told, 3.0)
+        raise AssertionError(f"nothing came of {len(stamps)} images; diagnostics say {self.robot.said()!r}")
 
     def doubt(self, agreeing: int) -> tuple[DiagnosticStatus, dict[str, str]] | None:
         """The last diagnostics, if they tell of so many images that agree on a pose elsewhere."""
@@ -91,8 +105,8 @@ def assert_held_back_then_believed(driver: Driver, shift: int, believed: int) ->
     """The first images after a jump give no pose and freeze map->odom; with the last it is believed."""
     stamps: list[int] = []
     for count in range(1, IMAGES):
-        stamps.append(driver.show(shift, believed))
-        status, values = until(lambda count=count: driver.doubt(count), 3.0)
+        shown, (status, values) = driver.show_until(lambda count=count: driver.doubt(count), shift, believed)
+        stamps += shown
         assert "contradicts what the ones before predict" in status.message
         assert values["reason code"] == "INCONSISTENT"
         assert values["tracking state"] == "DOUBTING"
@@ -103,10 +117,10 @@ def assert_held_back_then_believed(driver: Driver, shift: int, believed: int) ->
         assert len(transforms(driver.tf, "odom")) == known
     assert "map->odom is frozen: the last image contradicts it" in driver.robot.said()
     assert not driver.poses_at(stamps)
-    stamps.append(driver.show(shift, believed))
-    (pose,) = until(lambda: driver.poses_at(stamps), 3.0)
+    shown, _ = driver.show_until(lambda: driver.poses_at(driver.stamps[-1:]), shift, believed)
+    (pose,) = driver.poses_at([*stamps, *shown])
     assert_at(pose, shift)
-    transform = until(lambda: [t for t in transforms(driver.tf, "odom") if stamp_of(t) == stamps[-1] + 250_000_000])[0]
+    transform = until(lambda: [t for t in transforms(driver.tf, "odom") if stamp_of(t) == shown[-1] + 250_000_000])[0]
     odom_from_camera = driver.offset @ ODOM_FROM_MAP @ map_from_camera(believed)
     assert_at(pose_from_transform(transform.transform) @ odom_from_camera, shift)
     driver.robot.until_says("localized (tracking)", again=lambda: driver.show(shift, believed))
@@ -122,14 +136,15 @@ def test_odometry_that_jumps(driver):
 
 
 def test_a_drive_is_not_doubted(driver):
-    stamps = []
+    shown = {}
     for shift in SHIFTS:
         known = len(driver.robot.statuses())
-        stamps.append(driver.show(shift))
+        shown[driver.show(shift)] = shift
         time.sleep(0.3)
-    poses = until(lambda: driver.poses_at(stamps) if len(driver.poses_at(stamps)) >= len(SHIFTS) - 1 else None)
-    for pose, shift in zip(poses[-2:], SHIFTS[-2:], strict=True):
-        assert_at(pose, shift)
+    until(lambda: len(driver.poses_at(list(shown))) >= len(SHIFTS) - 1)  # best effort may lose one
+    for pose in driver.robot.poses:
+        if stamp_of(pose) in shown:
+            assert_at(pose_from_msg(pose.pose), shown[stamp_of(pose)])
     values = {item.key: item.value for item in driver.robot.until_says("localized (tracking)", since=known).values}
     assert values["tracking state"] == "TRACKING"
     assert float(values["distance from prediction [sigma]"]) < np.sqrt(22.5)

@@ -188,9 +188,10 @@ def test_debug_image_for_those_who_look(robot):
     assert (picture.width, picture.height, picture.encoding) == (320, 240, "rgb8")
     pixels = np.frombuffer(picture.data, np.uint8).reshape(240, 320, 3)
     assert ((pixels == (40, 220, 60)).all(axis=2)).sum() > 100  # inliers in green
-    del pictures[:]
     robot.until_says("not localized", again=lambda: robot.show(noise_image()))
-    until(lambda: pictures)
+    time.sleep(0.5)  # pictures of before
+    del pictures[:]
+    until(lambda: robot.show(noise_image()) and time.sleep(0.2) is None and pictures)
     pixels = np.frombuffer(pictures[-1].data, np.uint8).reshape(240, 320, 3)
     assert not (pixels == (40, 220, 60)).all(axis=2).any()
 

@@ -134,7 +134,11 @@ def _scale(
             if not config.scale_free:
                 raise
     if beside or not config.scale_free:
-        return scale_from_baselines(beside), "baseline"
+        try:
+            return scale_from_baselines(beside), "baseline"
+        except DatasetError:  # few, where cameras take an image at the same time by chance
+            if not config.scale_free:
+                raise
     return Scale(_ARBITRARY_DEPTH / structure.depth, 0.0, 0), ARBITRARY
 
 

@@ -60,10 +60,15 @@ class LiveMapper:
         config: MapBuildConfig,
         mode: str,
         cameras: Sequence[LiveSource],
+        *,
+        together: bool = True,
     ) -> None:
-        """cameras: of the robot, by number. Raises ConfigError where the folder is of another mode."""
+        """cameras: of the robot, by number. together: what they take is added as images of one time; where images are
+        all there is, the first camera's motion then chooses for all, else each one's own for itself. Raises ConfigError
+        where the folder is of another mode."""
         self._folder, self._describer, self._config, self._mode = folder, describer, config, mode
         self._cameras = list(cameras)
+        self._first_decides = mode == IMAGES and together
         self.keyframes = folder.count()
         """In the folder."""
         self._known = list(folder.sources().values())
@@ -82,7 +87,7 @@ class LiveMapper:
     def _begin(self) -> None:
         self._recordings: list[_Recording] = []
         self._newest: LiveFrame | None = None
-        self._streams = [Stream(self._chooser()) for _ in range(1 if self._mode == IMAGES else len(self._cameras))]
+        self._streams = [Stream(self._chooser()) for _ in range(1 if self._first_decides else len(self._cameras))]
 
     @property
     def drive(self) -> int | None:
@@ -119,7 +124,7 @@ class LiveMapper:
         if not self._recordings:
             self._recordings = self._stretch(frames[0])
         numbered = [(self._numbered(frame.camera_number), frame) for frame in frames]
-        if self._mode == IMAGES:
+        if self._first_decides:
             first = sorted(numbered, key=lambda item: item[1].camera_number)
             return self._add(self._streams[0], first) if first[0][1].camera_number == 0 else []
         return [found for item in numbered for found in self._add(self._streams[item[1].camera_number], [item])]

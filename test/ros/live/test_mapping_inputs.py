@@ -252,6 +252,41 @@ def test_images_alone_are_recorded_where_there_is_no_odometry(mapper, tmp_path):
     assert not poses
 
 
+TWO = {
+    "cameras": ["left", "right"], "base_frame_id": "camera", "camera_mode": "independent", "odom_frame_id": "",
+    "odom_topic": "", "base_from_camera": "0 0 0 0 0 0 1; 0.3 0 0 0 0 0 1", "build.keyframe_motion": 0.1,
+}  # fmt: skip
+
+
+def test_images_alone_of_independent_cameras_are_recorded_of_each(mapper, tmp_path):
+    """The first camera stands still here, the other one moves: each one's own motion chooses."""
+    robot = mapper(**TWO, **{"build.scale_free": True})
+    images = [robot.publisher(Image, f"{name}/image", RELIABLE) for name in ("left", "right")]
+    infos = [robot.publisher(CameraInfo, f"{name}/camera_info", RELIABLE) for name in ("left", "right")]
+    heard(robot, *images, *infos)
+    for shift in STEPS:
+        for number, seen in enumerate((0, shift)):
+            infos[number].publish(info_msg())
+            images[number].publish(image_msg(view(seen), robot.stamp()))
+            time.sleep(0.04)
+    assert robot.transition("deactivate")
+    folder = DriveFolder(tmp_path / "wall.hfdrive")
+    by_camera = [sum(item.keyframe.recording == number for item in folder.keyframes()) for number in range(2)]
+    assert by_camera[0] == 1
+    assert 3 <= by_camera[1] <= 8  # of 160 pixels, a tenth of 320 apart
+    assert "Traceback" not in robot.log
+
+
+def test_images_alone_of_independent_cameras_show_no_scale(mapper):
+    """Where images of one time would: of a rig."""
+    robot = mapper(**TWO, autostart=False)
+    assert not robot.transition("configure")
+    assert "camera_mode: independent takes no images of one time" in robot.log
+    assert "set it to rig, name the odometry's frame or a depth_topic, or set build.scale_free" in robot.log
+    assert robot.set("camera_mode", "rig").successful
+    assert robot.transition("configure")
+
+
 def test_settings_of_the_build_are_those_of_the_parameters(mapper, tmp_path):
     """They go into the drive folder, by which whoever solves it goes."""
     given = {

@@ -102,6 +102,10 @@ def test_two_cameras_a_known_distance_apart_give_metres() -> None:
     apart = [replace(keyframe, stamp_ns=index * 10**8) for index, keyframe in enumerate(keyframes)]
     with pytest.raises(ConfigError, match="no poses"):
         poses_from_images(apart, MapBuildConfig())
+    once = [*keyframes[:2], *apart[2:]]  # by chance: two cameras that nothing triggers
+    with pytest.raises(DatasetError, match="1 pairs of images taken at once"):
+        poses_from_images(once, MapBuildConfig())
+    assert poses_from_images(once, MapBuildConfig(scale_free=True)).provenance["scale"]["source"] == "arbitrary"
 
 
 def test_without_anything_that_tells_the_scale_nothing_is_computed() -> None:

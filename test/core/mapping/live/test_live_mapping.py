@@ -132,6 +132,27 @@ def test_images_of_a_rig_are_taken_together(tmp_path: Path) -> None:
     assert stamps[0] == stamps[1]
 
 
+def test_of_cameras_without_a_common_trigger_each_is_taken_by_its_own_motion(tmp_path: Path) -> None:
+    """As of their recordings, where no image of one is taken at the time of another's."""
+    bag = wall_drive(tmp_path / "bag", frames=70)
+    config = MapBuildConfig(pose_mode="images", scale_free=True, keyframe_motion=0.15)
+    left = [replace(frame, pose=None) for frame in frames_of(bag)]
+    right = [replace(item, camera_number=1, stamp_ns=item.stamp_ns + 40_000_000) for item in reversed(left)]
+    folder = DriveFolder(tmp_path / "a.hfdrive")
+    with folder.recording(Corners().info, config):
+        mapper = LiveMapper(folder, Corners(), config, "images", [SOURCE, LiveSource("/right/image")], together=False)
+        for frames in zip(left, right, strict=True):
+            for frame in frames:
+                mapper.add([frame])
+        mapper.finish()
+    with Bag(bag, BagOptions(poses_wanted=False)) as opened:
+        offline = read_keyframes(opened, ReadingPlan(0, from_images=True, drive=0), BuildTools(Corners(), config))
+    recorded = [[item.keyframe for item in folder.keyframes() if item.keyframe.recording == own] for own in range(2)]
+    assert [item.name for item in recorded[0]] == [item.name for item in offline.keyframes]
+    assert len(recorded[1]) > 20
+    assert [item.name for item in recorded[1]] != [item.name.replace("0/", "1/") for item in recorded[0]]
+
+
 def test_who_was_killed_goes_on_where_he_was(drifting: Path, tmp_path: Path) -> None:
     """After a moment the odometry is that of before; the keyframes not written yet are all that is lost."""
     frames = frames_of(drifting)
