@@ -14,7 +14,7 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_difference, pose_error
 from hfnet_core.localization import judgement
-from hfnet_core.localization.confidence import evidence_of, log_odds
+from hfnet_core.localization.confidence import evidence_of, log_odds, misfit
 from hfnet_core.localization.correspondences import Correspondences, Query, View, joined
 from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
 from hfnet_core.localization.judgement import Candidate
@@ -181,7 +181,9 @@ class Localizer:
         evidence = evidence_of(query, refined, witness, known.fits, self.map)
         against = depth_contradiction(support, query, refined.map_from_rig, self.map)
         odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
-        return Candidate(refined, evidence, odds, known, contradiction=against)
+        return Candidate(
+            refined, evidence, odds, known, contradiction=against, misfit=misfit(evidence, self.map.model_hash)
+        )
 
     def _uncertainty(self, query: Query, refined: Hypothesis) -> Uncertainty:
         support = refined.found.where(refined.agreeing)
