@@ -35,7 +35,8 @@ class Candidate:
 
     mirrored: one of the two poses of a plane. They show the plane alike, so that little can speak against either.
     contradiction: what depth images say against it, "" for nothing. misfit: log odds that another focal length takes
-    from it: that speaks against its calibration, and a place is no less a rival.
+    from it: that speaks against its calibration, and a place is no less a rival. told_apart: the image shows something
+    else than the map has there.
     """
 
     hypothesis: Hypothesis
@@ -45,6 +46,7 @@ class Candidate:
     mirrored: bool = False
     contradiction: str = ""
     misfit: float = 0.0
+    told_apart: bool = False
 
     @property
     def confidence(self) -> float:
@@ -150,7 +152,8 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
     found: list[Candidate] = []
     for other in others:
         likely = other.log_odds >= best.log_odds - _APART if other.mirrored else other.of_place >= _PLAUSIBLE
-        convincing = _probability(other.of_place) >= config.min_confidence and not other.mirrored
+        by_itself = not (other.mirrored or other.told_apart)
+        convincing = by_itself and _probability(other.of_place) >= config.min_confidence
         ratio = config.ambiguity_ratio * (_CONVINCING if convincing else 1.0)
         as_good = likely and _explains_as_much(other, best, ratio)
         if as_good and all(_elsewhere(other, one) for one in (best, *found)):

@@ -100,6 +100,7 @@ def test_of_another_place_that_would_be_believed_by_itself_half_as_much_is_enoug
         assert len(rivals(best, [explaining(candidate(3.0, odds), keypoints)], CONFIG)) == expected
     unlike = replace(explaining(candidate(3.0, -5.6), 24), misfit=17.0)  # by its calibration, not by its place
     assert len(rivals(best, [unlike], CONFIG)) == 1
+    assert not rivals(best, [replace(explaining(candidate(3.0, 9.0), 24), told_apart=True)], CONFIG)
     mirrored = replace(explaining(candidate(3.0, 9.0), 24), mirrored=True)
     assert not rivals(best, [mirrored], CONFIG)  # shows the same plane: it explains nearly all of it, or is none
 
