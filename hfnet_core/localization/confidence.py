@@ -23,12 +23,13 @@ from hfnet_core.localization.verification import Witness
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import FocalFit
 
-__all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
+__all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds", "misfit"]
 
 SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near", "viewed")
-DENSE = (*SPARSE, "agreement", "contradiction", "alike")
+DENSE = (*SPARSE, "agreement", "contradiction", "alike", "witnessed")
 _GENERIC = "generic"
 _CELLS = 4.0  # log odds of agreement up to which they count in full: a few cells err together
+_HEARD = 8  # cells that are asked, more than which say no more by being asked
 _MUCH = 30.0  # log odds of agreement that are much, either way
 _SEEN_SO = 0.3  # mean findability of inliers beyond which it says no more
 _USUAL_FOCAL = 0.02  # relative error of a calibration that needs no explanation
@@ -75,6 +76,8 @@ class Evidence:
             # many inliers, and nothing else fits: one thing of the place, somewhere else
             "contradiction": min(witness.agreement, 0.0) / _MUCH * float(np.log1p(self.inliers)),
             "alike": (witness.alike + 1.0) / (witness.cells + 8.0),
+            # a place that shows nothing but what the pose was fitted to has no witness, and a wrong one often is such
+            "witnessed": float(np.log1p(min(witness.cells, _HEARD))),
         }
 
 
@@ -139,3 +142,9 @@ def calibration_of(model_hash: str, dense: bool) -> Calibration:
 def log_odds(evidence: Evidence, model_hash: str) -> float:
     """Natural logarithm of the odds that a pose with this evidence is right."""
     return calibration_of(model_hash, evidence.witness is not None).log_odds(evidence)
+
+
+def misfit(evidence: Evidence, model_hash: str) -> float:
+    """What of them another focal length takes, which would fit better."""
+    weights = calibration_of(model_hash, evidence.witness is not None).weights
+    return -weights.get("focal", 0.0) * evidence.numbers["focal"]

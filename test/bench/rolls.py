@@ -2,7 +2,8 @@
 
 Every image is turned about the principal point; what it does not show repeats its border. Each on its own, with
 `localizer.turns` off and search (all turns tried), and one after the other as a node does, at the default search
-budget: how many get a right pose, as a share of the first angle's, and how many a wrong one.
+budget: how many get a right pose, as a share of the first angle's, and how many a wrong one. `upright, as much shown`
+is the rolled image turned back, which has lost what the rolled one does not show. `--way` names some of these.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from hfnet_core.recordings.bags import Bag, BagFrame
 from hfnet_core.threads import one_blas_thread
 from hfnet_core.types import Camera, Localization, Localized
 
+WAYS = ("alone, off", "alone, search", "following, off", "following, search", "upright, as much shown")
 Look = Callable[[str, int], View]
 Arm = Callable[[Look, float], Localization]
 
@@ -100,6 +102,7 @@ def main() -> None:
     parser.add_argument("bag", type=Path)
     parser.add_argument("--degrees", type=float, nargs="*", default=[0, 30, 45, 60, 90, 135, 180])
     parser.add_argument("--every", type=int, default=1, help="only every so many images, at the pace of all of them")
+    parser.add_argument("--way", action="append", choices=WAYS, help=", ".join(WAYS))
     given = parser.parse_args()
     one_blas_thread()
     landmark_map = load_map(given.map)
@@ -109,35 +112,39 @@ def main() -> None:
     frames = [frame for frame in frames if frame.map_from_camera is not None]
     first: dict[str, int] = {}
     for degrees in given.degrees:
-        for name, counts in rolled(landmark_map, extractor, frames, degrees).items():
+        for name, counts in rolled(landmark_map, extractor, frames, degrees, given.way or WAYS).items():
             first.setdefault(name, max(counts["right"], 1))
             share = counts["right"] / first[name]
             print(
-                f"{degrees:4g} deg, {name:20s} {counts['right']} of {len(frames)} right ({share:.0%} of the first), "
+                f"{degrees:4g} deg, {name:22s} {counts['right']} of {len(frames)} right ({share:.0%} of the first), "
                 f"{counts['wrong']} wrong",
                 flush=True,
             )
 
 
 def rolled(
-    landmark_map: LandmarkMap, extractor: Extractor, frames: Sequence[BagFrame], degrees: float
+    landmark_map: LandmarkMap, extractor: Extractor, frames: Sequence[BagFrame], degrees: float, ways: Sequence[str]
 ) -> dict[str, Counter[str]]:
     arms = {
-        "alone, off": alone(landmark_map, "off"),
-        "alone, search": alone(landmark_map, "search"),
-        "following, off": following(landmark_map, "off"),
-        "following, search": following(landmark_map, "search"),
+        name: (following if name.startswith("following") else alone)(
+            landmark_map, "search" if name.endswith("search") else "off"
+        )
+        for name in ways
     }
     counts: dict[str, Counter[str]] = {name: Counter() for name in arms}
-    roll = Roll(frames[0].camera, degrees)
+    roll, back = Roll(frames[0].camera, degrees), Roll(frames[0].camera, -degrees)
     for frame in frames:
         assert frame.map_from_camera is not None
         gray = frame.image if frame.image.ndim == 2 else cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
         image, truth = roll.image(gray), frame.map_from_camera @ roll.upright_from_rolled
-        look = looks(frame, image, extractor)
+        shared = looks(frame, image, extractor)
         for name, arm in arms.items():
-            own = looks(frame, image, extractor) if name == "following, search" else look  # it pays for what it tries
-            counts[name][verdict(arm(own, frame.stamp_ns * 1e-9), truth)] += 1
+            look, pose = shared, truth
+            if name == "upright, as much shown":
+                look, pose = looks(frame, back.image(image), extractor), frame.map_from_camera
+            elif name == "following, search":  # it pays for what it tries
+                look = looks(frame, image, extractor)
+            counts[name][verdict(arm(look, frame.stamp_ns * 1e-9), pose)] += 1
     return counts
 
 

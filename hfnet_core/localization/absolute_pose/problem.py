@@ -136,8 +136,9 @@ class Problem:
         down *= down
         across += down
         along *= along
-        across /= along
-        costs: NDArray[np.float32] = np.minimum(across, 1.0, out=across)
+        with np.errstate(over="ignore", invalid="ignore"):  # poses of degenerate samples put points at infinity
+            across /= along
+        costs: NDArray[np.float32] = np.fmin(across, 1.0, out=across)
         return costs
 
     def linearised(self, pose: Array) -> Linear:

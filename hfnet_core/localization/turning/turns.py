@@ -52,9 +52,9 @@ class Turns:
     """By how much the images of each camera of one robot are turned. Not thread-safe, `rotation` excepted.
 
     What searches leave of `search_budget_ms`, at least half of it, is saved up, for three looks at most, and pays for
-    another look at images that are refused, one each: who has found the way so far tries all turns within three images,
-    who is lost for long tries one now and then. Several cameras of a robot roll about different axes, so they follow
-    poses and gravity only.
+    another look at images that are refused, one each: who begins or has found the way so far tries all turns within
+    three images, who is lost for long tries one now and then. Several cameras of a robot roll about different axes, so
+    they follow poses and gravity only.
     """
 
     def __init__(self, config: LocalizerConfig, *, patient: bool = False) -> None:
@@ -65,8 +65,8 @@ class Turns:
         self._last: dict[str, int] = {}
         self._refused = 0  # images in a row
         self._tried: list[dict[str, int]] = []
-        self._cost_s = self._budget_s
-        self._saved_s = _ROUND * self._cost_s
+        self._look_s = 0.0  # that the last further look took
+        self._saved = float(_ROUND)  # further looks that are paid for
 
     def forget(self) -> None:
         """Take the next image as its mounting says."""
@@ -84,12 +84,9 @@ class Turns:
         """
         started_s = time.thread_time()
         looked = Looked(ask.to(list(views.values())), views)
-        left_s = self._budget_s - (time.thread_time() - started_s)
         if self._mode == "off":
             return looked
-        self._saved_s = min(
-            self._saved_s + max(left_s, _LEAST * self._budget_s), _ROUND * max(self._cost_s, self._budget_s)
-        )
+        self._save(time.thread_time() - started_s)
         if _is_refused(looked.result) and not ask.awaits():
             looked = self._otherwise(looked, ask, up or {})
         if isinstance(looked.result, Localized):
@@ -102,14 +99,20 @@ class Turns:
                 self._known = {} if self._known else dict(self._last)
         return looked
 
+    def _save(self, spent_s: float) -> None:
+        """What the search of an image leaves. Before the first further look nobody knows what one takes."""
+        if self._look_s > 0.0:
+            left_s = max(self._budget_s - spent_s, _LEAST * self._budget_s)
+            self._saved = min(self._saved + left_s / self._look_s, float(_ROUND))
+
     def _otherwise(self, refused: Looked, ask: Answers, up: Mapping[str, Array]) -> Looked:
         clock, looked, tried = Stopwatch(), refused, False
         for turned in self._other_turns(refused.views, ask.landmark_map(), up):
             started_s, tried = time.thread_time(), True
             again = {name: view for name in turned if (view := ask.again(name, turned[name])) is not None}
             looked = Looked(ask.to(list(again.values())), again) if again else refused
-            self._cost_s = time.thread_time() - started_s
-            self._saved_s -= self._cost_s
+            self._look_s = time.thread_time() - started_s
+            self._saved -= 1.0
             if not _is_refused(looked.result):
                 break
         else:
@@ -131,7 +134,7 @@ class Turns:
             yield from others
             return
         left = [turned for turned in others if turned not in self._tried] or others
-        if not left or self._saved_s < self._cost_s:
+        if not left or self._saved < 1.0:
             return
         self._tried.append(left[0])
         yield left[0]

@@ -10,11 +10,12 @@ from scene import CAMERA, Scene, walk
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose
-from hfnet_core.localization.confidence import Evidence
+from hfnet_core.localization.confidence import Evidence, log_odds
 from hfnet_core.localization.correspondences import between
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.judgement import Candidate, convinces, judge, likeliest, rivals
 from hfnet_core.localization.uncertainty.focal import Uncertainty
+from hfnet_core.localization.verification import Witness
 from hfnet_core.types import Localization, Localized, Mode, NotLocalized
 
 CONFIG = LocalizerConfig()
@@ -31,16 +32,16 @@ def candidate(x_m: float, log_odds: float, sigma_m: float = EXACT_M) -> Candidat
 
 def test_the_likeliest_is_answered_with() -> None:
     best = candidate(0.0, 9.0)
-    assert likeliest([candidate(0.1, 6.0), best, candidate(5.0, 8.0)], CONFIG) is best
+    assert likeliest([candidate(0.1, 8.0), best, candidate(5.0, 8.5)], CONFIG) is best
 
 
 def test_of_one_place_the_pose_that_is_known_exactly_is_answered_with() -> None:
-    exact = candidate(0.1, 6.0)
+    exact = candidate(0.1, 8.0)
     assert likeliest([candidate(0.0, 9.0, VAGUE_M), exact], CONFIG) is exact
 
 
 def test_of_two_poses_of_one_place_the_one_that_explains_more_is_answered_with() -> None:
-    fewer, more = candidate(0.0, 9.0), candidate(0.1, 6.0)
+    fewer, more = candidate(0.0, 9.0), candidate(0.1, 8.0)
     agreeing = np.arange(40) < 30
     keypoints = np.arange(40)
     found = replace(fewer.hypothesis.found, keypoints=keypoints)
@@ -86,6 +87,29 @@ def test_a_pose_is_as_vague_as_others_of_its_place_that_explain_as_much() -> Non
 def test_another_place_and_an_unlikely_pose_do_not_stand_in_for_a_vague_one(other: Candidate) -> None:
     vague = candidate(0.0, 9.0, VAGUE_M)
     assert likeliest([vague, other], CONFIG) is vague
+
+
+def explaining(other: Candidate, keypoints: int) -> Candidate:
+    return replace(other, hypothesis=replace(other.hypothesis, guided=keypoints))
+
+
+def test_of_another_place_that_would_be_believed_by_itself_half_as_much_is_enough() -> None:
+    """A wall whose panels repeat: the wrong one was mapped from nearer by, and more of it is found."""
+    best = candidate(0.0, 11.0)
+    for odds, keypoints, expected in ((9.0, 24, 1), (9.0, 16, 0), (3.0, 24, 0), (3.0, 32, 1)):
+        assert len(rivals(best, [explaining(candidate(3.0, odds), keypoints)], CONFIG)) == expected
+    unlike = replace(explaining(candidate(3.0, -5.6), 24), misfit=17.0)  # by its calibration, not by its place
+    assert len(rivals(best, [unlike], CONFIG)) == 1
+    assert not rivals(best, [replace(explaining(candidate(3.0, 9.0), 24), told_apart=True)], CONFIG)
+    mirrored = replace(explaining(candidate(3.0, 9.0), 24), mirrored=True)
+    assert not rivals(best, [mirrored], CONFIG)  # shows the same plane: it explains nearly all of it, or is none
+
+
+def test_a_place_that_has_nothing_else_to_show_is_less_likely() -> None:
+    """A mirrored picture of one thing: no landmark beside it can contradict the pose, and none speaks for it."""
+    evidence = candidate(0.0, 0.0).evidence
+    alone, seen = (replace(evidence, witness=witness) for witness in (Witness(), Witness(20, 3, 0.0, 8, 1)))
+    assert log_odds(alone, "any") < log_odds(seen, "any") - 3.0
 
 
 def test_two_poses_that_may_be_one_are_no_rivals() -> None:

@@ -118,21 +118,35 @@ def test_who_is_lost_begins_by_turns_as_found_last_and_as_mounted(wall: Landmark
     assert [node.show()[1][0] for _ in range(6)] == [(90,), (90,), (90,), (0,), (90,), (0,)]
 
 
-def test_turns_are_paid_with_what_searches_leave(wall: LandmarkMap, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here a search takes 30 of 40 ms: once what was saved is spent, two of three images can afford another one."""
-    node, clock = robot(wall, search_budget_ms=40.0), [0.0]
+def looks_of_lost(
+    wall: LandmarkMap, monkeypatch: pytest.MonkeyPatch, images: int, search_s: float, settings: dict[str, float]
+) -> list[int]:
+    """How often each image of one that is never found was looked at, where every look takes so long."""
+    node, clock = robot(wall, **settings), [0.0]
     node.wanted = None
     answer = node.answer
 
     def costly(views: Sequence[View]) -> Localization:
-        clock[0] += 0.03
+        clock[0] += search_s
         return answer(views)
 
     monkeypatch.setattr(node, "answer", costly)
     monkeypatch.setattr(module.time, "thread_time", lambda: clock[0])
-    looks = [len(node.show()[1]) for _ in range(30)]
+    return [len(node.show()[1]) for _ in range(images)]
+
+
+def test_turns_are_paid_with_what_searches_leave(wall: LandmarkMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a search takes 30 of 40 ms: once what was saved is spent, two of three images can afford another one."""
+    looks = looks_of_lost(wall, monkeypatch, 30, 0.03, {"search_budget_ms": 40.0})
     assert looks[:3] == [2, 2, 2]
     assert sum(looks[12:]) == 18 + 12
+
+
+def test_who_begins_tries_all_turns_whatever_they_take(wall: LandmarkMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features of an image take longer than the search that they are for; half of its 40 ms is saved each time."""
+    looks = looks_of_lost(wall, monkeypatch, 30, 0.1, {"search_budget_ms": 40.0})
+    assert looks[:3] == [2, 2, 2]
+    assert sum(looks[10:]) == 20 + 4
 
 
 @pytest.mark.parametrize("mode", ["off", "follow"])
