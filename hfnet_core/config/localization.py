@@ -30,7 +30,7 @@ class LocalizerConfig(Checked):
     )
     ransac_iterations: int = setting(5000, "most RANSAC iterations", minimum=10, maximum=1000000)
     min_confidence: float = setting(
-        0.99, "lowest probability of being right of an accepted pose", minimum=0.5, maximum=0.999999
+        0.999, "lowest probability of being right of an accepted pose", minimum=0.5, maximum=0.999999
     )
     search_budget_ms: float = setting(
         40.0, "no further look at the map after so much processor time", unit="ms", minimum=1.0, maximum=1e6

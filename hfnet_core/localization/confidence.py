@@ -23,7 +23,7 @@ from hfnet_core.localization.verification import Witness
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import FocalFit
 
-__all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds"]
+__all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds", "misfit"]
 
 SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near", "viewed")
 DENSE = (*SPARSE, "agreement", "contradiction", "alike", "witnessed")
@@ -142,3 +142,9 @@ def calibration_of(model_hash: str, dense: bool) -> Calibration:
 def log_odds(evidence: Evidence, model_hash: str) -> float:
     """Natural logarithm of the odds that a pose with this evidence is right."""
     return calibration_of(model_hash, evidence.witness is not None).log_odds(evidence)
+
+
+def misfit(evidence: Evidence, model_hash: str) -> float:
+    """What of them another focal length takes, which would fit better."""
+    weights = calibration_of(model_hash, evidence.witness is not None).weights
+    return -weights.get("focal", 0.0) * evidence.numbers["focal"]

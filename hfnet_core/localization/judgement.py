@@ -34,7 +34,9 @@ class Candidate:
     """A refined hypothesis, what speaks for it, and the logarithm of the odds that it is right.
 
     mirrored: one of the two poses of a plane. They show the plane alike, so that little can speak against either.
-    contradiction: what depth images say against it, "" for nothing.
+    contradiction: what depth images say against it, "" for nothing. misfit: log odds that another focal length takes
+    from it: that speaks against its calibration, and a place is no less a rival. told_apart: the image shows something
+    else than the map has there.
     """
 
     hypothesis: Hypothesis
@@ -43,11 +45,18 @@ class Candidate:
     uncertainty: Uncertainty
     mirrored: bool = False
     contradiction: str = ""
+    misfit: float = 0.0
+    told_apart: bool = False
 
     @property
     def confidence(self) -> float:
         """Probability of being the right place, 0..1; how exactly the pose is known its covariance says."""
-        return float(1.0 / (1.0 + np.exp(-np.clip(self.log_odds, -50.0, 50.0))))
+        return _probability(self.log_odds)
+
+    @property
+    def of_place(self) -> float:
+        """Log odds of being the right place, whatever the calibration."""
+        return self.log_odds + self.misfit
 
     @cached_property
     def exactness(self) -> float:
@@ -142,13 +151,18 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
     """
     found: list[Candidate] = []
     for other in others:
-        likely = other.log_odds >= (best.log_odds - _APART if other.mirrored else _PLAUSIBLE)
-        convincing = other.confidence >= config.min_confidence and not other.mirrored
+        likely = other.log_odds >= best.log_odds - _APART if other.mirrored else other.of_place >= _PLAUSIBLE
+        by_itself = not (other.mirrored or other.told_apart)
+        convincing = by_itself and _probability(other.of_place) >= config.min_confidence
         ratio = config.ambiguity_ratio * (_CONVINCING if convincing else 1.0)
         as_good = likely and _explains_as_much(other, best, ratio)
         if as_good and all(_elsewhere(other, one) for one in (best, *found)):
             found.append(other)
     return found
+
+
+def _probability(log_odds: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -50.0, 50.0))))
 
 
 def _elsewhere(one: Candidate, other: Candidate) -> bool:

@@ -14,7 +14,7 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_difference, pose_error
 from hfnet_core.localization import judgement
-from hfnet_core.localization.confidence import evidence_of, log_odds
+from hfnet_core.localization.confidence import evidence_of, log_odds, misfit
 from hfnet_core.localization.correspondences import Correspondences, Query, View, joined
 from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
 from hfnet_core.localization.judgement import Candidate
@@ -137,15 +137,18 @@ class Localizer:
         new = [there for there in places if all(is_elsewhere(there, one.hypothesis.map_from_rig) for one in known)]
         found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL, thoroughly=True) for there in new))
         candidates = [*known, *(found or self._all(query, self._search.elsewhere(query, best.hypothesis)))]
-        doubles = [one for one in candidates if self._is_double(query, one, best, places)]
+        there = [one for one in candidates if self._is_there(one, best, places)]
+        unlike = [one for one in there if told_apart(query, best.hypothesis, one.hypothesis, self.map)]
         query.clock.lap("judgement")
+        doubles = [one for one in there if one not in unlike]
+        candidates = [replace(one, told_apart=True) if one in unlike else one for one in candidates]
         return judgement.level(candidates, [best, *doubles]) if doubles else candidates
 
-    def _is_double(self, query: Query, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
-        """Whether it is at one of these places, and nothing in the images tells that from the best one's."""
-        other, off = best.hypothesis, (pose_error(one.hypothesis.map_from_rig, place) for place in places)
-        there = one.hypothesis.elsewhere(other) and any(metres < _THERE_M and deg < _THERE_DEG for metres, deg in off)
-        return there and not told_apart(query, other, one.hypothesis, self.map)
+    def _is_there(self, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
+        """Whether it is at one of these places."""
+        off = (pose_error(one.hypothesis.map_from_rig, place) for place in places)
+        elsewhere = one.hypothesis.elsewhere(best.hypothesis)
+        return elsewhere and any(metres < _THERE_M and degrees < _THERE_DEG for metres, degrees in off)
 
     def _all(self, query: Query, trials: Iterable[Trial]) -> list[Candidate]:
         hypotheses = (self._hypothesis(query, trial) for trial in trials)
@@ -181,7 +184,9 @@ class Localizer:
         evidence = evidence_of(query, refined, witness, known.fits, self.map)
         against = depth_contradiction(support, query, refined.map_from_rig, self.map)
         odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
-        return Candidate(refined, evidence, odds, known, contradiction=against)
+        return Candidate(
+            refined, evidence, odds, known, contradiction=against, misfit=misfit(evidence, self.map.model_hash)
+        )
 
     def _uncertainty(self, query: Query, refined: Hypothesis) -> Uncertainty:
         support = refined.found.where(refined.agreeing)

@@ -32,16 +32,16 @@ def candidate(x_m: float, log_odds: float, sigma_m: float = EXACT_M) -> Candidat
 
 def test_the_likeliest_is_answered_with() -> None:
     best = candidate(0.0, 9.0)
-    assert likeliest([candidate(0.1, 6.0), best, candidate(5.0, 8.0)], CONFIG) is best
+    assert likeliest([candidate(0.1, 8.0), best, candidate(5.0, 8.5)], CONFIG) is best
 
 
 def test_of_one_place_the_pose_that_is_known_exactly_is_answered_with() -> None:
-    exact = candidate(0.1, 6.0)
+    exact = candidate(0.1, 8.0)
     assert likeliest([candidate(0.0, 9.0, VAGUE_M), exact], CONFIG) is exact
 
 
 def test_of_two_poses_of_one_place_the_one_that_explains_more_is_answered_with() -> None:
-    fewer, more = candidate(0.0, 9.0), candidate(0.1, 6.0)
+    fewer, more = candidate(0.0, 9.0), candidate(0.1, 8.0)
     agreeing = np.arange(40) < 30
     keypoints = np.arange(40)
     found = replace(fewer.hypothesis.found, keypoints=keypoints)
@@ -98,6 +98,9 @@ def test_of_another_place_that_would_be_believed_by_itself_half_as_much_is_enoug
     best = candidate(0.0, 11.0)
     for odds, keypoints, expected in ((9.0, 24, 1), (9.0, 16, 0), (3.0, 24, 0), (3.0, 32, 1)):
         assert len(rivals(best, [explaining(candidate(3.0, odds), keypoints)], CONFIG)) == expected
+    unlike = replace(explaining(candidate(3.0, -5.6), 24), misfit=17.0)  # by its calibration, not by its place
+    assert len(rivals(best, [unlike], CONFIG)) == 1
+    assert not rivals(best, [replace(explaining(candidate(3.0, 9.0), 24), told_apart=True)], CONFIG)
     mirrored = replace(explaining(candidate(3.0, 9.0), 24), mirrored=True)
     assert not rivals(best, [mirrored], CONFIG)  # shows the same plane: it explains nearly all of it, or is none
 

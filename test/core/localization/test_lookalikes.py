@@ -179,3 +179,21 @@ def test_look_alikes_lead_to_the_other_place_and_back(small: Scene) -> None:
         there_from_here = rooms.look_alikes_of(keyframe)[0]
         wanted = at(100.0 if keyframe < 16 else -100.0)
         assert pose_error(there_from_here, wanted)[0] < 0.1
+
+
+class Panels(Corridor):
+    """Panels of a wall, the same every metre."""
+
+    PERIOD_M = 1.0
+
+
+def test_the_next_panel_of_a_wall_is_known_where_no_keyframe_stands_before_it() -> None:
+    """From each keyframe, the panels look the same a metre on; the others stand 0.6, 0.7 and 1.3 m away."""
+    wall = Panels.of_doors(doors=9, points=240)
+    known = with_look_alikes(wall.build_map([looking(x, 0.0, 60.0) for x in (2.0, 2.6, 3.3)]))
+    apart_m = [
+        np.linalg.norm(there[:, 3] - known.keyframe_poses[keyframe][:, 3])
+        for keyframe, there in zip(known.alike_keyframes, known.alike_poses, strict=True)
+    ]
+    assert apart_m == pytest.approx([1.0] * len(apart_m), abs=0.05)
+    assert len(set(known.alike_keyframes.tolist())) >= 2
