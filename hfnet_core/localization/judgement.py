@@ -24,6 +24,7 @@ _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses:
 _EXACTLY = 0.98  # lowest exactness of an accepted pose
 _PLAUSIBLE = 0.0  # log odds from which another pose counts against the best
 _CONVINCING = 0.7  # times what must be explained to be as good a pose, for one that would be believed by itself
+_REPEATED = 2.3  # log odds that are asked beyond, where the map shows a place more than once: tenfold
 _SAME = 16.8  # squared distance in standard deviations of what may be one pose: 99 %, six degrees of freedom
 _NEARBY_M = 1.0  # farther apart than this is somewhere else, however little is known
 _APART = 7.0  # log odds between the two poses of a plane from which only one is believed
@@ -36,7 +37,8 @@ class Candidate:
     mirrored: one of the two poses of a plane. They show the plane alike, so that little can speak against either.
     contradiction: what depth images say against it, "" for nothing. misfit: log odds that another focal length takes
     from it: that speaks against its calibration, and a place is no less a rival. told_apart: the image shows something
-    else than the map has there.
+    else than the map has there. repeated: the map knows places that look like this one, and there may be one more that
+    it does not hold.
     """
 
     hypothesis: Hypothesis
@@ -47,6 +49,7 @@ class Candidate:
     contradiction: str = ""
     misfit: float = 0.0
     told_apart: bool = False
+    repeated: bool = False
 
     @property
     def confidence(self) -> float:
@@ -79,8 +82,11 @@ def judge(
         return _refused(query, Reason.WEAK_EVIDENCE, lacks, best)
     answer = _answer(query, best, landmark_map)
     doubles = rivals(best, others, config)
-    if not doubles or isinstance(answer, NotLocalized):
+    if isinstance(answer, NotLocalized):
         return answer
+    if not doubles:
+        lacks = _weak_where_repeated(best, config)
+        return answer if lacks is None else _refused(query, Reason.WEAK_EVIDENCE, lacks, best)
     told = [_answer(query, rival, landmark_map) for rival in doubles]
     explained = " and ".join(str(one.hypothesis.guided) for one in (best, *doubles))
     places = (answer, *(one for one in told if isinstance(one, Localized)))
@@ -142,6 +148,12 @@ def _weak_evidence(candidate: Candidate, config: LocalizerConfig) -> str | None:
     if evidence.coverage < config.min_coverage:
         return f"inliers cover {evidence.coverage:.2f} of the image, need {config.min_coverage:.2f}"
     return None
+
+
+def _weak_where_repeated(best: Candidate, config: LocalizerConfig) -> str | None:
+    if not best.repeated or _probability(best.log_odds - _REPEATED) >= config.min_confidence:
+        return None
+    return f"confidence {best.confidence:.5f} is too little where the map knows places that look like this one"
 
 
 def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig) -> list[Candidate]:

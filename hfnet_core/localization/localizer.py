@@ -141,8 +141,9 @@ class Localizer:
         unlike = [one for one in there if told_apart(query, best.hypothesis, one.hypothesis, self.map)]
         query.clock.lap("judgement")
         doubles = [one for one in there if one not in unlike]
-        candidates = [replace(one, told_apart=True) if one in unlike else one for one in candidates]
-        return judgement.level(candidates, [best, *doubles]) if doubles else candidates
+        out = [replace(one, told_apart=True) if one in unlike else one for one in candidates]
+        out = judgement.level(out, [best, *doubles]) if doubles else out
+        return [replace(one, repeated=True) for one in out] if places else out
 
     def _is_there(self, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
         """Whether it is at one of these places."""

@@ -83,6 +83,13 @@ def test_a_pose_is_as_vague_as_others_of_its_place_that_explain_as_much() -> Non
     assert np.allclose(unlikely.covariance, alone.covariance)
 
 
+def test_where_the_map_knows_look_alikes_more_is_asked_of_a_pose() -> None:
+    """There may be one more that it does not hold."""
+    for odds, expected in ((8.0, NotLocalized), (10.0, Localized)):
+        assert isinstance(answered([candidate(0.0, odds)]), Localized)
+        assert isinstance(answered([replace(candidate(0.0, odds), repeated=True)]), expected)
+
+
 @pytest.mark.parametrize("other", [candidate(3.0, 6.0), candidate(0.1, 1.0)])
 def test_another_place_and_an_unlikely_pose_do_not_stand_in_for_a_vague_one(other: Candidate) -> None:
     vague = candidate(0.0, 9.0, VAGUE_M)
