@@ -221,8 +221,7 @@ class ReportedNode(GuardedNode):
 
 def run_node(make: Callable[[], GuardedNode], args: list[str] | None = None) -> int:
     """Run a node in a process of its own until it is asked to end; returns the exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    _on_signals(signal.default_int_handler)
     sys.setswitchinterval(_SWITCH_S)
     one_blas_thread()
     # The signals are ours: rclpy's handlers would shut ROS down before the node has said goodbye.
@@ -241,7 +240,15 @@ def run_node(make: Callable[[], GuardedNode], args: list[str] | None = None) -> 
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     finally:
+        _on_signals(signal.SIG_IGN)  # it is ending: `ros2 launch` asks again after five seconds
         if node is not None:
             node.destroy_node()  # type: ignore[no-untyped-call]
         shut_down()
+        _on_signals(signal.default_int_handler)
     return 0
+
+
+def _on_signals(handler: Any) -> None:
+    """What those who want the process to end bring about."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)

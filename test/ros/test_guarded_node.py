@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -127,3 +129,28 @@ def test_what_is_destroyed_is_forgotten(clumsy):
         clumsy.destroy_timer(clumsy.create_timer(10.0, print))
         sizes.append(len(entities))
     assert sizes[4] == sizes[1]
+
+
+ASKED_TWICE = """
+import os, signal, sys
+from hfnet_ros.guarded_node import GuardedNode, run_node
+
+class Busy(GuardedNode):
+    def __init__(self):
+        super().__init__("busy")
+        self.create_timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    def destroy_node(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().destroy_node()
+        print("released", flush=True)
+
+sys.exit(run_node(Busy))
+"""
+
+
+def test_a_node_that_is_asked_to_end_while_it_ends_ends_as_well() -> None:
+    """As `ros2 launch` does after five seconds: what takes longer is not to be cut off."""
+    done = subprocess.run([sys.executable, "-c", ASKED_TWICE], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "released"), done.stderr
+    assert "Traceback" not in done.stderr
