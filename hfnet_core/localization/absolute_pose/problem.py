@@ -132,11 +132,11 @@ class Problem:
         across: NDArray[np.float32] = sums[0]
         down, along = sums[1], sums[2]
         np.maximum(along, _NEAREST, out=along)
-        across *= across
-        down *= down
-        across += down
-        along *= along
         with np.errstate(over="ignore", invalid="ignore"):  # poses of degenerate samples put points at infinity
+            across *= across
+            down *= down
+            across += down
+            along *= along
             across /= along
         costs: NDArray[np.float32] = np.fmin(across, 1.0, out=across)
         return costs
