@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -58,7 +58,7 @@ class Evidence:
     viewed: float
     witness: Witness | None
 
-    @property
+    @cached_property
     def numbers(self) -> Mapping[str, float]:
         """By the names of DENSE. Shares are drawn towards chance where little was counted."""
         witness = self.witness or Witness()
@@ -145,6 +145,6 @@ def log_odds(evidence: Evidence, model_hash: str) -> float:
 
 
 def misfit(evidence: Evidence, model_hash: str) -> float:
-    """What of them another focal length takes, which would fit better."""
+    """What another focal length, which would fit better, takes from the log odds of a pose with this evidence."""
     weights = calibration_of(model_hash, evidence.witness is not None).weights
     return -weights.get("focal", 0.0) * evidence.numbers["focal"]

@@ -35,8 +35,7 @@ class NearSearch:
         self._map, self._config = landmark_map, config
 
     def trial(self, query: Query, map_from_rig: Pose, mode: Mode = Mode.TRACKING, thoroughly: bool = False) -> Trial:
-        """A pose near the expected one that lies well within the search windows. thoroughly: among
-        more landmarks.
+        """A pose near the expected one that lies well within the search windows. thoroughly: among more landmarks.
 
         Where it explains the image only at their edge, they may have cut off what contradicts it: then once more
         around the pose found.

@@ -136,9 +136,7 @@ class _Search:
         refined = self._near.refine(query, there)
         usual = self._near.trial(query, here, Mode.GLOBAL).hypothesis
         shown = refined.found.where(refined.agreeing)
-        others = shown.where(
-            another.instead(shown.keypoints, shown.landmarks)
-        ).count  # what is far shows from here, too
+        others = shown.where(another.instead(shown.keypoints, shown.landmarks)).count  # far things show from here, too
         enough = usual is not None and min(others, refined.guided) >= max(_REPEATED * usual.explained, self._least)
         return refined.map_from_rig if enough else None
 

@@ -46,6 +46,7 @@ from hfnet_core.threads import one_blas_thread
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuit import circuit, with_drift
 from drive import INFO
+from processes import resident_bytes
 
 SPEED_M_S, RATE_HZ = 5 / 3.6, 30.0
 
@@ -126,13 +127,8 @@ def long_recording(path: Path, keyframes: int) -> Table:
             each_s = (time.process_time() - began) / (mapper.keyframes - before)
             before = mapper.keyframes
             stored = sum(item.stat().st_size for item in path.iterdir())
-            table.add_row(str(before), f"{1e3 * each_s:.0f}", f"{resident_mib():.0f}", f"{stored / 1e6:.0f}")
+            table.add_row(str(before), f"{1e3 * each_s:.0f}", f"{resident_bytes() / 2**20:.0f}", f"{stored / 1e6:.0f}")
     return table
-
-
-def resident_mib() -> float:
-    """Memory of this process now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def growing(path: Path, sizes: list[int], keypoints: int) -> Table:
@@ -160,7 +156,12 @@ def growing(path: Path, sizes: list[int], keypoints: int) -> Table:
         save_map(larger, output)
         ended = time.process_time()
         files_s = ended - solved + read - began
-        row = (f"{ended - began:.2f}", f"{files_s:.2f}", f"{resident_mib():.0f}", f"{output.stat().st_size / 1e6:.0f}")
+        row = (
+            f"{ended - began:.2f}",
+            f"{files_s:.2f}",
+            f"{resident_bytes() / 2**20:.0f}",
+            f"{output.stat().st_size / 1e6:.0f}",
+        )
         table.add_row(str(larger.keyframes), *row)
     return table
 

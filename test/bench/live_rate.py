@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 from mapping_robot import RELIABLE, values
 from nav_msgs.msg import Odometry
+from processes import resident_bytes, worked_s
 from rich.console import Console
 from rich.table import Table
 from robot import Client, Mapper, image_msg, until
@@ -100,7 +101,7 @@ class Eye:
             message, pose = self.way[self.shown % len(self.way)]
             stamp = message.header.stamp
             stamp.sec, stamp.nanosec = divmod(self.robot.stamp(), 10**9)
-            moved = Odometry(child_frame_id="camera", header=message.header)
+            moved = Odometry(child_frame_id="camera")
             moved.header = image_msg(np.zeros((1, 1), np.uint8), 0, frame_id="odom").header
             moved.header.stamp, self.info.header.stamp = stamp, stamp
             moved.pose.pose = pose_to_msg(first.inverse() @ pose)
@@ -136,7 +137,7 @@ def drive(client: Client, place: Path, way: list[tuple[Image, Pose]], given: arg
 
 def until_recorded(robot: Mapper, eye: Eye, keyframes: int, stored_mb: Callable[[], float]) -> tuple[str, ...]:
     """A row of the table, once so many keyframes are recorded."""
-    before, began_s, began_cpu_s, first = values(robot), time.monotonic(), cpu_s(robot.process.pid), eye.shown
+    before, began_s, began_cpu_s, first = values(robot), time.monotonic(), worked_s(robot.process.pid), eye.shown
     waiting: list[int] = []
     making: list[float] = []
     while count(now := values(robot), "keyframes") < keyframes:
@@ -152,12 +153,12 @@ def until_recorded(robot: Mapper, eye: Eye, keyframes: int, stored_mb: Callable[
     return (
         str(count(now, "keyframes")),
         f"{recorded / took_s:.1f}",
-        f"{(cpu_s(robot.process.pid) - began_cpu_s) / took_s:.2f}",
+        f"{(worked_s(robot.process.pid) - began_cpu_s) / took_s:.2f}",
         f"{np.mean(making):.2f}",
         f"{np.median(waiting):.0f} / {np.percentile(waiting, 99):.0f} / {max(waiting)}",
         f"{max(0, eye.shown - first - received)} of {eye.shown - first}",
         str(passed),
-        f"{resident_mib(robot.process.pid):.0f}",
+        f"{resident_bytes(robot.process.pid) / 2**20:.0f}",
         f"{stored_mb():.0f}",
         now["keyframes in map"],
         now["map version age [s]"],
@@ -166,16 +167,6 @@ def until_recorded(robot: Mapper, eye: Eye, keyframes: int, stored_mb: Callable[
 
 def count(told: dict[str, str], name: str) -> int:
     return int(told.get(name) or 0)
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of a process, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mib(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def megabytes(folder: Path) -> float:

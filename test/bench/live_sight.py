@@ -89,7 +89,7 @@ def main() -> None:
         for shot, odom in zip(shots, said, strict=True)
     ]
     known = Known(extractor.info, {id(item.frame.image): item.features for item in drive})
-    table = Table("a version takes, s", "every, s", "age, median / most, s", "alone", "tracked", "wrong", title="")
+    table = Table("a version takes, s", "every, s", "age, median / most, s", "alone", "tracked", "wrong")
     for takes_s in given.takes:
         every_s = max(given.every, 1.25 * takes_s)  # as the node rests
         with tempfile.TemporaryDirectory() as name:

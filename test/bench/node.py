@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.srv import LoadMap
+from processes import resident_bytes
 from robot import Client, Robot, image_msg, stamp_of, until
 from sensor_msgs.msg import CameraInfo, Image
 from wall import CAMERA, SHIFTS, map_from_camera, view, wall_image
@@ -192,7 +193,7 @@ def soak(client: Client, map_file: Path, images: list[Image], info: CameraInfo, 
                 asked.append(reloads.call_async(LoadMap.Request(map_url=str(map_file))))
                 reload_s += given.reload_every
             if elapsed_s > sample_s:
-                memory.append(resident_mb(robot.process.pid))
+                memory.append(resident_bytes(robot.process.pid) / 1e6)
                 sample_s += SAMPLE_S
             time.sleep(0.2)
         shown = camera.shown - shown
@@ -234,11 +235,6 @@ def report(
     for name, value in rows.items():
         print(f"| {name} | {value} |")
     print({name: value for name, value in said.items() if name.startswith(("latency", "images"))})
-
-
-def resident_mb(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import numpy as np
 from attacks import Maps
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
+from processes import resident_bytes
 from rcl_interfaces.msg import Parameter
 from rclpy.parameter import Parameter as RclpyParameter
 from robot import Client, Robot, image_msg, info_msg, stamp_of
@@ -165,8 +166,7 @@ class Soak:
         return f"{time.monotonic() - self.begun_s:.0f} s"
 
     def _resident_mb(self) -> float:
-        pages = Path(f"/proc/{self.robot.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return resident_bytes(self.robot.process.pid) / 1e6
 
     # ---- the camera
 

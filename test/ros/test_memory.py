@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import threading
-from pathlib import Path
 
 import pytest
+from processes import resident_bytes
 
 from hfnet_ros import memory
 from hfnet_ros.memory import Tidier, give_back_freed
-
-
-def resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc: it has no such pools")
@@ -28,9 +23,9 @@ def test_what_a_thread_freed_goes_back_to_the_system() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    before_mb = resident_mb()
+    before_mb = resident_bytes() / 1e6
     give_back_freed()
-    assert resident_mb() < before_mb - 50
+    assert resident_bytes() / 1e6 < before_mb - 50
 
 
 def test_a_process_is_tidied_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,9 +65,8 @@ def test_hears_what_others_broadcast_and_interpolates(frames, ros):
     static.publish(TFMessage(transforms=[pose_to_transform(BASE_FROM_CAMERA, "base", "camera", 0)]))
     until(lambda: dynamic.get_subscription_count() > 0)
     ways = [(now + int(offset_s * 1e9), Pose(translation=[offset_s, 0.0, 0.0])) for offset_s in (0.0, 1.0)]
-    moving = [pose_to_transform(pose, "odom", "base", stamp_ns) for stamp_ns, pose in ways]
-    say = lambda: dynamic.publish(TFMessage(transforms=moving))  # noqa: E731
-    found = learned(frames, "odom", "camera", now + 250_000_000, say)
+    message = TFMessage(transforms=[pose_to_transform(pose, "odom", "base", stamp_ns) for stamp_ns, pose in ways])
+    found = learned(frames, "odom", "camera", now + 250_000_000, lambda: dynamic.publish(message))
     metres, degrees = pose_error(found, Pose(translation=[0.25, 0.0, 0.0]) @ BASE_FROM_CAMERA)
     assert metres < 1e-6
     assert degrees < 1e-4
