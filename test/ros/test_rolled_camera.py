@@ -77,7 +77,7 @@ def test_turning_can_be_switched_off(ros, wall_world):
         upside_down = np.ascontiguousarray(np.rot90(view(SHIFT), 2))
         for _ in range(5):
             said = robot.until_says("localized", again=lambda: robot.show(upside_down))
-            assert said.message.startswith("not localized")
+            assert "not localized: " in said.message  # a silent camera may be said first
         assert not robot.poses
     finally:
         robot.close()
