@@ -15,6 +15,7 @@ from importlib.resources import files
 import numpy as np
 
 from hfnet_core.geometry import Array
+from hfnet_core.localization.appearance.distinctness import Distinctness
 from hfnet_core.localization.appearance.viewing import findable
 from hfnet_core.localization.correspondences import Correspondences, Query
 from hfnet_core.localization.hypothesis import Hypothesis
@@ -26,7 +27,7 @@ from hfnet_core.types import FocalFit
 __all__ = ["DENSE", "SPARSE", "Calibration", "Evidence", "calibration_of", "evidence_of", "log_odds", "misfit"]
 
 SPARSE = ("inliers", "ratio", "coverage", "support", "explained", "expected", "focal", "near", "viewed")
-DENSE = (*SPARSE, "agreement", "contradiction", "alike", "witnessed")
+DENSE = (*SPARSE, "agreement", "contradiction", "alike", "witnessed", "distinct", "distinctness")
 _GENERIC = "generic"
 _CELLS = 4.0  # log odds of agreement up to which they count in full: a few cells err together
 _HEARD = 8  # cells that are asked, more than which say no more by being asked
@@ -56,6 +57,8 @@ class Evidence:
     focal: float
     near: bool
     viewed: float
+    distinct: float
+    distinctness: float
     witness: Witness | None
 
     @cached_property
@@ -78,6 +81,8 @@ class Evidence:
             "alike": (witness.alike + 1.0) / (witness.cells + 8.0),
             # a place that shows nothing but what the pose was fitted to has no witness, and a wrong one often is such
             "witnessed": float(np.log1p(min(witness.cells, _HEARD))),
+            "distinct": float(np.log1p(self.distinct)),
+            "distinctness": self.distinctness,
         }
 
 
@@ -87,9 +92,12 @@ def evidence_of(
     witness: Witness | None,
     fits: Sequence[FocalFit | None],
     landmark_map: LandmarkMap,
+    distinctness: Distinctness,
 ) -> Evidence:
-    """Of a refined hypothesis. fits: what each view says of its focal length."""
+    """Of a refined hypothesis. fits: what each view says of its focal length; distinctness: of the map's landmarks."""
     support = refined.found.where(refined.agreeing)
+    # without dense descriptors nobody asks for it: descriptors of other kinds are alike in other numbers
+    distinct = 0.0 if witness is None else float(distinctness(support.landmarks).sum())
     off = [abs(fit.change) / (_USUAL_FOCAL + fit.sigma) for fit in fits if fit is not None]
     return Evidence(
         min(refined.inliers, refined.guided),  # evidence holds both ways
@@ -101,6 +109,8 @@ def evidence_of(
         max(off, default=0.0),
         refined.near,
         _viewed(query, refined, support, landmark_map),
+        distinct,
+        (distinct + 1.0) / (len(support) + 4.0),
         witness,
     )
 

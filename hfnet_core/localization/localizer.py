@@ -14,6 +14,7 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import ConfigError
 from hfnet_core.geometry import Pose, pose_difference, pose_error
 from hfnet_core.localization import judgement
+from hfnet_core.localization.appearance.distinctness import Distinctness
 from hfnet_core.localization.confidence import evidence_of, log_odds, misfit
 from hfnet_core.localization.correspondences import Correspondences, Query, View, joined
 from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
@@ -48,6 +49,7 @@ class Localizer:
         self.config = config or LocalizerConfig()
         self._search = MapSearch(landmark_map, self.config)
         self._near = NearSearch(landmark_map, self.config)
+        self._distinctness = Distinctness(landmark_map)
 
     def localize(self, views: Sequence[View], prior: Pose | None = None, trust: float = 0.0) -> Localization:
         """The pose of the rig (of one camera: the camera's), or the reason why there is none.
@@ -182,7 +184,7 @@ class Localizer:
         query.clock.lap("verification")
         known = self._uncertainty(query, refined)
         support = refined.found.where(refined.agreeing)
-        evidence = evidence_of(query, refined, witness, known.fits, self.map)
+        evidence = evidence_of(query, refined, witness, known.fits, self.map, self._distinctness)
         against = depth_contradiction(support, query, refined.map_from_rig, self.map)
         odds = log_odds(evidence, self.map.model_hash) + trust - (_CONTRADICTED if against else 0.0)
         return Candidate(

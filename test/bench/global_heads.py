@@ -1,9 +1,9 @@
 """`python test/bench/global_heads.py POOL KITCHEN MODEL MODEL`: two global heads, each alone and both joined.
 
 KITCHEN: a sequence with depth, as for `hfnet bench features --depth`. Recall in it, adapted to the map as in every map,
-and in rendered rooms that trained neither (a view's nearest is a view of the same room that overlaps by 0.4), each
-alone and among photos of the pool and crops of them; time of a network in turn on the same images, and size of its
-file. Joined: the mean of both similarities.
+and in rendered rooms that trained neither (a view's nearest is a view of the same room that overlaps by 0.4, or any
+view of the same room), each alone and among photos of the pool and crops of them; time of a network in turn on the
+same images, and size of its file. Joined: the mean of both similarities.
 """
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ class Networks:
         return np.concatenate(found) * np.float32(0.5**0.5)
 
 
-def room_recall(rows: NDArray[np.float32], overlap: NDArray[np.float64], strange: NDArray[np.float32]) -> list[float]:
-    """Recall at rank 1 of the views [N, D] that have a positive, alone and among strange rows [M, D]."""
+def room_recall(
+    rows: NDArray[np.float32], overlap: NDArray[np.float64], room: NDArray[np.int64], strange: NDArray[np.float32]
+) -> list[float]:
+    """Recall at rank 1 of the views [N, D] that have a positive, alone and among strange rows [M, D]; and the share of
+    which the nearest is any other view of the same room [N]."""
     similarity = rows @ rows.T
     np.fill_diagonal(similarity, -np.inf)
     positive = overlap >= SAME_PLACE
@@ -61,10 +64,13 @@ def room_recall(rows: NDArray[np.float32], overlap: NDArray[np.float64], strange
     nearest = similarity[asked].argmax(axis=1)
     alone = positive[asked, nearest]
     among = alone & (similarity[asked, nearest] > (rows[asked] @ strange.T).max(axis=1, initial=-np.inf))
-    return [float(alone.mean()), float(among.mean())]
+    return [float(alone.mean()), float(among.mean()), float((room[asked] == room[nearest]).mean())]
 
 
-def rooms(pool: Pool, count: int, describe: Networks) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def rooms(
+    pool: Pool, count: int, describe: Networks
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
+    """Descriptors [N, D] of views, what every two have in common [N, N], and which room each is of [N]."""
     rows, blocks = [], []
     for number in range(count):
         found = render_room(pool, np.random.default_rng((ROOM_SEED, number)), VIEWS)
@@ -74,7 +80,7 @@ def rooms(pool: Pool, count: int, describe: Networks) -> tuple[NDArray[np.float3
     for block in blocks:
         overlap[start : start + len(block), start : start + len(block)] = block
         start += len(block)
-    return np.stack(rows), overlap
+    return np.stack(rows), overlap, np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
 
 
 def main() -> None:
@@ -90,7 +96,7 @@ def main() -> None:
     frames = [frame.image for frame in (*walk.map_frames, *walk.query_frames)]
     known = {id(image): describe(image) for image in frames}
     times = [1e3 * float(np.median(seconds)) for seconds in describe.seconds]
-    rendered, overlap = rooms(pool, asked.rooms, describe)
+    rendered, overlap, room = rooms(pool, asked.rooms, describe)
     paths = [photo.path for photo in pool.photos]
     strange = np.stack([describe(image) for image in photos_and_crops(paths, asked.distractors)])
     shared = overlaps(walk)
@@ -103,8 +109,8 @@ def main() -> None:
         print(
             f"{name}: kitchen adapted, {scores.queries} queries: @1 {alone.at_1:.3f} @5 {alone.at_5:.3f}, among "
             f"{len(strange)} others {among.at_1:.3f} {among.at_5:.3f}; as they are @1 {scores.plain.alone.at_1:.3f} @5 "
-            f"{scores.plain.alone.at_5:.3f}; rooms @1, alone and among others: "
-            + " ".join(f"{value:.3f}" for value in room_recall(rendered[:, part], overlap, strange[:, part])),
+            f"{scores.plain.alone.at_5:.3f}; rooms @1, alone and among others, and in the same room: "
+            + " ".join(f"{value:.3f}" for value in room_recall(rendered[:, part], overlap, room, strange[:, part])),
             flush=True,
         )
     for path, ms in zip(asked.models, times, strict=True):

@@ -27,7 +27,7 @@ def candidate(x_m: float, log_odds: float, sigma_m: float = EXACT_M) -> Candidat
     pose = Pose(np.eye(3), np.array([x_m, 0.0, 0.0]))
     hypothesis = Hypothesis(Mode.GLOBAL, pose, found, np.ones(40, bool), (0,), found, 40, guided=40, asked=100)
     known = Uncertainty(np.diag([sigma_m**2] * 3 + [1e-6] * 3), 1.0, ())
-    return Candidate(hypothesis, Evidence(40, 50, 0.5, 40, 100, 0.5, 0.0, False, 0.8, None), log_odds, known)
+    return Candidate(hypothesis, Evidence(40, 50, 0.5, 40, 100, 0.5, 0.0, False, 0.8, 30.0, 0.7, None), log_odds, known)
 
 
 def test_the_likeliest_is_answered_with() -> None:

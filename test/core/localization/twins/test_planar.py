@@ -92,7 +92,7 @@ def test_the_other_pose_counts_unless_the_image_speaks_clearly_against_it(behind
     query, hypothesis = seen(poster(), looking_at_origin(35.0, 6.0))
     other = second_pose(query, hypothesis, LocalizerConfig())
     assert other is not None
-    evidence = Evidence(40, 40, 0.5, 40, 40, 0.5, 0.0, False, 0.8, None)
+    evidence = Evidence(40, 40, 0.5, 40, 40, 0.5, 0.0, False, 0.8, 30.0, 0.7, None)
     known = Uncertainty(1e-6 * np.eye(6), 1.0, ())
     best = Candidate(hypothesis, evidence, 5.0, known, mirrored=True)
     second = Candidate(other, evidence, 5.0 - behind, known, mirrored=True)
