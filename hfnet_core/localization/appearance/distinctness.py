@@ -16,6 +16,7 @@ from hfnet_core.types import Float32
 __all__ = ["Distinctness"]
 
 _OTHERS = 4096  # landmarks that others are compared with: beyond it, larger maps say little more and cost more
+_LARGE, _RUN = 500_000, 16  # of maps so large, landmarks in runs: each place of a file that nobody has read costs
 _ELSEWHERE_M = 0.75  # what is nearer may be the same thing, mapped twice
 _ALIKE, _UNLIKE = 0.85, 0.75  # similarity to the most similar landmark elsewhere: not distinct at all, and entirely
 
@@ -39,7 +40,9 @@ class Distinctness:
     def _others(self) -> tuple[Float32, Array]:
         """Descriptors [O, D] and places [O, 3] of landmarks spread evenly over the map."""
         count = self._map.landmarks
-        chosen = np.linspace(0, count - 1, min(count, _OTHERS)).astype(np.int64)
+        run = _RUN if count > _LARGE else 1
+        starts = np.linspace(0, count - run, min(count, _OTHERS // run)).astype(np.int64)
+        chosen = (starts[:, None] + np.arange(run)).ravel()
         return unit(self._map.landmark_descriptors[chosen]), self._map.landmarks_xyz[chosen].astype(np.float64)
 
     def _of(self, landmarks: NDArray[np.int32]) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scene import Scene, looking
 
+from hfnet_core.localization.appearance import distinctness
 from hfnet_core.localization.appearance.distinctness import Distinctness
 from hfnet_core.maps.landmark_map import LandmarkMap
 
@@ -59,6 +60,15 @@ def test_it_does_not_matter_what_was_asked_before(landmark_map: LandmarkMap) -> 
     asked(np.array([5, 6], np.int32))
     asked(np.array([other, 5, 5], np.int32))
     np.testing.assert_array_equal(asked(everything(changed)), Distinctness(changed)(everything(changed)))
+
+
+def test_of_large_maps_runs_of_landmarks_are_asked(landmark_map: LandmarkMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distinctness, "_LARGE", landmark_map.landmarks - 1)
+    monkeypatch.setattr(distinctness, "_OTHERS", 2 * landmark_map.landmarks)  # runs overlap: all are asked
+    one, other = apart(landmark_map, 1.0, 100.0)
+    found = Distinctness(looking_like(landmark_map, one, other))(everything(landmark_map))
+    assert found[[one, other]].max() == 0.0
+    assert np.delete(found, [one, other]).min() == 1.0
 
 
 def test_no_landmarks_are_no_trouble(landmark_map: LandmarkMap) -> None:
