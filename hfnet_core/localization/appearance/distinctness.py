@@ -16,7 +16,7 @@ from hfnet_core.types import Float32
 __all__ = ["Distinctness"]
 
 _OTHERS = 4096  # landmarks that others are compared with: beyond it, larger maps say little more and cost more
-_LARGE, _RUN = 500_000, 16  # of maps so large, landmarks in runs: each place of a file that nobody has read costs
+_LARGE, _RUN = 500_000, 128  # of maps so large, landmarks in runs: each place of a file that nobody has read costs
 _ELSEWHERE_M = 0.75  # what is nearer may be the same thing, mapped twice
 _ALIKE, _UNLIKE = 0.85, 0.75  # similarity to the most similar landmark elsewhere: not distinct at all, and entirely
 
@@ -27,14 +27,15 @@ class Distinctness:
 
     def __init__(self, landmark_map: LandmarkMap) -> None:
         self._map = landmark_map
-        self._known = np.full(landmark_map.landmarks, np.nan, np.float32)
+        # One more than it is, 0 where nobody has asked: of zeros only what is used takes memory.
+        self._known = np.zeros(landmark_map.landmarks, np.float32)
 
     def __call__(self, landmarks: NDArray[np.int32]) -> Array:
         """[N] from 0, where another part of the map looks the same, to 1."""
-        new = np.unique(landmarks[np.isnan(self._known[landmarks])])
+        new = np.unique(landmarks[self._known[landmarks] == 0.0])
         if len(new):
-            self._known[new] = self._of(new)
-        return np.asarray(self._known[landmarks], np.float64)
+            self._known[new] = 1.0 + self._of(new)
+        return np.asarray(self._known[landmarks] - 1.0, np.float64)
 
     @cached_property
     def _others(self) -> tuple[Float32, Array]:

@@ -64,6 +64,7 @@ def test_it_does_not_matter_what_was_asked_before(landmark_map: LandmarkMap) -> 
 
 def test_of_large_maps_runs_of_landmarks_are_asked(landmark_map: LandmarkMap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distinctness, "_LARGE", landmark_map.landmarks - 1)
+    monkeypatch.setattr(distinctness, "_RUN", 16)
     monkeypatch.setattr(distinctness, "_OTHERS", 2 * landmark_map.landmarks)  # runs overlap: all are asked
     one, other = apart(landmark_map, 1.0, 100.0)
     found = Distinctness(looking_like(landmark_map, one, other))(everything(landmark_map))
