@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,16 +14,18 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
 
 from hfnet_core.errors import printable
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.tracking.consistency import Consistency
 from hfnet_core.types import Localization, Localized
 from hfnet_ros.conversions import stamp_from_ns
 from hfnet_ros.rclpy_typed import LATCHED, Log, now_ns
 
-__all__ = ["Health", "Level", "Rate", "Reporter"]
+__all__ = ["Health", "Level", "Rate", "Reporter", "Whereabouts"]
 
 _WINDOW = 200  # images over which latencies are summarised
 _LOG_S = 5.0  # the same complaint is logged at most this often; diagnostics have it all the time
 _RATE_WINDOW_S = 5.0
+_WITHOUT_S = 5.0  # so long without a pose that the next one is news
 
 
 class Level(IntEnum):
@@ -239,6 +242,24 @@ class Health:
             f"latency {stage} p50/p95 [ms]": "{:.1f}/{:.1f}".format(*(1e3 * np.percentile(times, [50, 95])))
             for stage, times in self._stages.items()
         }
+
+
+class Whereabouts:
+    """What the log says of poses: the first since somebody listens, and the first after some seconds without any."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self._last_s = log, -math.inf
+
+    def heard(self, map_from_rig: Pose, covariance: Array, map_frame: str) -> None:
+        """Of a pose that was published."""
+        now_s = time.monotonic()
+        without_s, self._last_s = now_s - self._last_s, now_s
+        if without_s < _WITHOUT_S:
+            return
+        when = "first pose" if math.isinf(without_s) else f"a pose again, after {without_s:.0f} s without"
+        x, y, z = map_from_rig.translation
+        sigma_m = float(np.sqrt(max(float(np.trace(covariance[:3, :3])), 0.0)))
+        self._log.info(f"{when}: x {x:.2f} y {y:.2f} z {z:.2f} m in {map_frame}, known to {sigma_m:.2f} m")
 
 
 class Reporter:

@@ -21,7 +21,7 @@ from hfnet_ros.conversions import covariance_from_msg, frame_name, pose_from_msg
 from hfnet_ros.memory import give_back_freed
 from hfnet_ros.node.cameras import Cameras
 from hfnet_ros.node.depth.images import Depths
-from hfnet_ros.node.diagnostics import Level, Reporter
+from hfnet_ros.node.diagnostics import Level, Reporter, Whereabouts
 from hfnet_ros.node.frame_sets import FrameSet
 from hfnet_ros.node.frames import Frames
 from hfnet_ros.node.image_sets import ImageSet
@@ -77,7 +77,7 @@ class Session:
     def __init__(self, node: LifecycleNode, settings: Parameters[Configs], loaded: Loaded, reporter: Reporter) -> None:
         self._node, self._settings, self._reporter = node, settings, reporter
         self._pipeline, self._frames, self._outputs = loaded.pipeline, loaded.frames, loaded.outputs
-        self.paused = False
+        self.paused, self._whereabouts = False, Whereabouts(reporter.log)
         self._epoch = 0  # of time: grows when it starts over
         self._clock_ns, self._clock_s = now_ns(node), time.monotonic()
         self._start_from_parameters(self._config)
@@ -298,6 +298,7 @@ class Session:
             self._reporter.note("plane", _tilt_trouble(map_from_rig))
             map_from_rig, covariance = on_plane(map_from_rig, covariance)
         self._outputs.publish(map_from_rig, covariance, frames, map_frame, config.path_length)
+        self._whereabouts.heard(map_from_rig, covariance, map_frame)
         self._reporter.health.published()
         if config.tf_broadcast:
             self._reporter.note("tf", self._outputs.broadcast(config, map_from_rig, odom_from_rig, frames, map_frame))

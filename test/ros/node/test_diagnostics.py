@@ -9,7 +9,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 
 from hfnet_core.geometry import Pose
 from hfnet_core.types import Localized, Mode, NotLocalized, Reason
-from hfnet_ros.node.diagnostics import Health, Level
+from hfnet_ros.node.diagnostics import Health, Level, Whereabouts
 
 LOCALIZED = Localized(
     map_from_camera=Pose(), covariance=1e-4 * np.eye(6), mode=Mode.TRACKING, inliers=40, matches=50,
@@ -94,3 +94,23 @@ def test_rates_and_counts():
     assert values(health)["images dropped"] == "3"
     health.restart()
     assert values(health)["images received"] == "0"
+
+
+class Said:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def info(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_the_log_tells_the_first_pose_and_the_first_after_a_while(monkeypatch):
+    log, times_s = Said(), (100.0, 100.1, 104.0, 116.4, 117.0)
+    whereabouts, pose = Whereabouts(log), Pose(translation=np.array([1.0, -2.5, 0.25]))
+    for now_s in times_s:
+        monkeypatch.setattr(time, "monotonic", lambda now_s=now_s: now_s)
+        whereabouts.heard(pose, 1e-4 * np.eye(6), "map")
+    assert log.texts == [
+        "first pose: x 1.00 y -2.50 z 0.25 m in map, known to 0.02 m",
+        "a pose again, after 12 s without: x 1.00 y -2.50 z 0.25 m in map, known to 0.02 m",
+    ]
