@@ -29,6 +29,7 @@ from hfnet_core.features.extractor import Extractor
 from hfnet_core.geometry import Pose
 from hfnet_core.mapping.builder import build_map
 from hfnet_core.maps.storage import save_map
+from hfnet_core.progress import ProgressLines
 from hfnet_core.synthetic import walk
 from hfnet_core.terminal import SafeConsole
 from hfnet_core.threads import one_blas_thread
@@ -36,7 +37,7 @@ from hfnet_ros.evaluate import Playback, QueryBag, Run, report, run
 from hfnet_ros.rclpy_typed import shut_down
 from hfnet_ros.replay.processes import use_wheels
 
-__all__ = ["KEYFRAME_DISTANCE_M", "DemoError", "bars", "check", "main", "prepare", "render_both", "run_demo"]
+__all__ = ["KEYFRAME_DISTANCE_M", "DemoError", "bars", "busy", "check", "main", "prepare", "render_both", "run_demo"]
 
 _LEAST_SHARE = 0.5  # of the images that show something and were not passed over for a newer one
 _LEAST_POSES = 20  # however slow the machine
@@ -60,7 +61,11 @@ class DemoError(HFNetError):
 
 @contextmanager
 def bars(console: SafeConsole) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars by name: show(name, done, total)."""
+    """Progress bars by name: show(name, done, total); lines where nobody's terminal would show bars."""
+    if not console.is_terminal:
+        with ProgressLines(lambda line: print(line, flush=True)) as lines:
+            yield lines
+        return
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         tasks: dict[str, Any] = {}
@@ -71,6 +76,17 @@ def bars(console: SafeConsole) -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[name], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def busy(console: SafeConsole, text: str) -> Iterator[None]:
+    """Says what is being done, once where there is no terminal."""
+    if console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        print(text, flush=True)
+        yield
 
 
 def _render(day: walk.Pass, output: Path, odometry: Sequence[Pose] | None, counter: Any, blind: Any) -> None:
@@ -161,7 +177,7 @@ def _demo(folder: Path, model: Path | None, rate_hz: float) -> None:
     query = QueryBag.read(folder / "query_pass")
     parameters = {"model_file": model.resolve()} if model is not None else {}
     seconds = len(query.images) / rate_hz
-    with console.status(f"playing {len(query.images)} images to the node at {rate_hz:g} Hz ({seconds:.0f} s)"):
+    with busy(console, f"playing {len(query.images)} images to the node at {rate_hz:g} Hz ({seconds:.0f} s)"):
         done = run(query, Playback(map_file, rate_hz, parameters, logs=folder / "logs"), blind=blind)
     title = "Courtyard, mapped on one day, localized on another"
     report(done, query, folder, title=title, map_file=map_file)

@@ -38,7 +38,7 @@ from hfnet_core.synthetic import walk
 from hfnet_core.synthetic.odometry import drifted
 from hfnet_core.terminal import SafeConsole
 from hfnet_core.types import Localized
-from hfnet_ros.demo import KEYFRAME_DISTANCE_M, DemoError, bars, check, prepare, render_both, run_demo
+from hfnet_ros.demo import KEYFRAME_DISTANCE_M, DemoError, bars, busy, check, prepare, render_both, run_demo
 from hfnet_ros.evaluate import Listener, QueryBag, Run, listen, node_inputs, report
 from hfnet_ros.live.meanwhile import Meanwhile, table_of
 from hfnet_ros.rclpy_typed import destroy_node
@@ -223,7 +223,7 @@ def _demo(folder: Path, model: Path | None, rate_hz: float) -> None:
     with bars(console) as show:
         blind = render_both(folder, show, _odometry)
     rates = rate_hz / walk.QUERY_PASS.rate_hz, rate_hz / walk.QUERY_PASS.rate_hz
-    with console.status("mapping while driving, then elsewhere"):
+    with busy(console, "mapping while driving, then elsewhere"):
         driven = _drive(folder, model, rates, blind)
     with bars(console) as show:
         _offline(folder, model, show)
