@@ -138,7 +138,7 @@ class Localizer:
         places = self._near.alike(best.hypothesis)
         new = [there for there in places if all(is_elsewhere(there, one.hypothesis.map_from_rig) for one in known)]
         found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL, thoroughly=True) for there in new))
-        candidates = [*known, *(found or self._all(query, self._search.elsewhere(query, best.hypothesis)))]
+        candidates = [*known, *(found or self._elsewhere(query, best))]
         there = [one for one in candidates if self._is_there(one, best, places)]
         unlike = [one for one in there if told_apart(query, best.hypothesis, one.hypothesis, self.map)]
         query.clock.lap("judgement")
@@ -146,6 +146,19 @@ class Localizer:
         out = [replace(one, told_apart=True) if one in unlike else one for one in candidates]
         out = judgement.level(out, [best, *doubles]) if doubles else out
         return [replace(one, repeated=True) for one in out] if places else out
+
+    def _elsewhere(self, query: Query, best: Candidate) -> list[Candidate]:
+        """What other places say that the map does not know to be alike; one that explains about as much is looked at
+        as closely as the one found was."""
+        found = self._all(query, self._search.elsewhere(query, best.hypothesis))
+        enough = self.config.ambiguity_ratio * best.hypothesis.explained
+        as_good = [one.hypothesis for one in found if one.hypothesis.explained >= enough]
+        trials = (
+            self._near.trial(query, one.map_from_rig, Mode.GLOBAL, thoroughly=True)
+            for one in as_good
+            if one.elsewhere(best.hypothesis)
+        )
+        return [*found, *self._all(query, trials)]
 
     def _is_there(self, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
         """Whether it is at one of these places."""

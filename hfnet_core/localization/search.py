@@ -26,6 +26,9 @@ _FEW, _CLEARLY = 0.06, 1.3
 _PLAIN = ((0, 3), (0, 10), (10, 20))  # ranks of the keyframes matched one by one, in the second look
 _RANKED = 64  # most similar keyframes among which another place is looked for
 _AS_SIMILAR = 0.9  # times the similarity of the place found, that another must have to be looked at
+# Similarity to keyframes of the place found, from which keyframes elsewhere are looked at: 0.80 to 1.0 for doubles
+# (floors, rooms, doors of one plan), at most 0.67 in twelve maps without.
+_TWIN, _ASKED_FOR_TWINS = 0.7, 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class MapSearch:
         self._map, self._config = landmark_map, config
         self._retriever = Retriever(landmark_map.place_descriptors)
         self._descriptors = landmark_map.landmark_descriptors
+        self._resembling: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
 
     def trials(self, query: Query) -> Iterator[Trial]:
         """One look after another: all views at their likeliest place at once, then at the next ones."""
@@ -63,14 +67,16 @@ class MapSearch:
             yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
 
     def elsewhere(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
-        """What the place that resembles the views most among all others says: perhaps it is a double of the one found.
+        """What the place that resembles the views most among all others says, and the one that resembles the place
+        found: perhaps it is a double of it.
 
-        A map with two rooms of one plan may fill all retrieved images with views of one.
+        A map with two rooms of one plan may fill all retrieved images with views of one; and an image from beside what
+        was mapped may resemble other places more than the one that it is found in.
         """
         here = self._around(found.keyframes)
+        twin = self._twin(found.keyframes, here)
         for view in range(len(query.views)):
-            place = self._alike(query, view, here)
-            if place:
+            for place in {self._alike(query, view, here), twin} - {()}:
                 yield self.at(query, view, place)
 
     def at(self, query: Query, view: int, keyframes: tuple[int, ...]) -> Trial:
@@ -100,6 +106,18 @@ class MapSearch:
         others = found[~ours]
         own = np.isin(others, self._around(others[:1]))
         return tuple(int(keyframe) for keyframe in others[own][:_FIRST_LOOK])
+
+    def _twin(self, keyframes: Sequence[int], here: Int32) -> tuple[int, ...]:
+        """A few keyframes of one place elsewhere that resemble some of these keyframes, none where nothing does."""
+        for keyframe in keyframes[:_ASKED_FOR_TWINS]:
+            if keyframe not in self._resembling:
+                self._resembling[keyframe] = self._retriever.query(self._map.place_descriptors[keyframe], _RANKED)
+            found, similarity = self._resembling[keyframe]
+            others = found[~np.isin(found, here) & (similarity >= _TWIN)]
+            own = np.isin(others, self._around(others[:1]))
+            if len(others):
+                return tuple(int(other) for other in others[own][:_FIRST_LOOK])
+        return ()
 
     def _ranked(self, query: Query, view: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The keyframes most similar to a view, and their similarity, best first; looked up once for each query."""

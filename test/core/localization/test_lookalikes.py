@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scene import CAMERA, GLOBAL_DIM, LOCAL_DIM, Scene, looking, places_map, unit, walk
 
+from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localization.localizer import Localizer, View
+from hfnet_core.localization.search import MapSearch
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.maps.landmark_map import LandmarkMap
@@ -69,6 +71,18 @@ def test_of_two_identical_rooms_neither_is_believed(scene: Scene) -> None:
         assert result.reason is Reason.AMBIGUOUS
         found = sorted(place.map_from_camera.translation[0] for place in result.places)
         assert found == pytest.approx([0.3, 100.3], abs=0.1)
+
+
+def test_the_double_of_a_place_is_looked_at_though_the_image_leads_elsewhere(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From beside what was mapped, an image resembles other places more than the double of its own."""
+    monkeypatch.setattr(MapSearch, "_alike", lambda *_: ())
+    localizer = Localizer(scene.build_double_map(walk()), LocalizerConfig(max_clusters=1))
+    for seed in range(3):
+        result = localizer.localize(views(scene, looking(0.3, 0.4, 60.0 * seed), seed))
+        assert isinstance(result, NotLocalized)
+        assert result.reason is Reason.AMBIGUOUS
 
 
 @pytest.mark.parametrize("room", [0, 1])
