@@ -148,16 +148,14 @@ class Localizer:
         return [replace(one, repeated=True) for one in out] if places else out
 
     def _elsewhere(self, query: Query, best: Candidate) -> list[Candidate]:
-        """What other places say that the map does not know to be alike; one that explains about as much is looked at
-        as closely as the one found was."""
+        """What other places say that the map does not know to be alike. Where one explains about as much, it and the
+        one found are looked at equally closely."""
         found = self._all(query, self._search.elsewhere(query, best.hypothesis))
         enough = self.config.ambiguity_ratio * best.hypothesis.explained
-        as_good = [one.hypothesis for one in found if one.hypothesis.explained >= enough]
-        trials = (
-            self._near.trial(query, one.map_from_rig, Mode.GLOBAL, thoroughly=True)
-            for one in as_good
-            if one.elsewhere(best.hypothesis)
-        )
+        others = [one.hypothesis for one in found if one.hypothesis.elsewhere(best.hypothesis)]
+        as_good = [other for other in others if other.explained >= enough]
+        closely = [best.hypothesis, *as_good] if as_good else []
+        trials = (self._near.trial(query, one.map_from_rig, Mode.GLOBAL, thoroughly=True) for one in closely)
         return [*found, *self._all(query, trials)]
 
     def _is_there(self, one: Candidate, best: Candidate, places: Sequence[Pose]) -> bool:
