@@ -47,6 +47,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _check = lru_cache(maxsize=1024)(check_possible)
+_FIRST_FEW = 3  # images of a folder: where none of them can be used, the others are not tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +141,8 @@ class OfflineLocalizer:
 
         calibration: of these images; without it the map's camera of the same size is taken, of the image upright rather
         than as it is stored. options: of which the image rotation, the mask, and the trust in the calibration count.
-        Raises DatasetError for unreadable images and when no camera fits.
+        One that is unreadable, or that no camera fits, has no pose. Raises DatasetError where it is the only image, or
+        the first few are so.
         """
         asked, files, given = options or BagOptions(), _image_files(source), None
         if calibration is not None:
@@ -149,8 +151,16 @@ class OfflineLocalizer:
         bits = significant_bits_of(files)
         rotation = None if asked.image_rotation == AUTO else int(asked.image_rotation)
         taken = _Taken(self.turns(rotation), rotation, asked.mask)
+        unusable: list[DatasetError] = []
         for index, path in enumerate(files):
-            yield self._image(index, path, given, bits, taken)
+            try:
+                answer = self._image(index, path, given, bits, taken)
+            except DatasetError as error:
+                unusable.append(error)
+                if len(unusable) == min(len(files), _FIRST_FEW) == index + 1:  # it is no single image that is wrong
+                    raise unusable[0] from None
+                answer = Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
+            yield answer
 
     def listed(self, folder: Path, queries: Sequence[tuple[str, Camera]], *, trust: bool = False) -> Iterator[Answer]:
         """Localize images of a folder, by name and camera, each on its own; one that cannot be used has no pose.

@@ -17,7 +17,7 @@ from hfnet_core.errors import DatasetError, MapError
 from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.geometry import pose_error
 from hfnet_core.images.reading import read_image
-from hfnet_core.types import Localized, NotLocalized
+from hfnet_core.types import Localized, NotLocalized, Reason
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,27 @@ def test_an_image_of_another_size_asks_for_its_calibration(files: tuple[Path, Pa
     cv2.imwrite(str(path), np.zeros((64, 96), np.uint8))
     with pytest.raises(DatasetError, match="--calibration"):
         list(OfflineLocalizer(files[1], files[0]).images(path))
+
+
+def test_one_bad_image_of_a_folder_is_a_line_and_not_the_end(files: tuple[Path, Path], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 96), np.uint8))
+    cv2.imwrite(str(tmp_path / "b.png"), view(40))
+    (tmp_path / "c.png").write_bytes(cv2.imencode(".png", view(0))[1].tobytes()[:40])
+    cv2.imwrite(str(tmp_path / "d.png"), view(48))
+    small, first, cut, second = (answer.result for answer in OfflineLocalizer(files[1], files[0]).images(tmp_path))
+    assert isinstance(first, Localized)
+    assert isinstance(second, Localized)
+    for bad, said in ((small, "96x64"), (cut, "c.png")):
+        assert isinstance(bad, NotLocalized)
+        assert bad.reason is Reason.BAD_IMAGE
+        assert said in bad.detail
+
+
+def test_a_folder_of_which_no_image_can_be_used_says_so_once(files: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in "abcd":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((64, 96), np.uint8))
+    with pytest.raises(DatasetError, match=r"a\.png: 96x64.*--calibration"):
+        list(OfflineLocalizer(files[1], files[0]).images(tmp_path))
 
 
 def hfnet(*arguments: object) -> subprocess.CompletedProcess[str]:
