@@ -29,13 +29,12 @@ class ProgressLines:
     def __init__(self, report: Callable[[str], None], every_s: float = _OFTEN_S) -> None:
         self._report, self._every_s = report, every_s
         self._state: tuple[str, int, int] | None = None
-        self._since = time.monotonic()
+        self._started_s: dict[str, float] = {}  # two stages may go on side by side
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        if self._state is None or self._state[0] != stage:
-            self._since = time.monotonic()
+        self._started_s.setdefault(stage, time.monotonic())
         self._state = (stage, done, total)
 
     def __enter__(self) -> ProgressLines:
@@ -53,4 +52,4 @@ class ProgressLines:
             if self._state is not None:
                 stage, done, total = self._state
                 amount = f"{done} of {total}" if total else f"{done}"
-                self._report(f"{stage}: {amount}, {time.monotonic() - self._since:.0f} s")
+                self._report(f"{stage}: {amount}, {time.monotonic() - self._started_s[stage]:.0f} s")
