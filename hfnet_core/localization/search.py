@@ -27,7 +27,7 @@ _PLAIN = ((0, 3), (0, 10), (10, 20))  # ranks of the keyframes matched one by on
 _RANKED = 64  # most similar keyframes among which another place is looked for
 _AS_SIMILAR = 0.9  # times the similarity of the place found, that another must have to be looked at
 # Similarity to keyframes of the place found, from which keyframes elsewhere are looked at: 0.80 to 1.0 for doubles
-# (floors, rooms, doors of one plan), at most 0.67 in twelve maps without.
+# (floors, rooms, doors of one plan), at most 0.67 in eleven maps without.
 _TWIN, _ASKED_FOR_TWINS = 0.7, 3
 
 
@@ -46,7 +46,7 @@ class MapSearch:
         self._map, self._config = landmark_map, config
         self._retriever = Retriever(landmark_map.place_descriptors)
         self._descriptors = landmark_map.landmark_descriptors
-        self._resembling: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        self._resembling: dict[int, NDArray[np.int64]] = {}
 
     def trials(self, query: Query) -> Iterator[Trial]:
         """One look after another: all views at their likeliest place at once, then at the next ones."""
@@ -76,8 +76,9 @@ class MapSearch:
         here = self._around(found.keyframes)
         twin = self._twin(found.keyframes, here)
         for view in range(len(query.views)):
-            for place in {self._alike(query, view, here), twin} - {()}:
-                yield self.at(query, view, place)
+            for place in dict.fromkeys((self._alike(query, view, here), twin)):
+                if place:
+                    yield self.at(query, view, place)
 
     def at(self, query: Query, view: int, keyframes: tuple[int, ...]) -> Trial:
         """What one place says of one view."""
@@ -111,9 +112,10 @@ class MapSearch:
         """A few keyframes of one place elsewhere that resemble some of these keyframes, none where nothing does."""
         for keyframe in keyframes[:_ASKED_FOR_TWINS]:
             if keyframe not in self._resembling:
-                self._resembling[keyframe] = self._retriever.query(self._map.place_descriptors[keyframe], _RANKED)
-            found, similarity = self._resembling[keyframe]
-            others = found[~np.isin(found, here) & (similarity >= _TWIN)]
+                found, similarity = self._retriever.query(self._map.place_descriptors[keyframe], _RANKED)
+                self._resembling[keyframe] = found[similarity >= _TWIN]
+            resembling = self._resembling[keyframe]
+            others = resembling[~np.isin(resembling, here)]
             own = np.isin(others, self._around(others[:1]))
             if len(others):
                 return tuple(int(other) for other in others[own][:_FIRST_LOOK])
