@@ -159,7 +159,7 @@ class OfflineLocalizer:
                 unusable.append(error)
                 if len(unusable) == min(len(files), _FIRST_FEW) == index + 1:  # it is no single image that is wrong
                     raise unusable[0] from None
-                answer = Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
+                answer = _of_unusable(index, path, error)
             yield answer
 
     def listed(self, folder: Path, queries: Sequence[tuple[str, Camera]], *, trust: bool = False) -> Iterator[Answer]:
@@ -184,7 +184,7 @@ class OfflineLocalizer:
             self._judge(camera, taken.trust)
             return self._image(index, path, camera, bits, taken)
         except DatasetError as error:
-            return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
+            return _of_unusable(index, path, error)
 
     def _judge(self, camera: Camera, trust: bool) -> None:
         """Log the first camera unlike the map's. Raises DatasetError for one that is theirs of another resolution."""
@@ -258,6 +258,10 @@ class OfflineLocalizer:
                 return camera
         sizes = ", ".join(f"{camera.width}x{camera.height}" for camera in self.cameras)
         raise DatasetError(f"{path}: {width}x{height}, but the map's cameras are {sizes}: give --calibration")
+
+
+def _of_unusable(index: int, path: Path, error: DatasetError) -> Answer:
+    return Answer(str(path), index * 10**9, NotLocalized(Reason.BAD_IMAGE, str(error)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,9 +104,7 @@ class MapSearch:
         ours = np.isin(found, here)
         if not ours.any() or ours.all() or similarity[~ours][0] < _AS_SIMILAR * similarity[ours][0]:
             return ()
-        others = found[~ours]
-        own = np.isin(others, self._around(others[:1]))
-        return tuple(int(keyframe) for keyframe in others[own][:_FIRST_LOOK])
+        return self._one_place(found[~ours])
 
     def _twin(self, keyframes: Sequence[int], here: Int32) -> tuple[int, ...]:
         """A few keyframes of one place elsewhere that resemble some of these keyframes, none where nothing does."""
@@ -116,10 +114,14 @@ class MapSearch:
                 self._resembling[keyframe] = found[similarity >= _TWIN]
             resembling = self._resembling[keyframe]
             others = resembling[~np.isin(resembling, here)]
-            own = np.isin(others, self._around(others[:1]))
             if len(others):
-                return tuple(int(other) for other in others[own][:_FIRST_LOOK])
+                return self._one_place(others)
         return ()
+
+    def _one_place(self, keyframes: NDArray[np.int64]) -> tuple[int, ...]:
+        """The first few of them that show what the first one shows."""
+        own = np.isin(keyframes, self._around(keyframes[:1]))
+        return tuple(int(keyframe) for keyframe in keyframes[own][:_FIRST_LOOK])
 
     def _ranked(self, query: Query, view: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The keyframes most similar to a view, and their similarity, best first; looked up once for each query."""

@@ -258,7 +258,7 @@ class Whereabouts:
             return
         when = "first pose" if math.isinf(without_s) else f"a pose again, after {without_s:.0f} s without"
         x, y, z = map_from_rig.translation
-        sigma_m = float(np.sqrt(max(float(np.trace(covariance[:3, :3])), 0.0)))
+        sigma_m = math.sqrt(max(np.trace(covariance[:3, :3]), 0.0))
         self._log.info(f"{when}: x {x:.2f} y {y:.2f} z {z:.2f} m in {map_frame}, known to {sigma_m:.2f} m")
 
 
