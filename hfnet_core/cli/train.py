@@ -66,6 +66,7 @@ def _train_ours(pool: list[Path], output: Path, config: TrainConfig, teaching: T
     if weights is None and start is None:
         raise ConfigError("--recipe ours needs --teacher-weights aliked-n16.pth, or take --recipe paper")
     _need_torch()
+    from hfnet_core.training.allocation import keep_freed_memory
     from hfnet_core.training.recipe import train_network
     from hfnet_core.training.teachers.aliked import Aliked
     from hfnet_core.training.teachers.model_teacher import ModelTeacher
@@ -76,15 +77,18 @@ def _train_ours(pool: list[Path], output: Path, config: TrainConfig, teaching: T
         assert start is not None
         return ModelTeacher(start, threads=config.threads)
 
+    keep_freed_memory()
     train_network(pool[0], output, config, teacher, version=__version__, start=start, report=typer.echo)
 
 
 def _train_paper(images: list[Path], output: Path, config: PaperTrainConfig, teaching: TeachingArguments) -> None:
     _need_torch()
+    from hfnet_core.training.allocation import keep_freed_memory
     from hfnet_core.training.export import Identity
     from hfnet_core.training.paper_recipe import train_paper
     from hfnet_core.training.teachers.registry import open_teacher
 
+    keep_freed_memory()
     train_paper(
         images,
         output,

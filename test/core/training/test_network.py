@@ -64,6 +64,44 @@ def test_stride_two_pads_like_tensorflow(side: int) -> None:
     np.testing.assert_allclose(found, np.array(expected) / np.sqrt(1 + 1e-3), rtol=1e-5)
 
 
+@pytest.mark.parametrize("sides", [(8, 12), (9, 12), (7, 7)])
+def test_gradients_of_a_strided_depthwise_layer_are_those_of_its_sum(sides: tuple[int, int]) -> None:
+    """Against differences of the layer's own output: its gradients are computed in another way."""
+    torch.manual_seed(0)
+    layer = ConvNorm(6, 6, 3, 2, depthwise=True, relu=False).double().eval()
+    x = torch.randn(2, 6, *sides, dtype=torch.float64, requires_grad=True)
+
+    assert torch.autograd.gradcheck(layer, (x,))
+    weight = layer.conv.weight
+    above = torch.randn_like(layer(x)).detach()
+    (layer(x) * above).sum().backward()
+    step = torch.zeros_like(weight)
+    step[4, 0, 1, 2] = 1e-6
+    with torch.no_grad():
+        before = (layer(x) * above).sum()
+        weight.add_(step)
+        slope = ((layer(x) * above).sum() - before) / 1e-6
+    assert weight.grad is not None
+    assert float(weight.grad[4, 0, 1, 2]) == pytest.approx(float(slope), rel=1e-5)
+
+
+@pytest.mark.parametrize("sides", [(8, 12), (9, 12)])
+def test_a_strided_depthwise_layer_computes_the_same_with_and_without_gradients(sides: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer = ConvNorm(6, 6, 3, 2, depthwise=True).eval()
+    x = torch.randn(2, 6, *sides)
+    with torch.no_grad():
+        expected = layer(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = layer(x)
+
+    assert torch.equal(layer(x), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(x)
+    assert found.dtype == rounded.dtype
+    assert torch.equal(found, rounded)
+
+
 def test_variables_come_back_from_a_round_trip() -> None:
     torch.manual_seed(0)
     first, second = HFNet(SMALL).eval(), HFNet(SMALL).eval()
