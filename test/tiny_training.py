@@ -15,7 +15,7 @@ from hfnet_core.training.recipe import train_network
 
 TINY = TrainConfig(
     local_minutes=0.01, polish_minutes=0.01, finish_minutes=0.01, turn_minutes=0.01,
-    wide_minutes=0.01, quantized_minutes=0.01,
+    wide_minutes=0.01, own_minutes=0.01, own_keypoints=16, quantized_minutes=0.01,
     warmup_minutes=0.01, global_minutes=0.01, imitation_minutes=0.01,
     regression_batches=3, feature_batches=4, crop_px=64, pairs=2, view_px=96, places=3, views=2,
     local_dim=16, global_dim=24, clusters=4, words=4, word_dim=8, rooms=1, night_rooms=1, tracks=True,

@@ -53,6 +53,9 @@ class StageArguments:
     wide_minutes: Annotated[
         float, typer.Option(help="Minutes for the same with far scales and angles, night and shadow; 0 leaves it out.")
     ] = _DEFAULTS.wide_minutes
+    own_minutes: Annotated[
+        float, typer.Option(help="Minutes in which the network's own keypoints and matches teach; 0 leaves it out.")
+    ] = _DEFAULTS.own_minutes
     quantized_minutes: Annotated[
         float, typer.Option(help="Minutes in which the local part learns to be rounded to INT8; 0 leaves it out.")
     ] = _DEFAULTS.quantized_minutes

@@ -50,6 +50,12 @@ class TrainConfig(Checked):
         unit="min",
         minimum=0.0,
     )
+    own_minutes: float = setting(
+        0.0,
+        "training time of the same where the network's own keypoints teach, and which of them match; 0 leaves it out",
+        unit="min",
+        minimum=0.0,
+    )
     quantized_minutes: float = setting(
         0.0, "training time of the local part to compute in INT8 what it does in full; 0 leaves it out", unit="min"
     )
@@ -58,6 +64,7 @@ class TrainConfig(Checked):
     finish_learning_rate: float = setting(1.2e-3, "peak learning rate of the finish stage", minimum=1e-6, maximum=1.0)
     turn_learning_rate: float = setting(1.2e-3, "peak learning rate of the turn stage", minimum=1e-6, maximum=1.0)
     wide_learning_rate: float = setting(6e-4, "peak learning rate of the wide stage", minimum=1e-6, maximum=1.0)
+    own_learning_rate: float = setting(1e-3, "peak learning rate of the own stage", minimum=1e-6, maximum=1.0)
     quantized_learning_rate: float = setting(
         3e-5, "peak learning rate of the quantized stage", minimum=1e-6, maximum=1.0
     )
@@ -65,6 +72,7 @@ class TrainConfig(Checked):
     imitation_learning_rate: float = setting(1e-3, "peak learning rate of the imitation", minimum=1e-6, maximum=1.0)
     crop_px: int = setting(256, "side of the local stage's crops, a multiple of 8", unit="px", minimum=32, maximum=1024)
     pairs: int = setting(8, "photos per batch of the local stage, two crops each", minimum=1, maximum=1024)
+    own_keypoints: int = setting(320, "own: keypoints of each crop that teach", minimum=8)
     regression_batches: int = setting(
         40, "batches the final layer is fitted to the imitated descriptors on, before training it", minimum=1
     )

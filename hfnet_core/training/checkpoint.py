@@ -24,7 +24,8 @@ class Checkpoint:
     """State of a run after `step` steps and `elapsed_s` seconds of training.
 
     network, optimizer: state dicts; scale: logarithm of the InfoNCE scale; log_variances: of the tasks whose weights
-    are learned; random: torch's generator state; stage_state: what the stage itself remembers.
+    are learned; random: torch's generator state; stage_state: what the stage itself remembers; mean: of the network's
+    floating-point weights over the last steps, where a run keeps one.
     """
 
     stage: str
@@ -37,6 +38,7 @@ class Checkpoint:
     log_variances: torch.Tensor
     random: torch.Tensor
     stage_state: dict[str, Any] = field(default_factory=dict)
+    mean: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def build_network(self) -> HFNet:
         """The network with the checkpoint's weights. Raises ModelError where they do not fit."""

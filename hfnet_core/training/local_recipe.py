@@ -31,6 +31,9 @@ _TURN_DEG = 60.0  # two crops of a photo then differ by 41 degrees (standard dev
 _GENTLE_TURN_DEG = 45.0
 _WIDE_SCALE = (0.45, 1.6)  # of crops of two overlapping photos: both together differ by up to 3.5
 _OTHER_LIGHT = 0.3  # share of crops
+_OWN = "own"
+_OWN_TURN_DEG, _OWN_GENTLE_TURN_DEG = 45.0, 31.5  # between `polish` and `turn`
+_MEAN_OF = 500  # steps
 _MEASURED = 60  # photos on which the batch norms of a model file are measured
 _TEACHER_REPORTS_S = 8.0  # between two lines about the teacher
 
@@ -58,6 +61,7 @@ def train_local(what: RecipeRun, network: HFNet, start: Path | None) -> None:
             seed=seed,
             workers=config.workers,
             bf16_until=bf16_until,
+            mean_of=_MEAN_OF if stage.name == _OWN else 0,
             processor_time=config.processor_time,
         )
         run_stage(stage, network, settings, output / stage.name, config.device, report)
@@ -70,6 +74,8 @@ def train_local(what: RecipeRun, network: HFNet, start: Path | None) -> None:
         load_local_part(network, start, (read_gray(photo.path) for photo in pool.photos[::every]))
     if config.wide_minutes:
         run(_wide_stage(what, crops), config.wide_minutes, config.wide_learning_rate, config.seed + 4)
+    if config.own_minutes:
+        run(_own_stage(what, crops), config.own_minutes, config.own_learning_rate, config.seed + 6)
     if config.quantized_minutes:
         stage = QuantizedStage(LocalSources(pool, output / "teacher"), crops)
         run(stage, config.quantized_minutes, config.quantized_learning_rate, config.seed + 5)
@@ -115,6 +121,20 @@ def _wide_stage(what: RecipeRun, crops: LocalDataSettings) -> LocalStage:
     gentle = replace(crops.gentle, scale=_WIDE_SCALE, rotation_deg=_GENTLE_TURN_DEG)
     data = replace(crops, wide=WideSettings(), other_light=_OTHER_LIGHT, gentle=gentle)
     return LocalStage(sources, data, LocalLossSettings(learned=True), "wide")
+
+
+def _own_stage(what: RecipeRun, crops: LocalDataSettings) -> LocalStage:
+    pool, output, config, _, _ = what
+    sources = LocalSources(
+        pool, output / "teacher", [*read_pair_matches(pool, output / "matches"), *_correspondences(what)]
+    )
+    data = replace(
+        crops,
+        crops=replace(crops.crops, rotation_deg=_OWN_TURN_DEG),
+        gentle=replace(crops.gentle, rotation_deg=_OWN_GENTLE_TURN_DEG),
+    )
+    losses = LocalLossSettings(learned=True, own_keypoints=config.own_keypoints)
+    return LocalStage(_with_tracks(what, sources), data, losses, _OWN)
 
 
 def _correspondences(what: RecipeRun) -> list[PairMatches]:

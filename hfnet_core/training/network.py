@@ -8,7 +8,7 @@ with stride 2 an even side is padded (0, 1), an odd side (1, 1).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ __all__ = [
     "HFNet",
     "LocalMaps",
     "LocalVladHead",
+    "channels_last",
     "l2_normalize",
     "sample_descriptors",
     "scopes",
@@ -53,6 +54,11 @@ class LocalMaps(NamedTuple):
 
     logits: Tensor
     descriptors: Tensor
+
+
+def channels_last(network: HFNet) -> HFNet:
+    """The network itself, its kernels stored as convolutions on CPUs are fastest."""
+    return cast(HFNet, cast(Any, network).to(memory_format=torch.channels_last))
 
 
 def l2_normalize(values: Tensor, dim: int) -> Tensor:

@@ -89,7 +89,8 @@ class LocalBatch(NamedTuple):
     """Crops 2i and 2i+1 are the two views of pair i.
 
     images: [2B, 1, H, W] uint8; targets: [2B, 65, H/8, W/8]; valid: [2B, H/8, W/8] bool, cells that show the photo;
-    pair: [M] the pair i of each correspondence; first, second: [M, 2] its pixel in crop 2i and in crop 2i+1.
+    pair: [M] the pair i of each correspondence; first, second: [M, 2] its pixel in crop 2i and in crop 2i+1;
+    second_from_first: [B, 3, 3] float32, homographies from crop 2i to crop 2i+1, NaN for crops of two photos.
     """
 
     images: Tensor
@@ -98,6 +99,7 @@ class LocalBatch(NamedTuple):
     pair: Tensor
     first: Tensor
     second: Tensor
+    second_from_first: Tensor
 
 
 class LocalBatches(Dataset[LocalBatch]):
@@ -185,7 +187,8 @@ class LocalBatches(Dataset[LocalBatch]):
             places.append(warp_points(homography, points))
         both = np.flatnonzero(_within(places[0], size) & _within(places[1], size))
         both = rng.permutation(both)[: self.settings.points]
-        return _View(crops, targets, valid, places[0][both], places[1][both])
+        plane = homographies[1] @ np.linalg.inv(homographies[0]) if photos[0] == photos[1] else np.full((3, 3), np.nan)
+        return _View(crops, targets, valid, places[0][both], places[1][both], plane / plane[2, 2])
 
     def _lit(self, rng: np.random.Generator, crop: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
         """The crop in some light, from a camera with its noise."""
@@ -201,6 +204,7 @@ class _View(NamedTuple):
     valid: list[NDArray[np.bool_]]
     first: NDArray[np.float32]
     second: NDArray[np.float32]
+    second_from_first: NDArray[np.float64]
 
 
 def _placed(keypoints: NDArray[np.float32], tracks: PhotoTracks | None) -> NDArray[np.float32]:
@@ -227,4 +231,5 @@ def _collate(views: list[_View]) -> LocalBatch:
         pair=torch.from_numpy(np.repeat(np.arange(len(views)), [len(view.first) for view in views])),
         first=torch.from_numpy(np.concatenate([view.first for view in views])),
         second=torch.from_numpy(np.concatenate([view.second for view in views])),
+        second_from_first=torch.from_numpy(np.stack([view.second_from_first for view in views]).astype(np.float32)),
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from hfnet_core.training.network import HFNet, l2_normalize
+from hfnet_core.training.network import HFNet, channels_last, l2_normalize
 from hfnet_core.training.stages.layer_features import FeatureBatch, LayerFeatures
 from hfnet_core.training.stages.local_vlad import k_means
 from hfnet_core.training.stages.loop import Learned
@@ -177,7 +177,7 @@ def initialize_clusters(network: HFNet, stage: GlobalStage, seed: int, batches: 
     Source: Arandjelovic et al., "NetVLAD: CNN architecture for weakly supervised place recognition", CVPR 2016.
     """
     training, device = network.training, network.deep_head.clusters.device
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network.eval())
     loader = DataLoader(stage.batches(seed, batches), batch_size=None)
     collected = []
     for batch in loader:
@@ -201,7 +201,7 @@ def solve_reduction(network: HFNet, stage: GlobalStage, seed: int, batches: int 
 
     ridge: regularisation, relative to the mean eigenvalue of the inputs' covariance.
     """
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network.eval())
     device = network.deep_head.clusters.device
     inputs, targets = [], []
     for batch in DataLoader(stage.batches(seed + 1, batches), batch_size=None):

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from hfnet_core.errors import ConfigError
 from hfnet_core.training.data.local_data import LocalBatch, LocalBatches, LocalDataSettings, LocalSources
-from hfnet_core.training.network import HFNet, sample_descriptors
+from hfnet_core.training.network import HFNet, LocalMaps, sample_descriptors
 from hfnet_core.training.stages.loop import Learned
 from hfnet_core.training.stages.losses import detector_loss, point_info_nce, refinement_loss, weigh_by_uncertainty
+from hfnet_core.training.stages.own_keypoints import own_losses
 
 __all__ = ["LocalLossSettings", "LocalStage"]
 
@@ -23,8 +25,8 @@ class LocalLossSettings:
     """Weights of the local stage's losses.
 
     descriptor_weight, refinement_weight: of InfoNCE and of `refinement_loss` beside the detector's loss; learned: learn
-    all three weights instead; location_weight: see `detector_loss`; near_px: points of one photo closer than this are
-    no negatives of each other.
+    all weights instead; location_weight: see `detector_loss`; near_px: points of one photo closer than this are
+    no negatives of each other; own_keypoints: of each crop, that teach as `own_losses` says, 0 for none.
     """
 
     descriptor_weight: float = 0.6
@@ -32,11 +34,17 @@ class LocalLossSettings:
     learned: bool = False
     location_weight: float = 2.0
     near_px: float = 6.0
+    own_keypoints: int = 0
+
+    def __post_init__(self) -> None:
+        if self.own_keypoints and not self.learned:
+            raise ConfigError("own keypoints teach where the weights of the losses are learned")
 
 
 class LocalStage:
     """Detector: soft 65-way cross-entropy on the teacher's warped keypoints. Descriptor: symmetric InfoNCE over the
-    corresponding points of the whole batch. Refinement: where the extractor's window around a keypoint ends."""
+    corresponding points of the whole batch. Refinement: where the extractor's window around a keypoint ends. Own
+    keypoints, where asked for: `own_losses`."""
 
     modules: tuple[str, ...] = ("stem", "shallow", "descriptor", "detector")
 
@@ -50,7 +58,7 @@ class LocalStage:
         self.sources, self.name = sources, name
         self.data = data or LocalDataSettings()
         self.weights = weights or LocalLossSettings()
-        self.tasks = 3 if self.weights.learned else 0
+        self.tasks = 0 if not self.weights.learned else 6 if self.weights.own_keypoints else 3
 
     def prepare(self, network: HFNet) -> list[nn.Parameter]:
         network.train()
@@ -85,8 +93,9 @@ class LocalStage:
                 nearest = (first @ second.t()).argmax(dim=1) if len(first) else torch.zeros(0)
                 correct = (nearest == torch.arange(len(first), device=nearest.device)).float().mean()
             losses = torch.stack([detector, descriptor, refinement])
+            own, own_parts = self._own(maps, batch, learned)
             if self.weights.learned:
-                total = weigh_by_uncertainty(losses, learned.log_variances)
+                total = weigh_by_uncertainty(torch.cat([losses, own]), learned.log_variances)
             else:
                 fixed = losses.new_tensor([1.0, self.weights.descriptor_weight, self.weights.refinement_weight])
                 total = fixed @ losses
@@ -98,7 +107,22 @@ class LocalStage:
             "scale": float(learned.scale.detach()),
             "points": float(len(first)),
         }
-        return total, parts
+        return total, parts | own_parts
+
+    def _own(self, maps: LocalMaps, batch: LocalBatch, learned: Learned) -> tuple[Tensor, dict[str, float]]:
+        count = self.weights.own_keypoints
+        if not count:
+            return maps.logits.new_zeros(0), {}
+        exact = LocalMaps(maps.logits.float(), maps.descriptors.float())
+        own = own_losses(exact, batch.valid, batch.second_from_first, learned.scale, count)
+        parts = {
+            "matchability": float(own.matchability.detach()),
+            "own_descriptor": float(own.descriptor.detach()),
+            "consistency": float(own.consistency.detach()),
+            "repeated": own.repeated,
+            "right": own.right,
+        }
+        return torch.stack([own.matchability, own.descriptor, own.consistency]), parts
 
     def _refinement(self, logits: Tensor, batch: LocalBatch) -> Tensor:
         image = torch.cat([2 * batch.pair, 2 * batch.pair + 1])

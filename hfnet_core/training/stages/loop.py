@@ -25,7 +25,7 @@ from hfnet_core.errors import ConfigError
 from hfnet_core.files import make_folder
 from hfnet_core.progress import ProgressLines
 from hfnet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from hfnet_core.training.network import HFNet
+from hfnet_core.training.network import HFNet, channels_last
 from hfnet_core.training.stages.csv_table import StepTable
 
 __all__ = ["CHECKPOINT_NAME", "Learned", "Optimization", "RunSettings", "Stage", "run_stage"]
@@ -49,6 +49,7 @@ class RunSettings:
     optimization: instead of AdamW and the cosine.
     bf16_until: share of the budget trained with bfloat16 activations; the rest is float32 and settles the batch norms.
     log_variance: of the tasks whose weights are learned, at the start.
+    mean_of: the network ends as the mean of its weights over about so many last steps (exponential); 0: as the last.
     workers: processes that make batches; 0 makes them in the trainer itself.
     processor_time: minutes are those of the processor, a thread of it; other work on the machine costs no steps then.
     checkpoint_every_s, checkpoint_steps: when a checkpoint is written, after so much time and so many steps (0: never).
@@ -63,6 +64,7 @@ class RunSettings:
     optimization: Optimization | None = None
     bf16_until: float = 0.9
     log_variance: float = 0.0
+    mean_of: int = 0
     seed: int = 0
     workers: int = 1
     processor_time: bool = False
@@ -143,6 +145,7 @@ def run_stage(
                 run.save_if_due()
                 if step == stop_after:
                     break
+        run.finish()
         run.save()
     return network
 
@@ -153,13 +156,14 @@ class _Run:
     def __init__(self, stage: Stage, network: HFNet, settings: RunSettings, folder: Path, device: str) -> None:
         torch.manual_seed(settings.seed)
         self.stage, self.settings, self.device = stage, settings, device
-        self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = channels_last(network.to(device))
         self.log_scale = nn.Parameter(torch.tensor(math.log(22.0), device=device))
         self.log_variances = nn.Parameter(torch.full((stage.tasks,), settings.log_variance, device=device))
         self.parameters = [*stage.prepare(network), self.log_scale, self.log_variances]
         self.optimizer = self._optimizer()
         self.checkpoint_path = folder / CHECKPOINT_NAME
         self.step, self.elapsed_s = 0, 0.0
+        self.mean: dict[str, Tensor] = {}
         self._saved = time.monotonic()
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -190,6 +194,22 @@ class _Run:
             return self.settings.learning_rate * max(progress / warmup, 0.02)
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take the weights of a step into their mean."""
+        if not self.settings.mean_of:
+            return
+        share = max(1.0 / self.settings.mean_of, 1.0 / self.step)
+        for name, value in self._of_stage(self.network.state_dict()).items():
+            if value.is_floating_point():
+                self.mean.setdefault(name, value.clone()).lerp_(value, share)
+
+    def finish(self) -> None:
+        """At the end of the budget, the mean in place of the last weights."""
+        if self.mean and self.progress >= 1.0:
+            self.network.load_state_dict(self.mean, strict=False)
+            self.mean = {}
+
     def learned(self) -> Learned:
         return Learned(self.log_scale.exp().clamp_max(100.0), self.log_variances)
 
@@ -215,6 +235,7 @@ class _Run:
                 self.log_variances.detach(),
                 torch.get_rng_state(),
                 self.stage.state(),
+                self.mean,
             ),
         )
 
@@ -233,7 +254,7 @@ class _Run:
             self.log_scale.copy_(saved.scale)
             self.log_variances.copy_(saved.log_variances)
         torch.set_rng_state(saved.random)
-        self.step, self.elapsed_s = saved.step, saved.elapsed_s
+        self.step, self.elapsed_s, self.mean = saved.step, saved.elapsed_s, saved.mean
 
     def _of_stage(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         wanted = self.stage.modules
@@ -246,6 +267,7 @@ def _steps(run: _Run, log: _Log, report: Callable[[str], None]) -> Iterator[int]
     for batch in _loader(run):
         log.add(_step(run, batch))
         run.step += 1
+        run.follow()
         now = run.clock_s()
         run.elapsed_s += now - clock
         clock = now

@@ -8,7 +8,16 @@ from torch.nn import functional
 
 from hfnet_core.features.network.architecture import DETECTOR_CELL
 
-__all__ = ["detector_loss", "info_nce", "overlap_info_nce", "point_info_nce", "refinement_loss", "weigh_by_uncertainty"]
+__all__ = [
+    "detector_loss",
+    "info_nce",
+    "keypoint_scores",
+    "overlap_info_nce",
+    "point_info_nce",
+    "refinement_loss",
+    "weigh_by_uncertainty",
+    "window_centre",
+]
 
 _WINDOW = 2  # pixels each way, as the extractor refines keypoints
 
@@ -37,16 +46,27 @@ def refinement_loss(logits: Tensor, image: Tensor, xy: Tensor, jitter: Tensor) -
     """
     if len(xy) == 0:
         return logits.sum() * 0.0
-    scores = functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], DETECTOR_CELL)[:, 0]
+    scores = keypoint_scores(logits)
     limit = torch.tensor([scores.shape[2] - 1, scores.shape[1] - 1], device=xy.device)
     pixel = torch.minimum((xy.round() + jitter).long().clamp_min(0), limit)
-    steps = torch.arange(-_WINDOW, _WINDOW + 1, device=xy.device)
+    return functional.smooth_l1_loss(window_centre(scores, image, pixel), xy, beta=0.5)
+
+
+def keypoint_scores(logits: Tensor) -> Tensor:
+    """Probability [N, H, W] of each pixel to be a keypoint, of logits [N, 65, H/8, W/8]."""
+    return functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], DETECTOR_CELL)[:, 0]
+
+
+def window_centre(scores: Tensor, image: Tensor, pixel: Tensor) -> Tensor:
+    """Where the extractor's refinement puts keypoints [M, 2] found at `pixel` [M, 2] of images [M]: the score-weighted
+    centre of the 5x5 pixels around."""
+    steps = torch.arange(-_WINDOW, _WINDOW + 1, device=pixel.device)
     rows = pixel[:, 1, None, None] + _WINDOW + steps[None, :, None]
     columns = pixel[:, 0, None, None] + _WINDOW + steps[None, None, :]
     window = functional.pad(scores, (_WINDOW,) * 4)[image[:, None, None], rows, columns]
     total = window.sum(dim=(1, 2)).clamp_min(1e-6)
     shift = torch.stack([window.sum(dim=1) @ steps.float(), window.sum(dim=2) @ steps.float()], dim=1) / total[:, None]
-    return functional.smooth_l1_loss(pixel + shift, xy, beta=0.5)
+    return pixel + shift
 
 
 def weigh_by_uncertainty(losses: Tensor, log_variances: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def stage(name: str, pool: Pool, teacher_folder: Path) -> Stage:
         features = LayerFeatures(teacher_folder.parent / "features", 4)
         features.fill(network(), GlobalBatches(pool, GLOBAL_DATA, 0, 4), LocalVladHead(TEACHER))
         return GlobalStage(features)
-    weights = LocalLossSettings(learned=name == "polish")
+    weights = LocalLossSettings(learned=name != "local", own_keypoints=16 if name == "own" else 0)
     points = np.random.default_rng(0).uniform(10, 150, (50, 2)).astype(np.float32)
     matches = [PairMatches((0, 1), points, points)] if name == "polish" else []
     return LocalStage(LocalSources(pool, teacher_folder, matches), LOCAL_DATA, weights, name)
@@ -70,7 +70,7 @@ def test_the_loss_falls(name: str, pool: Pool, teacher_folder: Path, tmp_path: P
     assert sum(found[-3:]) < 0.9 * sum(found[:3])
 
 
-@pytest.mark.parametrize("name", ["local", "polish", "global"])
+@pytest.mark.parametrize("name", ["local", "polish", "own", "global"])
 def test_a_killed_run_ends_in_the_same_place(name: str, pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
     whole = run_stage(stage(name, pool, teacher_folder), network(), settings(6), tmp_path / "whole")
     run_stage(stage(name, pool, teacher_folder), network(), settings(6), tmp_path / "killed", stop_after=3)
@@ -83,6 +83,33 @@ def test_a_killed_run_ends_in_the_same_place(name: str, pool: Pool, teacher_fold
     assert load_checkpoint(tmp_path / "killed/checkpoint.pt").step == 6
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, msg=key)
+
+
+def test_a_run_ends_as_the_mean_of_its_last_weights_killed_or_not(
+    pool: Pool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    weights: list[dict[str, torch.Tensor]] = []
+    trained = network()
+
+    def remember(step: int) -> None:
+        weights.append({name: value.clone() for name, value in trained.state_dict().items()})
+
+    local, chosen = stage("local", pool, teacher_folder), dataclasses.replace(settings(6), mean_of=3)
+    run_stage(local, trained, chosen, tmp_path / "whole", after_step=remember)
+    run_stage(local, network(), chosen, tmp_path / "killed", stop_after=4)
+    middle = load_checkpoint(tmp_path / "killed/checkpoint.pt")
+    resumed = run_stage(local, network(), chosen, tmp_path / "killed")
+    again = run_stage(local, network(), chosen, tmp_path / "killed")
+
+    for name in ("stem.conv.weight", "stem.norm.running_var"):
+        mean = weights[0][name]
+        for step, of_step in enumerate(weights[1:], 2):
+            mean = mean + (of_step[name] - mean) / min(step, 3)
+        torch.testing.assert_close(trained.state_dict()[name], mean)
+        assert not torch.allclose(trained.state_dict()[name], weights[-1][name])
+        assert torch.equal(middle.network[name], weights[3][name])
+        assert torch.equal(resumed.state_dict()[name], trained.state_dict()[name])
+        assert torch.equal(again.state_dict()[name], trained.state_dict()[name])
 
 
 def test_a_resumed_global_stage_remembers_former_batches(
