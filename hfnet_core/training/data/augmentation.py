@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CropRange", "crop_pair", "photometric", "random_homography", "warp_image", "warp_points"]
+__all__ = ["CropRange", "crop_pair", "cut_out", "photometric", "random_homography", "warp_image", "warp_points"]
 
 Generator = np.random.Generator
 Matrix = NDArray[np.float64]
@@ -66,6 +66,16 @@ def crop_pair(
         random_homography(rng, (middle[0], middle[1]), size, limits),
         random_homography(rng, (other[0], other[1]), size, limits),
     )
+
+
+def cut_out(homography: Matrix, image_size: tuple[int, int], size: tuple[int, int]) -> Matrix:
+    """Photo -> crop that shows the photo's own pixels around what `homography` shows in the middle of its crop, as far
+    inside the photo as it is large enough."""
+    middle = np.linalg.inv(homography) @ [(size[0] - 1) / 2, (size[1] - 1) / 2, 1.0]
+    corner = np.rint(middle[:2] / middle[2] - (np.array(size) - 1) / 2)
+    room = np.array(image_size) - np.array(size)
+    corner = np.clip(corner, np.minimum(room, 0), np.maximum(room, 0))
+    return np.array([[1.0, 0.0, -corner[0]], [0.0, 1.0, -corner[1]], [0.0, 0.0, 1.0]])
 
 
 def _coordinate(rng: Generator, image_side: int, crop_side: int) -> float:

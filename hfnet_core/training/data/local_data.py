@@ -24,6 +24,7 @@ from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.training.data.augmentation import (
     CropRange,
     crop_pair,
+    cut_out,
     photometric,
     random_homography,
     warp_image,
@@ -61,6 +62,7 @@ class LocalDataSettings:
     clean: float = 0.15
     other_light: float = 0.0
     overlapping: float = 0.3
+    unwarped: float = 0.0
     budget: int = 1200
     min_score: float = 0.15
     radius_px: float = 3.0
@@ -149,6 +151,8 @@ class LocalBatches(Dataset[LocalBatch]):
             homographies = wide_pair(rng, image_size, size, *wide.at(step))
         else:
             homographies = crop_pair(rng, image_size, size, self.settings.crops, self.settings.shift)
+            if self.settings.unwarped and rng.random() < self.settings.unwarped:
+                homographies = (cut_out(homographies[0], image_size, size), homographies[1])
         return self._view(rng, (photo, photo), homographies, (keypoints, keypoints), step)
 
     def _overlapping(self, rng: np.random.Generator, matches: PairMatches, step: int) -> _View:

@@ -19,7 +19,7 @@ from hfnet_core.cli.main import main
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.training.data.teacher_keypoints import TeacherKeypoints
 
-STAGES = ("local", "polish", "finish", "turn", "wide", "quantized")
+STAGES = ("local", "polish", "finish", "turn", "wide", "own", "quantized")
 
 
 class Described:
