@@ -14,6 +14,10 @@
                and angle, in light of night and shadow; rooms   OUTPUT/rooms/*
                by day and night; with `correspondences` the
                matches of LightGlue too                         OUTPUT/correspondences/*.npz
+    own        where it is asked for, the network's own         OUTPUT/own/
+               keypoints teach: scores how right their matches
+               are, descriptors all others of the crop, places
+               to agree; ends as the mean of its last weights
     quantized  where it is asked for, the local part learns     OUTPUT/quantized/
                to compute in INT8 what it does in full
     global     a VLAD of the local descriptors, fitted to the   OUTPUT/global/*/
@@ -32,9 +36,9 @@ then, so what they make of the views is computed once:
 
 On the pool at hand that was not as good at finding places.
 
-With `start`, a model file, training goes on from its weights: `wide` is the first stage of the local part then (0
-minutes leave it out), and the model is the teacher where no other is given. Photos under licences that bind what is
-made of them are left out, unless `any_licence` asks for them.
+With `start`, a model file, training goes on from its weights: `wide` is the first stage of the local part then, or
+where 0 minutes leave it out the next one, and the model is the teacher where no other is given. Photos under licences
+that bind what is made of them are left out, unless `any_licence` asks for them.
 
 Every part goes on where it was interrupted when the same call is repeated.
 """
@@ -110,7 +114,7 @@ def train_network(
     train_local(run, network, start)
     if isinstance(network.global_head, LocalVladHead):
         network.global_head.load_state_dict(_fitted(run, network).state_dict())
-    elif start is not None and not config.wide_minutes and not config.quantized_minutes:
+    elif start is not None and not (config.wide_minutes or config.own_minutes or config.quantized_minutes):
         _train_global(run, network, load_vlad(_vlad(network, config), start))  # the local part is still the model's
     else:
         _train_global(run, network, _fitted(run, network))
