@@ -14,7 +14,7 @@ _CELL_PX = 8
 
 @dataclass(frozen=True)
 class TrainConfig(Checked):
-    """From a pool of photos to weights. Those that ship were made before the stage `wide`, with `any_licence`."""
+    """From a pool of photos to weights. Those that ship were made before the stage `own`, with `any_licence`."""
 
     global_head: str = setting(
         "local",
@@ -44,14 +44,14 @@ class TrainConfig(Checked):
         15.0, "layer_18: training time of the same to imitate a VLAD of the local descriptors", unit="min", minimum=0.01
     )
     wide_minutes: float = setting(
-        120.0,
+        0.0,
         "training time of the same with pairs that differ far in scale and angle, in other light, and correspondences; "
         "0 leaves it out",
         unit="min",
         minimum=0.0,
     )
     own_minutes: float = setting(
-        0.0,
+        110.0,
         "training time of the same where the network's own keypoints teach, and which of them match; 0 leaves it out",
         unit="min",
         minimum=0.0,
@@ -94,11 +94,11 @@ class TrainConfig(Checked):
     )
     night_rooms: int = setting(100, "wide: rendered rooms, each seen by day and by night", minimum=0)
     correspondences: bool = setting(
-        False, "wide: matches of LightGlue between the pool's photos, checked by geometry, besides the teacher's"
+        False, "wide, own: matches of LightGlue between the pool's photos, checked by geometry, besides the teacher's"
     )
-    correspondence_keypoints: int = setting(1024, "wide: keypoints of a photo that LightGlue matches", minimum=64)
+    correspondence_keypoints: int = setting(1024, "wide, own: keypoints of a photo that LightGlue matches", minimum=64)
     correspondence_side_px: int = setting(
-        640, "wide: longer side that photos are reduced to for LightGlue", unit="px", minimum=64
+        640, "wide, own: longer side that photos are reduced to for LightGlue", unit="px", minimum=64
     )
     turned_labels: bool = setting(
         False, "wide: keypoints that the teacher finds in each photo and in its quarter turns, for cameras that roll"

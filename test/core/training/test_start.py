@@ -95,7 +95,7 @@ def test_the_recipe_goes_on_from_a_model_with_its_last_local_stage_alone(pool_fo
 def test_layers_8_to_18_are_trained_on_a_model_whose_local_part_stays(pool_folder: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     sizes = {"local_dim": 128, "global_dim": 1024, "words": 64, "word_dim": 32}  # of the model's VLAD, which teaches
-    off = {"wide_minutes": 0.0, "quantized_minutes": 0.0}
+    off = {"wide_minutes": 0.0, "own_minutes": 0.0, "quantized_minutes": 0.0}
     config = dataclasses.replace(TINY, global_head="layer_18", **sizes, **off)
     output = tmp_path / "run"
     train_network(
@@ -111,6 +111,17 @@ def test_layers_8_to_18_are_trained_on_a_model_whose_local_part_stays(pool_folde
     assert np.abs(made.descriptors - start.descriptors).max() < 1e-3
     assert np.abs(made.scores - start.scores).max() < 1e-3
     assert np.abs(made.global_descriptor - start.global_descriptor).max() > 1e-2
+
+
+def test_a_stage_that_changes_the_local_part_has_the_vlad_fitted_anew(pool_folder: Path, tmp_path: Path) -> None:
+    """For layers 8-18 too: the model's own was fitted to other descriptors."""
+    sizes = {"local_dim": 128, "global_dim": 24, "words": 4, "word_dim": 8}
+    off = {"wide_minutes": 0.0, "quantized_minutes": 0.0}
+    config = dataclasses.replace(TINY, global_head="layer_18", **sizes, **off)
+    output = tmp_path / "run"
+    train_network(pool_folder, output, config, lambda: grid_teacher, version="1", start=DEFAULT_MODEL)
+    assert (output / "own" / "checkpoint.pt").is_file()
+    assert len(list((output / "global").glob("*/head.pt"))) == 1
 
 
 def test_photos_that_bind_what_is_made_of_them_are_left_out(pool_folder: Path) -> None:
