@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class ConvNorm(nn.Module):
         if groups > 1 and self.stride == 2 and even and x.device.type == "cpu" and torch.is_grad_enabled():
             if torch.is_autocast_enabled("cpu"):
                 x, weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
-            halved: Tensor = _HalvingDepthwise.apply(x, weight)
+            halved: Tensor = cast(Any, _HalvingDepthwise).apply(x, weight)
             return halved
         x = functional.pad(x, (*same_padding(width, self.stride), *same_padding(height, self.stride)))
         return functional.conv2d(x, weight, None, self.stride, 0, 1, groups)
