@@ -38,7 +38,7 @@ RUN_TIME = [
 BAGS = ["rosbags>=0.11.9"]
 MAPPING = [*BAGS, "pycolmap>=4.0", "pyceres>=2.5"]  # x86-64; pyceres: the solver pycolmap is built with
 EVALUATION = ["evo", "matplotlib"]
-TRAINING = ["safetensors>=0.4", "torch>=2.2", "kornia>=0.9", "onnx>=1.15", "google-crc32c>=1.5"]
+TRAINING = ["safetensors>=0.4", "torch>=2.4", "kornia>=0.9", "onnx>=1.15", "google-crc32c>=1.5"]
 
 
 def files(pattern):

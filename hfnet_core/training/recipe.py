@@ -10,14 +10,14 @@
     finish     the same from a lower learning rate              OUTPUT/finish/
     turn       the same with crops turned much further, for     OUTPUT/turn/
                cameras that roll
-    wide       the same with pairs that differ far in scale     OUTPUT/wide/
-               and angle, in light of night and shadow; rooms   OUTPUT/rooms/*
+    wide       where it is asked for, pairs that differ far     OUTPUT/wide/
+               in scale and angle, night and shadow; rooms      OUTPUT/rooms/*
                by day and night; with `correspondences` the
                matches of LightGlue too                         OUTPUT/correspondences/*.npz
-    own        where it is asked for, the network's own         OUTPUT/own/
-               keypoints teach: scores how right their matches
-               are, descriptors all others of the crop, places
-               to agree; ends as the mean of its last weights
+    own        the network's own keypoints teach: scores how    OUTPUT/own/
+               right their matches are, descriptors all others
+               of the crop, places to agree; ends as the mean
+               of its last weights
     quantized  where it is asked for, the local part learns     OUTPUT/quantized/
                to compute in INT8 what it does in full
     global     a VLAD of the local descriptors, fitted to the   OUTPUT/global/*/
