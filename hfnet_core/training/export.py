@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from hfnet_core.errors import ModelError
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
-from hfnet_core.features.network.architecture import DETECTOR_CELL
 from hfnet_core.features.network.onnx_graph import build_onnx, save_onnx
 from hfnet_core.files import make_folder, whole_file
 from hfnet_core.training.checkpoint import load_checkpoint, save_network
 from hfnet_core.training.network import HFNet
+from hfnet_core.training.stages.losses import keypoint_scores
 
 __all__ = ["TOLERANCE", "Identity", "Parity", "check_parity", "export_checkpoint", "save_variables", "write_results"]
 
@@ -62,8 +61,7 @@ def check_parity(network: HFNet, model: Path) -> Parity:
         image = _parity_image(height, width)
         with torch.inference_mode():
             maps, global_descriptor = network(torch.from_numpy(image)[None, None])
-        scores = functional.pixel_shuffle(maps.logits.softmax(dim=1)[:, :-1], DETECTOR_CELL)
-        expected = (scores[0, 0], maps.descriptors[0].permute(1, 2, 0), global_descriptor[0])
+        expected = (keypoint_scores(maps.logits)[0], maps.descriptors[0].permute(1, 2, 0), global_descriptor[0])
         found = backend.infer(image)
         for index, (ours, theirs) in enumerate(
             zip(expected, (found.scores, found.descriptors, found.global_descriptor), strict=True)

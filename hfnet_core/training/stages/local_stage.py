@@ -113,8 +113,7 @@ class LocalStage:
         count = self.weights.own_keypoints
         if not count:
             return maps.logits.new_zeros(0), {}
-        exact = LocalMaps(maps.logits.float(), maps.descriptors.float())
-        own = own_losses(exact, batch.valid, batch.second_from_first, learned.scale, count)
+        own = own_losses(maps, batch.valid, batch.second_from_first, learned.scale, count)
         parts = {
             "matchability": float(own.matchability.detach()),
             "own_descriptor": float(own.descriptor.detach()),

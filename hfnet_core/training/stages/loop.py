@@ -201,8 +201,10 @@ class _Run:
             return
         share = max(1.0 / self.settings.mean_of, 1.0 / self.step)
         for name, value in self._of_stage(self.network.state_dict()).items():
-            if value.is_floating_point():
-                self.mean.setdefault(name, value.clone()).lerp_(value, share)
+            if value.is_floating_point() and name in self.mean:
+                self.mean[name].lerp_(value, share)
+            elif value.is_floating_point():
+                self.mean[name] = value.clone()
 
     def finish(self) -> None:
         """At the end of the budget, the mean in place of the last weights."""
@@ -254,7 +256,8 @@ class _Run:
             self.log_scale.copy_(saved.scale)
             self.log_variances.copy_(saved.log_variances)
         torch.set_rng_state(saved.random)
-        self.step, self.elapsed_s, self.mean = saved.step, saved.elapsed_s, saved.mean
+        self.step, self.elapsed_s = saved.step, saved.elapsed_s
+        self.mean = {name: value.to(self.device) for name, value in saved.mean.items()}
 
     def _of_stage(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         wanted = self.stage.modules
