@@ -5,4 +5,4 @@ package.xml repeats it and a test compares both with the weights.
 
 __all__ = ["__version__"]
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"

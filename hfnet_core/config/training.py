@@ -81,8 +81,8 @@ class TrainConfig(Checked):
     views: int = setting(4, "views per place, an even number", minimum=2, maximum=64)
     local_dim: int = setting(128, "channels of the local descriptor", minimum=1)
     global_dim: int = setting(1024, "size of the global descriptor", minimum=1)
-    words: int = setting(64, "local: VLAD words", minimum=1)
-    word_dim: int = setting(32, "local: channels of the descriptors' projection before VLAD", minimum=1)
+    words: int = setting(48, "local: VLAD words", minimum=1)
+    word_dim: int = setting(48, "local: channels of the descriptors' projection before VLAD", minimum=1)
     clusters: int = setting(32, "layer_18: VLAD clusters", minimum=1)
     rooms: int = setting(180, "rendered rooms whose views show what changes with the viewpoint", minimum=0)
     feature_batches: int = setting(
@@ -90,7 +90,8 @@ class TrainConfig(Checked):
     )
     intermediate_dim: int = setting(64, "layer_18: channels of the projection before VLAD; 0 for none", minimum=0)
     any_licence: bool = setting(
-        False, "train on photos under share-alike licences and of unknown origin too, as for the weights of 0.6.0"
+        False,
+        "train on photos under share-alike licences and of unknown origin too, as the weights up to 0.6.0 had them",
     )
     night_rooms: int = setting(100, "wide: rendered rooms, each seen by day and by night", minimum=0)
     correspondences: bool = setting(

@@ -32,7 +32,6 @@ _GENTLE_TURN_DEG = 45.0
 _WIDE_SCALE = (0.45, 1.6)  # of crops of two overlapping photos: both together differ by up to 3.5
 _OTHER_LIGHT = 0.3  # share of crops
 _OWN = "own"
-_OWN_TURN_DEG, _OWN_GENTLE_TURN_DEG = 45.0, 31.5  # between `polish` and `turn`
 _OWN_SCALE, _OWN_TILT = (0.6, 1.8), 2.6
 _OWN_POINTS, _OWN_UNWARPED = 192, 0.3
 _MEAN_OF = 500  # steps
@@ -134,8 +133,8 @@ def _own_stage(what: RecipeRun, crops: LocalDataSettings) -> LocalStage:
         crops,
         points=_OWN_POINTS,
         unwarped=_OWN_UNWARPED,
-        crops=replace(crops.crops, rotation_deg=_OWN_TURN_DEG, scale=_OWN_SCALE, tilt=_OWN_TILT),
-        gentle=replace(crops.gentle, rotation_deg=_OWN_GENTLE_TURN_DEG),
+        crops=replace(crops.crops, rotation_deg=_TURN_DEG, scale=_OWN_SCALE, tilt=_OWN_TILT),
+        gentle=replace(crops.gentle, rotation_deg=_GENTLE_TURN_DEG),
     )
     losses = LocalLossSettings(learned=True, own_keypoints=config.own_keypoints)
     return LocalStage(_with_tracks(what, sources), data, losses, _OWN)

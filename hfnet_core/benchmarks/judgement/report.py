@@ -18,8 +18,17 @@ __all__ = ["calibrated", "table"]
 _UNKNOWN = 0.4  # log odds that a network which nobody calibrated is doubted by
 
 
-def calibrated(found: Hypotheses, model_hash: str, former: Path, everything: Hypotheses | None = None) -> str:
+def calibrated(
+    found: Hypotheses,
+    model_hash: str,
+    former: Path,
+    everything: Hypotheses | None = None,
+    prior: tuple[str, float] | None = None,
+) -> str:
     """The text of a judgement file: that of this model anew, those of other models as they are in `former`.
+
+    prior: hash of a model in `former` and the share, 0..1, that its calibration has in this one: of weights before
+    these, calibrated on recordings that are not at hand any more. Raises DatasetError where `former` has none of it.
 
     everything: hypotheses of several kinds of features, for those that nobody calibrated; without, these are judged as
     in `former` or, where that says nothing, as this model with more doubt. Raises DatasetError where `former` is
@@ -29,11 +38,33 @@ def calibrated(found: Hypotheses, model_hash: str, former: Path, everything: Hyp
     own = {"sparse": _stored(fit(found, SPARSE))}
     if _has_witness(found):
         own = {"dense": _stored(fit(found, DENSE)), **own}
+    if prior is not None:
+        own = {
+            kind: _mixed(fitted, _of_model(stored, prior[0], kind, former), prior[1]) for kind, fitted in own.items()
+        }
     stored[model_hash] = own
     stored.setdefault("generic", {kind: _doubted(fitted) for kind, fitted in own.items()})
     if everything is not None:
         stored["generic"] = {**stored["generic"], "sparse": _doubted(_stored(fit(everything, SPARSE)))}
     return json.dumps(stored, indent=1) + "\n"
+
+
+def _of_model(stored: dict[str, Any], model_hash: str, kind: str, path: Path) -> dict[str, Any]:
+    found = stored.get(model_hash, {}).get(kind)
+    if found is None:
+        raise DatasetError(f"{path}: has no {kind} calibration of {model_hash}; it has: {', '.join(sorted(stored))}")
+    return dict(found)
+
+
+def _mixed(fitted: dict[str, Any], prior: dict[str, Any], share: float) -> dict[str, Any]:
+    """Log odds that are the mean of both."""
+    names = dict.fromkeys([*fitted["weights"], *prior["weights"]])
+
+    def mean(one: float, other: float) -> float:
+        return round((1.0 - share) * one + share * other, 4)
+
+    weights = {name: mean(fitted["weights"].get(name, 0.0), prior["weights"].get(name, 0.0)) for name in names}
+    return {"bias": mean(fitted["bias"], prior["bias"]), "weights": weights}
 
 
 def _has_witness(found: Hypotheses) -> bool:

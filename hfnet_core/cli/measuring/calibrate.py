@@ -36,6 +36,10 @@ def calibrate(
         bool,
         typer.Option("--generic", help="Anew what holds for features that nobody calibrated: all that --work keeps."),
     ] = False,
+    prior: Annotated[
+        str,
+        typer.Option(metavar="HASH=SHARE", help="Share that the calibration of another model in -o has in this one."),
+    ] = "",
     min_confidence: Annotated[
         float, typer.Option(help="For the table of sources that are held out.")
     ] = LocalizerConfig.min_confidence,
@@ -48,7 +52,7 @@ def calibrate(
     from hfnet_core.files import make_folder, written_whole
     from hfnet_core.maps.storage import load_map
 
-    pairs = [_pair(source) for source in sources]
+    pairs, former = [_pair(source) for source in sources], _prior(prior) if prior else None
     extractor = described.source(ExtractorConfig(), model, "onnxruntime")
     if isinstance(extractor, NamedSource):
         raise ConfigError("--features: files know no darkened, covered or mirrored images; give what describes images")
@@ -68,7 +72,7 @@ def calibrate(
     found = Hypotheses.joined(parts)
     others = [read_hypotheses(path) for path in sorted(work.glob("*.npz"))] if generic else []
     everything = Hypotheses.joined(others) if others else None
-    written_whole(output, calibrated(found, extractor.info.model_hash, output, everything))
+    written_whole(output, calibrated(found, extractor.info.model_hash, output, everything, former))
     typer.echo(table(found, min_confidence))
     typer.echo(f"{output}: calibrated on {len(found)} hypotheses of {len(parts)} recordings")
 
@@ -78,6 +82,17 @@ def _pair(source: str) -> tuple[Path, Path]:
     if not equals or not Path(map_file).is_file() or not Path(bag).exists():
         raise ConfigError(f"{source}: write MAP=BAG, a map file and a recording that exist")
     return Path(map_file), Path(bag)
+
+
+def _prior(text: str) -> tuple[str, float]:
+    model_hash, _, share = text.partition("=")
+    try:
+        value = float(share)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value < 1.0:
+        raise ConfigError(f"--prior {text}: write HASH=SHARE, a model of the file and a share between 0 and 1")
+    return model_hash, value
 
 
 def _photos(folder: Path) -> Sequence[NDArray[np.uint8]]:

@@ -94,7 +94,7 @@ def test_the_recipe_goes_on_from_a_model_with_its_last_local_stage_alone(pool_fo
 
 def test_layers_8_to_18_are_trained_on_a_model_whose_local_part_stays(pool_folder: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    sizes = {"local_dim": 128, "global_dim": 1024, "words": 64, "word_dim": 32}  # of the model's VLAD, which teaches
+    sizes = {"local_dim": 128, "global_dim": 1024, "words": 48, "word_dim": 48}  # of the model's VLAD, which teaches
     off = {"wide_minutes": 0.0, "own_minutes": 0.0, "quantized_minutes": 0.0}
     config = dataclasses.replace(TINY, global_head="layer_18", **sizes, **off)
     output = tmp_path / "run"

@@ -82,6 +82,19 @@ def test_a_judgement_file_keeps_what_it_knows_of_other_networks(tmp_path: Path) 
         calibrated(hypotheses(), "mine", path)
 
 
+def test_a_former_calibration_has_its_share(tmp_path: Path) -> None:
+    path = tmp_path / "judgement.json"
+    former = {kind: {"bias": 4.0, "weights": {"inliers": 2.0, "rare": 8.0}} for kind in ("dense", "sparse")}
+    path.write_text(json.dumps({"former": former}))
+    alone = json.loads(calibrated(hypotheses(), "mine", path))["mine"]["dense"]
+    mixed = json.loads(calibrated(hypotheses(), "mine", path, prior=("former", 0.25)))["mine"]["dense"]
+    assert mixed["bias"] == pytest.approx(0.75 * alone["bias"] + 1.0, abs=1e-3)
+    assert mixed["weights"]["inliers"] == pytest.approx(0.75 * alone["weights"].get("inliers", 0.0) + 0.5, abs=1e-3)
+    assert mixed["weights"]["rare"] == pytest.approx(2.0)
+    with pytest.raises(DatasetError, match=r"judgement\.json: has no sparse calibration of nobody; it has: former"):
+        calibrated(without_witness(hypotheses()), "mine", path, prior=("nobody", 0.25))
+
+
 def without_witness(found: Hypotheses) -> Hypotheses:
     """As of features without dense descriptors."""
     numbers = found.numbers.copy()
