@@ -35,6 +35,9 @@ _CONTRADICTED = 10.0  # log odds that depths which do not fit take from a pose, 
 _THERE_M, _THERE_DEG = 1.0, 30.0  # from where a look-alike should be: either pose may be a little off
 _LEAST_INLIERS = 6  # of a hypothesis that is worth refining
 _WORTH_A_LOOK = -3.0  # log odds of a candidate around which it is looked once more
+# Of the best pose's inliers, as many a double must have: 0.04 and 0.11 where a facade repeats its windows 12 m on, of
+# which the map shows little; what is said of rendered look-alikes does not change by it.
+_AS_STRONG = 0.15
 _WORTH_IT = 30  # keypoints that a hypothesis explains which is worth wider windows
 
 
@@ -142,7 +145,8 @@ class Localizer:
         there = [one for one in candidates if self._is_there(one, best, places)]
         unlike = [one for one in there if told_apart(query, best.hypothesis, one.hypothesis, self.map)]
         query.clock.lap("judgement")
-        doubles = [one for one in there if one not in unlike]
+        least = _AS_STRONG * best.evidence.inliers
+        doubles = [one for one in there if one not in unlike and one.evidence.inliers >= least]
         out = [replace(one, told_apart=True) if one in unlike else one for one in candidates]
         out = judgement.level(out, [best, *doubles]) if doubles else out
         return [replace(one, repeated=True) for one in out] if places else out
