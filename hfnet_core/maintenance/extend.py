@@ -71,8 +71,8 @@ def read_visits(
     model_hash = tools.extractor.info.model_hash
     if model_hash != landmark_map.model_hash:
         raise MapError(
-            f"the map was built with model {landmark_map.model_hash}, the bags would be described by "
-            f"{model_hash}: use the map's model, or describe the map anew with `hfnet map upgrade`"
+            f"the map was built with model {landmark_map.made_with}, the bags would be described by {model_hash}: "
+            "describe the map anew with `hfnet map upgrade MAP BAG... -o NEW`, or give the map's model (--model)"
         )
     several = len(landmark_map.scale_factors) > 0  # what is added is described as the map is
     tools = replace(tools, config=replace(tools.config, multi_scale=several))

@@ -81,8 +81,8 @@ def find_overlap(
     """
     if first.model_hash != second.model_hash:
         raise MapError(
-            f"the maps were built with different models, {first.model_hash} and {second.model_hash}: build one of them "
-            "again"
+            f"the maps were built with different models, {first.made_with} and {second.made_with}: describe one of "
+            "them anew with `hfnet map upgrade MAP BAG... -o NEW`"
         )
     # Less certain ones, too: they must agree on one transform.
     lenient = LocalizerConfig(tracking=False, min_confidence=0.9, search_budget_ms=UNHURRIED_MS)

@@ -60,8 +60,7 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
     for step in landmark_map.provenance.get("history", []):
         said = "; ".join(f"{name} {value}" for name, value in step.items() if name not in ("step", "history"))
         rows.append((str(step.get("step", "step")), said))
-    model = landmark_map.provenance.get("model", {})
-    rows.append(("model", f"{model.get('name', '?')} {model.get('version', '')} {landmark_map.model_hash}"))
+    rows.append(("model", landmark_map.made_with))
     if path.is_file():
         rows.append(("file", f"{path.stat().st_size / 1e6:.1f} MB"))
     return rows

@@ -191,6 +191,12 @@ class LandmarkMap:
         return len(self.keyframe_names)
 
     @property
+    def made_with(self) -> str:
+        """Name, version and hash of the model that described it."""
+        model = self.provenance.get("model", {})
+        return f"{model.get('name', '?')} {model.get('version', '')} {self.model_hash}"
+
+    @property
     def landmarks(self) -> int:
         """L, how many landmarks."""
         return len(self.landmarks_xyz)

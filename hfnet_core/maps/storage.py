@@ -150,8 +150,8 @@ def load_map(
         _check(path, landmark_map)
     if model_hash is not None and model_hash != landmark_map.model_hash:
         raise MapError(
-            f"{path}: was built with model {landmark_map.model_hash}, the query uses model {model_hash}: use the map's "
-            "model, describe the map anew with `hfnet map upgrade`, or build it again"
+            f"{path}: was built with model {landmark_map.made_with}, the query uses model {model_hash}: describe the "
+            "map anew with `hfnet map upgrade MAP BAG... -o NEW`, or give the map's model (--model, model_file)"
         )
     return landmark_map
 
