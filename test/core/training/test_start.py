@@ -23,7 +23,7 @@ from hfnet_core.training.recipe import train_network
 from hfnet_core.training.start import load_local_part, load_vlad
 from hfnet_core.training.teachers.model_teacher import ModelTeacher
 
-SPEC = NetworkSpec(128, 1024, 64, 32, corner_aligned=False, pool_local=True)
+SPEC = NetworkSpec(128, 1024, 48, 48, corner_aligned=False, pool_local=True)
 
 
 def photos() -> list[np.ndarray]:
