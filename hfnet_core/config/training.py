@@ -14,7 +14,7 @@ _CELL_PX = 8
 
 @dataclass(frozen=True)
 class TrainConfig(Checked):
-    """From a pool of photos to weights. Those that ship were made before the stage `own`, with `any_licence`."""
+    """From a pool of photos to weights. How those that ship were made: models/README.md."""
 
     global_head: str = setting(
         "local",
