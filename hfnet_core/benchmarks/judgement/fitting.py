@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from hfnet_core.benchmarks.judgement.collection import Hypotheses
-from hfnet_core.benchmarks.judgement.image_families import COMPOSITE, WRONG_CALIBRATION
+from hfnet_core.benchmarks.judgement.image_families import AS_IT_IS, COMPOSITE, WRONG_CALIBRATION
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array
 from hfnet_core.localization.confidence import DENSE, Calibration
 
-__all__ = ["Held", "calibrated_only", "fit", "held_out", "reliability"]
+__all__ = ["Held", "Prior", "calibrated_only", "fit", "held_out", "reliability"]
 
 _RIDGE = 1e-3  # on standardised weights
 # All other numbers speak for a pose, never against it; a regression that says otherwise has seen too little.
@@ -28,19 +28,41 @@ _LEAST = 40  # hypotheses of each kind
 
 @dataclass(frozen=True)
 class Held:
-    """A source that the calibration did not see. accepted: share of right hypotheses at the threshold; wrong: wrong
-    ones accepted, of `wrong_asked`; reachable: share of images with a right hypothesis, and answered: with an accepted
-    one."""
+    """A source that the calibration did not see. accepted: share of right hypotheses at the threshold. wrong: wrong
+    ones accepted, of `wrong_asked`. misled: wrong ones of images with a wrong calibration, of `misled_asked`; these
+    count nowhere else. answered: images as they are with a right hypothesis accepted, of `reachable` with a right one.
+    """
 
     source: str
     accepted: float
     wrong: int
     wrong_asked: int
-    reachable: float
-    answered: float
+    misled: int
+    misled_asked: int
+    answered: int
+    reachable: int
 
 
-def fit(found: Hypotheses, names: Sequence[str]) -> Calibration:
+@dataclass(frozen=True)
+class Prior:
+    """What recordings have taught that are not at hand any more: a calibration, of weights before these, and the share,
+    0..1, that its log odds have in those of a new one."""
+
+    calibration: Calibration
+    share: float
+
+    def with_fitted(self, fitted: Calibration) -> Calibration:
+        """Log odds that are the mean of both."""
+        names = dict.fromkeys([*fitted.weights, *self.calibration.weights])
+        former = self.calibration.weights
+        weights = {name: self._mean(fitted.weights.get(name, 0.0), former.get(name, 0.0)) for name in names}
+        return Calibration(self._mean(fitted.bias, self.calibration.bias), weights)
+
+    def _mean(self, fitted: float, former: float) -> float:
+        return (1.0 - self.share) * fitted + self.share * former
+
+
+def fit(found: Hypotheses, names: Sequence[str], prior: Prior | None = None) -> Calibration:
     """Weights of the numbers named. Every source and family counts alike, right and wrong ones too.
 
     Images with a wrong calibration take no part: what speaks against these is weighed by `_FOCAL`. Right poses of
@@ -57,7 +79,8 @@ def fit(found: Hypotheses, names: Sequence[str]) -> Calibration:
         )
     plain = _regression(found, [name for name in names if name != "focal"])
     fixed = {"focal": _FOCAL} if "focal" in names else {}
-    return Calibration(plain.bias + float(np.log(_USUAL)), {**plain.weights, **fixed})
+    fitted = Calibration(plain.bias + float(np.log(_USUAL)), {**plain.weights, **fixed})
+    return fitted if prior is None else prior.with_fitted(fitted)
 
 
 def _regression(found: Hypotheses, names: Sequence[str]) -> Calibration:
@@ -84,13 +107,13 @@ def calibrated_only(found: Hypotheses) -> Hypotheses:
     return _where(found, ~np.isin(found.family, WRONG_CALIBRATION))
 
 
-def held_out(found: Hypotheses, names: Sequence[str], min_confidence: float) -> list[Held]:
+def held_out(found: Hypotheses, names: Sequence[str], min_confidence: float, prior: Prior | None = None) -> list[Held]:
     """Each source judged by a calibration on all the others; none where these are too few to calibrate on."""
     out = []
     for source in sorted(set(found.source.tolist())):
         own = found.source == source
         try:
-            calibration = fit(_where(found, ~own), names)
+            calibration = fit(_where(found, ~own), names, prior)
         except DatasetError:
             continue
         out.append(_judged(_where(found, own), calibration, names, min_confidence, str(source)))
@@ -114,12 +137,20 @@ def _judged(
 ) -> Held:
     odds = _log_odds(found, calibration, names)
     accepted = odds >= np.log(min_confidence / (1.0 - min_confidence))
-    images = len(np.unique(found.image))
-    reachable = len(np.unique(found.image[found.right]))
-    answered = len(np.unique(found.image[found.right & accepted]))
-    wrong = int((accepted & ~found.right).sum())
-    share = float(accepted[found.right].mean()) if found.right.any() else 0.0
-    return Held(source, share, wrong, int((~found.right).sum()), reachable / images, answered / images)
+    misled = np.isin(found.family, WRONG_CALIBRATION)
+    right, wrong, misled = found.right & ~misled, ~found.right & ~misled, ~found.right & misled
+    images = right & (found.family == AS_IT_IS)
+    share = float(accepted[right].mean()) if right.any() else 0.0
+    return Held(
+        source,
+        share,
+        int((accepted & wrong).sum()),
+        int(wrong.sum()),
+        int((accepted & misled).sum()),
+        int(misled.sum()),
+        len(np.unique(found.image[images & accepted])),
+        len(np.unique(found.image[images])),
+    )
 
 
 def _log_odds(found: Hypotheses, calibration: Calibration, names: Sequence[str]) -> Array:

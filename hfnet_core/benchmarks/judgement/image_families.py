@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from hfnet_core.geometry import Pose
 from hfnet_core.types import Camera
 
-__all__ = ["COMPOSITE", "WRONG_CALIBRATION", "Asked", "Frame", "families"]
+__all__ = ["AS_IT_IS", "COMPOSITE", "WRONG_CALIBRATION", "Asked", "Frame", "families"]
 
 Image = NDArray[np.uint8]
+AS_IT_IS = "as it is"
 # Shows the place, as another camera would: what speaks against them is not the place.
 WRONG_CALIBRATION = ("cropped and enlarged", "another focal length", "four tiles of a quarter")
 # Shows the place in a part of the image, and something else in the rest: so does another place that has one thing in
@@ -56,7 +57,7 @@ def families(frames: Sequence[Frame], foreign: Sequence[Image], seed: int = 0) -
 
 def _of_frame(frame: Frame, other: Frame, cover: Image, rng: np.random.Generator, *, deceive: bool) -> Iterator[Asked]:
     image, camera, truth = frame.image, frame.camera, (frame.map_from_camera,)
-    yield Asked("as it is", image, camera, truth)
+    yield Asked(AS_IT_IS, image, camera, truth)
     yield Asked("dark and noisy", _dark(image, rng), camera, truth)
     yield Asked("blurred", _blurred(image), camera, truth)
     yield Asked(COMPOSITE[0], _covered(image, _like(cover, image), rng), camera, truth)

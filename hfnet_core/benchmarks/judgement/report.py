@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hfnet_core.benchmarks.judgement.collection import Hypotheses
-from hfnet_core.benchmarks.judgement.fitting import calibrated_only, fit, held_out, reliability
+from hfnet_core.benchmarks.judgement.fitting import Prior, calibrated_only, fit, held_out, reliability
 from hfnet_core.errors import DatasetError
 from hfnet_core.files import read_text
 from hfnet_core.localization.confidence import DENSE, SPARSE, Calibration
 from hfnet_core.maps.description import parse_json
 
-__all__ = ["calibrated", "table"]
+__all__ = ["calibrated", "priors_of", "table"]
 
 _UNKNOWN = 0.4  # log odds that a network which nobody calibrated is doubted by
+_KINDS = {"dense": DENSE, "sparse": SPARSE}
+
+
+def priors_of(former: Path, model_hash: str, share: float) -> dict[str, Prior]:
+    """What a judgement file knows of a model, by kind ("dense", "sparse"), as a share, 0..1, of a new calibration.
+
+    Raises DatasetError where it is no judgement file or has nothing of the model.
+    """
+    stored = _former(former) if former.exists() else {}
+    if model_hash not in stored:
+        raise DatasetError(
+            f"{former}: has no calibration of {model_hash or 'no hash'}; it has: {', '.join(sorted(stored)) or 'none'}"
+        )
+    try:
+        return {kind: Prior(_read(stored[model_hash][kind]), share) for kind in _KINDS if kind in stored[model_hash]}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{former}: the calibration of {model_hash} is none ({error!r}); make it anew") from error
 
 
 def calibrated(
@@ -23,25 +41,17 @@ def calibrated(
     model_hash: str,
     former: Path,
     everything: Hypotheses | None = None,
-    prior: tuple[str, float] | None = None,
+    priors: Mapping[str, Prior] | None = None,
 ) -> str:
     """The text of a judgement file: that of this model anew, those of other models as they are in `former`.
 
-    prior: hash of a model in `former` and the share, 0..1, that its calibration has in this one: of weights before
-    these, calibrated on recordings that are not at hand any more. Raises DatasetError where `former` has none of it.
-
     everything: hypotheses of several kinds of features, for those that nobody calibrated; without, these are judged as
-    in `former` or, where that says nothing, as this model with more doubt. Raises DatasetError where `former` is
-    another kind of file.
+    in `former` or, where that says nothing, as this model with more doubt. priors: see `priors_of`. Raises DatasetError
+    where `former` is another kind of file, or there are priors, and none for what is calibrated.
     """
     stored = _former(former) if former.exists() else {}
-    own = {"sparse": _stored(fit(found, SPARSE))}
-    if _has_witness(found):
-        own = {"dense": _stored(fit(found, DENSE)), **own}
-    if prior is not None:
-        own = {
-            kind: _mixed(fitted, _of_model(stored, prior[0], kind, former), prior[1]) for kind, fitted in own.items()
-        }
+    kinds = _KINDS if _has_witness(found) else {"sparse": SPARSE}
+    own = {kind: _stored(fit(found, names, _prior(kind, priors))) for kind, names in kinds.items()}
     stored[model_hash] = own
     stored.setdefault("generic", {kind: _doubted(fitted) for kind, fitted in own.items()})
     if everything is not None:
@@ -49,22 +59,14 @@ def calibrated(
     return json.dumps(stored, indent=1) + "\n"
 
 
-def _of_model(stored: dict[str, Any], model_hash: str, kind: str, path: Path) -> dict[str, Any]:
-    found = stored.get(model_hash, {}).get(kind)
-    if found is None:
-        raise DatasetError(f"{path}: has no {kind} calibration of {model_hash}; it has: {', '.join(sorted(stored))}")
-    return dict(found)
+def _prior(kind: str, priors: Mapping[str, Prior] | None) -> Prior | None:
+    if priors is not None and kind not in priors:
+        raise DatasetError(f"the model of --prior has no {kind} calibration, and these features are judged by one")
+    return None if priors is None else priors[kind]
 
 
-def _mixed(fitted: dict[str, Any], prior: dict[str, Any], share: float) -> dict[str, Any]:
-    """Log odds that are the mean of both."""
-    names = dict.fromkeys([*fitted["weights"], *prior["weights"]])
-
-    def mean(one: float, other: float) -> float:
-        return round((1.0 - share) * one + share * other, 4)
-
-    weights = {name: mean(fitted["weights"].get(name, 0.0), prior["weights"].get(name, 0.0)) for name in names}
-    return {"bias": mean(fitted["bias"], prior["bias"]), "weights": weights}
+def _read(stored: Mapping[str, Any]) -> Calibration:
+    return Calibration(float(stored["bias"]), {str(name): float(value) for name, value in stored["weights"].items()})
 
 
 def _has_witness(found: Hypotheses) -> bool:
@@ -86,20 +88,25 @@ def _former(path: Path) -> dict[str, Any]:
     return stored
 
 
-def table(found: Hypotheses, min_confidence: float) -> str:
+def table(found: Hypotheses, min_confidence: float, priors: Mapping[str, Prior] | None = None) -> str:
     """Each source by a calibration on the others, and how well the probabilities hold over all."""
-    names = DENSE if _has_witness(found) else SPARSE
-    lines = ["held out          right accepted   wrong accepted   images answered of those reachable"]
+    kind = "dense" if _has_witness(found) else "sparse"
+    names, prior = _KINDS[kind], _prior(kind, priors)
     several = len(set(found.source.tolist())) > 1
+    held = held_out(found, names, min_confidence, prior) if several else []
+    lines = ["held out             right accepted   wrong accepted   images as they are, answered of those reachable"]
     lines += [
-        f"{held.source:<18}{100 * held.accepted:6.1f} %       {held.wrong:5d} of {held.wrong_asked:<6d} "
-        f"{100 * held.answered:6.1f} of {100 * held.reachable:.1f} %"
-        for held in (held_out(found, names, min_confidence) if several else ())
+        f"{one.source:<20} {100 * one.accepted:12.1f} %   {one.wrong:6d} of {one.wrong_asked:<4d}   "
+        f"{one.answered:6d} of {one.reachable}"
+        for one in held
     ]
+    if held:
+        misled, asked = sum(one.misled for one in held), sum(one.misled_asked for one in held)
+        lines.append(f"of {asked} wrong ones of images with a wrong calibration, {misled} accepted")
     lines.append("probability told  share that is right   hypotheses")
     lines += [
         f"{told:16.4f}  {right:19.4f}   {count:10d}"
-        for told, right, count in reliability(calibrated_only(found), fit(found, names), names)
+        for told, right, count in reliability(calibrated_only(found), fit(found, names, prior), names)
     ]
     return "\n".join(lines)
 

@@ -47,12 +47,13 @@ def calibrate(
     """Calibrate the judgement on right and wrong poses: every image as it is, darker, blurred, covered, mirrored,
     composed of two, with another focal length; photos of elsewhere; priors that are right and wrong."""
     from hfnet_core.benchmarks.judgement.collection import Hypotheses, collect, read_frames, read_hypotheses
-    from hfnet_core.benchmarks.judgement.report import calibrated, table
+    from hfnet_core.benchmarks.judgement.report import calibrated, priors_of, table
     from hfnet_core.features.sources import NamedSource
     from hfnet_core.files import make_folder, written_whole
     from hfnet_core.maps.storage import load_map
 
-    pairs, former = [_pair(source) for source in sources], _prior(prior) if prior else None
+    pairs = [_pair(source) for source in sources]
+    priors = priors_of(output, *_prior(prior)) if prior else None
     extractor = described.source(ExtractorConfig(), model, "onnxruntime")
     if isinstance(extractor, NamedSource):
         raise ConfigError("--features: files know no darkened, covered or mirrored images; give what describes images")
@@ -72,8 +73,8 @@ def calibrate(
     found = Hypotheses.joined(parts)
     others = [read_hypotheses(path) for path in sorted(work.glob("*.npz"))] if generic else []
     everything = Hypotheses.joined(others) if others else None
-    written_whole(output, calibrated(found, extractor.info.model_hash, output, everything, former))
-    typer.echo(table(found, min_confidence))
+    written_whole(output, calibrated(found, extractor.info.model_hash, output, everything, priors))
+    typer.echo(table(found, min_confidence, priors))
     typer.echo(f"{output}: calibrated on {len(found)} hypotheses of {len(parts)} recordings")
 
 

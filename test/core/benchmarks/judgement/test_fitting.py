@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from hfnet_core.benchmarks.judgement.collection import Hypotheses, read_hypotheses
-from hfnet_core.benchmarks.judgement.fitting import fit, held_out, reliability
-from hfnet_core.benchmarks.judgement.report import calibrated, table
+from hfnet_core.benchmarks.judgement.fitting import Prior, fit, held_out, reliability
+from hfnet_core.benchmarks.judgement.report import calibrated, priors_of, table
 from hfnet_core.errors import DatasetError
-from hfnet_core.localization.confidence import DENSE, SPARSE
+from hfnet_core.localization.confidence import DENSE, SPARSE, Calibration
 
 
 def hypotheses(count: int = 400, seed: int = 0, source: str = "hall") -> Hypotheses:
@@ -62,8 +62,18 @@ def test_a_source_is_judged_by_the_others() -> None:
         assert held.source in ("hall", "yard")
         assert held.accepted > 0.5
         assert held.wrong < 0.1 * held.wrong_asked
-        assert 0.0 < held.answered <= held.reachable <= 1.0
+        assert 0 < held.answered <= held.reachable == 100
+        assert held.misled_asked == 0
     assert "hall" in table(found, 0.999)
+
+
+def test_images_with_a_wrong_calibration_count_by_themselves() -> None:
+    found = Hypotheses.joined([hypotheses(source="hall"), hypotheses(seed=2, source="yard")])
+    family = np.where(found.family == "blurred", "another focal length", found.family)
+    plain, mixed = (held_out(one, SPARSE, 0.9)[0] for one in (found, dataclasses.replace(found, family=family)))
+    assert (plain.wrong_asked, plain.misled_asked) == (200, 0)
+    assert (mixed.wrong_asked, mixed.misled_asked) == (100, 100)
+    assert mixed.reachable == plain.reachable
 
 
 def test_too_few_are_refused() -> None:
@@ -87,12 +97,44 @@ def test_a_former_calibration_has_its_share(tmp_path: Path) -> None:
     former = {kind: {"bias": 4.0, "weights": {"inliers": 2.0, "rare": 8.0}} for kind in ("dense", "sparse")}
     path.write_text(json.dumps({"former": former}))
     alone = json.loads(calibrated(hypotheses(), "mine", path))["mine"]["dense"]
-    mixed = json.loads(calibrated(hypotheses(), "mine", path, prior=("former", 0.25)))["mine"]["dense"]
+    priors = priors_of(path, "former", 0.25)
+    mixed = json.loads(calibrated(hypotheses(), "mine", path, priors=priors))["mine"]["dense"]
     assert mixed["bias"] == pytest.approx(0.75 * alone["bias"] + 1.0, abs=1e-3)
     assert mixed["weights"]["inliers"] == pytest.approx(0.75 * alone["weights"].get("inliers", 0.0) + 0.5, abs=1e-3)
     assert mixed["weights"]["rare"] == pytest.approx(2.0)
-    with pytest.raises(DatasetError, match=r"judgement\.json: has no sparse calibration of nobody; it has: former"):
-        calibrated(without_witness(hypotheses()), "mine", path, prior=("nobody", 0.25))
+
+
+def test_the_table_tells_of_the_calibration_that_is_written(tmp_path: Path) -> None:
+    found = Hypotheses.joined([hypotheses(source="hall"), hypotheses(seed=2, source="yard")])
+    doubting = Prior(Calibration(-30.0, {}), 0.9)
+    assert all(held.accepted == 0.0 for held in held_out(found, DENSE, 0.9, doubting))
+    assert all(held.accepted > 0.5 for held in held_out(found, DENSE, 0.9))
+    told = table(found, 0.9, {"dense": doubting}).splitlines()
+    assert told[1].split()[:3] == ["hall", "0.0", "%"]
+    assert told[-1].split()[-1] == "800"  # all are told the same: next to nothing
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"known": {}}, r"judgement\.json: has no calibration of former; it has: known"),
+        ({"former": {"dense": {"bias": "much"}}}, r"judgement\.json: the calibration of former is none"),
+    ],
+)
+def test_a_former_calibration_that_is_none_is_refused(tmp_path: Path, stored: object, message: str) -> None:
+    path = tmp_path / "judgement.json"
+    with pytest.raises(DatasetError, match=r"judgement\.json: has no calibration of former; it has: none"):
+        priors_of(path, "former", 0.25)
+    path.write_text(json.dumps(stored))
+    with pytest.raises(DatasetError, match=message):
+        priors_of(path, "former", 0.25)
+
+
+def test_a_former_calibration_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no sparse calibration"):
+        calibrated(
+            without_witness(hypotheses()), "mine", tmp_path / "a", priors={"dense": Prior(Calibration(0, {}), 0.5)}
+        )
 
 
 def without_witness(found: Hypotheses) -> Hypotheses:
