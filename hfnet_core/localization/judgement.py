@@ -38,7 +38,7 @@ class Candidate:
     contradiction: what depth images say against it, "" for nothing. misfit: log odds that another focal length takes
     from it: that speaks against its calibration, and a place is no less a rival. told_apart: the image shows something
     else than the map has there. repeated: the map knows places that look like this one, and there may be one more that
-    it does not hold.
+    it does not hold. hardly_mapped: of one of these it has too little to tell.
     """
 
     hypothesis: Hypothesis
@@ -50,6 +50,7 @@ class Candidate:
     misfit: float = 0.0
     told_apart: bool = False
     repeated: bool = False
+    hardly_mapped: bool = False
 
     @property
     def confidence(self) -> float:
@@ -151,6 +152,8 @@ def _weak_evidence(candidate: Candidate, config: LocalizerConfig) -> str | None:
 
 
 def _weak_where_repeated(best: Candidate, config: LocalizerConfig) -> str | None:
+    if best.hardly_mapped:
+        return "of a place that looks like this one the map has too little to tell them apart: map it as well"
     if not best.repeated or _probability(best.log_odds - _REPEATED) >= config.min_confidence:
         return None
     return f"confidence {best.confidence:.5f} is too little where the map knows places that look like this one"

@@ -21,7 +21,7 @@ from hfnet_core.localization.hypothesis import Hypothesis, Trial, is_elsewhere
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.nearby import NearSearch
 from hfnet_core.localization.search import MapSearch
-from hfnet_core.localization.twins.places import told_apart
+from hfnet_core.localization.twins.places import Shown, told_apart
 from hfnet_core.localization.twins.planar import second_pose
 from hfnet_core.localization.uncertainty.focal import Uncertainty, uncertainty_of
 from hfnet_core.localization.uncertainty.ranges import depth_contradiction
@@ -142,14 +142,26 @@ class Localizer:
         new = [there for there in places if all(is_elsewhere(there, one.hypothesis.map_from_rig) for one in known)]
         found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL, thoroughly=True) for there in new))
         candidates = [*known, *(found or self._elsewhere(query, best))]
+        if not places:
+            return candidates
+        here = self._shown(query, best)
         there = [one for one in candidates if self._is_there(one, best, places)]
-        unlike = [one for one in there if told_apart(query, best.hypothesis, one.hypothesis, self.map)]
-        query.clock.lap("judgement")
+        unlike = [
+            one
+            for one in there
+            if told_apart(query, best.hypothesis, one.hypothesis, self.map)
+            or self._shown(query, one).far_less_than(here)
+        ]
         least = _AS_STRONG * best.evidence.inliers
         doubles = [one for one in there if one not in unlike and one.evidence.inliers >= least]
+        hardly = self._near.hardly_mapped(query, best.hypothesis, here)
+        query.clock.lap("judgement")
         out = [replace(one, told_apart=True) if one in unlike else one for one in candidates]
         out = judgement.level(out, [best, *doubles]) if doubles else out
-        return [replace(one, repeated=True) for one in out] if places else out
+        return [replace(one, repeated=True, hardly_mapped=hardly) for one in out]
+
+    def _shown(self, query: Query, candidate: Candidate) -> Shown:
+        return self._near.shown(query, candidate.hypothesis.map_from_rig, candidate.hypothesis.keyframes)
 
     def _elsewhere(self, query: Query, best: Candidate) -> list[Candidate]:
         """What other places say that the map does not know to be alike. Where one explains about as much, it and the

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from hfnet_core.config import LocalizerConfig
-from hfnet_core.geometry import Pose
+from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization import covisibility, matching, pose
 from hfnet_core.localization.appearance.scales import suiting
+from hfnet_core.localization.appearance.viewing import findable
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
 from hfnet_core.localization.hypothesis import AS_GOOD, Hypothesis, Look, Trial, hypothesis_of, is_elsewhere
+from hfnet_core.localization.twins.places import Shown
 from hfnet_core.localization.windows import Windows, everywhere, of_matches, where_they_may_be
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
-from hfnet_core.types import Mode
+from hfnet_core.types import Int32, Mode
 
 __all__ = ["NearSearch"]
 
@@ -55,15 +58,41 @@ class NearSearch:
             expected = best.map_from_rig
         return Trial(None, matches)
 
-    def alike(self, found: Hypothesis) -> list[Pose]:
-        """Where the rig would be in the places that the map knows to look like the one found."""
+    def alike(self, found: Hypothesis, keyframes: Sequence[int] | None = None) -> list[Pose]:
+        """Where the rig would be in the places that the map knows to look like the one found, by the keyframes given or
+        by all that it was found with."""
         places: list[Pose] = []
-        for keyframe in found.keyframes:
+        for keyframe in found.keyframes if keyframes is None else keyframes:
             for there_from_here in self._map.look_alikes_of(keyframe):
                 there = there_from_here @ found.map_from_rig
                 if len(places) < _ALIKE and all(is_elsewhere(there, one) for one in (*places, found.map_from_rig)):
                     places.append(there)
         return places
+
+    def hardly_mapped(self, query: Query, found: Hypothesis, here: Shown) -> bool:
+        """Whether of a place that looks like the one found the map has too little to tell them apart.
+
+        Asked of the keyframes around: what looks like another place than this one may lie where nothing is.
+        """
+        around = covisibility.nearby_keyframes(self._map, found.map_from_rig, self._config.cluster_size)
+        places = self.alike(found, around)
+        return any(self.shown(query, place).is_hardly_mapped_beside(here) for place in places)
+
+    def shown(self, query: Query, map_from_rig: Pose, known: tuple[int, ...] = ()) -> Shown:
+        """How much of what the map has around a pose, and in the keyframes known, the images show; places compared are
+        asked alike."""
+        expected = seen = 0.0
+        most = self._config.guided_landmarks
+        for number, view in enumerate(query.views):
+            map_from_camera, camera = map_from_rig @ view.rig_from_camera, query.cameras[number]
+            keyframes = self._around(map_from_camera, known)
+            landmarks, _ = self._asked(query, number, map_from_camera, keyframes, most)
+            look = self._look(query, number, map_from_camera, keyframes, everywhere(_GUIDED_RADIUS_PX), most)
+            agreeing = look.found.where(pose.agreeing(look.found, query, map_from_rig, self._config))
+            expected += float(findable(self._map, landmarks, map_from_camera, camera).sum())
+            seen += float(findable(self._map, agreeing.landmarks, map_from_camera, camera).sum())
+        query.clock.lap("matching")
+        return Shown(expected, seen)
 
     def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.
@@ -158,20 +187,29 @@ class NearSearch:
         out = []
         for number, view in enumerate(query.views):
             map_from_camera = map_from_rig @ view.rig_from_camera
-            near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
-            keyframes = tuple(dict.fromkeys(known + near))
+            keyframes = self._around(map_from_camera, known)
             most = self._config.guided_landmarks * (_THOROUGH if thoroughly else 1)
             out.append(self._look(query, number, map_from_camera, keyframes, windows, most))
         return out
 
-    def _look(
-        self, query: Query, view: int, map_from_camera: Pose, keyframes: tuple[int, ...], windows: Windows, most: int
-    ) -> Look:
+    def _around(self, map_from_camera: Pose, known: tuple[int, ...]) -> tuple[int, ...]:
+        near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
+        return tuple(dict.fromkeys(known + near))
+
+    def _asked(
+        self, query: Query, view: int, map_from_camera: Pose, keyframes: tuple[int, ...], most: int
+    ) -> tuple[Int32, Array]:
+        """Landmarks to look for, and where [N, 2] they should be."""
         landmarks = query.landmarks_seen_by(self._map, keyframes)
         projections, visible = project(self._map.landmarks_xyz[landmarks], map_from_camera, query.cameras[view])
         landmarks, projections = landmarks[visible], projections[visible]
         chosen = covisibility.seen_most_of_each_distance(self._map, landmarks, map_from_camera.translation, most)
-        landmarks, projections = landmarks[chosen], projections[chosen]
+        return landmarks[chosen], projections[chosen]
+
+    def _look(
+        self, query: Query, view: int, map_from_camera: Pose, keyframes: tuple[int, ...], windows: Windows, most: int
+    ) -> Look:
+        landmarks, projections = self._asked(query, view, map_from_camera, keyframes, most)
         keypoints, descriptors = query.keypoints[view], query.views[view].features.descriptors
         expected = suiting(self._map, landmarks, map_from_camera, query.cameras[view])
         radius_px = windows(view, self._map.landmarks_xyz[landmarks].astype(np.float64))

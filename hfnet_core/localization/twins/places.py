@@ -3,10 +3,12 @@
 One of them explains more of the image than the other already because it was mapped from nearer by. What tells them
 apart is only what both have mapped and one shows otherwise: so the keypoints that one explains are asked of the
 landmarks that the other has there, seen as the image sees them. A part of the image suffices: a picture beside a lift
-that looks the same on every floor.
+that looks the same on every floor. Or all of it shows far less of what the map has at one place than at the other.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
 from hfnet_core.types import Int32
 
-__all__ = ["told_apart"]
+__all__ = ["Shown", "told_apart"]
 
 _NEAR_PX = 12.0  # at the reference width: what lies closer shows the same thing
 _AS_ALIKE = 0.2  # cosine by which a keypoint may resemble the other place's landmarks less
@@ -32,9 +34,35 @@ _ANGLE_DEG, _SCALE = 20.0, 0.4
 # well, which counts more: where rendered places are the same, however badly mapped, at most 36, and 23 of the wrong
 # one; where a tenth of the image differs, 24 to 79.
 _TOLD, _SAME = 36.0, 1.5
+# What an image shows of one place, as a share of what it shows of the other, and by how many landmarks that is less:
+# of rendered places that are the same the one it was taken in has a share of 0.43 or more, and 0.56 where it lacks more
+# than 50; panels of a corridor that repeat each metre have 0.25 to 0.6.
+_LESS, _FEWER = 0.5, 60.0
+# Of what may be expected at a place, so much at its double leaves open which one is shown; less, and it lies where
+# nothing is, as a repetition of what repeats.
+_HARDLY = (0.03, 0.5)
 _ROWS, _COLUMNS = (  # first and beyond the last of parts of the image, at least two cells high and wide
     np.array([(a, b) for a in range(count + 1) for b in range(a + 2, count + 1)]).T for count in GRID
 )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Of the landmarks around a pose, as many as may be expected, given from where the map saw them; and of these, how
+    many the images show."""
+
+    expected: float
+    seen: float
+
+    def far_less_than(self, other: Shown) -> bool:
+        """Whether it is so little, and so much would be expected, that the images do not show this place."""
+        usual = self.expected * other.seen / max(other.expected, 1.0)
+        return self.seen < _LESS * usual and usual - self.seen >= _FEWER
+
+    def is_hardly_mapped_beside(self, other: Shown) -> bool:
+        """Whether the map has so little of this place that images which show the other could as well show this one."""
+        least, enough = _HARDLY
+        return least * other.expected < self.expected < enough * other.expected
 
 
 def told_apart(query: Query, one: Hypothesis, other: Hypothesis, landmark_map: LandmarkMap) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scene import CAMERA, Scene, looking, places_map, walk
@@ -11,10 +13,10 @@ from hfnet_core.localization.correspondences import Query, View
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.nearby import NearSearch
-from hfnet_core.localization.twins.places import told_apart
+from hfnet_core.localization.twins.places import Shown, told_apart
 from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.projection import project
-from hfnet_core.types import NotLocalized, Reason
+from hfnet_core.types import Localized, NotLocalized, Reason
 
 HERE, APART = looking(0.3, 0.4, 45.0), Pose(translation=np.array([100.0, 0.0, 0.0]))
 
@@ -75,3 +77,49 @@ def test_what_was_mapped_from_nearer_by_is_not_believed_for_that(small: Scene) -
         assert isinstance(result, NotLocalized)
         assert result.reason is Reason.AMBIGUOUS
         assert any(pose_error(place.map_from_camera, APART @ pose)[0] < 0.1 for place in result.places)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected", "less"),
+    [(50.0, 400.0, True), (120.0, 400.0, False), (20.0, 120.0, False), (0.0, 130.0, True), (0.0, 0.0, False)],
+)
+def test_far_less_is_so_by_share_and_by_number(seen: float, expected: float, less: bool) -> None:
+    assert Shown(expected, seen).far_less_than(Shown(400.0, 200.0)) is less
+
+
+def test_nothing_is_less_than_nothing() -> None:
+    assert not Shown(0.0, 0.0).far_less_than(Shown(0.0, 0.0))
+    assert not Shown(0.0, 0.0).is_hardly_mapped_beside(Shown(0.0, 0.0))
+
+
+@pytest.mark.parametrize(("share", "less"), [(0.0, False), (0.3, False), (0.7, True)])
+def test_the_image_shows_far_less_of_a_place_that_differs_all_over(small: Scene, share: float, less: bool) -> None:
+    query, one, other, localizer = hypotheses(small, other_scene(small, share))
+    near = NearSearch(localizer.map, localizer.config)
+    here, there = (near.shown(query, found.map_from_rig) for found in (one, other))
+    assert there.expected == pytest.approx(here.expected, rel=0.3)
+    assert there.far_less_than(here) is less
+    assert not here.far_less_than(there)
+
+
+@pytest.mark.parametrize(("share", "believed"), [(1.0, True), (0.1, False), (0.0, True)])
+def test_a_double_that_is_hardly_mapped_leaves_open_which_one_is_shown(
+    small: Scene, share: float, believed: bool
+) -> None:
+    """Nothing is found of a share of the double's points: if that is all of it, the image shows the other place; if
+    little of it was mapped, that says nothing. Where none of it is, there may be no such place."""
+    rng = np.random.default_rng(4)
+    alike = with_look_alikes(places_map([(small, Pose(), walk(30)), (small, APART, walk(30))]))
+    fresh, kept = Scene.make(2500, seed=9), np.flatnonzero(rng.random(2500) < max(share, 1e-3))
+    double = Scene(small.points[kept], fresh.descriptors[kept], fresh.words[kept])
+    rooms = places_map([(small, Pose(), walk(30)), (double, APART, walk(30))])
+    localizer = Localizer(replace(rooms, alike_keyframes=alike.alike_keyframes, alike_poses=alike.alike_poses))
+    for seed in range(4):
+        pose = looking(0.3, 0.4, 90.0 * seed)
+        result = localizer.localize([View(small.view(pose, seed=seed)[0], CAMERA)])
+        assert isinstance(result, Localized) is believed
+        if isinstance(result, Localized):
+            assert pose_error(result.map_from_camera, pose)[0] < 0.1
+        else:
+            assert result.reason is Reason.WEAK_EVIDENCE
+            assert "too little to tell them apart" in result.detail
