@@ -17,13 +17,23 @@ from hfnet_core.localization.uncertainty.focal import Uncertainty
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Candidate", "convinces", "judge", "level", "likeliest", "rivals", "tells_the_place", "weakness"]
+__all__ = [
+    "CONVINCING",
+    "Candidate",
+    "convinces",
+    "judge",
+    "level",
+    "likeliest",
+    "rivals",
+    "tells_the_place",
+    "weakness",
+]
 
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
 _EXACTLY = 0.98  # lowest exactness of an accepted pose
 _PLAUSIBLE = 0.0  # log odds from which another pose counts against the best
-_CONVINCING = 0.7  # times what must be explained to be as good a pose, for one that would be believed by itself
+CONVINCING = 0.7  # times what must be explained to be as good a pose, for one that would be believed by itself
 _REPEATED = 2.3  # log odds that are asked beyond, where the map shows a place more than once: tenfold
 _SAME = 16.8  # squared distance in standard deviations of what may be one pose: 99 %, six degrees of freedom
 _NEARBY_M = 1.0  # farther apart than this is somewhere else, however little is known
@@ -169,7 +179,7 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
         likely = other.log_odds >= best.log_odds - _APART if other.mirrored else other.of_place >= _PLAUSIBLE
         by_itself = not (other.mirrored or other.told_apart)
         convincing = by_itself and _probability(other.of_place) >= config.min_confidence
-        ratio = config.ambiguity_ratio * (_CONVINCING if convincing else 1.0)
+        ratio = config.ambiguity_ratio * (CONVINCING if convincing else 1.0)
         as_good = likely and _explains_as_much(other, best, ratio)
         if as_good and all(_elsewhere(other, one) for one in (best, *found)):
             found.append(other)

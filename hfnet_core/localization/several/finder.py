@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import MapError
 from hfnet_core.localization.correspondences import View
+from hfnet_core.localization.judgement import CONVINCING
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maps.library.library import HeldMap, MapLibrary
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
@@ -17,8 +18,12 @@ __all__ = ["Held", "MapFinder", "Opened"]
 
 Held = TypeVar("Held", bound=HeldMap)
 
-_TRIED = 3  # maps, in the order of their similarity; each may have to be read from its file
-_AS_SIMILAR = 0.9  # times the best similarity that a map must have to be tried at all
+# Maps that are asked, in the order of their similarity, and times the best one's that each must have; each may have to
+# be read from its file. Once one has answered, of further ones whether they say the same: floors of one plan, whose
+# similarities were in no particular order down to 0.85 times the best.
+_TRIED, _AS_SIMILAR = 3, 0.9
+_MOST, _SIMILAR = 8, 0.7
+_PLAUSIBLE = 0.5  # probability from which a pose that is not believed speaks against one that is
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,43 +50,52 @@ class MapFinder(Generic[Held]):
         self._opened = {key: one for key, one in self._opened.items() if key in self.library.loaded}
         return self._opened[name]
 
-    def find(self, views: Sequence[View], without: Collection[str] = ()) -> Localization:
-        """The pose in whichever map shows the images, or why there is none. without: maps that are not asked.
+    def find(self, views: Sequence[View]) -> Localization:
+        """The pose in whichever map shows the images, or why there is none.
 
-        Maps that cannot be read are passed over; raises MapError where that leaves none to ask. Where two maps explain
-        the images about equally well, floors of one plan, none is believed.
+        Maps that cannot be read are passed over; raises MapError where that leaves none to ask. Where another map
+        explains the images as well, as floors of one plan do, none is believed: half as well, if its pose would be
+        believed by itself.
         """
-        found: list[Localized] = []
-        refusal: NotLocalized | None = None
+        asked: dict[str, Localization] = {}
         unusable: list[MapError] = []
-        for name in self._likely(views, without):
+        found: dict[str, Localized] = {}
+        similar = self._similar(views)
+        for number, (name, value) in enumerate(similar):
+            tried, as_similar = (_MOST, _SIMILAR) if found else (_TRIED, _AS_SIMILAR)
+            if number and (number >= tried or value < as_similar * similar[0][1]):
+                break
             try:
                 localizer = self.opened(name).localizer
             except MapError as error:  # the others serve
                 unusable.append(error)
                 continue
-            result = localizer.localize(views)
+            asked[name] = result = localizer.localize(views)
             if isinstance(result, Localized):
-                found.append(replace(result, map_name=name))
-            elif refusal is None or result.inliers > refusal.inliers:
-                refusal = result
-        if not found and refusal is None and unusable:
+                found[name] = replace(result, map_name=name)
+        if not asked and unusable:
             raise unusable[0]
         if not found:
-            return refusal or NotLocalized(Reason.NO_CANDIDATES)
-        best, *others = sorted(found, key=lambda result: -result.guided)
-        rivals = [other for other in others if other.guided >= self.config.ambiguity_ratio * best.guided]
+            refused = [result for result in asked.values() if isinstance(result, NotLocalized)]
+            return max(refused, key=lambda result: result.inliers, default=NotLocalized(Reason.NO_CANDIDATES))
+        best = max(found.values(), key=lambda result: result.guided)
+        rivals = [name for name in asked if name != best.map_name and self._is_rival(asked[name], best)]
         if not rivals:
             return best
-        told = " and ".join(f"{one.guided} keypoints explained in {one.map_name}" for one in (best, *rivals))
+        told = " and ".join(f"{asked[name].inliers} inliers in {name}" for name in (best.map_name, *rivals))
         return NotLocalized(Reason.AMBIGUOUS, told, best.matches, best.inliers, confidence=best.confidence)
 
-    def _likely(self, views: Sequence[View], without: Collection[str]) -> list[str]:
-        """Names of the maps to ask, by their similarity to the view that resembles them most."""
+    def _is_rival(self, other: Localization, best: Localized) -> bool:
+        """Whether what another map says of the images leaves open which of the two they show."""
+        ratio = self.config.ambiguity_ratio
+        if isinstance(other, Localized):
+            return other.guided >= CONVINCING * ratio * best.guided
+        return other.confidence >= _PLAUSIBLE and other.inliers >= ratio * best.inliers
+
+    def _similar(self, views: Sequence[View]) -> list[tuple[str, float]]:
+        """Names of maps and how similar each is to the view that resembles it most, the most similar first."""
         similar: dict[str, float] = {}
         for view in views:
             for name, value in self.library.ranked(view.features.global_descriptor):
                 similar[name] = max(similar.get(name, -1.0), value)
-        best = max(similar.values(), default=0.0)
-        close = (name for name, value in similar.items() if value >= _AS_SIMILAR * best and name not in without)
-        return sorted(close, key=lambda name: -similar[name])[:_TRIED]
+        return sorted(similar.items(), key=lambda one: -one[1])

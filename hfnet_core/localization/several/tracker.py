@@ -109,9 +109,9 @@ class MapsTracker(Generic[Held]):
         return self._elsewhere(views, stamp_s, odom_from_rig) or result
 
     def _elsewhere(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization | None:
-        """A pose in another map, once enough images agree on it."""
-        found = self._finder.find(views, without=(self.current,))
-        if not isinstance(found, Localized):
+        """A pose in another map, once enough images agree on it and the current one does not show as much."""
+        found = self._finder.find(views)
+        if not isinstance(found, Localized) or found.map_name == self.current:
             self._forget_pending()
             return None
         if self._pending is None or found.map_name != self._pending.name:

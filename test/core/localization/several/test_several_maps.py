@@ -81,6 +81,87 @@ def test_two_floors_of_one_plan_and_paint_are_told_and_not_believed(floors: dict
     assert "in second" in found.detail
 
 
+def repainted(scene: Scene, share: float) -> Scene:
+    """The same room, `share` of its points looking otherwise."""
+    fresh, own = Scene.make(2500, seed=77), np.random.default_rng(1).random(2500) < share
+    return Scene(
+        scene.points,
+        np.where(own[:, None], fresh.descriptors, scene.descriptors),
+        np.where(own[:, None], fresh.words, scene.words),
+    )
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.2, False), (0.65, True)])
+def test_a_floor_that_explains_half_as_much_and_convinces_leaves_it_open(
+    floors: dict[str, Scene], tmp_path: Path, share: float, told: bool
+) -> None:
+    other = repainted(floors["hall"], share)
+    for name, scene in (("first", floors["hall"]), ("second", other)):
+        save_map(scene.build_map(walk(12)), tmp_path / f"{name}.hfmap")
+    finder = MapFinder(library(tmp_path), UNHURRIED)
+    for scene, name in ((floors["hall"], "first"), (other, "second")):
+        found = finder.find(view(scene))
+        assert isinstance(found, Localized) is told
+        if isinstance(found, Localized):
+            assert found.map_name == name
+        else:
+            assert found.reason is Reason.AMBIGUOUS
+
+
+def test_a_double_is_asked_though_another_map_resembles_the_image_more(
+    floors: dict[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second", "third", "fourth", "fifth"):
+        save_map(
+            floors["hall" if name in ("first", "fifth") else "attic"].build_map(walk(12)), tmp_path / f"{name}.hfmap"
+        )
+    known = library(tmp_path)
+    similar = {"first": 0.8, "second": 0.7, "third": 0.7, "fourth": 0.7, "fifth": 0.6}
+    monkeypatch.setattr(known, "ranked", lambda _: list(similar.items()))
+    found = MapFinder(known, UNHURRIED).find(view(floors["hall"]))
+    assert isinstance(found, NotLocalized)
+    assert found.reason is Reason.AMBIGUOUS
+    assert "first" in found.detail
+    assert "fifth" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("confidence", "inliers", "rival"), [(0.98, 100, True), (0.98, 10, False), (0.1, 100, False), (np.nan, 0, False)]
+)
+def test_a_pose_that_was_not_believed_speaks_against_one_in_another_map(
+    floors: dict[str, Scene],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    confidence: float,
+    inliers: int,
+    rival: bool,
+) -> None:
+    for name in ("first", "second"):
+        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
+    finder = MapFinder(library(tmp_path), UNHURRIED)
+    best = finder.opened("first").localizer.localize(view(floors["hall"]))
+    assert isinstance(best, Localized)
+    refused = NotLocalized(Reason.WEAK_EVIDENCE, inliers=round(0.01 * inliers * best.inliers), confidence=confidence)
+    monkeypatch.setattr(finder.opened("second").localizer, "localize", lambda *_: refused)
+    found = finder.find(view(floors["hall"]))
+    assert isinstance(found, NotLocalized) is rival
+
+
+def test_a_floor_that_looks_the_same_is_not_taken_for_where_the_robot_has_gone(
+    floors: dict[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
+    tracker = MapsTracker(library(tmp_path), UNHURRIED)
+    tracker.set_prior(QUERY, 0.0)
+    here = tracker.current
+    refused = NotLocalized(Reason.WEAK_EVIDENCE)
+    monkeypatch.setattr(tracker._here.tracker, "process", lambda *_: refused)
+    for step in range(6):
+        assert tracker.process(view(floors["hall"], seed=step), 0.2 * step) is refused
+    assert tracker.current == here
+
+
 def test_a_robot_that_takes_the_lift_is_followed_once_images_agree(floors: dict[str, Scene], folder: Path) -> None:
     tracker = MapsTracker(library(folder), UNHURRIED)
     way = [looking(0.3 + 0.05 * step, 0.9, 155.0 + step) for step in range(6)]
