@@ -72,11 +72,11 @@ class NearSearch:
     def hardly_mapped(self, query: Query, found: Hypothesis, here: Shown) -> bool:
         """Whether of a place that looks like the one found the map has too little to tell them apart.
 
-        Asked of the keyframes around: what looks like another place than this one may lie where nothing is.
+        Asked of the keyframes around: seen from one of another place, what looks like that lies where nothing is.
         """
         around = covisibility.nearby_keyframes(self._map, found.map_from_rig, self._config.cluster_size)
-        places = self.alike(found, around)
-        return any(self.shown(query, place).is_hardly_mapped_beside(here) for place in places)
+        places = (self.shown(query, place) for place in self.alike(found, around))
+        return any(there.is_hardly_mapped_beside(here) and not there.far_less_than(here) for there in places)
 
     def shown(self, query: Query, map_from_rig: Pose, known: tuple[int, ...] = ()) -> Shown:
         """How much of what the map has around a pose, and in the keyframes known, the images show; places compared are
