@@ -15,7 +15,7 @@ class NodeConfig(Checked):
     """The ROS node: what it loads, listens to and publishes. Names that nav2_amcl has mean the same here."""
 
     map_file: str = setting("", "map made by `hfnet map build`, or a folder of maps: floors, buildings")
-    maps_in_memory: int = setting(3, "of a folder of maps, most that are loaded at a time", minimum=1, maximum=1000)
+    maps_in_memory: int = setting(8, "of a folder of maps, most that are loaded at a time", minimum=1, maximum=1000)
     map_memory_mib: int = setting(
         512,
         "maps up to this size are read into memory; larger ones stay mapped from "

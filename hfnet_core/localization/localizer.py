@@ -154,7 +154,7 @@ class Localizer:
         ]
         least = _AS_STRONG * best.evidence.inliers
         doubles = [one for one in there if one not in unlike and one.evidence.inliers >= least]
-        hardly = self._near.hardly_mapped(query, best.hypothesis, here)
+        hardly = self._near.hardly_mapped(query, best.hypothesis)
         query.clock.lap("judgement")
         out = [replace(one, told_apart=True) if one in unlike else one for one in candidates]
         out = judgement.level(out, [best, *doubles]) if doubles else out

@@ -28,6 +28,7 @@ _GUIDED_RADIUS_PX, _GUIDED_RATIO = 12.0, 0.95  # second matching pass around a s
 _WIDEST_PX, _FEW, _SAMPLED, _ANNEALED = 48.0, 0.2, 150, (1.0, 0.5, 0.25)
 _BY_CHANCE = 0.4  # share of what is near that agrees, below which it says nothing: a quarter does of what is drawn
 _ALIKE, _THOROUGH = 6, 2  # places looked at that the map knows to be alike, and times the landmarks asked there
+_SHOWN_PX = 30.0  # windows for what an image shows of a place, however exactly that was mapped
 _ROUNDS, _WELL_WITHIN = 3, 0.5  # searches around a prior; share of their radius that inliers may have moved
 
 
@@ -69,28 +70,32 @@ class NearSearch:
                     places.append(there)
         return places
 
-    def hardly_mapped(self, query: Query, found: Hypothesis, here: Shown) -> bool:
+    def hardly_mapped(self, query: Query, found: Hypothesis) -> bool:
         """Whether of a place that looks like the one found the map has too little to tell them apart.
 
         Asked of the keyframes around: seen from one of another place, what looks like that lies where nothing is.
         """
-        around = covisibility.nearby_keyframes(self._map, found.map_from_rig, self._config.cluster_size)
-        places = (self.shown(query, place) for place in self.alike(found, around))
+        around: dict[int, None] = {}
+        for view in query.views:
+            map_from_camera = found.map_from_rig @ view.rig_from_camera
+            near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
+            around.update(dict.fromkeys(near))
+        here = self.shown(query, found.map_from_rig)
+        places = (self.shown(query, place) for place in self.alike(found, tuple(around)))
         return any(there.is_hardly_mapped_beside(here) and not there.far_less_than(here) for there in places)
 
     def shown(self, query: Query, map_from_rig: Pose, known: tuple[int, ...] = ()) -> Shown:
-        """How much of what the map has around a pose, and in the keyframes known, the images show; places compared are
-        asked alike."""
+        """How much of what the map has around a pose, and in the keyframes known, the images show, wherever in wide
+        windows: a place is no other one for being mapped less exactly. Places compared are asked alike."""
         expected = seen = 0.0
         most = self._config.guided_landmarks
         for number, view in enumerate(query.views):
             map_from_camera, camera = map_from_rig @ view.rig_from_camera, query.cameras[number]
             keyframes = self._around(map_from_camera, known)
             landmarks, _ = self._asked(query, number, map_from_camera, keyframes, most)
-            look = self._look(query, number, map_from_camera, keyframes, everywhere(_GUIDED_RADIUS_PX), most)
-            agreeing = look.found.where(pose.agreeing(look.found, query, map_from_rig, self._config))
+            look = self._look(query, number, map_from_camera, keyframes, everywhere(_SHOWN_PX), most)
             expected += float(findable(self._map, landmarks, map_from_camera, camera).sum())
-            seen += float(findable(self._map, agreeing.landmarks, map_from_camera, camera).sum())
+            seen += float(findable(self._map, look.found.landmarks, map_from_camera, camera).sum())
         query.clock.lap("matching")
         return Shown(expected, seen)
 

@@ -63,14 +63,15 @@ class MapFinder(Generic[Held]):
         similar = self._similar(views)
         for number, (name, value) in enumerate(similar):
             tried, as_similar = (_MOST, _SIMILAR) if found else (_TRIED, _AS_SIMILAR)
-            if number and (number >= tried or value < as_similar * similar[0][1]):
+            most = similar[0][1]
+            if number >= tried or value < most - (1.0 - as_similar) * abs(most):
                 break
             try:
-                localizer = self.opened(name).localizer
+                result = self.opened(name).localizer.localize(views)
             except MapError as error:  # the others serve
                 unusable.append(error)
                 continue
-            asked[name] = result = localizer.localize(views)
+            asked[name] = result
             if isinstance(result, Localized):
                 found[name] = replace(result, map_name=name)
         if not asked and unusable:
@@ -82,14 +83,17 @@ class MapFinder(Generic[Held]):
         rivals = [name for name in asked if name != best.map_name and self._is_rival(asked[name], best)]
         if not rivals:
             return best
-        told = " and ".join(f"{asked[name].inliers} inliers in {name}" for name in (best.map_name, *rivals))
-        return NotLocalized(Reason.AMBIGUOUS, told, best.matches, best.inliers, confidence=best.confidence)
+        told = " and ".join(f"{_explained(asked[name])} in {name}" for name in (best.map_name, *rivals))
+        detail = f"{told}; if these are one place, `hfnet map merge` makes one map"
+        return NotLocalized(Reason.AMBIGUOUS, detail, best.matches, best.inliers, confidence=best.confidence)
 
     def _is_rival(self, other: Localization, best: Localized) -> bool:
         """Whether what another map says of the images leaves open which of the two they show."""
         ratio = self.config.ambiguity_ratio
         if isinstance(other, Localized):
             return other.guided >= CONVINCING * ratio * best.guided
+        if other.confidence >= self.config.min_confidence:  # likely enough, and it has doubles in its own map
+            ratio *= CONVINCING
         return other.confidence >= _PLAUSIBLE and other.inliers >= ratio * best.inliers
 
     def _similar(self, views: Sequence[View]) -> list[tuple[str, float]]:
@@ -99,3 +103,9 @@ class MapFinder(Generic[Held]):
             for name, value in self.library.ranked(view.features.global_descriptor):
                 similar[name] = max(similar.get(name, -1.0), value)
         return sorted(similar.items(), key=lambda one: -one[1])
+
+
+def _explained(answer: Localization) -> str:
+    if isinstance(answer, Localized):
+        return f"{answer.guided} keypoints explained"
+    return f"{answer.inliers} inliers"

@@ -126,7 +126,15 @@ def test_a_double_is_asked_though_another_map_resembles_the_image_more(
 
 
 @pytest.mark.parametrize(
-    ("confidence", "inliers", "rival"), [(0.98, 100, True), (0.98, 10, False), (0.1, 100, False), (np.nan, 0, False)]
+    ("confidence", "inliers", "rival"),
+    [
+        (0.98, 100, True),
+        (0.98, 55, False),
+        (0.9995, 55, True),  # there are two of it in that map
+        (0.98, 10, False),
+        (0.1, 100, False),
+        (np.nan, 0, False),
+    ],
 )
 def test_a_pose_that_was_not_believed_speaks_against_one_in_another_map(
     floors: dict[str, Scene],
@@ -145,6 +153,34 @@ def test_a_pose_that_was_not_believed_speaks_against_one_in_another_map(
     monkeypatch.setattr(finder.opened("second").localizer, "localize", lambda *_: refused)
     found = finder.find(view(floors["hall"]))
     assert isinstance(found, NotLocalized) is rival
+
+
+def test_maps_that_nothing_resembles_are_asked_alike(
+    floors: dict[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
+    known = library(tmp_path)
+    monkeypatch.setattr(known, "ranked", lambda _: [("first", -0.1), ("second", -0.1)])
+    found = MapFinder(known, UNHURRIED).find(view(floors["hall"]))
+    assert isinstance(found, NotLocalized)
+    assert found.reason is Reason.AMBIGUOUS
+
+
+def test_a_map_that_breaks_while_it_is_asked_leaves_the_answer_of_another(
+    floors: dict[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
+    finder = MapFinder(library(tmp_path), UNHURRIED)
+
+    def broken(*_: object) -> None:
+        raise MapError("second.hfmap: is damaged")
+
+    monkeypatch.setattr(finder.opened("second").localizer, "localize", broken)
+    found = finder.find(view(floors["hall"]))
+    assert isinstance(found, Localized)
+    assert found.map_name == "first"
 
 
 def test_a_floor_that_looks_the_same_is_not_taken_for_where_the_robot_has_gone(
