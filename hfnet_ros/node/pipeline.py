@@ -118,11 +118,13 @@ class Pipeline:
 
     @property
     def maps(self) -> str:
-        """Which of several maps are known, and which of them in memory, for people; "" for one map."""
-        library = self._library
-        if library is None:
+        """Which of several maps are known, and which of them in memory, the current one first, for people; "" for one
+        map."""
+        tracker, library = self._tracker, self._library
+        if library is None or not isinstance(tracker, MapsTracker):
             return ""
-        return f"{len(library.entries)} in {library.folder}, in memory: {', '.join(library.loaded)}"
+        held = dict.fromkeys((tracker.current, *library.loaded))
+        return f"{len(library.entries)} in {library.folder}, in memory: {', '.join(held)}"
 
     @property
     def unusable_maps(self) -> str:

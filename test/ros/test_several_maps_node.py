@@ -47,7 +47,7 @@ def test_the_node_says_which_of_several_maps_it_is_in_and_follows_to_another(ros
             status = robot.until_says("localized (", again=lambda wall=wall: robot.show(view(SHIFT, wall)))
             values = {item.key: item.value for item in status.values}
             assert values["map"] == str(folder / f"{name}.hfmap")
-            assert values["maps"] == f"2 in {folder}, in memory: {name}"
+            assert values["maps"].startswith(f"2 in {folder}, in memory: {name}")
     finally:
         robot.close()
 
