@@ -14,7 +14,7 @@ from hfnet_core.localization.appearance.scales import suiting
 from hfnet_core.localization.appearance.viewing import findable
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
 from hfnet_core.localization.hypothesis import AS_GOOD, Hypothesis, Look, Trial, hypothesis_of, is_elsewhere
-from hfnet_core.localization.twins.places import Shown
+from hfnet_core.localization.twins.places import Shown, is_hardly_mapped
 from hfnet_core.localization.windows import Windows, everywhere, of_matches, where_they_may_be
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
@@ -80,24 +80,36 @@ class NearSearch:
             map_from_camera = found.map_from_rig @ view.rig_from_camera
             near = covisibility.nearby_keyframes(self._map, map_from_camera, self._config.cluster_size)
             around.update(dict.fromkeys(near))
-        here = self.shown(query, found.map_from_rig)
-        places = (self.shown(query, place) for place in self.alike(found, tuple(around)))
-        return any(there.is_hardly_mapped_beside(here) and not there.far_less_than(here) for there in places)
+        here = self._expected(query, found.map_from_rig)
+        hardly = [
+            place
+            for place in self.alike(found, tuple(around))
+            if is_hardly_mapped(self._expected(query, place), beside=here)
+        ]
+        if not hardly:
+            return False
+        shown = self.shown(query, found.map_from_rig)
+        return not all(self.shown(query, place).far_less_than(shown) for place in hardly)
 
     def shown(self, query: Query, map_from_rig: Pose, known: tuple[int, ...] = ()) -> Shown:
         """How much of what the map has around a pose, and in the keyframes known, the images show, wherever in wide
         windows: a place is no other one for being mapped less exactly. Places compared are asked alike."""
-        expected = seen = 0.0
-        most = self._config.guided_landmarks
-        for number, view in enumerate(query.views):
-            map_from_camera, camera = map_from_rig @ view.rig_from_camera, query.cameras[number]
-            keyframes = self._around(map_from_camera, known)
-            landmarks, _ = self._asked(query, number, map_from_camera, keyframes, most)
-            look = self._look(query, number, map_from_camera, keyframes, everywhere(_SHOWN_PX), most)
-            expected += float(findable(self._map, landmarks, map_from_camera, camera).sum())
-            seen += float(findable(self._map, look.found.landmarks, map_from_camera, camera).sum())
+        seen = 0.0
+        for look, view in zip(self._looks(query, map_from_rig, everywhere(_SHOWN_PX), known), query.views, strict=True):
+            map_from_camera = map_from_rig @ view.rig_from_camera
+            seen += float(findable(self._map, look.found.landmarks, map_from_camera, query.cameras[look.view]).sum())
         query.clock.lap("matching")
-        return Shown(expected, seen)
+        return Shown(self._expected(query, map_from_rig, known), seen)
+
+    def _expected(self, query: Query, map_from_rig: Pose, known: tuple[int, ...] = ()) -> float:
+        """As many of the landmarks around a pose as images may show, given from where the map saw them."""
+        out = 0.0
+        for number, view in enumerate(query.views):
+            map_from_camera = map_from_rig @ view.rig_from_camera
+            keyframes = self._around(map_from_camera, known)
+            landmarks, _ = self._asked(query, number, map_from_camera, keyframes, self._config.guided_landmarks)
+            out += float(findable(self._map, landmarks, map_from_camera, query.cameras[number]).sum())
+        return out
 
     def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.

@@ -24,7 +24,7 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import project
 from hfnet_core.types import Int32
 
-__all__ = ["Shown", "told_apart"]
+__all__ = ["Shown", "is_hardly_mapped", "told_apart"]
 
 _NEAR_PX = 12.0  # at the reference width: what lies closer shows the same thing
 _AS_ALIKE = 0.2  # cosine by which a keypoint may resemble the other place's landmarks less
@@ -59,10 +59,12 @@ class Shown:
         usual = self.expected * other.seen / max(other.expected, 1.0)
         return self.seen < _LESS * usual and usual - self.seen >= _FEWER
 
-    def is_hardly_mapped_beside(self, other: Shown) -> bool:
-        """Whether the map has so little of this place that images which show the other could as well show this one."""
-        least, enough = _HARDLY
-        return least * other.expected < self.expected < enough * other.expected
+
+def is_hardly_mapped(expected: float, *, beside: float) -> bool:
+    """Whether the map has so few landmarks of a place, of those that may be expected, beside those of another one, that
+    images which show the other could as well show this one."""
+    least, enough = _HARDLY
+    return least * beside < expected < enough * beside
 
 
 def told_apart(query: Query, one: Hypothesis, other: Hypothesis, landmark_map: LandmarkMap) -> bool:

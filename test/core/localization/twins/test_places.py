@@ -13,7 +13,7 @@ from hfnet_core.localization.correspondences import Query, View
 from hfnet_core.localization.hypothesis import Hypothesis
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.localization.nearby import NearSearch
-from hfnet_core.localization.twins.places import Shown, told_apart
+from hfnet_core.localization.twins.places import Shown, is_hardly_mapped, told_apart
 from hfnet_core.mapping.look_alikes import with_look_alikes
 from hfnet_core.projection import project
 from hfnet_core.types import Localized, NotLocalized, Reason
@@ -89,7 +89,7 @@ def test_far_less_is_so_by_share_and_by_number(seen: float, expected: float, les
 
 def test_nothing_is_less_than_nothing() -> None:
     assert not Shown(0.0, 0.0).far_less_than(Shown(0.0, 0.0))
-    assert not Shown(0.0, 0.0).is_hardly_mapped_beside(Shown(0.0, 0.0))
+    assert not is_hardly_mapped(0.0, beside=0.0)
 
 
 @pytest.mark.parametrize(("share", "less"), [(0.0, False), (0.3, False), (0.7, True)])
