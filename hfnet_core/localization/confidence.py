@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
@@ -132,6 +133,11 @@ class Calibration:
     bias: float
     weights: Mapping[str, float]
 
+    @classmethod
+    def of_stored(cls, stored: Mapping[str, Any]) -> Calibration:
+        """As a judgement file has it. Raises KeyError, TypeError, ValueError or AttributeError for what is none."""
+        return cls(float(stored["bias"]), {str(name): float(value) for name, value in stored["weights"].items()})
+
     def log_odds(self, evidence: Evidence) -> float:
         numbers = evidence.numbers
         return self.bias + sum(weight * numbers[name] for name, weight in self.weights.items())
@@ -145,8 +151,7 @@ class Calibration:
 def calibration_of(model_hash: str, dense: bool) -> Calibration:
     """What was stored for a model; for others what holds for features in general, which asks for more."""
     stored = json.loads((files("hfnet_core") / "models" / "judgement.json").read_text(encoding="utf-8"))
-    found = stored.get(model_hash, stored[_GENERIC])["dense" if dense else "sparse"]
-    return Calibration(float(found["bias"]), {str(name): float(value) for name, value in found["weights"].items()})
+    return Calibration.of_stored(stored.get(model_hash, stored[_GENERIC])["dense" if dense else "sparse"])
 
 
 def log_odds(evidence: Evidence, model_hash: str) -> float:

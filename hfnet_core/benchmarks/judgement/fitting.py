@@ -137,8 +137,8 @@ def _judged(
 ) -> Held:
     odds = _log_odds(found, calibration, names)
     accepted = odds >= np.log(min_confidence / (1.0 - min_confidence))
-    misled = np.isin(found.family, WRONG_CALIBRATION)
-    right, wrong, misled = found.right & ~misled, ~found.right & ~misled, ~found.right & misled
+    calibrated = ~np.isin(found.family, WRONG_CALIBRATION)
+    right, wrong, misled = found.right & calibrated, ~found.right & calibrated, ~found.right & ~calibrated
     images = right & (found.family == AS_IT_IS)
     share = float(accepted[right].mean()) if right.any() else 0.0
     return Held(

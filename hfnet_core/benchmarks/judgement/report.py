@@ -31,7 +31,8 @@ def priors_of(former: Path, model_hash: str, share: float) -> dict[str, Prior]:
             f"{former}: has no calibration of {model_hash or 'no hash'}; it has: {', '.join(sorted(stored)) or 'none'}"
         )
     try:
-        return {kind: Prior(_read(stored[model_hash][kind]), share) for kind in _KINDS if kind in stored[model_hash]}
+        own = stored[model_hash]
+        return {kind: Prior(Calibration.of_stored(own[kind]), share) for kind in _KINDS if kind in own}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{former}: the calibration of {model_hash} is none ({error!r}); make it anew") from error
 
@@ -63,10 +64,6 @@ def _prior(kind: str, priors: Mapping[str, Prior] | None) -> Prior | None:
     if priors is not None and kind not in priors:
         raise DatasetError(f"the model of --prior has no {kind} calibration, and these features are judged by one")
     return None if priors is None else priors[kind]
-
-
-def _read(stored: Mapping[str, Any]) -> Calibration:
-    return Calibration(float(stored["bias"]), {str(name): float(value) for name, value in stored["weights"].items()})
 
 
 def _has_witness(found: Hypotheses) -> bool:
