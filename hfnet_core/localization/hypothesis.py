@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.localization import pose
 from hfnet_core.localization.correspondences import Correspondences, Query, joined
-from hfnet_core.types import Mode
+from hfnet_core.types import Int32, Mode
 
 __all__ = ["Hypothesis", "Look", "Trial", "hypothesis_of", "is_elsewhere"]
 
@@ -25,13 +25,18 @@ _HEARD = 0.2  # of a view's matches must agree with a pose for the view to count
 class Look:
     """What a view has in common with a few keyframes.
 
-    asked: landmarks that should be seen if an expected pose is right, 0 without one.
+    wanted: landmarks that should be seen if an expected pose is right, none without one.
     """
 
     view: int
     keyframes: tuple[int, ...]
     found: Correspondences
-    asked: int = 0
+    wanted: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    @property
+    def asked(self) -> int:
+        """How many should be seen."""
+        return len(self.wanted)
 
 
 @dataclass(frozen=True, eq=False)

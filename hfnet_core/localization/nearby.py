@@ -94,22 +94,27 @@ class NearSearch:
     def shown(self, query: Query, map_from_rig: Pose, known: tuple[int, ...] = ()) -> Shown:
         """How much of what the map has around a pose, and in the keyframes known, the images show, wherever in wide
         windows: a place is no other one for being mapped less exactly. Places compared are asked alike."""
-        seen = 0.0
-        for look, view in zip(self._looks(query, map_from_rig, everywhere(_SHOWN_PX), known), query.views, strict=True):
-            map_from_camera = map_from_rig @ view.rig_from_camera
-            seen += float(findable(self._map, look.found.landmarks, map_from_camera, query.cameras[look.view]).sum())
+        expected = seen = 0.0
+        for look in self._looks(query, map_from_rig, everywhere(_SHOWN_PX), known):
+            expected += self._findable(query, look.view, map_from_rig, look.wanted)
+            seen += self._findable(query, look.view, map_from_rig, look.found.landmarks)
         query.clock.lap("matching")
-        return Shown(self._expected(query, map_from_rig, known), seen)
+        return Shown(expected, seen)
 
-    def _expected(self, query: Query, map_from_rig: Pose, known: tuple[int, ...] = ()) -> float:
-        """As many of the landmarks around a pose as images may show, given from where the map saw them."""
+    def _expected(self, query: Query, map_from_rig: Pose) -> float:
+        """What `shown` would expect, without a look at the images."""
         out = 0.0
         for number, view in enumerate(query.views):
             map_from_camera = map_from_rig @ view.rig_from_camera
-            keyframes = self._around(map_from_camera, known)
+            keyframes = self._around(map_from_camera, ())
             landmarks, _ = self._asked(query, number, map_from_camera, keyframes, self._config.guided_landmarks)
-            out += float(findable(self._map, landmarks, map_from_camera, query.cameras[number]).sum())
+            out += self._findable(query, number, map_from_rig, landmarks)
         return out
+
+    def _findable(self, query: Query, view: int, map_from_rig: Pose, landmarks: Int32) -> float:
+        """As many of them as a view may show, given from where the map saw them."""
+        map_from_camera = map_from_rig @ query.views[view].rig_from_camera
+        return float(findable(self._map, landmarks, map_from_camera, query.cameras[view]).sum())
 
     def refine(self, query: Query, first: Hypothesis) -> Hypothesis:
         """Match once more, guided by the pose, among the landmarks of its neighbourhood; keep what explains more.
@@ -233,7 +238,7 @@ class NearSearch:
         matches = matching.match_guided(
             keypoints, descriptors, projections, expected, landmarks, radius_px, _GUIDED_RATIO
         )
-        return Look(view, keyframes, query.located(view, matches, self._map), len(landmarks))
+        return Look(view, keyframes, query.located(view, matches, self._map), landmarks)
 
 
 def _moved_px(query: Query, hypothesis: Hypothesis, expected: Pose) -> float:

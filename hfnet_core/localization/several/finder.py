@@ -57,12 +57,25 @@ class MapFinder(Generic[Held]):
         explains the images as well, as floors of one plan do, none is believed: half as well, if its pose would be
         believed by itself.
         """
+        asked = self._ask(views)
+        found = [result for result in asked.values() if isinstance(result, Localized)]
+        if not found:
+            return max(asked.values(), key=lambda result: result.inliers, default=NotLocalized(Reason.NO_CANDIDATES))
+        best = max(found, key=lambda result: result.guided)
+        rivals = [name for name, other in asked.items() if name != best.map_name and self._is_rival(other, best)]
+        if not rivals:
+            return best
+        told = " and ".join(f"{_explained(asked[name])} in {name}" for name in (best.map_name, *rivals))
+        detail = f"{told}; if these are one place, `hfnet map merge` makes one map"
+        return NotLocalized(Reason.AMBIGUOUS, detail, best.matches, best.inliers, confidence=best.confidence)
+
+    def _ask(self, views: Sequence[View]) -> dict[str, Localization]:
+        """What each map says that is asked, by name."""
         asked: dict[str, Localization] = {}
         unusable: list[MapError] = []
-        found: dict[str, Localized] = {}
         similar = self._similar(views)
+        tried, as_similar = _TRIED, _AS_SIMILAR
         for number, (name, value) in enumerate(similar):
-            tried, as_similar = (_MOST, _SIMILAR) if found else (_TRIED, _AS_SIMILAR)
             most = similar[0][1]
             if number >= tried or value < most - (1.0 - as_similar) * abs(most):
                 break
@@ -71,21 +84,13 @@ class MapFinder(Generic[Held]):
             except MapError as error:  # the others serve
                 unusable.append(error)
                 continue
-            asked[name] = result
             if isinstance(result, Localized):
-                found[name] = replace(result, map_name=name)
+                result = replace(result, map_name=name)
+                tried, as_similar = _MOST, _SIMILAR
+            asked[name] = result
         if not asked and unusable:
             raise unusable[0]
-        if not found:
-            refused = [result for result in asked.values() if isinstance(result, NotLocalized)]
-            return max(refused, key=lambda result: result.inliers, default=NotLocalized(Reason.NO_CANDIDATES))
-        best = max(found.values(), key=lambda result: result.guided)
-        rivals = [name for name in asked if name != best.map_name and self._is_rival(asked[name], best)]
-        if not rivals:
-            return best
-        told = " and ".join(f"{_explained(asked[name])} in {name}" for name in (best.map_name, *rivals))
-        detail = f"{told}; if these are one place, `hfnet map merge` makes one map"
-        return NotLocalized(Reason.AMBIGUOUS, detail, best.matches, best.inliers, confidence=best.confidence)
+        return asked
 
     def _is_rival(self, other: Localization, best: Localized) -> bool:
         """Whether what another map says of the images leaves open which of the two they show."""
