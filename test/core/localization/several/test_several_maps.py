@@ -38,6 +38,15 @@ def folder(floors: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
+@pytest.fixture(scope="module")
+def doubles(floors: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two floors of one plan and paint."""
+    path = tmp_path_factory.mktemp("doubles")
+    for name in ("first", "second"):
+        save_map(floors["hall"].build_map(walk(12)), path / f"{name}.hfmap")
+    return path
+
+
 def library(folder: Path, most: int = 2) -> MapLibrary[LoadedMap]:
     return MapLibrary(folder, lambda path: LoadedMap(load_map(path), path), most)
 
@@ -71,10 +80,8 @@ def test_what_none_of_them_shows_has_no_pose(folder: Path) -> None:
     assert isinstance(found, NotLocalized)
 
 
-def test_two_floors_of_one_plan_and_paint_are_told_and_not_believed(floors: dict[str, Scene], tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
-    found = MapFinder(library(tmp_path), UNHURRIED).find(view(floors["hall"]))
+def test_two_floors_of_one_plan_and_paint_are_told_and_not_believed(floors: dict[str, Scene], doubles: Path) -> None:
+    found = MapFinder(library(doubles), UNHURRIED).find(view(floors["hall"]))
     assert isinstance(found, NotLocalized)
     assert found.reason is Reason.AMBIGUOUS
     assert "in first" in found.detail
@@ -138,15 +145,13 @@ def test_a_double_is_asked_though_another_map_resembles_the_image_more(
 )
 def test_a_pose_that_was_not_believed_speaks_against_one_in_another_map(
     floors: dict[str, Scene],
-    tmp_path: Path,
+    doubles: Path,
     monkeypatch: pytest.MonkeyPatch,
     confidence: float,
     inliers: int,
     rival: bool,
 ) -> None:
-    for name in ("first", "second"):
-        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
-    finder = MapFinder(library(tmp_path), UNHURRIED)
+    finder = MapFinder(library(doubles), UNHURRIED)
     best = finder.opened("first").localizer.localize(view(floors["hall"]))
     assert isinstance(best, Localized)
     refused = NotLocalized(Reason.WEAK_EVIDENCE, inliers=round(0.01 * inliers * best.inliers), confidence=confidence)
@@ -156,11 +161,9 @@ def test_a_pose_that_was_not_believed_speaks_against_one_in_another_map(
 
 
 def test_maps_that_nothing_resembles_are_asked_alike(
-    floors: dict[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    floors: dict[str, Scene], doubles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("first", "second"):
-        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
-    known = library(tmp_path)
+    known = library(doubles)
     monkeypatch.setattr(known, "ranked", lambda _: [("first", -0.1), ("second", -0.1)])
     found = MapFinder(known, UNHURRIED).find(view(floors["hall"]))
     assert isinstance(found, NotLocalized)
@@ -168,11 +171,9 @@ def test_maps_that_nothing_resembles_are_asked_alike(
 
 
 def test_a_map_that_breaks_while_it_is_asked_leaves_the_answer_of_another(
-    floors: dict[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    floors: dict[str, Scene], doubles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("first", "second"):
-        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
-    finder = MapFinder(library(tmp_path), UNHURRIED)
+    finder = MapFinder(library(doubles), UNHURRIED)
 
     def broken(*_: object) -> None:
         raise MapError("second.hfmap: is damaged")
@@ -184,11 +185,9 @@ def test_a_map_that_breaks_while_it_is_asked_leaves_the_answer_of_another(
 
 
 def test_a_floor_that_looks_the_same_is_not_taken_for_where_the_robot_has_gone(
-    floors: dict[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    floors: dict[str, Scene], doubles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("first", "second"):
-        save_map(floors["hall"].build_map(walk(12)), tmp_path / f"{name}.hfmap")
-    tracker = MapsTracker(library(tmp_path), UNHURRIED)
+    tracker = MapsTracker(library(doubles), UNHURRIED)
     tracker.set_prior(QUERY, 0.0)
     here = tracker.current
     refused = NotLocalized(Reason.WEAK_EVIDENCE)
