@@ -129,7 +129,7 @@ class LocalizationNode(ReportedNode):
         self.health.restart()
         self.health.state("active")
         loaded.pipeline.forget()
-        loaded.pipeline.settle()
+        loaded.pipeline.settle_if_idle()
         loaded.outputs.forget()
         loaded.display.show(loaded.pipeline.map)
         self._heartbeat = open_heartbeat(self, self._config.bond_heartbeat_period)

@@ -118,6 +118,16 @@ def places_map(places: list[tuple[Scene, Pose, list[Pose]]]) -> LandmarkMap:
     )
 
 
+def refurnished(scene: Scene, share: float, seed: int = 5) -> Scene:
+    """The same room with `share` of the points, those at one end, looking otherwise."""
+    rng = np.random.default_rng(seed)
+    own = scene.points[:, 0] > np.quantile(scene.points[:, 0], 1.0 - share)
+    descriptors, words = scene.descriptors.copy(), scene.words.copy()
+    descriptors[own] = unit(rng.normal(size=(int(own.sum()), descriptors.shape[1])))
+    words[own] = rng.normal(size=(int(own.sum()), words.shape[1]))
+    return Scene(scene.points, descriptors, words)
+
+
 TRUTH = looking(0.5, -0.2, 30.0)
 CAMERAS = [
     CAMERA,

@@ -52,6 +52,7 @@ class Outputs:
         self._frustum = lifecycle_publisher(node, Marker, "~/frustum", 1)
         self.corrections = Corrections(node, frames)
         self._lock = Lock()
+        self._doubtful = False  # whether candidates are shown, which whoever watches keeps until told
         self._given: set[tuple[str, str]] = set()  # (map frame, child) of what was broadcast: TF remembers it
         self.forget()
 
@@ -61,7 +62,6 @@ class Outputs:
         with self._lock:
             self._poses: deque[PoseStamped] = deque()
             self._path_is_new = False
-        self._doubtful = False
 
     def publish(self, pose: Pose, covariance: Array, frames: FrameSet, map_frame: str, path_length: int) -> None:
         """Publish map_from_rig with its covariance [6, 6]."""

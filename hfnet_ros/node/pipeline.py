@@ -233,12 +233,11 @@ class Pipeline:
             return self._tracker.process(views, stamp_s, odom_from_rig)
         try:
             result = self._tracker.process(views, stamp_s, odom_from_rig)
-            self.map = self._tracker.held
         except MapError as error:  # one of the maps, which may be there again with the next image
             self._tracker.miss()
-            return NotLocalized(Reason.NO_MAP, str(error))
-        # of which map the landmarks are that a refused image was matched with is not told
-        return replace(result, matched=None) if isinstance(result, NotLocalized) else result
+            result = NotLocalized(Reason.NO_MAP, str(error))
+        self.map = self._tracker.held
+        return result
 
     # ---- requests
 
@@ -325,6 +324,15 @@ class Pipeline:
             if tracker.current not in library.unusable:
                 library.set_aside(tracker.current, tracker.held.damage)
             tracker.reset()  # the images are looked for in the other maps
+
+    def settle_if_idle(self) -> None:
+        """Carry out what was asked for, unless an image of a former session is still being localized: then the next
+        image does."""
+        if self.turn.acquire(blocking=False):
+            try:
+                self.settle()
+            finally:
+                self.turn.release()
 
     def close(self) -> None:
         if self._tuning is not None:

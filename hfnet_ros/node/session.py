@@ -138,7 +138,7 @@ class Session:
     def watch(self) -> None:
         """Notice it; call this now and then."""
         self._reporter.note("clock", self._clock_trouble())
-        if self._pipeline.damage:
+        if self._pipeline.map.damage:
             self._outputs.forget()  # nor is an old correction repeated
         self._keep_correction()
         self._reporter.note("map file", "" if self._config.map_follow else self._pipeline.map.change())

@@ -11,12 +11,13 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 pytest.importorskip("tf2_msgs", reason="tf2_msgs is not installed: python -m hfnet_ros.build_tf2_msgs")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseArray
 from nav_msgs.srv import LoadMap
 from robot import LATCHED, Robot, assert_at, until
 from std_msgs.msg import String
-from wall import view, wall_image, wall_map
+from wall import doubled, view, wall_image, wall_map
 
-from hfnet_core.maps.storage import save_map
+from hfnet_core.maps.storage import load_map, save_map
 from hfnet_ros.conversions import pose_from_msg
 
 SHIFT = 64
@@ -80,6 +81,25 @@ def test_load_map_takes_a_folder_and_a_file_again(ros, building, wall_world):
         request = LoadMap.Request(map_url=str(map_file))
         assert robot.call(LoadMap, "localization/load_map", request).result == LoadMap.Response.RESULT_SUCCESS
         until(lambda: robot.pose_of(view(SHIFT)).header.frame_id == "map", 30)
+    finally:
+        robot.close()
+
+
+def test_candidates_are_in_the_frame_of_their_map_and_cleared_in_another(ros, building, tmp_path):
+    """Two walls of one kind in the map that is not the first; then the wall of the first."""
+    model, folder = building
+    shutil.copy(folder / "ground.hfmap", tmp_path)
+    save_map(doubled(load_map(folder / "upper.hfmap"), 5.0), tmp_path / "upper.hfmap")
+    robot = Robot(ros, {"map_file": str(tmp_path), "model_file": str(model), "autostart": True})
+    try:
+        robot.wait_active()
+        arrays = robot.listen(PoseArray, "localization/candidates")
+        robot.until_says("two places explain", again=lambda: robot.show(view(SHIFT, wall_image(1))))
+        until(lambda: arrays, 10)
+        assert arrays[-1].header.frame_id == "upper_floor"
+        assert len(arrays[-1].poses) == 2
+        assert robot.pose_of(view(SHIFT, wall_image(0)), timeout_s=40.0).header.frame_id == "ground_floor"
+        until(lambda: not arrays[-1].poses, 10)
     finally:
         robot.close()
 

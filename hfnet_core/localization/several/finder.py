@@ -14,7 +14,7 @@ from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maps.library.library import HeldMap, MapLibrary
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
-__all__ = ["Held", "MapFinder", "Opened"]
+__all__ = ["Held", "MapFinder", "Opened", "named"]
 
 Held = TypeVar("Held", bound=HeldMap)
 
@@ -55,12 +55,12 @@ class MapFinder(Generic[Held]):
 
         Maps that cannot be read are passed over; raises MapError where that leaves none to ask. Where another map
         explains the images as well, as floors of one plan do, none is believed: half as well, if its pose would be
-        believed by itself.
+        believed by itself. Places of an AMBIGUOUS answer are all in the map that they name.
         """
         asked = self._ask(views)
         found = [result for result in asked.values() if isinstance(result, Localized)]
         if not found:
-            return max(asked.values(), key=lambda result: result.inliers, default=NotLocalized(Reason.NO_CANDIDATES))
+            return self._refused([result for result in asked.values() if isinstance(result, NotLocalized)])
         best = max(found, key=lambda result: result.guided)
         rivals = [name for name, other in asked.items() if name != best.map_name and self._is_rival(other, best)]
         if not rivals:
@@ -68,6 +68,16 @@ class MapFinder(Generic[Held]):
         told = " and ".join(f"{_explained(asked[name])} in {name}" for name in (best.map_name, *rivals))
         detail = f"{told}; if these are one place, `hfnet map merge` makes one map"
         return NotLocalized(Reason.AMBIGUOUS, detail, best.matches, best.inliers, confidence=best.confidence)
+
+    def _refused(self, answers: Sequence[NotLocalized]) -> NotLocalized:
+        """Of the map that came nearest to a pose. What is of its keyframes and landmarks stays away, as nothing says of
+        which map it is; so do its look-alike places where another map may show the images as well.
+        """
+        if not answers:
+            return NotLocalized(Reason.NO_CANDIDATES)
+        best = max(answers, key=lambda answer: answer.inliers)
+        alone = not any(self._may_be_here(other, best.inliers) for other in answers if other is not best)
+        return replace(best, keyframes=(), matched=None, places=best.places if alone else ())
 
     def _ask(self, views: Sequence[View]) -> dict[str, Localization]:
         """What each map says that is asked, by name."""
@@ -85,21 +95,24 @@ class MapFinder(Generic[Held]):
                 unusable.append(error)
                 continue
             if isinstance(result, Localized):
-                result = replace(result, map_name=name)
                 tried, as_similar = _MOST, _SIMILAR
-            asked[name] = result
+            asked[name] = named(result, name)
         if not asked and unusable:
             raise unusable[0]
         return asked
 
     def _is_rival(self, other: Localization, best: Localized) -> bool:
         """Whether what another map says of the images leaves open which of the two they show."""
-        ratio = self.config.ambiguity_ratio
         if isinstance(other, Localized):
-            return other.guided >= CONVINCING * ratio * best.guided
+            return other.guided >= CONVINCING * self.config.ambiguity_ratio * best.guided
+        return self._may_be_here(other, best.inliers)
+
+    def _may_be_here(self, other: NotLocalized, inliers: int) -> bool:
+        """Whether a pose that was not believed is plausible beside one with so many inliers."""
+        ratio = self.config.ambiguity_ratio
         if other.confidence >= self.config.min_confidence:  # likely enough, and it has doubles in its own map
             ratio *= CONVINCING
-        return other.confidence >= _PLAUSIBLE and other.inliers >= ratio * best.inliers
+        return other.confidence >= _PLAUSIBLE and other.inliers >= ratio * inliers
 
     def _similar(self, views: Sequence[View]) -> list[tuple[str, float]]:
         """Names of maps and how similar each is to the view that resembles it most, the most similar first."""
@@ -108,6 +121,15 @@ class MapFinder(Generic[Held]):
             for name, value in self.library.ranked(view.features.global_descriptor):
                 similar[name] = max(similar.get(name, -1.0), value)
         return sorted(similar.items(), key=lambda one: -one[1])
+
+
+def named(answer: Localization, name: str) -> Localization:
+    """The same with the map that its poses are in."""
+    if isinstance(answer, Localized):
+        return replace(answer, map_name=name)
+    if not answer.places:
+        return answer
+    return replace(answer, places=tuple(replace(place, map_name=name) for place in answer.places))
 
 
 def _explained(answer: Localization) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.localizer import Localizer
-from hfnet_core.localization.several.finder import Held, MapFinder
+from hfnet_core.localization.several.finder import Held, MapFinder, named
 from hfnet_core.localization.tracking.consistency import UNKNOWN_PRIOR, Consistency
 from hfnet_core.localization.tracking.tracker import Tracker
 from hfnet_core.maps.library.library import MapLibrary
@@ -31,8 +31,9 @@ class _Within(Generic[Held]):
 class MapsTracker(Generic[Held]):
     """A `Tracker` in the map where the robot is.
 
-    Without a past all maps are asked. Where the current one fails, the others are; `gate_images` images in a row that
-    agree on another map, in places that the motion between them allows, are believed. Not thread-safe.
+    Without a past all maps are asked; look-alike places of one of them are followed there until one remains. Where the
+    current map fails, the others are asked; `gate_images` images in a row that agree on another one, in places that the
+    motion between them allows, are believed. Not thread-safe.
     """
 
     def __init__(self, library: MapLibrary[Held], config: LocalizerConfig) -> None:
@@ -94,19 +95,27 @@ class MapsTracker(Generic[Held]):
         self._here.tracker.miss()
 
     def process(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None = None) -> Localization:
-        """As `Tracker.process`; the pose is in the map that it names."""
+        """As `Tracker.process`; poses are in the map that they name."""
         if not self._has_past:
-            found = self._finder.find(views)
-            if not isinstance(found, Localized):
-                self._here.tracker.miss()
-                return found
-            self._move_to(self._within(found.map_name))
+            return self._begin(views, stamp_s, odom_from_rig)
         result = self._here.tracker.process(views, stamp_s, odom_from_rig)
         if isinstance(result, Localized):
-            self._has_past = True
             self._forget_pending()
-            return replace(result, map_name=self.current)
-        return self._elsewhere(views, stamp_s, odom_from_rig) or result
+            return named(result, self.current)
+        return self._elsewhere(views, stamp_s, odom_from_rig) or named(result, self.current)
+
+    def _begin(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization:
+        """In whichever map shows the images. Of look-alike places all are followed, as long as one map has them."""
+        found = self._finder.find(views)
+        shown = [found] if isinstance(found, Localized) else found.places
+        if not shown:
+            self._here.tracker.miss()
+            return found
+        if isinstance(found, Localized) or shown[0].map_name != self.current:
+            self._here = self._within(shown[0].map_name)
+        result = self._here.tracker.process(views, stamp_s, odom_from_rig)
+        self._has_past = isinstance(result, Localized)
+        return named(result, self.current)
 
     def _elsewhere(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization | None:
         """A pose in another map, once enough images agree on it and the current one does not show as much."""
@@ -120,12 +129,9 @@ class MapsTracker(Generic[Held]):
         self._agreeing = self._agreeing + 1 if isinstance(result, Localized) else 0
         if not isinstance(result, Localized) or self._agreeing < self.localizer.config.gate_images:
             return None
-        self._move_to(self._pending)
-        return replace(result, map_name=self.current)
-
-    def _move_to(self, place: _Within[Held]) -> None:
-        self._here, self._has_past = place, True
+        self._here = self._pending
         self._forget_pending()
+        return named(result, self.current)
 
     def _forget_pending(self) -> None:
         self._pending, self._agreeing = None, 0

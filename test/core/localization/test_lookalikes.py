@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scene import CAMERA, GLOBAL_DIM, LOCAL_DIM, Scene, looking, places_map, unit, walk
+from scene import CAMERA, GLOBAL_DIM, LOCAL_DIM, Scene, looking, places_map, refurnished, unit, walk
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Pose, pose_error
@@ -46,16 +46,6 @@ class Corridor(Scene):
 
     def _facing(self, map_from_camera: Pose) -> np.ndarray:
         return np.ones(len(self.points), bool)
-
-
-def refurnished(scene: Scene, share: float, seed: int = 5) -> Scene:
-    """The same room with `share` of the points, those at one end, looking otherwise."""
-    rng = np.random.default_rng(seed)
-    own = scene.points[:, 0] > np.quantile(scene.points[:, 0], 1.0 - share)
-    descriptors, words = scene.descriptors.copy(), scene.words.copy()
-    descriptors[own] = unit(rng.normal(size=(int(own.sum()), descriptors.shape[1])))
-    words[own] = rng.normal(size=(int(own.sum()), words.shape[1]))
-    return Scene(scene.points, descriptors, words)
 
 
 def views(scene: Scene, pose: Pose, seed: int) -> list[View]:

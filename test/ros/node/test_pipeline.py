@@ -191,3 +191,13 @@ def test_a_trusted_calibration_is_used(wall_world):
         assert pipeline.calibration_warnings == {"camera0": None}
     finally:
         pipeline.close()
+
+
+def test_what_is_asked_while_an_image_takes_long_is_left_to_the_next_one(pipeline):
+    """An image that outlives its session writes the past that the next session was told to forget."""
+    with pipeline.turn:
+        pipeline.forget()
+        pipeline.settle_if_idle()
+        assert not pipeline.is_settled
+    pipeline.settle_if_idle()
+    assert pipeline.is_settled

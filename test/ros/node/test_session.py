@@ -6,6 +6,7 @@ import time
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -89,3 +90,14 @@ def test_what_fails_in_either_thread_is_said_and_survived(world, frames):
 
 def test_images_that_cannot_be_used_end_there(world):
     assert world.finish() == []
+
+
+@pytest.mark.parametrize("damage", ["", "no pose is published: hall.hfmap is damaged"])
+def test_corrections_of_a_damaged_map_are_not_repeated_though_others_may_serve(world, monkeypatch, damage):
+    session = world.session
+    for part in ("_outputs", "_settings", "_handover", "_depths", "_cameras", "_reporter", "_pipeline", "weak"):
+        setattr(session, part, MagicMock())
+    monkeypatch.setattr(session, "_clock_trouble", lambda: "")
+    session._pipeline.damage, session._pipeline.map.damage = "", damage
+    session.watch()
+    assert session._outputs.forget.called is bool(damage)

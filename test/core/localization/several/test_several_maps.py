@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scene import CAMERA, Scene, looking, walk
+from scene import CAMERA, Scene, looking, refurnished, walk
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import MapError
@@ -228,6 +228,44 @@ def test_the_map_in_use_stays_as_it_was_loaded_whatever_becomes_of_its_file(
     tracker.configure(UNHURRIED)
     assert tracker.held.landmark_map is tracker.localizer.map
     assert isinstance(tracker.process(view(floors["hall"]), 0.4), Localized)
+
+
+def with_double(floors: dict[str, Scene], folder: Path, names: tuple[str, ...]) -> Scene:
+    """Maps of the hall and of a room like it 100 m off, which is returned: one end of it is furnished otherwise."""
+    other = refurnished(floors["hall"], 0.3)
+    save_map(floors["attic"].build_map(walk(12)), folder / "attic.hfmap")
+    for name in names:
+        save_map(floors["hall"].build_double_map(walk(12), other), folder / f"{name}.hfmap")
+    return other
+
+
+def test_look_alike_places_of_one_map_are_followed_in_it(floors: dict[str, Scene], tmp_path: Path) -> None:
+    other = with_double(floors, tmp_path, ("hall",))
+    tracker = MapsTracker(library(tmp_path), UNHURRIED)
+    answers = []
+    for step in range(10):  # from the end that is the same to the one that is not
+        pose = looking(0.0, 0.2, 180.0 - 20.0 * step)
+        result = tracker.process(view(other, pose, 100 + step), 0.5 * step, pose)
+        if isinstance(result, Localized):
+            assert pose_error(result.map_from_camera, Pose(translation=np.array([100.0, 0, 0])) @ pose)[0] < 0.1
+        elif not step:
+            assert result.reason is Reason.AMBIGUOUS
+            assert [place.map_name for place in result.places] == ["hall", "hall"]
+        assert tracker.current == "hall"
+        answers.append(isinstance(result, Localized))
+    assert not answers[0]
+    assert answers[-3:] == [True] * 3
+
+
+def test_places_of_two_maps_are_not_told_as_if_they_were_of_one(floors: dict[str, Scene], tmp_path: Path) -> None:
+    with_double(floors, tmp_path, ("hall", "hall again"))
+    tracker = MapsTracker(library(tmp_path), UNHURRIED)
+    result = tracker.process(view(floors["hall"], looking(0.0, 0.2, 180.0)), 0.0)
+    assert isinstance(result, NotLocalized)
+    assert result.reason is Reason.AMBIGUOUS
+    assert result.places == ()
+    assert result.keyframes == ()
+    assert tracker.current == "attic"
 
 
 def test_a_tracker_that_forgets_asks_all_maps_again(floors: dict[str, Scene], folder: Path) -> None:
