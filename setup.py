@@ -37,7 +37,7 @@ RUN_TIME = [
 ]
 BAGS = ["rosbags>=0.11.9"]
 MAPPING = [*BAGS, "pycolmap>=4.0", "pyceres>=2.5"]  # x86-64; pyceres: the solver pycolmap is built with
-EVALUATION = ["evo", "matplotlib"]
+EVALUATION = ["evo", "matplotlib>=3.9"]  # older ones, as Ubuntu has them, break beside the numpy 2 of newer wheels
 TRAINING = ["safetensors>=0.4", "torch>=2.4", "kornia>=0.9", "onnx>=1.15", "google-crc32c>=1.5"]
 
 
