@@ -21,7 +21,7 @@ RUN python3 -m venv --system-site-packages venv && pip install --no-cache-dir 'p
 
 # A workspace as in docs/robot.md: requirements by pip, the package by colcon with this environment's interpreter.
 COPY --chown=hfnet . /home/hfnet/ws/src/hfnet_ros
-RUN pip install --no-cache-dir '/home/hfnet/ws/src/hfnet_ros[tensorrt,bags]' && pip uninstall -y hfnet_ros \
+RUN pip install --no-cache-dir 'numpy<2' '/home/hfnet/ws/src/hfnet_ros[tensorrt,bags]' && pip uninstall -y hfnet_ros \
     && pip install --no-cache-dir colcon-common-extensions && mkdir -p -m 700 /home/hfnet/.cache \
     && cd ws && . /opt/ros/humble/setup.sh && python -m colcon build --packages-select hfnet_ros
 VOLUME /home/hfnet/.cache
