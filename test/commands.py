@@ -23,7 +23,7 @@ from bags import wall_drive
 from checkpoint_writer import write_checkpoint
 from helpers import random_variables, textured_image, tiny_model
 
-from hfnet_core.benchmarks.judgement.collection import Hypotheses
+from hfnet_core.benchmarks.judgement.collection import Hypotheses, key_of
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -175,7 +175,6 @@ def make_inputs(folder: Path) -> None:
     (folder / "foreign").mkdir()
     for index in range(20):
         cv2.imwrite(str(folder / "foreign" / f"{index:03d}.png"), textured_image(160, 120, 100 + index))
-    _in_child(lambda: _collected(folder))
     lines = [f"{index:03d}.png PINHOLE 160 120 100 100 80 60" for index in range(6)]
     (folder / "queries.txt").write_text("\n".join(lines) + "\n")
     tiny_model(folder)
@@ -184,6 +183,7 @@ def make_inputs(folder: Path) -> None:
         _run(folder, "map", "build", name, "-o", f"{name}.hfmap")
     _run(folder, "map", "export", "first.hfmap", "-o", "model")
     _in_child(lambda: _unlike(folder))
+    _in_child(lambda: _collected(folder))
     _in_child(lambda: _drive(folder))
     _in_child(lambda: write_copy("cambridge", folder / "cambridge"))
     if COMMANDS["match-features"].is_possible():
@@ -225,7 +225,11 @@ def _collected(folder: Path) -> None:
     texts = {"family": np.full(count, "plain"), "source": np.full(count, "collected")}
     error = np.where(right[:, None], 0.01, 9.0) * np.ones(2)
     numbers = rng.normal(size=(count, len(DENSE))) + right[:, None]
-    Hypotheses(numbers, right, np.arange(count), **texts, error=error).save(folder / "work" / "collected.npz")
+    photos = sorted(path.name for path in (folder / "foreign").iterdir())
+    asked = open_backend(None, "onnxruntime").info.model_hash, 6, 2, *photos
+    key = key_of(folder / "first.hfmap", folder / "collected", asked)  # as the command asks
+    hypotheses = Hypotheses(numbers, right, np.arange(count), **texts, error=error)
+    hypotheses.save(folder / "work" / f"collected-{key}.npz")
     judged = {"bias": 1.0, "weights": {"inliers": 2.0}}
     (folder / "judgement.json").write_text(json.dumps({"0" * 64: {"dense": judged, "sparse": judged}}))
 

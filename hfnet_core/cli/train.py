@@ -51,12 +51,23 @@ def train(
 ) -> None:
     """Train local and global features from photos, and write them as OUTPUT/hfnet.onnx."""
     values = _read_settings(settings) | _given(context, machine)
+    _refuse_those_of_the_other(recipe, context)
     if recipe == _PAPER:
         _train_paper(pool, output, from_mapping(PaperTrainConfig, values), teaching)
     elif recipe == _OURS:
         _train_ours(pool, output, from_mapping(TrainConfig, values | _given(context, stages)), teaching)
     else:
         raise ConfigError(f"--recipe: {recipe!r} is not one of {_OURS}, {_PAPER}")
+
+
+def _refuse_those_of_the_other(recipe: str, context: typer.Context) -> None:
+    """Options that this recipe does not know would be passed over in silence."""
+    paper = {"local_teacher", "global_teacher"}
+    ours = {"teacher_weights", *(field.name for field in dataclasses.fields(StageArguments))}
+    for owner, names in ((_OURS, ours), (_PAPER, paper)):
+        given = sorted(names & set(given_options(context)))
+        if given and owner != recipe:
+            raise ConfigError(f"--{given[0].replace('_', '-')}: is an option of --recipe {owner}, not of {recipe}")
 
 
 def _train_ours(pool: list[Path], output: Path, config: TrainConfig, teaching: TeachingArguments) -> None:

@@ -57,7 +57,10 @@ class TrainConfig(Checked):
         minimum=0.0,
     )
     quantized_minutes: float = setting(
-        0.0, "training time of the local part to compute in INT8 what it does in full; 0 leaves it out", unit="min"
+        0.0,
+        "training time of the local part to compute in INT8 what it does in full; 0 leaves it out",
+        unit="min",
+        minimum=0.0,
     )
     local_learning_rate: float = setting(3e-3, "peak learning rate of the local stage", minimum=1e-6, maximum=1.0)
     polish_learning_rate: float = setting(1.5e-3, "peak learning rate of the polish stage", minimum=1e-6, maximum=1.0)
@@ -114,6 +117,17 @@ class TrainConfig(Checked):
         False, "minutes of stages are those of the processor: what else a shared machine does costs no steps"
     )
     device: str = setting("cpu", "where to train", choices=("cpu", "cuda"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop_px % _CELL_PX:
+            raise ConfigError(f"crop_px: {self.crop_px} is not a multiple of {_CELL_PX}")
+        if self.views % 2:
+            raise ConfigError(f"views: {self.views} is not even")
+        if self.own_keypoints > self.crop_px**2:
+            raise ConfigError(
+                f"own_keypoints: {self.own_keypoints} are more than a crop of {self.crop_px} px has pixels"
+            )
 
 
 @dataclass(frozen=True)

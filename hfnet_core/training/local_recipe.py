@@ -152,7 +152,7 @@ def _correspondences(what: RecipeRun) -> list[PairMatches]:
     wider, found = with_second_neighbours(pool), output / "correspondences"
     match_correspondences(matcher, wider, found, teacher_report(report, "correspondences"))
     verified = read_pair_matches(wider, found)
-    report(f"wide: {len(verified)} of {len(wider.pairs)} pairs of photos have correspondences")
+    report(f"correspondences: {len(verified)} of {len(wider.pairs)} pairs of photos have correspondences")
     return verified
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,7 +25,7 @@ from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import pixel_scale, project
 from hfnet_core.recordings.bags import Bag
 
-__all__ = ["Hypotheses", "collect", "read_frames", "read_hypotheses"]
+__all__ = ["Hypotheses", "collect", "key_of", "read_frames", "read_hypotheses"]
 
 _RIGHT = (0.25, 5.0)  # metres and degrees within which a pose is right,
 _WRONG = (0.5, 10.0)  # and beyond which it is wrong; between them it is neither
@@ -32,6 +33,7 @@ _WRONG = (0.5, 10.0)  # and beyond which it is wrong; between them it is neither
 # landmarks is off is for its covariance to say.
 _SAME_PX = 30.0
 _NEAR_M, _NEAR_DEG = 0.15, 4.0  # standard deviations of priors around the truth
+_HEADER = 1 << 20  # bytes of a map that hold the checksums of all others, unless it is very large
 
 
 class Progress(Protocol):
@@ -81,6 +83,20 @@ def read_hypotheses(path: Path) -> Hypotheses:
     return Hypotheses(**stored)
 
 
+def key_of(map_file: Path, bag: Path, asked: tuple[object, ...]) -> str:
+    """Eight digits that are others for another map, another recording, or whatever else is asked for (the network, the
+    choice of images): what was collected for these are other hypotheses. Raises DatasetError for what cannot be read.
+    """
+    try:
+        with map_file.open("rb") as file:
+            header = file.read(_HEADER)
+        parts = [bag] if bag.is_file() else sorted(path for path in bag.rglob("*") if path.is_file())
+        told = map_file.stat().st_size, [(path.name, path.stat().st_size) for path in parts], asked
+    except OSError as error:
+        raise DatasetError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return hashlib.sha256(header + repr(told).encode()).hexdigest()[:8]
+
+
 def read_frames(bag: Path, every: int) -> list[Frame]:
     """Each `every`-th image of a recording that has a pose."""
     with Bag(bag) as recording:
@@ -116,7 +132,7 @@ def collect(
 
 
 def _priors(asked: Asked, landmark_map: LandmarkMap, rng: np.random.Generator) -> Iterator[Pose]:
-    """One near the truth, and one that is somewhere else."""
+    """One near the truth; of an image that shows no one place, one that is somewhere."""
     for truth in asked.truths[:1]:
         angle = rng.normal(0.0, np.radians(_NEAR_DEG), 3)
         turn = Pose.from_quat_xyzw([*(angle / 2), 1.0], rng.normal(0.0, _NEAR_M, 3))

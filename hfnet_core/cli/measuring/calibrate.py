@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,9 @@ def calibrate(
     ],
     foreign: Annotated[Path, typer.Option(help="Folder of photos of other places (jpg or png).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The judgement of this network (JSON).")],
-    work: Annotated[Path, typer.Option(help="Folder that keeps what was collected, one file for each source.")],
+    work: Annotated[
+        Path, typer.Option(help="Folder that keeps what was collected: a file for each source as it was asked.")
+    ],
     described: FeatureArguments,
     every: Annotated[int, typer.Option(min=1, help="Take each n-th image of a recording.")] = 5,
     most_foreign: Annotated[int, typer.Option(min=1, help="Most foreign photos for each source.")] = 100,
@@ -41,12 +44,12 @@ def calibrate(
         typer.Option(metavar="HASH=SHARE", help="Share that the calibration of another model in -o has in this one."),
     ] = "",
     min_confidence: Annotated[
-        float, typer.Option(help="For the table of sources that are held out.")
+        float, typer.Option(min=0.5, max=0.999999, help="For the table of sources that are held out.")
     ] = LocalizerConfig.min_confidence,
 ) -> None:
     """Calibrate the judgement on right and wrong poses: every image as it is, darker, blurred, covered, mirrored,
     composed of two, with another focal length; photos of elsewhere; priors that are right and wrong."""
-    from hfnet_core.benchmarks.judgement.collection import Hypotheses, collect, read_frames, read_hypotheses
+    from hfnet_core.benchmarks.judgement.collection import Hypotheses, collect, key_of, read_frames, read_hypotheses
     from hfnet_core.benchmarks.judgement.report import calibrated, priors_of, table
     from hfnet_core.features.sources import NamedSource
     from hfnet_core.files import make_folder, written_whole
@@ -58,18 +61,20 @@ def calibrate(
     if isinstance(extractor, NamedSource):
         raise ConfigError("--features: files know no darkened, covered or mirrored images; give what describes images")
     kind = f"{described.features.partition('=')[0]}-" if described.given else ""
-    photos = _photos(foreign)
+    files = _photo_files(foreign)
+    photos = _photos(files)
     make_folder(work)
     parts: list[Hypotheses] = []
-    for number, (map_file, bag) in enumerate(pairs):
-        name = f"{kind}{bag.stem}"
-        kept = work / f"{name}.npz"
+    asked = extractor.info.model_hash, every, most_foreign, *(file.name for file in files)
+    for number, (name, (map_file, bag)) in enumerate(zip(_names(kind, pairs), pairs, strict=True)):
+        kept = work / f"{name}-{key_of(map_file, bag, asked)}.npz"
         if not kept.exists():
             own = photos[number :: len(pairs)][:most_foreign]
             landmark_map = load_map(map_file, extractor.info.model_hash)
             with progress_bars() as progress:
                 collect(landmark_map, read_frames(bag, every), own, extractor, name, progress).save(kept)
-        parts.append(read_hypotheses(kept))
+        collected = read_hypotheses(kept)
+        parts.append(replace(collected, source=np.full(len(collected), name)))
     found = Hypotheses.joined(parts)
     others = [read_hypotheses(path) for path in sorted(work.glob("*.npz"))] if generic else []
     everything = Hypotheses.joined(others) if others else None
@@ -85,6 +90,13 @@ def _pair(source: str) -> tuple[Path, Path]:
     return Path(map_file), Path(bag)
 
 
+def _names(kind: str, pairs: Sequence[tuple[Path, Path]]) -> list[str]:
+    """Of each source, by its recording; a name that comes again is numbered."""
+    stems = [f"{kind}{bag.stem}" for _, bag in pairs]
+    before = [stems[:number].count(stem) for number, stem in enumerate(stems)]
+    return [f"{stem}-{count + 1}" if count else stem for stem, count in zip(stems, before, strict=True)]
+
+
 def _prior(text: str) -> tuple[str, float]:
     model_hash, _, share = text.partition("=")
     try:
@@ -96,11 +108,15 @@ def _prior(text: str) -> tuple[str, float]:
     return model_hash, value
 
 
-def _photos(folder: Path) -> Sequence[NDArray[np.uint8]]:
+def _photo_files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if not files:
+        raise ConfigError(f"{folder}: no jpg or png photo in it")
+    return files
+
+
+def _photos(files: Sequence[Path]) -> Sequence[NDArray[np.uint8]]:
     from hfnet_core.images.pixels import to_gray
     from hfnet_core.images.reading import read_image
 
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    if not paths:
-        raise ConfigError(f"{folder}: no jpg or png photo in it")
-    return [np.asarray(to_gray(read_image(path)), np.uint8) for path in paths]
+    return [np.asarray(to_gray(read_image(file)), np.uint8) for file in files]

@@ -135,7 +135,8 @@ def run_stage(
     if run.checkpoint_path.is_file():
         run.restore()
         report(f"{stage.name}: resumes at step {run.step}, {run.elapsed_s / 60:.1f} min")
-    if run.progress < 1.0:
+    unfinished = run.progress < 1.0
+    if unfinished:
         with ProgressLines(report) as progress:
             progress(stage.name, run.step, settings.steps or 0)
             for step in _steps(run, log, report):
@@ -145,7 +146,7 @@ def run_stage(
                 run.save_if_due()
                 if step == stop_after:
                     break
-        run.finish()
+    if run.finish() or unfinished:
         run.save()
     return network
 
@@ -206,11 +207,13 @@ class _Run:
             elif value.is_floating_point():
                 self.mean[name] = value.clone()
 
-    def finish(self) -> None:
-        """At the end of the budget, the mean in place of the last weights."""
-        if self.mean and self.progress >= 1.0:
-            self.network.load_state_dict(self.mean, strict=False)
-            self.mean = {}
+    def finish(self) -> bool:
+        """At the end of the budget, the mean in place of the last weights, if that has not been done."""
+        if not self.mean or self.progress < 1.0:
+            return False
+        self.network.load_state_dict(self.mean, strict=False)
+        self.mean = {}
+        return True
 
     def learned(self) -> Learned:
         return Learned(self.log_scale.exp().clamp_max(100.0), self.log_variances)

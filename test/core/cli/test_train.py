@@ -29,6 +29,22 @@ def test_recipes_and_their_settings_are_refused_in_one_line(
     assert "'other' is not one of ours, paper" in told("--recipe", "other")
     assert "--recipe ours needs --teacher-weights" in told()
     assert "trains on one pool, not on 2" in told("--teacher-weights", "x.pth", folders=2)
+    for options, reason in (
+        (("--recipe", "paper", "--own-minutes", "5"), "--own-minutes: is an option of --recipe ours, not of paper"),
+        (("--recipe", "paper", "--teacher-weights", "x"), "--teacher-weights: is an option of --recipe ours"),
+        (("--local-teacher", "hfnet"), "--local-teacher: is an option of --recipe paper, not of ours"),
+    ):
+        assert reason in told(*options)
+    ours = ("--teacher-weights", "x.pth", "--settings", settings)
+    for text, reason in (
+        ("crop_px: 250", "crop_px: 250 is not a multiple of 8"),
+        ("views: 3", "views: 3 is not even"),
+        ("own_keypoints: 100000", "own_keypoints: 100000 are more than a crop of 256 px has pixels"),
+        ("quantized_minutes: -5", "quantized_minutes: -5"),
+    ):
+        settings.write_text(text)
+        assert reason in told(*ours)
+    settings.unlink()
     paper = ("--recipe", "paper", "--settings", settings)
     assert "recipe.yaml: cannot be read" in told(*paper)
     for text, reason in (

@@ -112,6 +112,21 @@ def test_a_run_ends_as_the_mean_of_its_last_weights_killed_or_not(
         assert torch.equal(again.state_dict()[name], trained.state_dict()[name])
 
 
+def test_a_run_that_goes_on_with_a_smaller_budget_ends_as_the_mean_too(
+    pool: Pool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    local, chosen = stage("local", pool, teacher_folder), dataclasses.replace(settings(6), mean_of=3)
+    run_stage(local, network(), chosen, tmp_path / "run", stop_after=4)
+    mean = load_checkpoint(tmp_path / "run/checkpoint.pt").mean
+    ended = run_stage(local, network(), dataclasses.replace(chosen, steps=4), tmp_path / "run")
+    kept = load_checkpoint(tmp_path / "run/checkpoint.pt")
+    assert mean
+    assert not kept.mean
+    for name, value in mean.items():
+        assert torch.equal(ended.state_dict()[name], value)
+        assert torch.equal(kept.network[name], value)
+
+
 def test_a_resumed_global_stage_remembers_former_batches(
     pool: Pool, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
