@@ -19,6 +19,7 @@ from hfnet_core.types import Localization, Localized, NotLocalized, Reason
 
 __all__ = [
     "CONVINCING",
+    "PLAUSIBLE",
     "Candidate",
     "convinces",
     "judge",
@@ -32,7 +33,7 @@ __all__ = [
 _NOTABLE_FOCAL = 2.0  # times what is usual, from which a focal length is named
 _FRAME = 2.0**0.5  # times the disagreement of keyframes with their given poses: a query errs with its own, too
 _EXACTLY = 0.98  # lowest exactness of an accepted pose
-_PLAUSIBLE = 0.0  # log odds from which another pose counts against the best
+PLAUSIBLE = 0.5  # probability from which another pose counts against the best
 CONVINCING = 0.7  # times what must be explained to be as good a pose, for one that would be believed by itself
 _REPEATED = 2.3  # log odds that are asked beyond, where the map shows a place more than once: tenfold
 _SAME = 16.8  # squared distance in standard deviations of what may be one pose: 99 %, six degrees of freedom
@@ -116,7 +117,7 @@ def likeliest(candidates: Sequence[Candidate], config: LocalizerConfig) -> Candi
 def _as_vague_as(best: Candidate, others: Sequence[Candidate]) -> Candidate:
     """The candidate known no better than it agrees with the others of its place that explain about as much."""
     ours = best.hypothesis
-    likely = (other for other in others if other.log_odds >= _PLAUSIBLE)
+    likely = (other for other in others if other.confidence >= PLAUSIBLE)
     here = (other.hypothesis for other in likely if not _elsewhere(other, best))
     as_good = (other for other in here if other.explained >= AS_GOOD * ours.explained)
     apart = [pose_difference(ours.map_from_rig, other.map_from_rig) for other in as_good]
@@ -176,7 +177,9 @@ def rivals(best: Candidate, others: Sequence[Candidate], config: LocalizerConfig
     """
     found: list[Candidate] = []
     for other in others:
-        likely = other.log_odds >= best.log_odds - _APART if other.mirrored else other.of_place >= _PLAUSIBLE
+        likely = (
+            other.log_odds >= best.log_odds - _APART if other.mirrored else _probability(other.of_place) >= PLAUSIBLE
+        )
         by_itself = not (other.mirrored or other.told_apart)
         convincing = by_itself and _probability(other.of_place) >= config.min_confidence
         ratio = config.ambiguity_ratio * (CONVINCING if convincing else 1.0)

@@ -141,7 +141,7 @@ class Localizer:
         places = self._near.alike(best.hypothesis)
         new = [there for there in places if all(is_elsewhere(there, one.hypothesis.map_from_rig) for one in known)]
         found = self._all(query, (self._near.trial(query, there, Mode.GLOBAL, thoroughly=True) for there in new))
-        candidates = [*known, *(found or self._elsewhere(query, best))]
+        candidates = [*known, *(found or self._of_other_places(query, best))]
         if not places:
             return candidates
         here = self._shown(query, best)
@@ -163,10 +163,10 @@ class Localizer:
     def _shown(self, query: Query, candidate: Candidate) -> Shown:
         return self._near.shown(query, candidate.hypothesis.map_from_rig, candidate.hypothesis.keyframes)
 
-    def _elsewhere(self, query: Query, best: Candidate) -> list[Candidate]:
+    def _of_other_places(self, query: Query, best: Candidate) -> list[Candidate]:
         """What other places say that the map does not know to be alike. Where one explains about as much, it and the
         one found are looked at equally closely."""
-        found = self._all(query, self._search.elsewhere(query, best.hypothesis))
+        found = self._all(query, self._search.other_places(query, best.hypothesis))
         enough = self.config.ambiguity_ratio * best.hypothesis.explained
         others = [one.hypothesis for one in found if one.hypothesis.elsewhere(best.hypothesis)]
         as_good = [other for other in others if other.explained >= enough]

@@ -66,7 +66,7 @@ class MapSearch:
             plain = [self._plain(query, view, first, last, known) for view in views]
             yield from (replace(self._trial(query, look, plain, has_double=False), rough=True) for look in plain)
 
-    def elsewhere(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
+    def other_places(self, query: Query, found: Hypothesis) -> Iterator[Trial]:
         """What the place that resembles the views most among all others says, and the one that resembles the place
         found: perhaps it is a double of it.
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.errors import MapError
 from hfnet_core.localization.correspondences import View
-from hfnet_core.localization.judgement import CONVINCING
+from hfnet_core.localization.judgement import CONVINCING, PLAUSIBLE
 from hfnet_core.localization.localizer import Localizer
 from hfnet_core.maps.library.library import HeldMap, MapLibrary
 from hfnet_core.types import Localization, Localized, NotLocalized, Reason
@@ -23,7 +23,6 @@ Held = TypeVar("Held", bound=HeldMap)
 # similarities were in no particular order down to 0.85 times the best.
 _TRIED, _AS_SIMILAR = 3, 0.9
 _MOST, _SIMILAR = 8, 0.7
-_PLAUSIBLE = 0.5  # probability from which a pose that is not believed speaks against one that is
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +111,7 @@ class MapFinder(Generic[Held]):
         ratio = self.config.ambiguity_ratio
         if other.confidence >= self.config.min_confidence:  # likely enough, and it has doubles in its own map
             ratio *= CONVINCING
-        return other.confidence >= _PLAUSIBLE and other.inliers >= ratio * inliers
+        return other.confidence >= PLAUSIBLE and other.inliers >= ratio * inliers
 
     def _similar(self, views: Sequence[View]) -> list[tuple[str, float]]:
         """Names of maps and how similar each is to the view that resembles it most, the most similar first."""

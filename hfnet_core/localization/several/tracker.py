@@ -102,7 +102,7 @@ class MapsTracker(Generic[Held]):
         if isinstance(result, Localized):
             self._forget_pending()
             return named(result, self.current)
-        return self._elsewhere(views, stamp_s, odom_from_rig) or named(result, self.current)
+        return self._in_another_map(views, stamp_s, odom_from_rig) or named(result, self.current)
 
     def _begin(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization:
         """In whichever map shows the images. Of look-alike places all are followed, as long as one map has them."""
@@ -117,7 +117,7 @@ class MapsTracker(Generic[Held]):
         self._has_past = isinstance(result, Localized)
         return named(result, self.current)
 
-    def _elsewhere(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization | None:
+    def _in_another_map(self, views: Sequence[View], stamp_s: float, odom_from_rig: Pose | None) -> Localization | None:
         """A pose in another map, once enough images agree on it and the current one does not show as much."""
         found = self._finder.find(views)
         if not isinstance(found, Localized) or found.map_name == self.current:

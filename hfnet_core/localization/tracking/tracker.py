@@ -10,6 +10,7 @@ import numpy as np
 
 from hfnet_core.config import LocalizerConfig
 from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.localization.hypothesis import is_elsewhere
 from hfnet_core.localization.localizer import Localizer, View
 from hfnet_core.localization.tracking.consistency import (
     UNKNOWN_PRIOR,
@@ -27,7 +28,6 @@ __all__ = ["Tracker"]
 
 _HISTORY = 30  # accepted images over which the usual number of inliers is kept
 _SURPRISE = 0.4  # fewer than this share of the usual inliers asks for a global search
-_ELSEWHERE_M, _ELSEWHERE_DEG = 0.5, 20.0  # further apart than this two poses of one image are different answers
 _OUT_OF_ORDER_S = 0.1  # images of several cameras may come in another order than they were taken
 _TRUST = 3.0  # log odds of being near where the last images and the motion since say: one in twenty times it is not
 _HINT = 1.5  # log odds that a pose somebody gave is about right
@@ -197,8 +197,7 @@ def _better(tracked: Localization, found: Localization) -> Localization:
         if isinstance(tracked, NotLocalized):
             chosen = found
         else:
-            metres, degrees = pose_error(tracked.map_from_camera, found.map_from_camera)
-            elsewhere = metres > _ELSEWHERE_M or degrees > _ELSEWHERE_DEG
+            elsewhere = is_elsewhere(tracked.map_from_camera, found.map_from_camera)
             if elsewhere and found.inliers > _CLEAR_WIN * tracked.inliers:
                 chosen = found
     elif isinstance(tracked, NotLocalized):

@@ -53,7 +53,9 @@ def test_a_pose_is_unlikely_whose_inliers_the_map_saw_only_from_other_sides(room
     mirrored = with_keypoints(features, np.arange(len(features)), pixels)
     right, *_ = room[1].candidates([View(features, CAMERA)])
     assert right.evidence.viewed > 0.8
-    for candidate in room[1].candidates([View(mirrored, CAMERA)]):
+    candidates = room[1].candidates([View(mirrored, CAMERA)])
+    assert candidates
+    for candidate in candidates:
         assert candidate.evidence.viewed < 0.3
         seen_well = dataclasses.replace(candidate.evidence, viewed=1.0)
         assert log_odds(seen_well, room[1].map.model_hash) > candidate.log_odds + 1.0

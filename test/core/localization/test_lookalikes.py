@@ -179,6 +179,7 @@ def test_a_place_without_a_double_has_no_look_alikes(small: Scene) -> None:
 
 def test_look_alikes_lead_to_the_other_place_and_back(small: Scene) -> None:
     rooms = with_look_alikes(places_map([(small, at(0.0), walk(16)), (small, at(100.0), walk(16))]))
+    assert len(rooms.alike_keyframes) > 20
     for keyframe in rooms.alike_keyframes:
         there_from_here = rooms.look_alikes_of(keyframe)[0]
         wanted = at(100.0 if keyframe < 16 else -100.0)

@@ -105,19 +105,18 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
         read_image(path)
 
 
-def test_a_torn_jpeg_gives_no_wrong_pose(road: tuple[Extractor, Localizer], tmp_path: Path) -> None:
-    """OpenCV fills what is missing with gray; what is there may still be enough, but then it is right."""
+def test_an_image_that_is_gray_below_gives_no_wrong_pose(road: tuple[Extractor, Localizer]) -> None:
+    """As some versions of OpenCV read a torn JPEG; what is there may still be enough, but then it is right."""
     extractor, localizer = road
-    whole = cv2.imencode(".jpg", wall.view(32))[1].tobytes()
+    found = []
     for share in (0.3, 0.6, 0.9):
-        path = tmp_path / "torn.jpg"
-        path.write_bytes(whole[: int(share * len(whole))])
-        try:
-            result = localizer.localize([View(extractor.extract(read_image(path)), wall.CAMERA)])
-        except HFNetError:
-            continue
+        image = wall.view(32)
+        image[int(share * len(image)) :] = 128
+        result = localizer.localize([View(extractor.extract(image), wall.CAMERA)])
         if isinstance(result, Localized):
+            found.append(share)
             assert np.linalg.norm(result.map_from_camera.translation - wall.map_from_camera(32).translation) < 0.1
+    assert 0.9 in found
 
 
 @pytest.fixture(scope="module")

@@ -40,10 +40,9 @@ def test_what_tells_right_from_wrong_is_found() -> None:
 
 def test_probabilities_told_are_about_those_that_hold() -> None:
     fresh, calibration = hypotheses(4000, seed=1), fit(hypotheses(4000), DENSE)
-    for told, right, count in reliability(fresh, calibration, DENSE):
-        if told > 0.99:
-            assert right > 0.97
-            assert count > 100
+    sure = [(right, count) for told, right, count in reliability(fresh, calibration, DENSE) if told > 0.99]
+    assert sure
+    assert all(right > 0.97 and count > 100 for right, count in sure)
 
 
 def test_right_poses_of_composites_do_not_teach_that_contradiction_is_harmless() -> None:
