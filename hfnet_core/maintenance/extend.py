@@ -18,7 +18,6 @@ from hfnet_core.maintenance.joint import (
     known_points,
     measured_matches,
     members_of,
-    next_recording,
     to_map,
     typical_depth,
 )
@@ -77,7 +76,7 @@ def read_visits(
     several = len(landmark_map.scale_factors) > 0  # what is added is described as the map is
     tools = replace(tools, config=replace(tools.config, multi_scale=several))
     readings: list[Reading] = []
-    first, cameras = next_recording(landmark_map.keyframe_names), len(options) if isinstance(options, Sequence) else 1
+    first, cameras = landmark_map.next_recording, len(options) if isinstance(options, Sequence) else 1
     for number, bag in enumerate(open_cameras(bags, options), start=first):
         bag.compare_cameras(landmark_map.known_cameras(bag.camera_frame))
         reading = read_keyframes(
@@ -155,7 +154,7 @@ def add_placed(
     joined = join(members, cameras.current, pairs, config, known_points(landmark_map), progress, same=same)
     provenance = {
         **landmark_map.provenance,
-        "recordings": [*landmark_map.provenance.get("recordings", []), *(reading.summary for reading in readings)],
+        "recordings": [*landmark_map.recordings, *(reading.summary for reading in readings)],
         "history": [*landmark_map.provenance.get("history", []), *(_step(placing) for placing in placings)],
     }
     extended = to_map(
@@ -168,7 +167,7 @@ def add_placed(
         provenance=provenance,
         descriptor_dtype=landmark_map.observation_descriptors.dtype.name,
     )
-    return Extended(remembering(landmark_map, extended), tuple(placings))
+    return Extended(remembering([landmark_map], extended), tuple(placings))
 
 
 def _step(placing: Placing) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,6 @@ __all__ = [
     "known_points",
     "measured_matches",
     "members_of",
-    "next_recording",
     "to_map",
     "typical_depth",
 ]
@@ -176,12 +175,6 @@ def _places(landmark_map: LandmarkMap) -> NDArray[np.int64]:
     owners = np.repeat(np.arange(landmark_map.keyframes), np.diff(starts))
     place[landmark_map.keyframe_observations] = np.arange(landmark_map.observations) - starts[owners]
     return place
-
-
-def next_recording(names: Iterable[str]) -> int:
-    """The first number that no recording has yet; keyframes are called RECORDING/IMAGE."""
-    numbers = [int(found.group(1)) for name in names if (found := _NAME.match(name))]
-    return max(numbers, default=-1) + 1
 
 
 def typical_depth(landmark_map: LandmarkMap) -> float:

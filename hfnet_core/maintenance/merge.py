@@ -24,7 +24,6 @@ from hfnet_core.maintenance.joint import (
     known_points,
     measured_matches,
     members_of,
-    next_recording,
     to_map,
     typical_depth,
 )
@@ -138,7 +137,7 @@ def merge_maps(
     cameras = Cameras(first)
     members = members_of(first, cameras)
     start = len(members)
-    members += _renamed(members_of(moved, cameras, group=1, looseness=_LOOSENESS), next_recording(first.keyframe_names))
+    members += _renamed(members_of(moved, cameras, group=1, looseness=_LOOSENESS), first.next_recording)
     known, added = known_points(first), known_points(moved, start)
     shifted = added.rows + np.array([len(known.xyz), 0, 0])
     known = KnownPoints(np.concatenate([known.xyz, added.xyz]), np.concatenate([known.rows, shifted]))
@@ -164,7 +163,7 @@ def merge_maps(
         **known_place,
         **first.provenance,
         "history": history,
-        "recordings": [*first.provenance.get("recordings", []), *second.provenance.get("recordings", [])],
+        "recordings": [*first.recordings, *_numbered_on(second.recordings, first.next_recording)],
     }
     sigma = max(first.pose_sigma_m, second.pose_sigma_m), max(first.pose_sigma_rad, second.pose_sigma_rad)
     merged = to_map(
@@ -177,7 +176,8 @@ def merge_maps(
         provenance=provenance,
         descriptor_dtype=first.observation_descriptors.dtype.name,
     )
-    return Merged(remembering(first, merged), overlap, fused)
+    renamed = replace(moved, keyframe_names=tuple(member.name for member in members[start:]))
+    return Merged(remembering([first, renamed], merged), overlap, fused)
 
 
 def _relative_scale(first: LandmarkMap, second: LandmarkMap, found: Mapping[int, Localized]) -> float:
@@ -217,6 +217,15 @@ def _renamed(members: Sequence[Member], start: int) -> list[Member]:
         name = f"{int(number) + start}/{rest}" if slash and number.isdigit() else f"{start}/{member.name}"
         out.append(replace(member, name=name))
     return out
+
+
+def _numbered_on(recordings: Sequence[Mapping[str, Any]], start: int) -> list[dict[str, Any]]:
+    """What is told of recordings whose keyframes were renamed so."""
+    numbers = [told["number"] for told in recordings]
+    return [
+        {**told, "number": number + start if number >= 0 else -1}
+        for told, number in zip(recordings, numbers, strict=True)
+    ]
 
 
 def _fused(rows: NDArray[np.int64], start: int) -> int:

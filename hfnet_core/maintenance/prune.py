@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hfnet_core.config import MapCareConfig
 from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.geometry import Array
-from hfnet_core.maps.landmark_map import LandmarkMap
+from hfnet_core.maps.landmark_map import OF_LANDMARKS, LandmarkMap
 from hfnet_core.maps.statistics import counts
 from hfnet_core.maps.subset import keep_keyframes, kept_landmarks
 
@@ -22,6 +22,7 @@ _REDUNDANT = 0.9  # of a keyframe's landmarks seen by _WITNESSES others: the rul
 _WITNESSES = 3
 _GRID = (8, 6)  # cells of an image in which landmarks are spread
 _EDGE_BYTES = 8  # a neighbour in the covisibility graph
+_ALIKE_BYTES = 100  # a look-alike place of a keyframe
 _HEADER_BYTES = 16384  # header, description, padding
 
 
@@ -51,6 +52,8 @@ class _Sizes:
         descriptor = landmark_map.observation_descriptors.itemsize * landmark_map.observation_descriptors.shape[1]
         name = max((len(name) for name in landmark_map.keyframe_names), default=0) + 4
         neighbours = len(landmark_map.covisible_keyframes) / max(landmark_map.keyframes, 1)
+        alike = len(landmark_map.alike_keyframes) / max(landmark_map.keyframes, 1)
+        told = sum(len(getattr(landmark_map, name)) > 0 for name in OF_LANDMARKS)
         return cls(
             keyframe=4
             + 8
@@ -58,8 +61,8 @@ class _Sizes:
             + 16
             + name
             + 2 * 4 * landmark_map.global_descriptors.shape[1]
-            + round(_EDGE_BYTES * neighbours),
-            landmark=12 + 8 + descriptor * (1 + len(landmark_map.scale_factors)),
+            + round(_EDGE_BYTES * neighbours + _ALIKE_BYTES * alike),
+            landmark=12 + 8 + 4 * told + descriptor * (1 + len(landmark_map.scale_factors)),
             observation=4 + 8 + 8 + 4 + descriptor,
         )
 

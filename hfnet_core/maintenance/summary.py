@@ -55,8 +55,10 @@ def _rows(landmark_map: LandmarkMap, path: Path) -> list[tuple[str, str]]:
         rows.append(("gravity", str(landmark_map.provenance["gravity"])))
     rows += look_alike_rows(landmark_map)
     rows += [*_origin(landmark_map.provenance), *_place(landmark_map.provenance)]
-    for index, recording in enumerate(landmark_map.provenance.get("recordings", [])):
-        rows.append((f"recording {index}", "; ".join(f"{name} {value}" for name, value in recording.items())))
+    for place, recording in enumerate(landmark_map.recordings):
+        number = recording["number"]
+        said = "; ".join(f"{name} {value}" for name, value in recording.items() if name != "number")
+        rows.append((f"recording {number if number >= 0 else place}", said))
     for step in landmark_map.provenance.get("history", []):
         said = "; ".join(f"{name} {value}" for name, value in step.items() if name not in ("step", "history"))
         rows.append((str(step.get("step", "step")), said))

@@ -10,13 +10,15 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from hfnet_core.config import MapBuildConfig
+from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose
 from hfnet_core.maps.descriptors import DTYPES, Stored, compact
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.types import Camera, Features
 
-__all__ = ["assemble_map", "covisibility", "group_by"]
+__all__ = ["assemble_map", "covisibility", "group_by", "too_far"]
 
+_EXACT_WITHIN_M = 1e5  # float32 rounds to a centimetre there
 MIN_SHARED = 5  # landmarks that make two keyframes covisible: fewer are as often accidents
 
 
@@ -41,8 +43,11 @@ def assemble_map(
     """A map of all keyframes (M, aligned sequences) and points [L, 3].
 
     rows: [O, 3] landmark, keyframe, keypoint of each observation; every landmark has at least one. pose_sigma: metres
-    and radians, see LandmarkMap. descriptor_dtype: see MapBuildConfig. landmark_sigmas_m: [L], see LandmarkMap.
+    and radians, see LandmarkMap. descriptor_dtype: see MapBuildConfig. landmark_sigmas_m: [L], see LandmarkMap. Raises
+    MapError where keyframes lie so far from the origin that landmarks would lose their exactness.
     """
+    if (why := too_far(poses)) is not None:
+        raise MapError(f"keyframes lie {why}")
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     landmarks, keyframes, keypoints = rows.T
     count, total = len(names), len(points)
@@ -84,6 +89,19 @@ def assemble_map(
         landmark_sigmas_m=sigmas.astype(np.float32),
         scale_factors=factors,
         scaled_descriptors=scaled,
+    )
+
+
+def too_far(poses: Sequence[Pose]) -> str | None:
+    """How far from the origin poses lie, and the remedy, where landmarks there would be rounded to more than a
+    centimetre; None where they would not."""
+    largest = max((float(np.abs(pose.translation).max()) for pose in poses), default=0.0)
+    if largest <= _EXACT_WITHIN_M:
+        return None
+    return (
+        f"up to {largest:.0f} m from the origin, where a map rounds landmarks to {np.spacing(np.float32(largest)):.2f} "
+        "m: give poses in a frame whose origin is near the place (UTM: subtract the first position; --map-frame; the "
+        "place on Earth comes from fixes, --gps-topic)"
     )
 
 

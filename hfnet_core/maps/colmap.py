@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ else:
 __all__ = ["camera_of", "export_colmap", "export_ply", "import_colmap"]
 
 _SIDECAR = "hfmap.safetensors"
+_OF_SCALES = ("scale_factors", "scaled_descriptors")
 _HALF_PIXEL = 0.5
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 _COLOURS = ("red", "green", "blue")
@@ -140,7 +142,7 @@ def _write_sidecar(landmark_map: LandmarkMap, path: Path) -> None:
         "keypoint_offsets": np.asarray(landmark_map.keyframe_offsets),
         "global_descriptors": np.asarray(landmark_map.global_descriptors),
         "stamps_ns": np.asarray(landmark_map.keyframe_stamps_ns),
-        **{name: np.asarray(getattr(landmark_map, name)) for name in OF_LANDMARKS},
+        **{name: np.asarray(getattr(landmark_map, name)) for name in (*OF_LANDMARKS, *_OF_SCALES)},
     }
     description = {
         "names": list(landmark_map.keyframe_names),
@@ -226,7 +228,7 @@ def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -
         view_cameras=[camera_ids.index(image.camera_id) for image in images],
         poses=[image.camera_from_world.inverse() for image in images],
         cameras=[camera_of(model.cameras[camera_id]) for camera_id in camera_ids],
-        given_cameras=known.given_cameras,
+        given_cameras=_given_of(known.given_cameras, camera_ids),
         features=features,
         points=model.points_xyz,
         rows=table,
@@ -236,7 +238,31 @@ def _from_reconstruction(model: ColmapModel, stored: TensorFile, folder: Path) -
         provenance=known.provenance,
         descriptor_dtype=stored.arrays["keypoint_descriptors"].dtype.name,
     )
-    return replace(built, **_of_landmarks(stored, model.point_ids - 1, folder))
+    return replace(built, **_of_landmarks(stored, model.point_ids - 1, folder), **_of_scales(stored, model, folder))
+
+
+def _given_of(given: Sequence[Camera], camera_ids: Sequence[int]) -> tuple[Camera, ...]:
+    """Of the model's cameras, which are fewer where COLMAP took out one that no image has any more; none where one of
+    them is new."""
+    if not all(1 <= camera_id <= len(given) for camera_id in camera_ids):
+        return ()
+    return tuple(given[camera_id - 1] for camera_id in camera_ids)
+
+
+def _of_scales(stored: TensorFile, model: ColmapModel, folder: Path) -> dict[str, Any]:
+    """What landmarks look like at other scales, where the map knows that; points that are new look like nothing.
+    Raises MapError."""
+    factors, told = (stored.arrays.get(name, np.zeros(0)) for name in _OF_SCALES)
+    if not len(factors):
+        return {}
+    size = stored.arrays["keypoint_descriptors"].shape[1]
+    fits = factors.ndim == 1 and told.ndim == 3 and told.shape[::2] == (len(factors), size)
+    if not fits or factors.dtype != np.float32 or told.dtype not in DTYPES.values():
+        raise MapError(f"{folder / _SIDECAR}: {_OF_SCALES[1]} are not those of an exported map; export the map again")
+    numbers = model.point_ids - 1
+    known = numbers < told.shape[1]
+    looks = told[:, np.where(known, numbers, 0)] * known[None, :, None].astype(told.dtype)
+    return {"scale_factors": np.array(factors), "scaled_descriptors": np.ascontiguousarray(looks)}
 
 
 def _of_landmarks(stored: TensorFile, numbers: NDArray[np.int64], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,14 @@ from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.georeference.datum import Georeference
 from hfnet_core.types import Camera
 
-__all__ = ["Description", "checked_camera", "checked_description", "parse_json"]
+__all__ = [
+    "Description",
+    "checked_camera",
+    "checked_description",
+    "parse_json",
+    "recording_number",
+    "recordings_of",
+]
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MAX_DEPTH = 64  # of tables and lists in each other; ours have six, and two more with each map merged in
@@ -166,3 +173,21 @@ def _sigma(known: Mapping[str, Any], name: str, largest: float) -> float:
     if type(value) not in (int, float) or not 0 <= value <= largest:  # False for NaN
         raise MapError(f"{name} {str(value)[:20]} is not between 0 and {largest:g}")
     return float(value)
+
+
+def recording_number(name: str) -> int:
+    """The recording of a keyframe called RECORDING/IMAGE, -1 where the name does not tell."""
+    text, slash, _ = name.partition("/")
+    return int(text) if slash and text.isascii() and text.isdigit() and len(text) < 9 else -1
+
+
+def recordings_of(names: Sequence[str], provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a map tells of its recordings. names: of its keyframes. `number` is the one that these begin with, -1 where
+    the map does not tell: it was made by a program that did not number recordings, and pruned and merged since."""
+    told = [dict(item) if isinstance(item, Mapping) else {} for item in provenance.get("recordings", [])]
+    numbers = [recording_number(name) for name in names]
+    in_order = min(numbers, default=-1) >= 0 and max(numbers) + 1 == len(told)
+    for place, item in enumerate(told):
+        if not isinstance(item.get("number"), int):
+            item["number"] = place if in_order else -1
+    return told

@@ -18,15 +18,16 @@ from scipy.spatial import cKDTree
 
 from hfnet_core.errors import MapError
 from hfnet_core.geometry import Pose, are_rotations
+from hfnet_core.maps.description import recording_number, recordings_of
 from hfnet_core.maps.descriptors import Stored, adapted, compact, unit
 from hfnet_core.types import Camera
 
-__all__ = ["LARGEST", "OF_LANDMARKS", "LandmarkMap", "recording_number"]
+__all__ = ["LARGEST", "OF_LANDMARKS", "LandmarkMap"]
 
 OF_LANDMARKS = ("landmark_sigmas_m", "landmark_hits", "landmark_misses")  # told of each, or empty
 _LISTS = ("observation_keyframes", "covisible_keyframes", "alike_keyframes", "scale_factors", *OF_LANDMARKS)
 _CHUNK = 65536  # rows looked at or averaged at a time
-LARGEST = 1e9  # metres or pixels: float32 has no centimetres left beyond, and squares overflow
+LARGEST = 1e9  # metres or pixels: beyond, squares overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,11 +319,19 @@ class LandmarkMap:
     @cached_property
     def keyframe_recordings(self) -> list[Mapping[str, Any]]:
         """[M] what the map tells of the recording of each keyframe; empty where it tells nothing of them."""
-        known = [item if isinstance(item, Mapping) else {} for item in self.provenance.get("recordings", [])]
-        numbers = [recording_number(name) for name in self.keyframe_names]
-        if min(numbers, default=-1) < 0 or max(numbers) + 1 != len(known):  # pruned and merged: they count others
-            return [{}] * self.keyframes
-        return [known[number] for number in numbers]
+        known = {told["number"]: told for told in self.recordings if told["number"] >= 0}
+        return [known.get(recording_number(name), {}) for name in self.keyframe_names]
+
+    @cached_property
+    def recordings(self) -> list[dict[str, Any]]:
+        """What the map tells of its recordings, see `recordings_of`."""
+        return recordings_of(self.keyframe_names, self.provenance)
+
+    @property
+    def next_recording(self) -> int:
+        """The first number that no recording has yet, nor had before it was pruned away."""
+        known = [told["number"] for told in self.recordings]
+        return max([*(recording_number(name) for name in self.keyframe_names), *known], default=-1) + 1
 
     def calibration_for(self, camera: Camera) -> Camera:
         """What the map knows better of a camera: its refined calibration if it was built with this very one.
@@ -334,12 +343,6 @@ class LandmarkMap:
             if given.is_resized(camera):
                 return refined.scaled(camera.width, camera.height)
         return camera
-
-
-def recording_number(name: str) -> int:
-    """The recording of a keyframe called RECORDING/IMAGE, -1 where the name does not tell."""
-    text, slash, _ = name.partition("/")
-    return int(text) if slash and text.isascii() and text.isdigit() and len(text) < 9 else -1
 
 
 def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -93,7 +93,7 @@ class Bag:
             self.image_topic = choose_image_topic(self._reader, self.options)
             frame, first = self._peek()
             self.camera_frame = self.options.camera_frame or frame
-            self._bits = self._significant_bits() if first.dtype == np.uint16 else FULL_BITS
+            self.bits = self._significant_bits() if first.dtype == np.uint16 else FULL_BITS
             self._cameras = self._read_cameras((first.shape[1], first.shape[0]))
             self._trees = self._open_trees()
             self._poses, self.no_poses = self._find_poses()
@@ -295,7 +295,7 @@ class Bag:
         self.broken = []
         wanted = None if indices is None else frozenset(indices)
         stamps: set[int] = set()
-        for picture in self._pictures(wanted, self._bits):
+        for picture in self._pictures(wanted, self.bits):
             image, index, message = picture.image, picture.index, picture.message
             stamp_ns = stamp_of(message, picture.recorded_ns)
             repeated = stamp_ns in stamps

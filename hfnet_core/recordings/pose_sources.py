@@ -29,6 +29,7 @@ _OF_CAMERA = ("geometry_msgs/PoseStamped", "geometry_msgs/PoseWithCovarianceStam
 _OF_CHILD = ("nav_msgs/Odometry", "geometry_msgs/TransformStamped")
 _FIXED_FRAMES = ("map", "world", "odom")
 _STAYING = ("map", "world", "earth")
+_ASKED_FOR = ("goal", "initialpose", "clicked", "waypoint")  # how topics begin of poses that somebody asks for
 _MOUNT = "--base-from-camera 'x y z qx qy qz qw'"
 _log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class PoseFinder:
                 usable = ", ".join((*types, *TREE_TYPES))
                 raise DatasetError(f"{self.bag.path}: {topic} holds no poses; usable types are {usable}")
             return topic
-        found = [topic for topic in self.bag.of_type(*types) if topic.count > 1]  # one is a goal or an initial guess
+        found = [topic for topic in self.bag.of_type(*types) if topic.count > 1 and not _is_asked_for(topic)]
         if len(found) > 1:
             listed = ", ".join(str(topic) for topic in found)
             raise DatasetError(f"{self.bag.path}: several topics hold poses, choose one with --pose-topic: {listed}")
@@ -181,8 +182,13 @@ class PoseFinder:
         )
         if (fixed := next(moving, None)) is not None:
             return _of_tree(tree, fixed, child, last or Pose())
+        still = next((frame for frame in wanted if self._connects(tree, frame, child)), None)
         missing = f"{tree.name} does not connect {' or '.join(wanted)} to {child!r}{self._why(tree, child)}"
+        if still is not None:
+            missing = f"by {tree.name} {child!r} never moves in {still!r}, as of a robot that stands still"
         remedy = f"pass --map-frame, or {_MOUNT} with --pose-frame FRAME"
+        if still is not None:
+            remedy = "record while it drives, or pass --map-frame"
         if required or self.options.map_frame:
             raise DatasetError(f"{self.bag.path}: {missing}: {remedy}")
         return NoPoses(f"{missing}: {remedy}" if tree.topics else "")
@@ -229,6 +235,11 @@ def _numbers(topic: Topic, message: Any) -> tuple[Any, Any]:
         return message.transform.translation, message.transform.rotation
     inner = message.pose if topic.type == "geometry_msgs/PoseStamped" else message.pose.pose
     return inner.position, inner.orientation
+
+
+def _is_asked_for(topic: Topic) -> bool:
+    """Whether poses are where somebody wants the robot, or says that it is, now and then."""
+    return _last(topic.name).lower().startswith(_ASKED_FOR)
 
 
 def _last(frame: str) -> str:

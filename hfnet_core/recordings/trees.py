@@ -212,4 +212,7 @@ def pose_from_numbers(position: Any, orientation: Any) -> Pose:
         raise ValueError("has a zero quaternion")
     if abs(np.linalg.norm(numbers[3:]) - 1) > _NEARLY_UNIT:
         raise ValueError("has a quaternion that is far from unit length")
-    return Pose.from_quat_xyzw(numbers[3:], numbers[:3])
+    pose = Pose.from_quat_xyzw(numbers[3:], numbers[:3])
+    if not pose.is_finite():
+        raise ValueError(f"is {np.abs(numbers[:3]).max():.0e} m away")
+    return pose

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from hfnet_core.features.sources import preparation_for
 from hfnet_core.images.preparation import ROTATIONS, Preparation
 from hfnet_core.mapping.keyframes.reading import BuildTools, described
-from hfnet_core.maps.landmark_map import LandmarkMap, recording_number
+from hfnet_core.maps.description import recording_number
+from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag, BagFrame, open_cameras
 from hfnet_core.recordings.depth.recorded import recorded_depth
 from hfnet_core.recordings.options import BagOptions

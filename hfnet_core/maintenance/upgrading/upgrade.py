@@ -18,7 +18,8 @@ from hfnet_core.mapping.keyframes.reading import BuildTools, Keyframe
 from hfnet_core.mapping.solving.reconstruction import Scene, observations, settle
 from hfnet_core.maps import statistics
 from hfnet_core.maps.assembly import assemble_map
-from hfnet_core.maps.landmark_map import LandmarkMap, recording_number
+from hfnet_core.maps.description import recording_number
+from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.options import BagOptions
 
 __all__ = ["Upgraded", "upgrade_map"]

@@ -30,6 +30,7 @@ from hfnet_core.mapping.keyframes.selection import (
 )
 from hfnet_core.mapping.keyframes.workers import Done, Pending, in_order
 from hfnet_core.mapping.keyframes.workspace import Workspace, key_of
+from hfnet_core.maps.assembly import too_far
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.containers.checksums import has_checksums
@@ -147,8 +148,6 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     """
     chosen, posed = _choose(bag, plan, tools)
     broken = list(bag.broken)
-    if broken:
-        _log.warning("%s: %d of %d images are left out, the first: %s", bag.path, len(broken), len(bag), broken[0])
     mount = bag.mount(plan.rig_frame) if plan.from_images and plan.rig_frame else None
     keyframes: list[Keyframe] = []
     digest = hashlib.sha256()
@@ -177,8 +176,11 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
             )
         )
         tools.progress("extracting features", len(keyframes), len(chosen))
+    broken = list(dict.fromkeys([*broken, *bag.broken]))
+    _refuse_unusable(bag, keyframes, broken)
     keyframes, depth = _with_ranges(bag, keyframes, tools)
     summary = {
+        "number": plan.number,
         "keyframes_sha256": digest.hexdigest(),
         "images": len(bag),
         "damaged_images": len(broken),
@@ -205,6 +207,17 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     return Reading(str(bag.path), keyframes, summary, map_frame)
 
 
+def _refuse_unusable(bag: Bag, keyframes: Sequence[Keyframe], broken: Sequence[str]) -> None:
+    """Raises DatasetError where no image is left, or poses are too far away for a map."""
+    if broken:
+        _log.warning("%s: %d of %d images are left out, the first: %s", bag.path, len(broken), len(bag), broken[0])
+    if not keyframes:
+        why = f", the first: {broken[0]}" if broken else ""
+        raise DatasetError(f"{bag.path}: no image of {bag.image_topic} can be used{why}")
+    if (why_far := too_far([item.map_from_camera for item in keyframes])) is not None:
+        raise DatasetError(f"{bag.path}: {bag.pose_source}: they lie {why_far}")
+
+
 def _with_ranges(bag: Bag, keyframes: list[Keyframe], tools: BuildTools) -> tuple[list[Keyframe], dict[str, Any]]:
     """Keyframes that know how far away things are, by depth images or a second camera, and what to say of it."""
     with recorded_depth(bag) as depth:
@@ -212,6 +225,9 @@ def _with_ranges(bag: Bag, keyframes: list[Keyframe], tools: BuildTools) -> tupl
             found = [
                 replace(item, ranges=depth.ranges(item.stamp_ns, item.features, item.camera)) for item in keyframes
             ]
+            if keyframes and not depth.used:
+                told_of = f"{depth.topic} has no image for any of {len(keyframes)} keyframes"
+                _log.warning("%s: %s: do the stamps agree?", bag.path, told_of)
             told = {"depth_topic": depth.topic.name, "keyframes_with_depth": depth.used}
             return found, told if depth.mount is None else {**told, "depth_registered_here": True}
     with recorded_pair(bag) as pair:

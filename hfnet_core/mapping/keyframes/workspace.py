@@ -163,8 +163,10 @@ def locked_folder(folder: Path, refusal: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             held = os.fstat(handle)
             current = (folder / "lock").stat()
-        except OSError as error:  # held by another, or gone with the folder of one that has just ended
+        except (BlockingIOError, FileNotFoundError) as error:  # held by another, or gone with one that has just ended
             raise ConfigError(refusal) from error
+        except OSError as error:  # some network drives
+            raise ConfigError(f"{folder}: cannot be locked ({error.strerror}); choose a local disk") from error
         if (held.st_dev, held.st_ino) != (current.st_dev, current.st_ino):
             raise ConfigError(refusal)
         yield

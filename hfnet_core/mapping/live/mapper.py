@@ -86,7 +86,7 @@ class LiveMapper:
 
     def _begin(self) -> None:
         self._recordings: list[_Recording] = []
-        self._newest: LiveFrame | None = None
+        self._newest: dict[int, LiveFrame] = {}  # by camera
         self._streams = [Stream(self._chooser()) for _ in range(1 if self._first_decides else len(self._cameras))]
 
     @property
@@ -111,11 +111,12 @@ class LiveMapper:
 
     def _is_torn(self, frame: LiveFrame) -> bool:
         """Whether odometry has jumped since the image before: it began anew."""
-        before, self._newest = self._newest, frame
+        before = self._newest.get(frame.camera_number)
+        self._newest[frame.camera_number] = frame
         if self._mode != DRIFTING or before is None or not self._recordings:
             return False
-        torn = _moved_m(before.pose, frame.pose) > _reach_m(frame.stamp_ns - before.stamp_ns, _FASTEST_M_S)
-        if torn and before.camera_number == frame.camera_number:
+        if _moved_m(before.pose, frame.pose) > _reach_m(frame.stamp_ns - before.stamp_ns, _FASTEST_M_S):
+            self._newest = {frame.camera_number: frame}  # the others' last ones are of the stretch before
             _log.warning("odometry has jumped: what comes is another stretch of the drive")
             return True
         return False

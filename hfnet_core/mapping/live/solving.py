@@ -77,6 +77,7 @@ def _summary(source: Source, items: Sequence[RecordedKeyframe]) -> dict[str, Any
         digest.update(np.int64(item.keyframe.stamp_ns).tobytes() + item.keyframe.key.encode())
     deep = sum(item.keyframe.ranges is not None for item in items)
     return {
+        "number": items[0].keyframe.recording,
         "keyframes_sha256": digest.hexdigest(),
         "images": items[-1].images,
         "keyframes": len(items),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,8 +67,14 @@ def carried(before: LandmarkMap, counts: Counts, after: LandmarkMap) -> Counts:
     return Counts(hits, misses)
 
 
-def remembering(before: LandmarkMap, after: LandmarkMap) -> LandmarkMap:
-    """What a map has become, with the counts of its landmarks, where anybody has counted."""
-    if not len(before.landmark_hits):
+def remembering(before: Sequence[LandmarkMap], after: LandmarkMap) -> LandmarkMap:
+    """What one or several maps have become, with the counts of their landmarks, where anybody has counted; of two that
+    became one, those of the better remembered."""
+    found = [carried(one, counts_of(one), after) for one in before if len(one.landmark_hits)]
+    if not found:
         return after
-    return counted(after, carried(before, counts_of(before), after))
+    hits, misses = (np.stack([getattr(counts, name) for counts in found]) for name in ("hits", "misses"))
+    best, landmarks = hits.argmax(axis=0), np.arange(after.landmarks)
+    forgotten = (hits == 0).all(axis=0)
+    misses = np.where(forgotten, misses.max(axis=0), misses[best, landmarks])
+    return counted(after, Counts(hits[best, landmarks], misses))

@@ -35,24 +35,25 @@ def camera_from_calibration(
     return distorted_camera((int(width), int(height)), pinhole, family_of(distortion_model.strip()), distortion)
 
 
-def pinhole_of(matrix: Sequence[float]) -> tuple[float, float, float, float]:
-    """(fx, fy, cx, cy) of K (3x3, row by row). Raises DatasetError for what is no camera matrix."""
+def pinhole_of(matrix: Sequence[float], name: str = "camera matrix K") -> tuple[float, float, float, float]:
+    """(fx, fy, cx, cy) of K (3x3, row by row). name: of it, for people. Raises DatasetError for what is no camera
+    matrix."""
     k = np.asarray(matrix, dtype=np.float64).reshape(-1)
     if k.size != 9:
-        raise DatasetError(f"camera matrix K has {k.size} values, expected 9")
+        raise DatasetError(f"{name} has {k.size} values, expected 9")
     if not np.isfinite(k).all():
         raise DatasetError("camera calibration contains values that are not finite")
     if k[0] <= 0 or k[4] <= 0:
         raise DatasetError(
-            f"camera matrix K is not calibrated (fx = {k[0]:g}, fy = {k[4]:g}): calibrate it or pass --calibration"
+            f"{name} is not calibrated (fx = {k[0]:g}, fy = {k[4]:g}): calibrate it or pass --calibration"
         )
     if np.array_equal(k, np.eye(3).ravel()):
-        raise DatasetError("camera matrix K is not calibrated (the identity): calibrate it or pass --calibration")
+        raise DatasetError(f"{name} is not calibrated (the identity): calibrate it or pass --calibration")
     if abs(k[1]) > 1e-6 * k[0]:
-        raise DatasetError(f"camera matrix K has skew {k[1]:g}, which is not supported: rectify the images")
+        raise DatasetError(f"{name} has skew {k[1]:g}, which is not supported: rectify the images")
     if k[6] or k[7] or k[2] == k[5] == 0.0:
         column = "; it is written column by column" if k[6] and k[7] else ""
-        raise DatasetError(f"camera matrix K {k.tolist()} is not [fx 0 cx, 0 fy cy, 0 0 1]{column}; pass --calibration")
+        raise DatasetError(f"{name} {k.tolist()} is not [fx 0 cx, 0 fy cy, 0 0 1]{column}; pass --calibration")
     return float(k[0]), float(k[4]), float(k[2]), float(k[5])
 
 
@@ -84,7 +85,8 @@ def _of_sensor(message: Any, rectified: bool) -> Camera:
     width, height = int(message.width), int(message.height)
     if rectified:
         p = np.asarray(_either(message, "p"), dtype=np.float64).reshape(3, 4)
-        return camera_from_calibration(width, height, "", p[:, :3].reshape(-1).tolist(), ())
+        pinhole = pinhole_of(p[:, :3].reshape(-1).tolist(), "projection matrix P")
+        return distorted_camera((width, height), pinhole, family_of(""), ())
     k, d = _either(message, "k"), _either(message, "d")
     return camera_from_calibration(width, height, str(message.distortion_model), k, d)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from hfnet_core.recordings.bag_reader import BagReader, stamp_of
 
 __all__ = ["ByStamp"]
+
+
+# Messages behind the one looked for that are read: some come too early, and some drivers begin with stamps of another
+# clock, which would else be waited for until the end.
+_READ_AHEAD = 8
 
 
 class ByStamp:
@@ -19,7 +23,7 @@ class ByStamp:
 
     def _restart(self) -> None:
         self._messages = iter(self._reader.messages([self._topic]))
-        self._waiting: deque[tuple[int, Any]] = deque()
+        self._waiting: list[tuple[int, Any]] = []
         self._asked_ns: int | None = None
 
     def nearest(self, stamp_ns: int) -> Any:
@@ -33,10 +37,13 @@ class ByStamp:
         return message if apart <= self._tolerance_ns else None
 
     def _read_until(self, last_ns: int) -> None:
-        while not self._waiting or self._waiting[-1][0] <= last_ns:
+        self._waiting = [item for item in self._waiting if item[0] >= last_ns - 2 * self._tolerance_ns]
+        behind = sum(own_ns > last_ns for own_ns, _ in self._waiting)
+        while behind < _READ_AHEAD:
             found = next(self._messages, None)
             if found is None:
                 break
-            self._waiting.append((stamp_of(found[2], found[1]), found[2]))
-        while len(self._waiting) > 1 and self._waiting[0][0] < last_ns - 2 * self._tolerance_ns:
-            self._waiting.popleft()
+            own_ns = stamp_of(found[2], found[1])
+            if own_ns >= last_ns - 2 * self._tolerance_ns:
+                self._waiting.append((own_ns, found[2]))
+            behind += own_ns > last_ns

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.images.messages import decode_compressed_image, decode_raw_image
+from hfnet_core.images.sixteen_bit import at_full_range
 from hfnet_core.recordings.bag_reader import BagReader, Topic
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.calibration.recorded import is_rectified
+from hfnet_core.recordings.calibration.ros import camera_from_info, is_uncalibrated
 from hfnet_core.recordings.camera_topics import COMPRESSED, RAW, image_name
 from hfnet_core.recordings.depth.by_stamp import ByStamp
 from hfnet_core.recordings.depth.layouts import NO_DEPTH, right_of
@@ -28,12 +30,14 @@ _TRANSPORTS = ("", "/compressed")
 
 @dataclass(frozen=True, eq=False)
 class RecordedPair:
-    """topic: of the right images. focal_px: of both, baseline_m: between them, by the right camera_info."""
+    """topic: of the right images. focal_px: of both, baseline_m: between them, by the right camera_info. bits: of a
+    pixel of 16-bit images, as the left ones have them."""
 
     topic: Topic
     focal_px: float
     baseline_m: float
     messages: ByStamp
+    bits: int
 
     def image(self, stamp_ns: int) -> NDArray[Any] | None:
         """The right image of a stamp, None where there is none or it is damaged."""
@@ -41,7 +45,8 @@ class RecordedPair:
         if message is None:
             return None
         try:
-            return decode_raw_image(message) if self.topic.type == RAW else decode_compressed_image(message)
+            image = decode_raw_image(message) if self.topic.type == RAW else decode_compressed_image(message)
+            return at_full_range(image, self.bits)
         except DatasetError as error:
             _log.warning("topic %s: %s", self.topic, error)
             return None
@@ -62,7 +67,7 @@ def _choose(reader: BagReader, bag: Bag) -> RecordedPair | None:
     if wanted == NO_DEPTH:
         return None
     if wanted is not None:
-        return _pair(reader, reader.topic(wanted))
+        return _pair(reader, reader.topic(wanted), bag.bits)
     right = right_of(left)
     if not right or not is_rectified(left):
         return None
@@ -70,25 +75,28 @@ def _choose(reader: BagReader, bag: Bag) -> RecordedPair | None:
     for name in (right + transport for transport in _TRANSPORTS):
         if name in known:
             try:
-                return _pair(reader, known[name])
+                return _pair(reader, known[name], bag.bits)
             except DatasetError as error:
                 _log.warning("%s; the right images are not used", error)
                 return None
     return None
 
 
-def _pair(reader: BagReader, topic: Topic) -> RecordedPair:
+def _pair(reader: BagReader, topic: Topic, bits: int) -> RecordedPair:
     """Raises DatasetError."""
     if topic.type not in (RAW, COMPRESSED):
         raise DatasetError(f"{reader.path}: {topic} holds no images")
     info = image_name(topic).rpartition("/")[0] + "/camera_info"
     for _, _, message in reader.messages([info]):
+        if is_uncalibrated(message):  # a driver that has only begun
+            continue
         projection = [float(value) for value in getattr(message, "p", getattr(message, "P", ()))]
         if len(projection) == 12 and projection[0] > 0 and projection[3] < 0:  # -fx * baseline
+            focal_px = camera_from_info(message, rectified=True).focal_length[0]  # as images are delivered
             baseline_m = -projection[3] / projection[0]
-            return RecordedPair(topic, projection[0], baseline_m, ByStamp(reader, topic.name, _TOGETHER_NS))
+            return RecordedPair(topic, focal_px, baseline_m, ByStamp(reader, topic.name, _TOGETHER_NS), bits)
         raise DatasetError(
             f"{reader.path}: {info}: P tells no baseline (-fx times it is the fourth number): is it the right camera "
             "of a rectified pair?"
         )
-    raise DatasetError(f"{reader.path}: no {info} beside {topic.name}, which tells the baseline")
+    raise DatasetError(f"{reader.path}: no calibrated {info} beside {topic.name}, which tells the baseline")

@@ -141,6 +141,26 @@ def test_two_maps_become_one(scene: Drive, first_half: LandmarkMap) -> None:
     assert degrees < 0.6
 
 
+def test_the_visits_of_both_maps_are_remembered_and_their_recordings_known(
+    scene: Drive, first_half: LandmarkMap
+) -> None:
+    """Those of the second one as well, which the months have taught, and the first has not seen yet."""
+    pruned = {"recordings": [{"number": 0}, {"number": 1}]}  # nothing is left of the second recording
+    second = build_from_keyframes(
+        Placed(second_drive_given(scene), "yard", {"recordings": [{"images": 10, "image_rotation": 90}]}), INFO, CONFIG
+    )
+    hits, misses = np.full(second.landmarks, 7, np.int32), np.full(second.landmarks, 2, np.int32)
+    second = replace(second, landmark_hits=hits, landmark_misses=misses)
+    joint = merge_maps(replace(first_half, provenance=pruned), second).landmark_map
+    found = joint.landmark_hits == 7
+    assert found.sum() > 0.9 * second.landmarks - 50
+    assert (joint.landmark_misses[found] == 2).all()
+    assert not joint.landmark_misses[~found].any()
+    rotations = [told.get("image_rotation") for told in joint.keyframe_recordings]
+    assert rotations == [None] * 8 + [90] * 10
+    assert {name.partition("/")[0] for name in joint.keyframe_names} == {"0", "2"}
+
+
 def second_drive_given(scene: Drive) -> list[Keyframe]:
     return [replace(k, name=k.name) for k in scene.keyframes[6:]]
 

@@ -168,3 +168,27 @@ def test_a_table_names_look_alikes(some_map: LandmarkMap) -> None:
     first, second = some_map.keyframe_names[2], some_map.keyframe_names[7]
     assert f"{first} is like {second}" in rows["look-alike places"]
     assert look_alike_rows(some_map) == []
+
+
+def test_a_colmap_model_keeps_the_scales_and_the_cameras_that_are_left(some_map: LandmarkMap, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    size = some_map.observation_descriptors.shape[1]
+    looks = rng.integers(-90, 90, (2, some_map.landmarks, size)).astype(some_map.observation_descriptors.dtype)
+    unused = replace(some_map.cameras[0], width=some_map.cameras[0].width + 2)
+    told = replace(
+        some_map,
+        scale_factors=np.array([0.5, 2.0], np.float32),
+        scaled_descriptors=looks,
+        cameras=(unused, *some_map.cameras),
+        given_cameras=(unused, *(some_map.given_cameras or some_map.cameras)),
+        keyframe_cameras=some_map.keyframe_cameras + np.int32(1),
+    )
+    export_colmap(told, tmp_path / "model")
+    model = pycolmap.Reconstruction(tmp_path / "model")
+    model.delete_point3D(4)
+    model.write(tmp_path / "model")
+    again = import_colmap(tmp_path / "model")
+    assert np.array_equal(again.scale_factors, told.scale_factors)
+    assert np.array_equal(again.scaled_descriptors, np.delete(looks, 3, axis=1))
+    used = told.given_cameras if len(again.cameras) == 2 else told.given_cameras[1:]
+    assert again.given_cameras == used

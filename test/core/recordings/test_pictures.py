@@ -47,7 +47,9 @@ def test_16_bit_recordings_look_like_the_same_in_8_bits(tmp_path: Path, bits: in
     with open_writer(tmp_path / "bag", "mcap") as writer:
         for index in range(5):
             write_deep(writer, index, bits, encoding)
-    for frame in read(tmp_path / "bag"):
+    frames = read(tmp_path / "bag")
+    assert len(frames) == 5
+    for frame in frames:
         assert frame.image.dtype == np.uint16
         assert np.abs(to_gray(frame.image) - textured_image(160, 120, frame.index)).max() < 1.0
 
@@ -71,7 +73,9 @@ def test_16_bit_png_of_12_bits(tmp_path: Path) -> None:
         for index in range(3):
             png = cv2.imencode(".png", deep(index, 12))[1].tobytes()
             writer.compressed(START + index * STEP, png, "mono16; png compressed ")
-    for frame in read(tmp_path / "bag"):
+    frames = read(tmp_path / "bag")
+    assert len(frames) == 3
+    for frame in frames:
         assert np.abs(to_gray(frame.image) - textured_image(160, 120, frame.index)).max() < 1.0
 
 

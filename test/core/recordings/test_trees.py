@@ -321,3 +321,32 @@ def test_the_only_tree_of_another_namespace_is_taken_with_a_word(
     assert all(
         "/robot2/tf is taken for the tree of /camera" in line and "--tf-topic /robot2/tf" in line for line in said
     )
+
+
+def test_goals_and_guesses_are_no_poses_of_the_robot(tmp_path: Path) -> None:
+    def extra(writer: BagWriter) -> None:
+        moving(writer)
+        for topic in ("/goal_pose", "/initialpose", "/robot/clicked_pose"):
+            for index in (1, 3):
+                stamp_ns = START + index * STEP
+                writer.write(topic, "geometry_msgs/msg/PoseStamped", stamp_ns, header=writer.header(stamp_ns, "map"),
+                             pose=writer._pose(along_x(index + 50)))  # fmt: skip
+
+    assert_along_x(read(tmp_path / "a", extra, poses=False))
+
+
+def test_odometry_that_has_run_away_is_a_gap(tmp_path: Path) -> None:
+    def extra(writer: BagWriter) -> None:
+        for index in range(FRAMES):
+            far = Pose(translation=np.array([1e12, 0.0, 0.0])) if index == FRAMES - 1 else along_x(index)
+            odometry(writer, "/odom", START + index * STEP, "odom", "camera", far)
+
+    assert_along_x(read(tmp_path / "a", extra, poses=False), missing=(FRAMES - 1,))
+
+
+def test_a_robot_that_stands_still_is_not_said_to_be_unconnected(tmp_path: Path) -> None:
+    def extra(writer: BagWriter) -> None:
+        for index in range(FRAMES):
+            tf(writer, "/tf", index, "map", "camera", Pose())
+
+    assert "'camera' never moves in 'map'" in why(tmp_path / "a", extra)

@@ -225,3 +225,19 @@ def test_a_map_says_what_it_counted(old_map: LandmarkMap) -> None:
     with pytest.raises(MapError, match="cannot be"):
         replace(some, landmark_misses=np.full(old_map.landmarks, -1, np.int32)).check()
     assert str(Recall(5, 4, 1)) == "4 of 5, 1 of them wrong"
+
+
+def test_a_visit_that_teaches_nothing_leaves_the_next_ones_recording_known(old_map: LandmarkMap) -> None:
+    """What a map tells of recordings (rotation, mask, frame) belongs to their keyframes by number."""
+    told = {"number": 0, "image_rotation": 90}
+    known = replace(old_map, provenance={**old_map.provenance, "recordings": [told]})
+    first, second = (
+        replace(visit(number, there), summary={"number": number, "image_rotation": rotation})
+        for number, there, rotation in ((1, STAYS | GOES, 90), (2, STAYS | COMES, 180))
+    )
+    grown = update_with_keyframes(known, [first, second], CONFIG).landmark_map
+    numbers = [int(name.partition("/")[0]) for name in grown.keyframe_names]
+    assert {0, 2} <= set(numbers)
+    turned = [item.get("image_rotation") for item in grown.keyframe_recordings]
+    assert turned == [{0: 90, 1: 90, 2: 180}[number] for number in numbers]
+    assert grown.next_recording == 3

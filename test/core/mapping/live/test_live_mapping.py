@@ -215,6 +215,23 @@ def test_odometry_that_begins_anew_is_another_stretch(
     assert_same(built, build_from_drive(record(tmp_path / "b.hfdrive", frames[:12], "drifting")))
 
 
+def test_odometry_that_begins_anew_is_noticed_though_cameras_alternate(drifting: Path, tmp_path: Path) -> None:
+    frames = frames_of(drifting)
+    away = Pose(np.eye(3), np.array([-20.0, 3.0, 0.0]))
+    anew = [replace(frame, pose=away @ (frame.pose or Pose())) for frame in frames[12:]]
+    alternating = [replace(frame, camera_number=index % 2) for index, frame in enumerate([*frames[:12], *anew])]
+    folder, describer = DriveFolder(tmp_path / "a.hfdrive"), Corners()
+    with folder.recording(describer.info, CONFIG):
+        sources = [SOURCE, replace(SOURCE, image_topic="/other/image")]
+        mapper = LiveMapper(folder, describer, CONFIG, "drifting", sources)
+        for frame in alternating:
+            mapper.add([frame])
+        mapper.finish()
+    drives = [item.keyframe.drive for item in folder.keyframes()]
+    assert set(drives) == {0, 1}
+    assert sorted(drives) == drives
+
+
 def test_a_folder_belongs_to_one_recorder_one_model_and_one_mode(drifting: Path, tmp_path: Path) -> None:
     frames = frames_of(drifting)[:4]
     folder = record(tmp_path / "a.hfdrive", frames, "drifting")

@@ -246,3 +246,18 @@ def test_a_folder_tells_the_camera_of_its_depth(tmp_path: Path, monkeypatch: pyt
     assert mount is not None
     assert mount.camera.focal_length == (165.0, 165.0)
     assert mount.colour_from_depth.translation == pytest.approx([0.5, 0, 0])
+
+
+def test_a_first_stamp_of_another_clock_does_not_hide_the_depth_behind_it(tmp_path: Path) -> None:
+    """A driver that leaves its first header at zero, in a recording of simulated time: the time of day counts then."""
+    with open_writer(tmp_path / "bag", "mcap") as writer:
+        writer.depth(1_700_000_000 * 10**9, png(500))
+        for index in range(5):
+            writer.image((index + 1) * STEP_NS, textured_image(seed=index))
+            writer.camera_info((index + 1) * STEP_NS, CAMERA)
+            writer.depth((index + 1) * STEP_NS, png(1000 + index))
+    with Bag(tmp_path / "bag") as bag, recorded_depth(bag) as depth:
+        found = [depth.at((index + 1) * STEP_NS) for index in range(5)]
+    assert [None if one is None else float(one.metres[5, 5]) for one in found] == pytest.approx(
+        [1.0, 1.001, 1.002, 1.003, 1.004]
+    )
