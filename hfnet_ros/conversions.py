@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +13,7 @@ from geometry_msgs.msg import Pose as PoseMsg
 from geometry_msgs.msg import Transform as TransformMsg
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, NavSatFix, PointCloud2, PointField
+from sensor_msgs.msg import Image, NavSatFix, NavSatStatus, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
@@ -129,6 +130,15 @@ def datum_to_fix(place: Georeference, frame_id: str, stamp_ns: int) -> NavSatFix
     variance = place.residual_m**2 / 2  # east and north each
     message.position_covariance = [variance, 0.0, 0.0, 0.0, variance, 0.0, 0.0, 0.0, 4 * variance]
     message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_APPROXIMATED
+    return message
+
+
+def no_fix(frame_id: str, stamp_ns: int) -> NavSatFix:
+    """That nobody knows where on Earth it is."""
+    message = NavSatFix()
+    message.header.frame_id, message.header.stamp = frame_id, stamp_from_ns(stamp_ns)
+    message.status.status = NavSatStatus.STATUS_NO_FIX
+    message.latitude = message.longitude = message.altitude = math.nan
     return message
 
 

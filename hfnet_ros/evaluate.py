@@ -29,6 +29,7 @@ from hfnet_core.evaluation.metrics import Sample, Score, score
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
+from hfnet_core.extras import needed
 from hfnet_core.files import make_folder
 from hfnet_core.maps.storage import load_map
 from hfnet_core.recordings.options import BagOptions, PoseOptions
@@ -214,6 +215,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    for module in ("evo.core.metrics", "matplotlib"):  # before the bag is played, not after
+        needed(module)
     config = from_mapping(EvaluationConfig, {"recall_levels": arguments.levels})
     poses = PoseOptions(pose_topic=arguments.pose_topic, poses=arguments.poses)
     query = QueryBag.read(arguments.bag, BagOptions(arguments.image_topic, poses=poses))

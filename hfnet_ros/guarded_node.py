@@ -116,7 +116,7 @@ class GuardedNode(LifecycleNode):
 
     def in_thread(self, work: Callable[[], Any]) -> Future:
         """Its result, or the exception that it raised, to be awaited."""
-        done = Future()  # type: ignore[no-untyped-call]
+        done = Future(executor=self.executor)  # type: ignore[no-untyped-call]
 
         def run() -> None:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from nav_msgs.srv import LoadMap
@@ -94,18 +95,20 @@ class LocalizationNode(ReportedNode):
         configs = self._settings.configs
         self.health.restart()
         started = time.monotonic()
-        pipeline = None
-        try:
-            pipeline = Pipeline(configs)
-            pipeline.warm_up()
-            frames = open_frames(self)
-            display = MapDisplay(self, configs.node, self.health)
-            self._follower = MapFollower()  # what another one loads may be of another model
-            self._loaded = Loaded(pipeline, frames, Outputs(self, frames), display)
-        except Exception as error:
-            if pipeline is not None:
-                pipeline.close()
-            return self._refuse_to_configure(error)
+        with ExitStack() as stack:
+            try:
+                pipeline = Pipeline(configs)
+                stack.callback(pipeline.close)
+                pipeline.warm_up()
+                frames = open_frames(self)
+                stack.callback(frames.close)
+                display = MapDisplay(self, configs.node, self.health)
+                stack.callback(display.close)
+                self._loaded = Loaded(pipeline, frames, Outputs(self, frames), display)
+            except Exception as error:
+                return self._refuse_to_configure(error)
+            stack.pop_all()
+        self._follower = MapFollower()  # what another one loads may be of another model
         self.health.clear("configuration")
         self.health.state("inactive")
         self.health.fact("model", f"{pipeline.info.name} {pipeline.info.version}")

@@ -12,7 +12,7 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
@@ -38,6 +38,9 @@ __all__ = ["Audience", "PlayOptions", "Player", "main"]
 
 _IMAGES = ("sensor_msgs/Image", "sensor_msgs/CompressedImage")
 _QUEUE = 20  # messages kept for slow reliable subscribers
+_SETTLE_S = 0.5  # without another subscriber to images, and all are there
+# On a robot every broadcaster keeps its own transforms for who comes later; here one publisher does for all of them.
+_OF_ALL_BROADCASTERS = profile(1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _CLOCK_PERIOD_S = 0.01
 _NAP_S = 0.1  # how late an interrupt may be noticed
 _LAST_S = 0.2  # in which reliable subscribers fetch the last messages
@@ -89,6 +92,8 @@ class Player:
         self._latched = {topic.name for topic in tape.topics if topic.latched or topic.name.endswith("tf_static")}
         for topic in tape.topics:
             own = LATCHED if topic.name in self._latched else qos
+            if topic.name.endswith("tf_static"):
+                own = _OF_ALL_BROADCASTERS
             self._publishers[topic.name] = node.create_publisher(tape.types[topic.name], topic.name, own)
         self._stamped = {name for name, kind in tape.types.items() if starts_with_header(kind)}
         self._transforms = {name for name, kind in tape.types.items() if kind.__name__ == "TFMessage"}
@@ -123,16 +128,34 @@ class Player:
                 if time.monotonic() > until_s or not self._node.context.ok():
                     return missing
                 time.sleep(0.02)
+            self._settle(until_s)
             return ""
         finally:
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
 
+    @property
+    def _images(self) -> list[str]:
+        return [topic.name for topic in self._tape.topics if topic.type in _IMAGES]
+
+    def _subscribed(self, names: Iterable[str]) -> set[str]:
+        return {name for name in names if self._publishers[name].get_subscription_count() > 0}
+
+    def _settle(self, until_s: float) -> None:
+        """Until no more topics of images find their subscribers: those of several cameras come one by one."""
+        before: set[str] = set()
+        while before != (now := self._subscribed(self._images)) and time.monotonic() < until_s:
+            before = now
+            time.sleep(_SETTLE_S)
+
     def _missing(self, audience: Audience, is_ready: bool) -> str:
-        """Images need a subscriber each; where there are none, every topic does."""
-        images = [topic.name for topic in self._tape.topics if topic.type in _IMAGES]
-        for name in images or self._publishers:
-            if self._publishers[name].get_subscription_count() == 0:
+        """Some image needs a subscriber: nobody listens to depth, or to both cameras of a pair, as a rule. Where there
+        are none, every topic does."""
+        images = self._images
+        if images and not self._subscribed(images):
+            return f"nobody subscribed to {' or '.join(images)}"
+        for name in () if images else self._publishers:
+            if not self._subscribed([name]):
                 return f"nobody subscribed to {name}"
         if audience.localizer and not is_ready:
             return f"{audience.localizer} did not say that it is ready"

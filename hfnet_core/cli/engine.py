@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from hfnet_core.cli.progress import progress_bars
-from hfnet_core.config import EngineConfig, from_mapping
+from hfnet_core.config import EngineConfig, ExtractorConfig, from_mapping
 from hfnet_core.errors import BackendError, ConfigError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL
 from hfnet_core.files import home_path
@@ -37,13 +37,20 @@ def build(
     cache_dir: _Folder = _DEFAULTS.cache_dir,
     device: _Device = _DEFAULTS.device,
     workspace_mib: Annotated[int, typer.Option(help="Most GPU memory used to build.")] = _DEFAULTS.workspace_mib,
+    keypoints: Annotated[
+        int, typer.Option(help="As max_keypoints of the node that uses it; a mapping node has 2000.")
+    ] = ExtractorConfig.max_keypoints,
+    nms_radius: Annotated[
+        int, typer.Option(help="As extractor.nms_radius_px of that node.")
+    ] = ExtractorConfig.nms_radius_px,
 ) -> None:
     """Build engines now, so that no image has to wait for one. Built ones are kept and checked, not built again."""
     from hfnet_core.features.backends.tensorrt.backend import TensorRTBackend
 
     sizes = [_parsed(text) for text in size]
     values = {"precision": precision, "cache_dir": cache_dir, "device": device, "workspace_mib": workspace_mib}
-    backend = TensorRTBackend(model, from_mapping(EngineConfig, values))
+    extraction = from_mapping(ExtractorConfig, {"max_keypoints": keypoints, "nms_radius_px": nms_radius})
+    backend = TensorRTBackend(model, from_mapping(EngineConfig, values), extraction)
     try:
         for height, width in sizes:
             with progress_bars() as show:

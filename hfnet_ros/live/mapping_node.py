@@ -228,7 +228,9 @@ class MappingNode(ReportedNode):
             self.log.info(_in_words(found, opened))
             if opened.view is not None:
                 loading: Any = self.in_thread(lambda: _loaded(opened))
-                loading.add_done_callback(lambda done: self._show(opened, done.result()))
+                loading.add_done_callback(
+                    self._guarded("showing the map", lambda done: self._show(opened, done.result()))
+                )
         self._tell_waiting(found)
 
     def _locate(self, session: MappingSession, opened: Opened) -> None:
@@ -246,7 +248,7 @@ class MappingNode(ReportedNode):
                 position.take(told, wanted)
 
         asking: Any = self.in_thread(lambda: position.asked(opened.output, opened.folder, wanted))
-        asking.add_done_callback(take)
+        asking.add_done_callback(self._guarded("asking the map", take))
 
     def _show(self, opened: Opened, shown: SharedMap | Exception) -> None:
         """The newest version for rviz."""

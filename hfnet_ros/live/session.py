@@ -67,7 +67,7 @@ class MappingSession:
         self._stopping = False
         self._epoch = 0  # of the images that come, and of those that are recorded
         self._recorded_epoch = 0
-        self._path: deque[PoseStamped] = deque(maxlen=self._configs.node.path_length or None)
+        self._path: deque[PoseStamped] = deque()
         self._path_is_new = False
         self._odometry = Odometry(node, settings, frames, reporter)
         self._depths = Depths(node, settings, frames, reporter, _DEPTHS_KEPT)
@@ -226,6 +226,9 @@ class MappingSession:
             if frame and pose is not None:
                 poses.append(pose_to_stamped(pose, frame, keyframe.stamp_ns))
         with self._condition:
-            if self._path.maxlen and poses:
-                self._path.extend(poses)
+            length = self._settings.configs.node.path_length
+            self._path.extend(poses)
+            while len(self._path) > length:
+                self._path.popleft()
+            if poses and length:
                 self._path_is_new = True

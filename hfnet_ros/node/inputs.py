@@ -193,11 +193,17 @@ class _OdometryTopic:
         if frame != self._frame:
             self._error = f"{self._topic} is in frame {frame!r}, but odom_frame_id is {self._frame!r}"
             return
+        if not child:
+            self._error = (
+                f"{self._topic} has no child_frame_id: set it in the odometry's source, or leave odom_topic empty to "
+                "take /tf"
+            )
+            return
         try:
             self._buffer.add(frame, child, pose_from_msg(message.pose.pose), stamp_to_ns(message.header.stamp))
             self._child, self._error = child, ""
         except (TransformError, ValueError) as error:
-            self._error = str(error)
+            self._error = f"{self._topic}: {error}"
 
     def at(self, stamp_ns: int) -> tuple[Pose, str]:
         """odom_from_child and the name of the child. Raises TransformError."""

@@ -20,7 +20,7 @@ from hfnet_core.errors import ConfigError, MapError
 from hfnet_core.georeference.datum import Georeference
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.maps.storage import load_map, verify_map
-from hfnet_ros.conversions import datum_to_fix, keyframes_to_marker, landmarks_to_cloud
+from hfnet_ros.conversions import datum_to_fix, keyframes_to_marker, landmarks_to_cloud, no_fix
 from hfnet_ros.node.diagnostics import Reporter
 from hfnet_ros.rclpy_typed import LATCHED, Log, lifecycle_publisher, now_ns
 
@@ -141,8 +141,17 @@ class SharedMap:
         return ""
 
 
-_maps: WeakValueDictionary[tuple[str, Version], SharedMap] = WeakValueDictionary()
-_lock = Lock()
+class _Loading:
+    """Held by who reads a map."""
+
+    def __init__(self) -> None:
+        self.turn = Lock()
+
+
+_Key = tuple[str, Version, str, bool, bool]
+_maps: WeakValueDictionary[_Key, SharedMap] = WeakValueDictionary()
+_loading: WeakValueDictionary[_Key, _Loading] = WeakValueDictionary()
+_lock = Lock()  # of the two tables above, held for a moment: who wants another map does not wait for one that is read
 
 
 def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int = _VERIFY_MIB) -> SharedMap:
@@ -156,18 +165,22 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int
     except OSError as error:
         kind = MapNotFoundError if isinstance(error, FileNotFoundError) else MapError
         raise kind(f"{path}: map cannot be read ({error.strerror}); build one with `hfnet map build`") from error
-    key = (str(path.resolve()), version)
+    verify, in_memory = version[2] <= verify_mib << 20, version[2] <= memory_mib << 20
+    key = (str(path.resolve()), version, model_hash, verify, in_memory)
     with _lock:
-        found = known = _maps.get(key)
-        if found is None or found.landmark_map.model_hash != model_hash:
-            verify = version[2] <= verify_mib << 20
-            loaded = load_map(path, model_hash, verify=verify, in_memory=version[2] <= memory_mib << 20)
+        loading = _loading.setdefault(key, _Loading())
+    with loading.turn:
+        with _lock:
+            found = known = _maps.get(key)
+        if found is None:
+            loaded = load_map(path, model_hash, verify=verify, in_memory=in_memory)
             identity = _identity(path)
             verification = None if verify else Verification(path, loaded, version)
             found = SharedMap(loaded, path, identity, version, verification)
             if verification is not None:
                 finalize(found, verification.stop)
-            _maps[key] = found
+            with _lock:
+                _maps[key] = found
     if found is known and found.damage:  # of one that is new the node says it itself
         raise MapError(found.damage)
     return found
@@ -217,6 +230,7 @@ class Datum:
         self._fix = lifecycle_publisher(node, NavSatFix, "~/datum", LATCHED)
         self._client: Any = node.create_client(self._set_datum, service) if self._set_datum is not None else None
         self._timer: Any = None
+        self._has_told = False
 
     def show(self, shown: SharedMap, frame_id: str) -> Georeference | None:
         """Publish and set the datum of a map; nothing for a map without one. Returns it."""
@@ -225,7 +239,10 @@ class Datum:
         if place is None:
             if self._service:
                 self._log.warning(f"datum_service: {shown.path} has no place on Earth: build it from a bag with GPS")
+            if self._has_told:  # who listens, or comes later, would take that of the map before for this one's
+                self._fix.publish(no_fix(frame_id, now_ns(self._node)))
             return None
+        self._has_told = True
         self._fix.publish(datum_to_fix(place, frame_id, now_ns(self._node)))
         if self._client is not None:
             self._timer = self._node.create_timer(_RETRY_S, lambda: self._set(place))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import uuid
 
 import pytest
@@ -154,3 +155,19 @@ def test_a_node_that_is_asked_to_end_while_it_ends_ends_as_well() -> None:
     done = subprocess.run([sys.executable, "-c", ASKED_TWICE], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "released"), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_follows_work_in_a_thread_is_the_executor_s_and_guarded(clumsy):
+    """As any callback: what it touches may be gone, and what it raises is said."""
+    where: list[int] = []
+
+    def follow(done) -> None:
+        where.append(threading.get_ident())
+        raise ValueError(f"followed {done.result()}")
+
+    clumsy.create_timer(0.05, lambda: where or clumsy.in_thread(threading.get_ident).add_done_callback(
+        clumsy._guarded("following", follow)))  # fmt: skip
+    until(lambda: any(text.startswith("following: followed") for text in clumsy.heard), 20.0)
+    worker = int(next(text for text in clumsy.heard if text.startswith("following")).rsplit(" ", 1)[1])
+    assert where[0] != worker
+    assert clumsy.trips

@@ -163,7 +163,18 @@ def test_configure_names_what_is_wrong_and_can_be_repeated(ros, wall_world, tmp_
             assert len(said) == 1
             assert named in said[0]
         assert robot.set("model_file", str(model)).successful
+        assert robot.set("datum_service", "/datum").successful
+        assert not robot.transition("configure")
+        assert "robot_localization is not installed" in robot.until_says("cannot configure").message
+        assert robot.set("datum_service", "").successful
+
+        def hears_tf() -> bool:
+            told = ros.node.get_subscriber_names_and_types_by_node("localization", robot.namespace)
+            return any(topic.endswith("/tf") for topic, _ in told)
+
+        until(lambda: not hears_tf(), 20.0, "nothing is left of what was refused")
         assert robot.transition("configure")
+        until(hears_tf, 20.0, "the node hears of transforms")
     finally:
         robot.close()
 

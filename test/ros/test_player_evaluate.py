@@ -19,6 +19,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
+from bags import transform
 from geometry_msgs.msg import PoseStamped
 from rclpy.serialization import deserialize_message, serialize_message
 from robot import DISCOVERY_S, REPOSITORY, until
@@ -26,21 +27,23 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
-from wall import CAMERA, map_from_camera, wall_bag
+from tf2_msgs.msg import TFMessage
+from wall import CAMERA, map_from_camera, view, wall_bag
 
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
-from hfnet_core.geometry import pose_error
+from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.recordings.bag_writer import open_writer
 from hfnet_ros.conversions import pose_from_msg, pose_to_stamped, stamp_to_ns
 from hfnet_ros.demo import DemoError, check
 from hfnet_ros.evaluate import QueryBag, Run
-from hfnet_ros.rclpy_typed import LATCHED
+from hfnet_ros.rclpy_typed import LATCHED, profile
 from hfnet_ros.replay.listener import Listener
 from hfnet_ros.replay.processes import Child, ChildError
 from hfnet_ros.replay.tape import Tape, Timing, restamp
 
 SHIFTS = (0, 32, 64, None, 96, 128)
+MANY = profile(100, durability=LATCHED.durability)
 TIMING = Timing("bag", 1_000 * 10**9, 2_000 * 10**9, 2.0, True)
 
 
@@ -172,12 +175,34 @@ def test_player_keeps_recorded_stamps_by_default(tmp_path, start, listen):
     assert all(stamp_to_ns(message.header.stamp) in stamps for _, message in poses)
 
 
-def test_player_begins_later_with_what_is_latched(tmp_path, start, listen):
-    stamps = wall_bag(tmp_path / "wall", (0, 8, 16, 24), rate_hz=10.0)
+def with_mountings_and_depth(path):
+    """A drive whose three parts say where they are, one after the other, and depth that nobody listens to. Returns the
+    stamps of its images."""
+    stamps = [1_700_000_000 * 10**9 + index * 10**8 for index in range(4)]
+    with open_writer(path, "mcap") as writer:
+        for name in ("imu", "camera", "lidar"):
+            placed = [transform(writer, "base", name, stamps[0], Pose())]
+            writer.write("/tf_static", "tf2_msgs/msg/TFMessage", stamps[0], transforms=placed)
+        for shift, stamp_ns in enumerate(stamps):
+            writer.camera_info(stamp_ns, CAMERA)
+            writer.image(stamp_ns, view(8 * shift))
+            writer.depth(stamp_ns, cv2.imencode(".png", np.full((120, 160), 1000, np.uint16))[1].tobytes())
+    return stamps
+
+
+def test_player_begins_later_with_what_is_latched_also_for_who_comes_late(tmp_path, start, listen):
+    stamps = with_mountings_and_depth(tmp_path / "drive")
     images = listen(Image, "/camera/image_raw")
-    start("hfnet_ros.player", tmp_path / "wall", "--wait-for-subscriber", 20, "--start", 0.15)
-    until(lambda: len(images) == 2, DISCOVERY_S, "the later images")
-    time.sleep(0.5)
+    start("hfnet_ros.player", tmp_path / "drive", "--wait-for-subscriber", 20, "--start", 0.15, "--rate", 0.1)
+    until(lambda: len(images) == 1, DISCOVERY_S, "the first of the later images")
+    mountings = listen(TFMessage, "/tf_static", MANY)
+    until(lambda: len(mountings) == 3, DISCOVERY_S, "all mountings")
+    assert sorted(item.child_frame_id for _, told in mountings for item in told.transforms) == [
+        "camera",
+        "imu",
+        "lidar",
+    ]
+    until(lambda: len(images) == 2, DISCOVERY_S, "the other later image")
     assert [stamp_to_ns(message.header.stamp) for _, message in images] == stamps[2:]
 
 

@@ -20,6 +20,7 @@ from hfnet_core.evaluation.offline import OfflineLocalizer, is_bag
 from hfnet_core.evaluation.picture import draw, thumbnails
 from hfnet_core.evaluation.report import print_score, rows, write_json
 from hfnet_core.evaluation.trajectory import evo_statistics
+from hfnet_core.extras import needed
 from hfnet_core.localization.uncertainty.calibration.watch import CalibrationWatch
 from hfnet_core.maps.storage import MAP_SUFFIX
 
@@ -50,6 +51,9 @@ def eval_bag(
 ) -> None:
     """How well does a map localize a recording? Compares with the recording's own poses."""
     config = from_mapping(EvaluationConfig, {"recall_levels": levels})
+    for module, wanted in (("evo.core.metrics", evo or report), ("matplotlib", report or picture)):
+        if wanted:  # before hours of work, not after
+            needed(module)
     options = recording.of_one_camera()
     settings = from_mapping(LocalizerConfig, {"tracking": tracking, "search_budget_ms": UNHURRIED_MS})
     with TemporaryDirectory() as folder, progress_bars() as show:

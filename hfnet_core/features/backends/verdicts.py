@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from hfnet_core.config import EngineConfig
+from hfnet_core.errors import BackendError
 from hfnet_core.features.backends.onnxruntime_backend import available_cores
 from hfnet_core.features.backends.tensorrt.building.cache import EngineCache, default_folder
 from hfnet_core.features.backends.tuning import Candidate, Measured, fastest
@@ -47,7 +48,11 @@ def look_up(model: Path, engine: EngineConfig, threads: int) -> tuple[Candidate,
     folder = folder_of(engine)
     if not folder.is_dir():
         return None
-    content = EngineCache(folder).side_file(_name(model, engine, threads))
+    try:
+        content = EngineCache(folder).side_file(_name(model, engine, threads))
+    except BackendError as error:  # measured or not, the CPU serves
+        _log.warning("%s; what was measured there is not used", error)
+        return None
     if content is None:
         return None
     try:

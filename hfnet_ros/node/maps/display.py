@@ -21,8 +21,8 @@ class MapDisplay:
         """Raises ConfigError where datum_service needs what is not installed."""
         self._node, self._health, self._log = node, health, Log.of(node)
         self._frame_id = config.global_frame_id
+        self._datum = Datum(node, config.datum_service)  # first: it may be refused
         self._view = MapView(node) if config.publish_map_cloud else None
-        self._datum = Datum(node, config.datum_service)
         self._name = lifecycle_publisher(node, String, "~/current_map", LATCHED)
         self._shown: SharedMap | None = None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from wall import CAMERA, map_from_camera, view, wall_bag, wall_files
 
+from hfnet_core.cli.main import main
 from hfnet_core.config import EvaluationConfig
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.bag import evaluate_bag
@@ -159,3 +162,14 @@ def test_a_gallery_shows_images_beside_those_of_the_map(world, tmp_path, capsys)
     assert said.count("data:image/jpeg") == len(SHIFTS)
     assert "matches agree" in said
     assert "http" not in said
+
+
+def test_what_a_report_needs_is_missed_before_anything_is_localized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "evo", None)
+    monkeypatch.setitem(sys.modules, "evo.core.metrics", None)
+    monkeypatch.setattr("sys.argv", ["hfnet", "eval-bag", "no.hfmap", "no.mcap", "--report", str(tmp_path / "r.html")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "evo cannot be imported" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from helpers import textured_image, tiny_model
 
-from hfnet_core.config import EngineConfig, ExtractorConfig
+from hfnet_core.cli.main import main
+from hfnet_core.config import EngineConfig, ExtractorConfig, MapBuildConfig
 from hfnet_core.errors import BackendError
 from hfnet_core.features.backends.onnxruntime_backend import OnnxRuntimeBackend
 from hfnet_core.features.backends.opening import open_backend
@@ -146,8 +148,10 @@ def test_a_stream_gets_an_engine_while_the_cpu_answers(gpu: Any, model: Path) ->
 def test_never_building_on_its_own(gpu: Any, model: Path) -> None:
     backend = opened(model, build_after_images=0)
     for _ in range(20):
-        backend.infer(gray())
-    assert backend.degraded_reason is None
+        assert not used_gpu(gpu, lambda: backend.infer(gray()))
+    assert backend.degraded_reason == (
+        "no TensorRT engine for 64x48: none is built here; `hfnet engine build --size 64x48` makes it"
+    )
     assert not list(gpu.folder.glob("*.engine"))
 
 
@@ -324,3 +328,17 @@ def test_a_bad_image_is_not_the_gpus_fault(gpu: Any, model: Path) -> None:
         backend.infer(gray(47, 64))
     assert backend.degraded_reason is None
     assert used_gpu(gpu, lambda: backend.infer(gray()))
+
+
+def test_an_engine_is_built_as_the_node_that_uses_it_chooses_keypoints(
+    gpu: Any, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["hfnet", "engine", "build", "--size", "64x48", "--model", str(model), "--keypoints", "2000"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code, capsys.readouterr()
+    fp16 = EngineConfig(build_after_images=0)
+    for extraction, found in ((MapBuildConfig().extraction, True), (ExtractorConfig(), False)):
+        detect = partial(open_backend(model, "auto", engine=fp16, extraction=extraction).detect, gray(), extraction)
+        assert used_gpu(gpu, detect) is found

@@ -230,3 +230,13 @@ def test_maps_are_built_with_onnx_runtime_whatever_won(monkeypatch: pytest.Monke
         monkeypatch.setattr(module, "open_backend", seen)
         assert isinstance(CliRunner().invoke(app, words).exception, SeenError)
     assert asked == [("onnxruntime",)] * 2
+
+
+def test_a_folder_that_is_a_link_does_not_keep_the_network_from_running(
+    model: Path, engine: EngineConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(rows(), model, engine, 2)
+    link = tmp_path / "link"
+    link.symlink_to(verdicts.folder_of(engine))
+    assert look_up(model, replace(engine, cache_dir=str(link)), 2) is None
+    assert "is a link or no folder" in caplog.text

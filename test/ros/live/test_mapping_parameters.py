@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,7 +14,9 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 
 from hfnet_core.config import EngineConfig, LiveConfig, MapBuildConfig, NodeConfig, from_mapping, settings_of
 from hfnet_core.errors import ConfigError
+from hfnet_core.geometry import Pose
 from hfnet_ros.live.parameters import MAPPING, MappingConfigs
+from hfnet_ros.live.session import MappingSession
 from hfnet_ros.parameters import example_yaml, parameter_names
 
 CONFIG = Path(__file__).resolve().parents[3] / "config/mapping.yaml"
@@ -76,3 +81,18 @@ def test_the_drive_folder_is_beside_the_map():
 def test_what_does_not_fit_together_is_refused(given, refusal):
     with pytest.raises(ConfigError, match=refusal):
         MAPPING.check(configs(**given))
+
+
+def test_the_path_is_as_long_as_it_is_asked_to_be_by_now():
+    session = MappingSession.__new__(MappingSession)
+    node = SimpleNamespace(path_length=2, odom_frame_id="odom")
+    session._configs = SimpleNamespace(node=node, mode="given")
+    session._settings = SimpleNamespace(configs=session._configs)
+    session._condition, session._path, session._path_is_new = threading.Condition(), deque(), False
+    taken = [SimpleNamespace(map_from_camera=Pose(), stamp_ns=number) for number in range(5)]
+    session._lengthen(taken[:3])
+    assert [message.header.stamp.nanosec for message in session.new_path()] == [1, 2]
+    node.path_length = 0
+    session._lengthen(taken[3:])
+    assert not session._path
+    assert not session.new_path()

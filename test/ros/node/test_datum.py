@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_ros[ros]'")
 
 from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import NavSatFix, NavSatStatus
 
 from hfnet_core.errors import ConfigError
 from hfnet_core.georeference.datum import Georeference
@@ -126,3 +127,17 @@ def test_a_missing_robot_localization_is_named(node: Node, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "robot_localization.srv", None)
     with pytest.raises(ConfigError, match="datum_service /datum: robot_localization is not installed"):
         Datum(node, "/datum")  # type: ignore[arg-type]
+
+
+def test_a_map_without_a_place_takes_back_that_of_the_one_before(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[NavSatFix] = []
+    monkeypatch.setattr(map_component, "lifecycle_publisher", lambda *_: SimpleNamespace(publish=told.append))
+    datum = Datum(node, "")
+    nowhere = shown(None)
+    datum.show(nowhere, "map")
+    assert not told
+    datum.show(shown(PLACE), "map")
+    datum.show(nowhere, "map")
+    assert told[0].latitude == 48.1
+    assert told[1].status.status == NavSatStatus.STATUS_NO_FIX
+    assert np.isnan(told[1].latitude)

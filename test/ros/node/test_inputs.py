@@ -9,10 +9,20 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'hfnet_
 
 import numpy as np
 import rclpy
+from nav_msgs.msg import Odometry as OdometryMsg
 from robot import image_msg, info_msg
 
 from hfnet_core.config import NodeConfig
-from hfnet_ros.node.inputs import Calibration, CalibrationError, ImageMessage, StampJudge, image_topic, info_topic
+from hfnet_core.recordings.transforms import TransformError
+from hfnet_ros.node.inputs import (
+    Calibration,
+    CalibrationError,
+    ImageMessage,
+    StampJudge,
+    _OdometryTopic,
+    image_topic,
+    info_topic,
+)
 
 S = 10**9
 
@@ -166,3 +176,19 @@ def test_images_that_are_rectified_by_their_name_want_the_parameter(ros):
         own.receive(info_msg())
         assert own.doubt == ""
         own.close()
+
+
+def test_odometry_without_its_child_is_told_with_topic_and_remedy(ros):
+    node = SimpleNamespace(create_subscription=lambda *_: SimpleNamespace(topic_name="/vio/odometry"))
+    topic = _OdometryTopic(node, NodeConfig(odom_frame_id="odom", odom_topic="vio/odometry"))
+    message = OdometryMsg()
+    message.header.frame_id = "odom"
+    message.pose.pose.orientation.w = 1.0
+    topic._receive(message)
+    with pytest.raises(TransformError, match=r"^/vio/odometry has no child_frame_id: set it in the odometry's source"):
+        topic.at(0)
+    message.child_frame_id = "base"
+    message.pose.pose.orientation.w = 0.0
+    topic._receive(message)
+    with pytest.raises(TransformError, match=r"^/vio/odometry: "):
+        topic.at(0)

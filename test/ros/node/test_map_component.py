@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import struct
 import threading
 from pathlib import Path
@@ -19,7 +20,7 @@ from scene import Scene, walk
 from hfnet_core.errors import MapError
 from hfnet_core.maps.storage import save_map
 from hfnet_ros.node import map_component
-from hfnet_ros.node.map_component import Verification, shared_map
+from hfnet_ros.node.map_component import SharedMap, Verification, shared_map
 
 
 @pytest.fixture
@@ -141,3 +142,35 @@ def test_a_pipe_in_the_place_of_a_map_holds_nothing_up(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(MapError, match=r"a\.hfmap"):
         shared_map(path, model)
+
+
+def test_who_wants_another_map_does_not_wait_for_one_that_is_read(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, going, read = tmp_path / "b.hfmap", threading.Event(), map_component.load_map
+    shutil.copy(path, other)
+    model = model_of(path)
+
+    def slow(file: Path, *arguments: object, **how: object) -> object:
+        assert file != path or going.wait(30)
+        return read(file, *arguments, **how)
+
+    monkeypatch.setattr(map_component, "load_map", slow)
+    found: list[SharedMap] = []
+    loading = [threading.Thread(target=lambda: found.append(shared_map(path, model))) for _ in range(2)]
+    for thread in loading:
+        thread.start()
+    assert shared_map(other, model).path == other  # while both wait for the first
+    assert not found
+    going.set()
+    for thread in loading:
+        thread.join(30)
+    assert found[0] is found[1]
+
+
+def test_a_map_that_one_maps_from_the_file_another_may_have_read(path: Path) -> None:
+    model = model_of(path)
+    mapped, kept = shared_map(path, model, memory_mib=0), shared_map(path, model, memory_mib=512)
+    assert mapped is not kept
+    assert shared_map(path, model, memory_mib=512) is kept
+    assert shared_map(path, model, memory_mib=600) is kept

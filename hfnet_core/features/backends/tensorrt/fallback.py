@@ -170,7 +170,9 @@ class FallbackBackend:
         """Start building an engine for images that keep coming; one at a time."""
         self._missing[size] += 1
         wanted = self._gpu.config.build_after_images
-        if self._build is None and wanted and self._missing[size] >= wanted:
+        if not wanted:
+            self._give_up(size, f"none is built here; `hfnet engine build --size {size[1]}x{size[0]}` makes it")
+        elif self._build is None and self._missing[size] >= wanted:
             self._build, self._build_size = EngineBuild(self._gpu, *size), size
             _log.warning("building a TensorRT engine for %dx%d in the background", size[1], size[0])
 
