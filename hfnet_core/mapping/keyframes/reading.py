@@ -177,7 +177,7 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
         )
         tools.progress("extracting features", len(keyframes), len(chosen))
     broken = list(dict.fromkeys([*broken, *bag.broken]))
-    _refuse_unusable(bag, keyframes, broken)
+    _tell_broken(bag, keyframes, broken)
     keyframes, depth = _with_ranges(bag, keyframes, tools)
     summary = {
         "number": plan.number,
@@ -207,15 +207,13 @@ def read_keyframes(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> Reading:
     return Reading(str(bag.path), keyframes, summary, map_frame)
 
 
-def _refuse_unusable(bag: Bag, keyframes: Sequence[Keyframe], broken: Sequence[str]) -> None:
-    """Raises DatasetError where no image is left, or poses are too far away for a map."""
+def _tell_broken(bag: Bag, keyframes: Sequence[Keyframe], broken: Sequence[str]) -> None:
+    """Raises DatasetError where no image is left."""
     if broken:
         _log.warning("%s: %d of %d images are left out, the first: %s", bag.path, len(broken), len(bag), broken[0])
     if not keyframes:
         why = f", the first: {broken[0]}" if broken else ""
         raise DatasetError(f"{bag.path}: no image of {bag.image_topic} can be used{why}")
-    if (why_far := too_far([item.map_from_camera for item in keyframes])) is not None:
-        raise DatasetError(f"{bag.path}: {bag.pose_source}: they lie {why_far}")
 
 
 def _with_ranges(bag: Bag, keyframes: list[Keyframe], tools: BuildTools) -> tuple[list[Keyframe], dict[str, Any]]:
@@ -253,6 +251,8 @@ def _choose(bag: Bag, plan: ReadingPlan, tools: BuildTools) -> tuple[list[int], 
     config = tools.config
     if not plan.from_images:
         posed = _posed(bag, tools.progress)
+        if (why := too_far([item.map_from_camera for item in posed])) is not None:
+            raise DatasetError(f"{bag.path}: {bag.pose_source}: they lie {why}")
         positions = select_keyframes(posed, config.keyframe_distance_m, config.keyframe_angle_deg)
         return [posed[position].index for position in positions], len(posed)
     named = named_images(config.known_distance, plan.number)
