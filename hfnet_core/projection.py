@@ -90,6 +90,17 @@ def project_in_camera(camera: Camera, points: NDArray[Any]) -> Array:
     return pixels
 
 
+def seen_in_camera(camera: Camera, points: NDArray[Any]) -> Array:
+    """The same, NaN also past a fold of the model: what lies there is not seen, though the model puts it into the
+    image."""
+    u, v, _ = _directions(points, _SMALLEST)
+    lens, pixels = lens_of(camera), np.empty((len(u), 2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels[:, 0], pixels[:, 1] = lens.apply(u, v)
+        pixels[lens.is_folded(u, v)] = np.nan
+    return pixels
+
+
 def linearised_projection(camera: Camera, points: NDArray[Any]) -> tuple[Array, Array]:
     """Pixels [K, 2] of points [K, 3] in the camera frame, and their derivatives [K, 2, 3] by the points.
 
@@ -114,9 +125,10 @@ def _directions(points: NDArray[Any], nearest: float) -> tuple[Array, Array, Arr
 
 
 def project(points_map: NDArray[Any], map_from_camera: Pose, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
-    """Pixels [N, 2] of points [N, 3], and which of them [N] lie in front of the camera and inside its image."""
+    """Pixels [N, 2] of points [N, 3], and which of them [N] lie in front of the camera and inside its image; NaN where
+    `seen_in_camera` is."""
     points_camera = map_from_camera.inverse().apply(points_map)
-    pixels = project_in_camera(camera, points_camera)
+    pixels = seen_in_camera(camera, points_camera)
     return pixels, (points_camera[:, 2] > NEAREST_M) & inside(pixels, camera)
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from hfnet_core.benchmarks.feature_protocols.hpatches import pairs_of, warped
 from hfnet_core.errors import DatasetError
 from hfnet_core.evaluation.depth_sequence import DepthSequence, lift
 from hfnet_core.extras import later
 from hfnet_core.front_ends.matchers import Matcher, mutual_neighbours
 from hfnet_core.geometry import Array, Pose, pose_error
-from hfnet_core.images.reading import read_image
 from hfnet_core.types import Features, Float32
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ RECALL_AT = ((0.05, 2.0), (0.10, 5.0), (0.25, 5.0))  # metres, degrees
 _CORNER_PX = 3.0
 _CANDIDATES = 6  # map frames given per query frame
 _PNP_ERROR_PX = 6.0
+_FAR_PX = 1e9  # from every image
 TRIALS = 10  # of RANSAC: another seed alone moves recall by several points
 
 
@@ -86,15 +87,7 @@ def load_sequences(folder: Path, side_px: int = 640) -> list[PlanarSequence]:
     """
     sequences = []
     for scene in sorted(path.parent for path in folder.glob("*/H_1_2")):
-        first, scale_first = _scaled(_numbered(scene, 1), side_px)
-        pairs = []
-        for path in sorted(scene.glob("H_1_*")):
-            other, scale_other = _scaled(_numbered(scene, int(path.name.rsplit("_", 1)[1])), side_px)
-            try:
-                homography = np.loadtxt(path).reshape(3, 3)
-            except ValueError as error:
-                raise DatasetError(f"{path}: is not a 3x3 matrix; restore the file") from error
-            pairs.append((first, other, scale_other @ homography @ np.linalg.inv(scale_first)))
+        pairs = ((pair.first, pair.second, pair.second_from_first) for pair in pairs_of(scene, longest_px=side_px))
         sequences.append(PlanarSequence(scene.name, tuple(pairs)))
     if not sequences:
         raise DatasetError(f"{folder}: no sequence (folders with 1.png and H_1_2) in it")
@@ -128,10 +121,10 @@ def _repeatability(a: Features, b: Features, other_from_first: Array, threshold_
     if not seen_a.any() or not seen_b.any():
         return 1.0 if not (seen_a.any() or seen_b.any()) else 0.0, float("nan")
     correct, distances = 0, []
-    for warped, points, seen in ((there, b.keypoints_px, seen_a), (back, a.keypoints_px, seen_b)):
-        distance, nearest = cKDTree(points).query(warped)
-        _, reverse = cKDTree(warped).query(points)
-        mutual = reverse[nearest] == np.arange(len(warped))
+    for moved, points, seen in ((there, b.keypoints_px, seen_a), (back, a.keypoints_px, seen_b)):
+        distance, nearest = cKDTree(points).query(moved)
+        _, reverse = cKDTree(moved).query(points)
+        mutual = reverse[nearest] == np.arange(len(moved))
         good = seen & mutual & (distance <= threshold_px)
         correct += int(good.sum())
         distances.append(distance[good])
@@ -209,31 +202,11 @@ class _Pnp(NamedTuple):
 
 
 def _warp(points: NDArray[Any], homography: NDArray[Any]) -> Array:
-    if len(points) == 0:
-        return np.zeros((0, 2))
-    moved = np.column_stack([points, np.ones(len(points))]) @ homography.T
-    result: Array = moved[:, :2] / moved[:, 2:]
-    return result
+    """Points [N, 2] through a homography; far away where it sends them beyond its horizon."""
+    moved = warped(np.asarray(points, float).reshape(-1, 2), homography)
+    return np.asarray(np.where(np.isfinite(moved), moved, _FAR_PX))
 
 
 def _inside(points: Array, features: Features) -> NDArray[np.bool_]:
     limit = np.array([features.width - 1, features.height - 1])
     return np.asarray(((points >= 0) & (points <= limit)).all(axis=1), dtype=bool)
-
-
-def _numbered(scene: Path, number: int) -> Path:
-    found = [path for path in scene.glob(f"{number}.*") if path.suffix in {".png", ".ppm", ".jpg"}]
-    if not found:
-        raise DatasetError(f"{scene}: no image {number}.png, .ppm or .jpg beside H_1_{number}")
-    return found[0]
-
-
-def _scaled(path: Path, side_px: int) -> tuple[NDArray[np.uint8], Array]:
-    """The image with a longer side of `side_px`, and scaled_from_original [3, 3] for pixel centres."""
-    image = read_image(path)
-    height, width = image.shape[:2]
-    scale = side_px / max(height, width)
-    size = (round(width * scale), round(height * scale))
-    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    sx, sy = size[0] / width, size[1] / height
-    return smaller.astype(np.uint8), np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])

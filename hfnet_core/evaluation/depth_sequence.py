@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.errors import DatasetError
+from hfnet_core.errors import DatasetError, first_line
 from hfnet_core.extras import later
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.pixels import to_gray
 from hfnet_core.images.reading import read_image
+from hfnet_core.recordings.tum import read_tum
 from hfnet_core.synthetic import walk
 from hfnet_core.synthetic.courtyard import courtyard
 from hfnet_core.synthetic.rendering import Renderer
@@ -70,17 +71,20 @@ def load_depth_sequence(folder: Path, first_query: int) -> DepthSequence:
     """
     try:
         calibration = json.loads((folder / "camera.json").read_text())
-        table = (folder / "poses_tum.txt").read_text().splitlines()
     except OSError as error:
         raise DatasetError(
             f"{error.filename}: missing; a depth sequence needs camera.json and poses_tum.txt"
         ) from error
+    except ValueError as error:
+        raise DatasetError(f"{folder / 'camera.json'}: is no JSON ({first_line(error)})") from error
+    lacks = [name for name in ("width", "height", "fx", "fy", "cx", "cy") if name not in calibration]
+    if lacks:
+        raise DatasetError(f"{folder / 'camera.json'}: lacks {', '.join(lacks)}")
     values = [calibration[name] for name in ("fx", "fy", "cx", "cy")]
     camera = pycolmap.Camera(model="PINHOLE", width=calibration["width"], height=calibration["height"], params=values)
-    poses = {
-        row[8]: Pose.from_quat_xyzw([float(v) for v in row[4:8]], [float(v) for v in row[1:4]])
-        for row in (line.split() for line in table if not line.startswith("#"))
-    }
+    poses = {PurePosixPath(row.name).stem: row.pose for row in read_tum(folder / "poses_tum.txt")}
+    if not any(poses):
+        raise DatasetError(f"{folder / 'poses_tum.txt'}: names no images: the ninth column is to hold them")
     frames: dict[bool, list[DepthFrame]] = {False: [], True: []}
     for path in sorted((folder / "depth").glob("*.png")):
         if path.stem not in poses:

@@ -17,11 +17,12 @@ from hfnet_core.evaluation.report import rows
 from hfnet_core.extras import needed
 from hfnet_core.files import whole_file
 from hfnet_core.geometry import Array
+from hfnet_core.images.pixels import as_uint8
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
 
-__all__ = ["Thumbnail", "as_uint8", "draw", "draw_errors", "draw_plan", "dressed", "pictures_of", "thumbnails"]
+__all__ = ["Thumbnail", "draw", "draw_errors", "draw_plan", "dressed", "pictures_of", "thumbnails"]
 
 PAPER, PANEL, INK, FAINT = "#10151c", "#18202a", "#e8edf2", "#7d8b99"
 COLORS = {"right": "#59d98c", "wrong": "#ff4d4d", "silent": "#f2b84b", "blind": "#8a97a6", "untested": "#8a97a6"}
@@ -57,11 +58,6 @@ def pictures_of(
             time_s = (frame.stamp_ns - samples[0].stamp_ns) * 1e-9
             found[frame.stamp_ns] = Thumbnail(by_stamp[frame.stamp_ns], time_s, as_uint8(frame.image))
     return [found[stamp] for stamp in by_stamp if stamp in found]
-
-
-def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """8-bit pixels of an 8 or 16 bit image."""
-    return np.asarray(image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_core.evaluation.picture import as_uint8
+from hfnet_core.images.pixels import as_uint8
 from hfnet_core.localization.matching import match_all
 from hfnet_core.maps.descriptors import unit
 from hfnet_core.maps.landmark_map import LandmarkMap

@@ -131,6 +131,11 @@ class DescribedModel:
         cells = _flat(found[asked.descriptors], 3, self._path, asked.descriptors).astype(np.float32)
         if not (np.isfinite(scores).all() and np.isfinite(cells).all()):
             raise DatasetError(f"{self._path}: the model's dense outputs hold NaN or infinite numbers")
+        if (8 * cells.shape[1], 8 * cells.shape[2]) != scores.shape:
+            raise DatasetError(
+                f"{self._path}: descriptors of {cells.shape[2]}x{cells.shape[1]} cells for scores of "
+                f"{scores.shape[1]}x{scores.shape[0]}: cells of 8 px are wanted"
+            )
         pixels, values = detect(scores, config.nms_radius_px, config.detection_threshold, config.max_keypoints)
         everywhere = np.ascontiguousarray(cells.transpose(1, 2, 0))
         keypoints: Float32 = pixels.astype(np.float32)

@@ -14,11 +14,12 @@ from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.evaluation.offline import is_bag
 from hfnet_core.features.exchange.hloc_files import HlocFile
 from hfnet_core.features.exchange.hloc_writing import append_features
-from hfnet_core.features.exchange.npz_files import write_npz
+from hfnet_core.features.exchange.npz_files import read_npz, write_npz
 from hfnet_core.features.sources import FeatureSource, extract_named
 from hfnet_core.files import make_folder
 from hfnet_core.images.preparation import Preparation
-from hfnet_core.images.reading import IMAGE_SUFFIXES, read_image
+from hfnet_core.images.reading import IMAGE_SUFFIXES, read_image, significant_bits_of
+from hfnet_core.images.sixteen_bit import FULL_BITS, at_full_range
 from hfnet_core.progress import Progress, silent
 from hfnet_core.recordings.bags import Bag
 from hfnet_core.recordings.options import BagOptions
@@ -52,16 +53,17 @@ class Exported:
 
 @dataclass(frozen=True, eq=False)
 class _Item:
-    """An image to describe. read: brings it."""
+    """An image to describe. bits: that 16-bit files hold."""
 
     name: str
     path: Path | None
     image: NDArray[Any] | None = None
     preparation: Preparation | None = None
+    bits: int = FULL_BITS
 
     def pixels(self) -> NDArray[Any]:
         if self.path is not None:
-            return read_image(self.path)
+            return at_full_range(read_image(self.path), self.bits)
         assert self.image is not None
         return self.image
 
@@ -89,7 +91,9 @@ def export_features(
     if listed is not None and not into_hdf5:
         _check_distinct([item.name for item in listed])
     items = iter(listed) if listed is not None else _of_bag(images, options.recording)
-    there = _there(output, into_hdf5=into_hdf5) if not options.overwrite else lambda _: False
+    if not options.overwrite:
+        _check_network(output, source, into_hdf5=into_hdf5)
+    there = _there(output, options.global_output, into_hdf5=into_hdf5) if not options.overwrite else lambda _: False
     work = _Work(source, there, len(listed or ()), progress)
     described = work.describe(items)
     if into_hdf5:
@@ -147,11 +151,36 @@ def _npz_of(folder: Path, name: str) -> Path:
     return folder / PurePosixPath(name).with_suffix(".npz")
 
 
-def _there(output: Path, *, into_hdf5: bool) -> Callable[[str], bool]:
+def _check_network(output: Path, source: FeatureSource, *, into_hdf5: bool) -> None:
+    """Raises ConfigError where features of another network, or other settings, are there: who reads them is told of one
+    alone."""
+    known = _hash_in(output, into_hdf5=into_hdf5)
+    if known and known != source.info.model_hash:
+        raise ConfigError(
+            f"{output}: holds features of another network ({known[:12]}, these are of {source.info.model_hash[:12]}); "
+            "choose another output, or --overwrite"
+        )
+
+
+def _hash_in(output: Path, *, into_hdf5: bool) -> str:
+    """Of the network that an earlier export was made with, "" where there is none."""
+    if into_hdf5:
+        if not output.is_file():
+            return ""
+        with HlocFile(output) as stored:
+            return stored.model_hash
+    first = next(iter(sorted(output.rglob("*.npz"))), None) if output.is_dir() else None
+    return "" if first is None else read_npz(first).model_hash
+
+
+def _there(output: Path, global_output: Path | None, *, into_hdf5: bool) -> Callable[[str], bool]:
     """Whether an unfinished export has written an image."""
     if not into_hdf5:
         return lambda name: _npz_of(output, name).is_file()
-    return _present(output).__contains__
+    present = _present(output, {"keypoints", "descriptors", "scores"})
+    if global_output is not None:
+        present &= _present(global_output, {"global_descriptor"})
+    return present.__contains__
 
 
 def _list_images(folder: Path) -> list[_Item]:
@@ -160,7 +189,8 @@ def _list_images(folder: Path) -> list[_Item]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not found:
         raise DatasetError(f"{folder}: no image in this folder or below")
-    return [_Item(path.relative_to(folder).as_posix(), path) for path in found]
+    bits = significant_bits_of(found)
+    return [_Item(path.relative_to(folder).as_posix(), path, bits=bits) for path in found]
 
 
 def _check_distinct(names: list[str]) -> None:
@@ -172,12 +202,12 @@ def _check_distinct(names: list[str]) -> None:
         seen[bare] = name
 
 
-def _present(output: Path) -> set[str]:
+def _present(output: Path, wanted: set[str]) -> set[str]:
     """What an unfinished export has written, complete images only."""
     if not output.is_file():
         return set()
     with HlocFile(output) as stored:
-        return {name for name in stored.names() if {"keypoints", "descriptors", "scores"} <= set(stored.keys(name))}
+        return {name for name in stored.names() if wanted <= set(stored.keys(name))}
 
 
 def _of_bag(path: Path, options: BagOptions | None) -> Iterator[_Item]:

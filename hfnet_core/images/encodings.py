@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
 
-__all__ = ["KNOWN", "Layout", "converted", "demosaiced", "layout_of", "planar_size", "planar_to_rgb"]
+__all__ = ["KNOWN", "THREE_PLANES", "Layout", "converted", "demosaiced", "layout_of", "planar_size", "planar_to_rgb"]
 
 Image = NDArray[Any]
 
@@ -60,6 +60,7 @@ _PLANAR = {
     "yuv420": cv2.COLOR_YUV2RGB_I420,
     "yv12": cv2.COLOR_YUV2RGB_YV12,
 }
+THREE_PLANES = ("i420", "yuv420p", "yuv420", "yv12")  # each colour in a plane of its own
 _MOSAIC = 3  # fewest rows and columns of a mosaic
 _DEEP = re.compile(r"(mono|bayer_(?:rggb|bggr|gbrg|grbg))(8|10|12|14|16)")
 

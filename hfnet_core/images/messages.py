@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from hfnet_core.errors import DatasetError
 from hfnet_core.images.encoded import decode
-from hfnet_core.images.encodings import KNOWN, Layout, converted, demosaiced, layout_of, planar_size, planar_to_rgb
+from hfnet_core.images.encodings import (
+    KNOWN,
+    THREE_PLANES,
+    Layout,
+    converted,
+    demosaiced,
+    layout_of,
+    planar_size,
+    planar_to_rgb,
+)
 from hfnet_core.images.orientation import AS_STORED
 from hfnet_core.images.video import codec_of
 from hfnet_core.limits import IMAGE
@@ -72,7 +81,12 @@ def _planes(message: Any, encoding: str) -> Image:
     rows, available = planar_size(encoding, height), len(message.data)
     if rows * step > available >= rows * width:  # some drivers give the bytes of all planes by the image's rows
         step = width
-    return rows_of(message, rows, width, step)
+    if step <= width or step % 2 or encoding not in THREE_PLANES:
+        return rows_of(message, rows, width, step)
+    # two rows of a colour's plane, each with padding of its own, in one row of the luminance
+    padded = rows_of(message, rows, step, step)
+    colours = padded[height:].reshape(height, step // 2)[:, : width // 2]
+    return np.ascontiguousarray(np.concatenate([padded[:height, :width], colours.reshape(-1, width)]))
 
 
 def size_of(message: Any) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hfnet_core.errors import DatasetError
 from hfnet_core.types import Float32
 
-__all__ = ["PixelMap", "reduce_to", "to_gray"]
+__all__ = ["PixelMap", "as_uint8", "reduce_to", "to_gray"]
 
 _RGB_WEIGHTS = (0.2989, 0.5870, 0.1140)  # of tf.image.rgb_to_grayscale, with which the released model was trained
 _UINT16_PER_GRAY = 65535 / 255  # 16-bit images use their full range: 65535 is white
@@ -122,3 +122,8 @@ def _resize_corner_aligned(gray: Float32, height: int, width: int) -> Float32:
     rows = gray[top] + (gray[bottom] - gray[top]) * fy[:, None]
     resized: Float32 = rows[:, left] + (rows[:, right] - rows[:, left]) * fx
     return resized
+
+
+def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """8-bit pixels of an 8 or 16 bit image."""
+    return np.asarray(image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))

@@ -10,7 +10,7 @@ import numpy as np
 from hfnet_core.errors import DatasetError
 from hfnet_core.geometry import Array, Pose
 from hfnet_core.images.depth import DepthImage
-from hfnet_core.projection import project_in_camera, rays_of
+from hfnet_core.projection import rays_of, seen_in_camera
 from hfnet_core.types import Camera
 
 __all__ = ["DepthMount", "register"]
@@ -46,7 +46,7 @@ def register(depth: DepthImage, mount: DepthMount, colour: Camera) -> DepthImage
     finer = np.mean(colour.focal_length) / (_COARSER * np.mean(mount.camera.focal_length))
     factor = 1.0 / max(float(finer), 1.0)
     width, height = (max(round(side * factor), 1) for side in (colour.width, colour.height))
-    pixels = project_in_camera(colour, points.T)
+    pixels = seen_in_camera(colour, points.T)
     x, y = (pixels[:, 0] + 0.5) * (width / colour.width), (pixels[:, 1] + 0.5) * (height / colour.height)
     with np.errstate(invalid="ignore"):
         seen = (points[2] > _NEAREST_M) & (x >= 0) & (x < width) & (y >= 0) & (y < height)  # False for NaN

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array
 
@@ -146,6 +147,14 @@ class Lens:
         for bend in self.bends:
             u, v = bend.apply(u, v)
         return self.focal[0] * u + self.centre[0], self.focal[1] * v + self.centre[1]
+
+    def is_folded(self, u: Array, v: Array) -> NDArray[np.bool_]:
+        """Which directions [N] lie past a fold of the model, where growing angles come back into the image."""
+        fold = self.bends[0].fold if self.bends else np.inf
+        if not np.isfinite(fold):
+            return np.zeros(len(u), bool)
+        gain = 1.0 if self.opening is None else self.opening.gain(u * u + v * v)[0]
+        return np.asarray(gain * np.hypot(u, v) >= fold)
 
     def linearised(self, u: Array, v: Array) -> tuple[Array, Array, Slopes]:
         """The same with the derivatives of pixels by directions."""

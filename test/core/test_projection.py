@@ -176,3 +176,18 @@ def test_only_what_is_in_front_and_inside_is_visible() -> None:
     pixels, visible = project(seen, pose, CAMERAS[1])
     assert visible.tolist() == [True, False, False, False, True]
     np.testing.assert_allclose(pixels[0], [322, 238])
+
+
+def test_what_lies_past_a_fold_of_the_lens_is_not_seen() -> None:
+    """A raw camera of KITTI's kind: its model turns back at 50 degrees, its image ends at 41."""
+    camera = Camera(
+        "FULL_OPENCV", 1392, 512, (984.0, 981.0, 690.0, 233.0, -0.373, 0.204, 0.002, 0.0005, -0.072, 0, 0, 0)
+    )
+    angles = np.radians(np.arange(0.0, 75.0, 0.5))
+    directions = np.column_stack([np.sin(angles), np.zeros_like(angles), np.cos(angles)])
+    pixels, seen = project(directions, Pose(), camera)
+    assert seen[angles < np.radians(35)].all()
+    assert not seen[angles > np.radians(50)].any()
+    assert np.isnan(pixels[angles > np.radians(51), 0]).all()
+    raw = project_in_camera(camera, directions)  # as pycolmap has it: back in the image
+    assert ((raw[:, 0] >= 0) & (raw[:, 0] < 1392) & (angles > np.radians(52))).any()

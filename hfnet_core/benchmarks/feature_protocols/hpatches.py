@@ -20,10 +20,21 @@ from hfnet_core.benchmarks.feature_protocols.pair_metrics import (
 )
 from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Array
+from hfnet_core.images.pixels import as_uint8
 from hfnet_core.images.reading import read_image
 from hfnet_core.types import Features
 
-__all__ = ["HOMOGRAPHY_PX", "PROTOCOLS", "Budget", "HPatchesScores", "Pair", "check_layout", "evaluate", "pairs_of"]
+__all__ = [
+    "HOMOGRAPHY_PX",
+    "PROTOCOLS",
+    "Budget",
+    "HPatchesScores",
+    "Pair",
+    "check_layout",
+    "evaluate",
+    "pairs_of",
+    "warped",
+]
 
 _PAGE = "https://github.com/hpatches/hpatches-dataset (HPatches full sequences)"
 _IMAGES = range(1, 7)
@@ -115,20 +126,21 @@ def _image(scene: Path, number: int) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def pairs_of(scene: Path, protocol: str = "640") -> Iterator[Pair]:
-    """Pairs of a scene, brought to size: "640" a longer side of 640; "320x240" and "640x480" scaled until they cover
-    it, then cut in the middle. Raises ConfigError for another protocol, DatasetError for damaged files."""
+def pairs_of(scene: Path, protocol: str = "640", longest_px: int = _LONGEST) -> Iterator[Pair]:
+    """Pairs of a scene, brought to size: "640" a longer side of 640 (or longest_px); "320x240" and "640x480" scaled
+    until they cover it, then cut in the middle. Raises ConfigError for another protocol, DatasetError for damaged
+    files."""
     if protocol not in PROTOCOLS:
         raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     path = _image(scene, 1)
     if path is None:
         raise DatasetError(f"{scene}: no image 1")
-    first, first_from_file = _sized(read_image(path), protocol)
+    first, first_from_file = _sized(read_image(path), protocol, longest_px)
     for number in _IMAGES[1:]:
         path, matrix = _image(scene, number), scene / f"H_1_{number}"
         if path is None or not matrix.is_file():
             continue
-        second, second_from_file = _sized(read_image(path), protocol)
+        second, second_from_file = _sized(read_image(path), protocol, longest_px)
         homography = _matrix(matrix)
         yield Pair(scene.name, first, second, second_from_file @ homography @ np.linalg.inv(first_from_file))
 
@@ -143,17 +155,17 @@ def _matrix(path: Path) -> Array:
     return np.asarray(found, float)
 
 
-def _sized(image: NDArray[Any], protocol: str) -> tuple[NDArray[np.uint8], Array]:
+def _sized(image: NDArray[Any], protocol: str, longest_px: int) -> tuple[NDArray[np.uint8], Array]:
     """An image in a protocol's size, and sized_from_file [3, 3] for pixel centres."""
     height, width = image.shape[:2]
     if protocol == "640":
-        scale, wanted = _LONGEST / max(height, width), [0, 0]
+        scale, wanted = longest_px / max(height, width), [0, 0]
     else:
         wanted = [int(side) for side in protocol.split("x")]
         scale = max(wanted[0] / width, wanted[1] / height)
     size = (max(round(width * scale), wanted[0]), max(round(height * scale), wanted[1]))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    smaller = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    smaller = as_uint8(np.asarray(cv2.resize(image, size, interpolation=how)))
     sx, sy = size[0] / width, size[1] / height
     left, top = ((size[axis] - wanted[axis]) // 2 if wanted[axis] else 0 for axis in (0, 1))
     if wanted[0]:
@@ -186,9 +198,10 @@ def evaluate(
     rows: list[_OfPair] = []
     for scene in scenes:
         progress(scene.name)
-        known: dict[int, Features] = {}
+        first: Features | None = None
         for pair in pairs_of(scene, protocol):
-            first = known.setdefault(id(pair.first), budget.applied(extract(pair.first)))
+            if first is None:  # of all pairs of the scene
+                first = budget.applied(extract(pair.first))
             rows.append(_measure(pair, first, budget.applied(extract(pair.second))))
     if not rows:
         raise DatasetError("no scene has two images and a homography between them")

@@ -26,6 +26,7 @@ from hfnet_core.errors import DatasetError, first_line
 from hfnet_core.extras import later
 from hfnet_core.files import read_text
 from hfnet_core.geometry import Array, Pose, pose_error
+from hfnet_core.images.pixels import as_uint8
 from hfnet_core.images.reading import read_image
 from hfnet_core.limits import IMAGE
 from hfnet_core.maps.colmap import camera_of
@@ -95,7 +96,7 @@ def read_scales(path: Path) -> dict[str, float]:
 def evaluate_scene(
     extract: Callable[[NDArray[Any]], Features], scene: Path, scale: float, budget: Budget | None = None
 ) -> SfmScores:
-    """Scores over up to 50 pairs of a scene, those that see most in common first. scale: metres per unit.
+    """Scores over up to 50 pairs of a scene, see `pairs_of_scene`. scale: metres per unit.
 
     Raises DatasetError where files are missing, MissingExtraError without h5py.
     """
@@ -138,7 +139,7 @@ def _loaded(dense: Path, image: ModelImage, model: ColmapModel) -> DepthView:
     depth = cv2.resize(_depth(path), size, interpolation=cv2.INTER_NEAREST)  # a mean over an edge is nowhere
     return DepthView(
         image.name,
-        np.asarray(smaller, np.uint8),
+        as_uint8(np.asarray(smaller)),
         camera.scaled(*size),
         image.camera_from_world.inverse(),
         np.asarray(depth, np.float32),

@@ -15,7 +15,7 @@ from hfnet_core.limits import RECONSTRUCTION
 
 __all__ = ["Journal", "QueryAnswer"]
 
-_TEXTS = ("name", "place", "condition", "submitted", "state")
+_TEXTS = ("name", "place", "condition", "submitted", "state", "asked")
 _POSES = ("map_from_camera", "fallback", "truth")
 _COUNTS = ("inliers", "matches")
 
@@ -23,7 +23,8 @@ _COUNTS = ("inliers", "matches")
 @dataclass(frozen=True, eq=False)
 class QueryAnswer:
     """state: how a pose was found, or why there is none. map_from_camera: the pose found, None for none. fallback: the
-    pose of the map image most similar to one without. seconds: by stage. truth: where the dataset tells."""
+    pose of the map image most similar to one without. seconds: by stage. truth: where the dataset tells. asked: key of
+    the camera that it was asked with."""
 
     name: str
     place: str
@@ -36,6 +37,7 @@ class QueryAnswer:
     matches: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     truth: Pose | None = None
+    asked: str = ""
 
     @property
     def error(self) -> tuple[float, float] | None:
@@ -102,9 +104,9 @@ def _answer(record: Any) -> QueryAnswer | None:
         found, fallback, truth = (_pose(record[name]) for name in _POSES)
         inliers, matches = (int(record[name]) for name in _COUNTS)
         seconds = {str(stage): float(value) for stage, value in record["seconds"].items()}
-        name, place, condition, submitted, state = names
+        name, place, condition, submitted, state, asked = names
         known = (name, place, condition, submitted, state)
-        return QueryAnswer(*known, found, fallback, inliers, matches, seconds, truth)
+        return QueryAnswer(*known, found, fallback, inliers, matches, seconds, truth, asked)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return None
 

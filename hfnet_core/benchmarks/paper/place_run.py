@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class PlaceRun:
         path, note = self._folder / f"map{MAP_SUFFIX}", self._folder / "map.json"
         info = self._extractors.of_map.info
         wanted = {"model": info.model_hash, "place": self.place.name, "settings": asdict(self._preset.building)}
+        wanted["extraction"] = key_of(getattr(self._extractors.of_map, "config", None))
         if path.exists() and note.exists() and _said(note) == wanted:
             return load_map(path, info.model_hash)
         work = self._folder / "work"
@@ -92,16 +93,27 @@ class PlaceRun:
         return load_map(path, info.model_hash)
 
     def answers(self) -> list[QueryAnswer]:
-        """Of every query, in order. Those that an earlier run has answered with the same map and settings are kept."""
+        """Of every query, in order. Those that an earlier run has answered with the same map, settings and camera are
+        kept; what the dataset says of them is taken anew."""
         digest = _digest(self._folder / f"map{MAP_SUFFIX}")
         info = self._extractors.of_queries.info
-        settings = (self._preset.localizer, self._preset.extraction, info.model_hash)
+        source = getattr(self._extractors.of_queries, "config", None)
+        settings = (self._preset.localizer, self._preset.extraction, info.model_hash, source)
         journal = Journal(self._folder / "answers.jsonl", key_of(digest, *settings))
         for done, query in enumerate(self.place.queries, start=1):
-            if query.name not in journal.answers:
+            known = journal.answers.get(query.name)
+            if known is None or known.asked != key_of(query.camera):
                 journal.add(self._answer(query))
             self._progress(f"localizing in {self.place.name}", done, len(self.place.queries))
-        return [journal.answers[query.name] for query in self.place.queries]
+        return [
+            replace(
+                journal.answers[query.name],
+                truth=query.truth,
+                submitted=query.submitted,
+                condition=query.condition,
+            )
+            for query in self.place.queries
+        ]
 
     def told(self, query: QueryImage) -> Told:
         """Localize one query, and show what was seen."""
@@ -128,14 +140,16 @@ class PlaceRun:
         result, whole_s = told.result, time.perf_counter() - begun
         seconds = {"features": whole_s - sum(result.timings_s.values()), **result.timings_s}
         known = (query.name, self.place.name, query.condition, query.submitted)
+        asked = key_of(query.camera)
         if isinstance(result, Localized):
             pose, counts = result.map_from_camera, (result.inliers, result.matches)
-            return QueryAnswer(*known, result.mode.value, pose, None, *counts, seconds, query.truth)
+            return QueryAnswer(*known, result.mode.value, pose, None, *counts, seconds, query.truth, asked)
         if result.reason is Reason.BAD_IMAGE:
             _log.warning("%s: %s", query.name, result)
         fallback = self.most_similar(told.features)
         counts = (result.inliers, result.matches)
-        return QueryAnswer(*known, str(result.reason.value), None, fallback, *counts, seconds, query.truth)
+        state = str(result.reason.value)
+        return QueryAnswer(*known, state, None, fallback, *counts, seconds, query.truth, asked)
 
     def most_similar(self, features: Features | None) -> Pose | None:
         """The pose of the map image that a query resembles most; None for an image that cannot be used."""

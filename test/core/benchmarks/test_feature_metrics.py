@@ -14,6 +14,7 @@ from helpers import textured_image, tiny_model
 from hfnet_core.benchmarks.feature_metrics import (
     PlanarSequence,
     _Pnp,
+    _warp,
     evaluate_homographies,
     evaluate_relocalization,
     load_sequences,
@@ -148,3 +149,38 @@ def test_the_command_measures_all_front_ends_and_readings(
     assert "also among N images of other places" in printed
     assert "+1 R@1" in printed
     assert "+3 R@5" in printed
+
+
+@pytest.mark.parametrize("content", ["nan 0 0 0 1 0 0 0 1", "0 0 0 0 0 0 0 0 0"])
+def test_a_homography_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+    scene = planar_scene(tmp_path)
+    np.savetxt(scene / "H_1_2", np.array(content.split(), float).reshape(3, 3))
+    with pytest.raises(DatasetError, match="H_1_2: is no homography"):
+        load_sequences(tmp_path)
+
+
+def test_an_editors_backup_of_a_homography_is_none(tmp_path: Path) -> None:
+    scene = planar_scene(tmp_path)
+    (scene / "H_1_2~").write_text("1 0 0")
+    (sequence,) = load_sequences(tmp_path)
+    assert len(sequence.pairs) == 1
+
+
+def test_what_a_homography_sends_beyond_its_horizon_is_not_in_the_image() -> None:
+    beyond = np.array([[1.0, 0, 0], [0, 1.0, 0], [-1 / 300, 0, 1.0]])
+    features = SiftExtractor().extract(textured_image(800, 600))
+    left = features.keypoints_px[:, 0] < 300
+    assert 0 < left.sum() < len(features)
+    moved = _warp(features.keypoints_px, beyond)
+    assert (np.abs(moved[~left]) >= 1e9).any(axis=1).all()
+    assert (np.abs(moved[left]) < 1e9).all()
+
+
+def test_images_of_16_bits_do_not_wrap(tmp_path: Path) -> None:
+    scene = planar_scene(tmp_path)
+    (eight,) = load_sequences(tmp_path, side_px=800)
+    for number in (1, 2):
+        image = cv2.imread(str(scene / f"{number}.png"), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(scene / f"{number}.png"), image.astype(np.uint16) * 257)
+    (sixteen,) = load_sequences(tmp_path, side_px=800)
+    assert np.array_equal(sixteen.pairs[0][0], eight.pairs[0][0])

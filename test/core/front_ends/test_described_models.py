@@ -107,16 +107,30 @@ def test_keypoints_outside_of_the_image_are_refused(tmp_path: Path) -> None:
         open_described(describe(tmp_path)).extract(textured_image(160, 120))
 
 
-def test_of_a_dense_model_keypoints_are_chosen_here(tmp_path: Path) -> None:
+def dense_model(folder: Path, cell_px: int) -> None:
     """Scores are the image itself, descriptors of a cell its mean and one less it."""
     nodes = [
         helper.make_node("Squeeze", ["image", "axis"], ["scores"]),
-        helper.make_node("AveragePool", ["image"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("AveragePool", ["image"], ["cells"], kernel_shape=[cell_px] * 2, strides=[cell_px] * 2),
         helper.make_node("Sub", ["one", "cells"], ["rest"]),
         helper.make_node("Concat", ["cells", "rest"], ["descriptors"], axis=1),
     ]
     outputs = {"scores": [1, None, None], "descriptors": [1, 2, None, None]}
-    save(tmp_path, nodes, outputs, {"axis": np.array([1], np.int64), "one": np.ones(1, np.float32)})
+    save(folder, nodes, outputs, {"axis": np.array([1], np.int64), "one": np.ones(1, np.float32)})
+
+
+def test_a_dense_model_of_other_cells_is_refused(tmp_path: Path) -> None:
+    """Their descriptors would be taken from elsewhere in the image."""
+    dense_model(tmp_path, 4)
+    source = open_described(describe(tmp_path, keypoints="", corner_aligned=False))
+    with pytest.raises(
+        DatasetError, match="of 40x30 cells for scores of 160x120: cells of 8 px are wanted"
+    ):
+        source.extract(textured_image(160, 120))
+
+
+def test_of_a_dense_model_keypoints_are_chosen_here(tmp_path: Path) -> None:
+    dense_model(tmp_path, 8)
     pixels = np.zeros((120, 160), np.uint8)
     pixels[40, 100], pixels[80, 20] = 255, 200
     source = open_described(describe(tmp_path, keypoints="", corner_aligned=False), ExtractorConfig(max_keypoints=2))

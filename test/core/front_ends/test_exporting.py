@@ -13,13 +13,16 @@ from helpers import textured_image, tiny_model
 from hfnet_core.cli.main import app
 from hfnet_core.config import ExtractorConfig
 from hfnet_core.errors import ConfigError, DatasetError
+from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.baselines import SiftExtractor
 from hfnet_core.features.exchange.hloc_files import HlocFile, read_pairs
 from hfnet_core.features.exchange.hloc_writing import append_features
 from hfnet_core.features.exchange.stored import StoredFeatures
+from hfnet_core.features.extractor import Extractor
 from hfnet_core.front_ends.exporting import Exported, ExportOptions, export_features
 from hfnet_core.front_ends.match_exporting import export_matches, retrieved_names
 from hfnet_core.front_ends.matchers import mutual_neighbours
+from hfnet_core.types import Features
 
 
 def some_images(folder: Path) -> Path:
@@ -54,6 +57,46 @@ def test_an_interrupted_export_goes_on_and_a_damaged_image_is_left_out(tmp_path:
     assert export_features(images, tmp_path / "out", sift) == Exported(1, 2, first.broken)
     again = export_features(images, tmp_path / "out", sift, ExportOptions(overwrite=True))
     assert (again.written, again.present) == (3, 0)
+
+
+@pytest.mark.parametrize("output", ["out", "out.h5"])
+def test_features_of_another_network_are_not_mixed_with_those_that_are_there(tmp_path: Path, output: str) -> None:
+    images, before, other = some_images(tmp_path), (SiftExtractor(ExtractorConfig(max_keypoints=20))), tmp_path / "b"
+    export_features(images, tmp_path / output, before)
+    cv2.imwrite(str(images / "0.png"), textured_image(160, 120, seed=7))
+    other.mkdir()
+    network = Extractor(open_backend(tiny_model(other), threads=1), ExtractorConfig(max_keypoints=20))
+    with pytest.raises(ConfigError, match=rf"{output}: holds features of another network .*; choose another output"):
+        export_features(images, tmp_path / output, network)
+    assert export_features(images, tmp_path / output, before).written == 1
+    assert export_features(images, tmp_path / output, network, ExportOptions(overwrite=True)).written == 4
+
+
+def test_global_descriptors_are_written_beside_local_ones_that_are_there(tmp_path: Path) -> None:
+    images, network = some_images(tmp_path), Extractor(open_backend(tiny_model(tmp_path), threads=1), ExtractorConfig())
+    export_features(images, tmp_path / "l.h5", network)
+    both = ExportOptions(global_output=tmp_path / "g.h5")
+    assert export_features(images, tmp_path / "l.h5", network, both).written == 3
+    with HlocFile(tmp_path / "g.h5") as stored:
+        assert len(stored.names()) == 3
+    assert export_features(images, tmp_path / "l.h5", network, both).present == 3
+
+
+def test_images_of_twelve_bits_are_seen_as_everywhere_else(tmp_path: Path) -> None:
+    class Looking(SiftExtractor):
+        brightest = 0
+
+        def extract(self, image: np.ndarray) -> Features:
+            self.brightest = max(self.brightest, int(image.max()))
+            return super().extract(image)
+
+    (tmp_path / "deep").mkdir()
+    for number in range(3):
+        deep = textured_image(160, 120, seed=number).astype(np.uint16) << 4
+        cv2.imwrite(str(tmp_path / "deep" / f"{number}.png"), deep)
+    looking = Looking(ExtractorConfig(max_keypoints=20))
+    export_features(tmp_path / "deep", tmp_path / "out", looking)
+    assert looking.brightest > 60_000
 
 
 def test_a_recording_is_exported_by_the_numbers_of_its_images(tmp_path: Path) -> None:

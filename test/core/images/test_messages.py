@@ -111,6 +111,18 @@ def test_planar_yuv_with_padding_or_all_planes_counted_in_its_step() -> None:
     assert np.array_equal(decode_raw_image(message), expected)
 
 
+@pytest.mark.parametrize("encoding", ["i420", "yuv420p", "yuv420", "yv12"])
+def test_colours_in_planes_of_their_own_have_half_the_padding(encoding: str) -> None:
+    tight = yuv("yv12" if encoding == "yv12" else "i420")
+    expected = decode_raw_image(image_message(height=32, width=48, encoding=encoding, data=tight, step=48))
+    luminance, colours = tight[: 32 * 48], tight[32 * 48 :]
+    padded = [np.pad(np.frombuffer(luminance, np.uint8).reshape(32, 48), ((0, 0), (0, 16)))]
+    padded.append(np.pad(np.frombuffer(colours, np.uint8).reshape(32, 24), ((0, 0), (0, 8))))
+    data = b"".join(rows.tobytes() for rows in padded)
+    found = decode_raw_image(image_message(height=32, width=48, encoding=encoding, data=data, step=64))
+    assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

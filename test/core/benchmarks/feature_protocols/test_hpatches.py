@@ -90,7 +90,15 @@ def test_the_budget_keeps_the_strongest_in_every_window_and_leaves_the_border() 
 def test_sift_is_repeatable_on_the_copy_and_splits_are_told_apart(tmp_path: Path) -> None:
     data = copy_of_hpatches(tmp_path)
     sift = SiftExtractor(ExtractorConfig(max_keypoints=1000))
-    found = evaluate(sift.extract, check_layout(data), Budget(300, 4))
+    seen: list[int] = []
+
+    def extract(image: np.ndarray) -> Features:
+        seen.append(len(image))
+        return sift.extract(image)
+
+    scenes = check_layout(data)
+    found = evaluate(extract, scenes, Budget(300, 4))
+    assert len(seen) == 6 * len(scenes)  # the first image of a scene once
     assert {name: scores.pairs for name, scores in found.items()} == {"all": 10, "illumination": 5, "viewpoint": 5}
     scores = found["viewpoint"]
     assert scores.repeatability > 0.7
