@@ -77,6 +77,7 @@ class PositionOutputs:
             if self._mapper.drive != self._drive:  # odometry began anew
                 self._drive = self._mapper.drive
                 self._position.clear()
+                self._corrections.forget()
             if self._drive is None:
                 return
             self._newest = frames, odom_from_rig

@@ -178,13 +178,13 @@ def _moved(pose: Array, step: Array) -> Array:
 
 def _needed(problem: Problem, best: _Found | None, ransac: Ransac) -> int:
     """Samples until one without an outlier is as good as sure, if there are as many inliers as of this pose."""
-    shares = [min(ransac.enough / problem.count, 1.0)]
+    shares = [min(ransac.enough / problem.count, 1.0)] * len(problem.sizes)
     if best is not None and best.count > ransac.enough:
-        shares = [best.count / problem.count]
+        shares = [best.count / problem.count] * len(problem.sizes)
         if len(problem.sizes) > 1:
             within = [np.count_nonzero(best.inliers[a:b]) for a, b in pairwise(problem.starts)]
             shares = [inliers / max(size, 1) for inliers, size in zip(within, problem.sizes, strict=True)]
-    chance = sum(size * share**SAMPLE for size, share in zip(problem.sizes, shares, strict=False)) / problem.count
+    chance = sum(size * share**SAMPLE for size, share in zip(problem.sizes, shares, strict=True)) / problem.count
     if chance >= 1.0:
         return 0
     return int(min(math.ceil(math.log1p(-ransac.confidence) / math.log1p(-chance)), ransac.max_iterations))

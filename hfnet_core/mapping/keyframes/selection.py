@@ -30,6 +30,7 @@ __all__ = [
 
 _SHARPNESS_WIDTH = 320  # blur that matters shows at this size, noise of the sensor does not
 _WINDOW = 15  # neighbours on each side that an image's sharpness is compared with
+_KEPT = 4 * _WINDOW  # values, of which those around an image that waits are asked for
 _SOFT = 0.5  # of the median sharpness around: below it, an image counts as blurred
 _FAST_DEG, _FASTER = 1.0, 2.0  # a turn from one image to the next that counts as fast, and times the median around
 _PATIENCE = 2.0  # a poor image is taken after all when the motion grows to this many steps
@@ -57,19 +58,32 @@ def sharpness(image: NDArray[Any]) -> float:
 
 
 class _Neighbourhood:
-    """Values of images in order, and what is usual around each."""
+    """Values of images in order, and what is usual around each. Of those long past nothing is kept."""
 
     def __init__(self) -> None:
-        self.values: list[float] = []
+        self._newest: deque[float] = deque(maxlen=_KEPT)
+        self._count = 0
+
+    def append(self, value: float) -> None:
+        self._newest.append(value)
+        self._count += 1
+
+    def pop(self) -> None:
+        """Take back the last one."""
+        self._newest.pop()
+        self._count -= 1
+
+    def __getitem__(self, position: int) -> float:
+        return self._newest[position - self._count]
 
     def typical(self, position: int) -> float:
         """The median of a value and those around it, mirrored at the ends; of all of them where there are few."""
-        last = len(self.values) - 1
+        last = self._count - 1
         if last < _WINDOW:
-            return float(np.median(self.values))
+            return float(np.median(self._newest))
         around = np.abs(np.arange(position - _WINDOW, position + _WINDOW + 1))
         around = np.where(around > last, 2 * last - around, around)
-        return float(np.median([self.values[index] for index in around]))
+        return float(np.median([self[index] for index in around.tolist()]))
 
 
 class KeyframeChooser:
@@ -95,10 +109,10 @@ class KeyframeChooser:
         """The next frame; returns positions, counted from the first frame, of keyframes that are chosen now."""
         if self._newest is not None:
             turned_deg = pose_error(self._newest, map_from_camera)[1]
-            self._rates.values.append(max(self._turned_deg, turned_deg))  # of the steps before and after it
+            self._rates.append(max(self._turned_deg, turned_deg))  # of the steps before and after it
             self._turned_deg = turned_deg
         self._newest = map_from_camera
-        self._sharpness.values.append(sharpness)
+        self._sharpness.append(sharpness)
         self._waiting.append(map_from_camera)
         return self._decide() if len(self._waiting) > _WINDOW + 1 else []
 
@@ -108,18 +122,18 @@ class KeyframeChooser:
             return []
         before = self.decided, self._waiting, self._last
         self._waiting = deque(self._waiting)
-        self._rates.values.append(self._turned_deg)
+        self._rates.append(self._turned_deg)
         try:
             return [position for _ in before[1] for position in self._decide()]
         finally:
-            self._rates.values.pop()
+            self._rates.pop()
             self.decided, self._waiting, self._last = before
 
     def finish(self) -> list[int]:
         """No frame follows: decide upon the rest."""
         if not self._waiting:
             return []
-        self._rates.values.append(self._turned_deg)
+        self._rates.append(self._turned_deg)
         chosen: list[int] = []
         while self._waiting:
             chosen += self._decide()
@@ -139,7 +153,7 @@ class KeyframeChooser:
         return [position]
 
     def _is_poor(self, position: int) -> bool:
-        rate = self._rates.values[position]
+        rate = self._rates[position]
         hasty = rate > _FAST_DEG and rate > _FASTER * self._rates.typical(position)
         return hasty or _is_soft(self._sharpness, position)
 
@@ -158,7 +172,7 @@ def _ratio(value: float, unit: float) -> float:
 
 def _is_soft(values: _Neighbourhood, position: int) -> bool:
     """Whether an image is much less sharp than is usual around it."""
-    return values.values[position] < _SOFT * values.typical(position)
+    return values[position] < _SOFT * values.typical(position)
 
 
 AT_ONCE_NS = 5_000_000  # images of cameras that are triggered together differ by less
@@ -189,7 +203,7 @@ class MotionChooser:
 
         wanted: it becomes one in any case.
         """
-        self._sharpness.values.append(sharpness(image))
+        self._sharpness.append(sharpness(image))
         self._waiting.append((image, wanted))
         return self._decide() if len(self._waiting) > _WINDOW else []
 

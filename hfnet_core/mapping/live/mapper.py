@@ -87,6 +87,7 @@ class LiveMapper:
     def _begin(self) -> None:
         self._recordings: list[_Recording] = []
         self._newest: dict[int, LiveFrame] = {}  # by camera
+        self._leader_is_missed = False
         self._streams = [Stream(self._chooser()) for _ in range(1 if self._first_decides else len(self._cameras))]
 
     @property
@@ -127,8 +128,18 @@ class LiveMapper:
         numbered = [(self._numbered(frame.camera_number), frame) for frame in frames]
         if self._first_decides:
             first = sorted(numbered, key=lambda item: item[1].camera_number)
-            return self._add(self._streams[0], first) if first[0][1].camera_number == 0 else []
+            if self._is_led(first[0][1].camera_number):
+                return self._add(self._streams[0], first)
+            return []
         return [found for item in numbered for found in self._add(self._streams[item[1].camera_number], [item])]
+
+    def _is_led(self, first_camera: int) -> bool:
+        """Whether the camera is there that decides for all; once it is not, that is said."""
+        if first_camera and not self._leader_is_missed:
+            topic = self._cameras[0].image_topic
+            _log.warning("%s is silent: it decides for all cameras, and without it there are no keyframes", topic)
+        self._leader_is_missed = first_camera != 0
+        return first_camera == 0
 
     def _numbered(self, camera_number: int) -> int:
         own = self._recordings[camera_number]

@@ -75,7 +75,10 @@ class MapVersions:
             return None
         added = self._growth.end()
         if added is None and self._asked <= self._ended and self.every_s > 0 and keyframes:
-            self._growth.begin(keyframes, self.every_s)
+            try:
+                self._growth.begin(keyframes, self.every_s)
+            except OSError as error:
+                return _not_started(error)
         return None if added is None or (not added.error and not added.keyframes) else self._note(added)
 
     def _end(self, process: SolverProcess) -> Solved | None:
@@ -102,7 +105,11 @@ class MapVersions:
         if not asked and not self._is_due(keyframes):
             return None
         self._started, self._taken, self._began_s = self._started + 1, keyframes, time.monotonic()
-        self._process = self._start(self._folder, self._output)
+        try:
+            self._process = self._start(self._folder, self._output)
+        except OSError as error:  # no memory for another process, no room for what it says
+            self._ended = self._started
+            return _not_started(error)
         return None
 
     def _is_due(self, keyframes: int) -> bool:
@@ -145,6 +152,10 @@ class MapVersions:
             self._ended = self._started
         if self._growth is not None:
             self._growth.close()
+
+
+def _not_started(error: OSError) -> Solved:
+    return Solved(error=f"no process can be started ({error.strerror})")
 
 
 class _Growth:

@@ -304,14 +304,16 @@ def _adjust(
         ranges=usable_ranges(scene.reconstruction, scene.ranges),
     )
     if odometry is not None and seeing:
-        _take_along(scene, before, seeing, [view for view in range(scene.count) if drifting[view]])
+        _take_along(scene, before, seeing, [view for view in range(scene.count) if drifting[view]], odometry.drives)
 
 
-def _take_along(scene: Scene, before: Sequence[Pose], seeing: Sequence[int], drifting: Sequence[int]) -> None:
-    """Views that see no points move as the nearest view does that sees some."""
+def _take_along(
+    scene: Scene, before: Sequence[Pose], seeing: Sequence[int], drifting: Sequence[int], drives: Sequence[int]
+) -> None:
+    """Views that see no points move as the nearest view does that sees some, of the same drive if there is one."""
     after = scene.poses()
     for view in sorted(set(drifting) - set(seeing)):
-        nearest = min(seeing, key=lambda other: (abs(other - view), other))
+        nearest = min(seeing, key=lambda other: (drives[other] != drives[view], abs(other - view), other))
         moved = after[nearest] @ before[nearest].inverse() @ before[view]
         image = scene.reconstruction.image(view + 1)
         image.frame.set_cam_from_world(image.camera_id, pycolmap.Rigid3d(moved.inverse().matrix()[:3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -50,6 +51,18 @@ class KeptImage:
         return f"{self.stamp_ns // 10**9}.{self.stamp_ns % 10**9:09d}"
 
 
+def _append(path: Path, row: str) -> None:
+    """The whole row or nothing of it: half of one would make every reader refuse the file. Raises OSError."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(row)
+    except OSError:
+        if path.exists():
+            os.truncate(path, size)
+        raise
+
+
 class StretchFolder:
     """One drive after the other, each a folder named by the stamp of its first image; the oldest go when the whole
     takes more of the disk than `most_bytes`. What others put beside them stays.
@@ -89,8 +102,7 @@ class StretchFolder:
             x, y, z = image.odom_from_camera.translation
             values = (x, y, z, *image.odom_from_camera.quat_xyzw())
             row = f"{image.stem} " + " ".join(f"{value:.9f}" for value in values) + "\n"
-            with (drive / POSES_FILE).open("a", encoding="utf-8") as poses:
-                poses.write(row)
+            _append(drive / POSES_FILE, row)
             written += len(row)
             self._rows_bytes[drive] = self._rows_bytes.get(drive, 0) + len(row)
         unfinished.replace(path)

@@ -47,14 +47,16 @@ class WeakRecorder:
             return
         moment = _Moment(frames, odom_from_rig)
         weak = not isinstance(result, Localized) or result.inliers < _WEAK_INLIERS
-        if weak and self._last_good is not None:
-            self._keep(self._last_good)
-            self._last_good = None
-        if self._due(frames.stamp_ns) if weak else self._in_stretch:
-            self._keep(moment)
-        self._in_stretch = weak
-        if not weak:
-            self._last_good = moment
+        if weak and self._due(frames.stamp_ns):
+            before, self._last_good = self._last_good, None
+            if before is not None:
+                self._keep(before)
+            if self._keep(moment):
+                self._kept_ns, self._in_stretch = frames.stamp_ns, True
+        elif not weak:
+            ends, self._in_stretch = self._in_stretch, False
+            # one that ends a stretch is kept, and need not be kept again as the last before the next
+            self._last_good = None if ends and self._keep(moment) else moment
 
     def forget(self) -> None:
         """Time starts over."""
@@ -68,7 +70,7 @@ class WeakRecorder:
     def _due(self, stamp_ns: int) -> bool:
         return self._kept_ns is None or not 0 <= stamp_ns - self._kept_ns < _EVERY_NS
 
-    def _keep(self, moment: _Moment) -> None:
+    def _keep(self, moment: _Moment) -> bool:
         odom = moment.odom_from_rig
         try:
             for frame in moment.frames.frames:
@@ -77,6 +79,6 @@ class WeakRecorder:
                 self.kept += 1
         except DatasetError as error:
             self._reporter.complain("record weak", f"weak stretches are not kept: {error}", Level.WARN)
-            return
-        self._kept_ns = moment.frames.stamp_ns
+            return False
         self._reporter.health.clear("record weak")
+        return True

@@ -123,9 +123,7 @@ def test_a_dense_model_of_other_cells_is_refused(tmp_path: Path) -> None:
     """Their descriptors would be taken from elsewhere in the image."""
     dense_model(tmp_path, 4)
     source = open_described(describe(tmp_path, keypoints="", corner_aligned=False))
-    with pytest.raises(
-        DatasetError, match="of 40x30 cells for scores of 160x120: cells of 8 px are wanted"
-    ):
+    with pytest.raises(DatasetError, match="of 40x30 cells for scores of 160x120: cells of 8 px are wanted"):
         source.extract(textured_image(160, 120))
 
 

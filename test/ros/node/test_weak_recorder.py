@@ -77,7 +77,12 @@ def test_a_stretch_has_the_good_image_before_and_after_it(tmp_path: Path) -> Non
     told = [GOOD, GOOD, LOST, WEAK, LOST, LOST, LOST, GOOD, GOOD]
     for tenths, result in enumerate(told):
         own.see(frames(tenths), result, None)
-    assert kept(tmp_path) == [1, 4, 7]  # the last good one; a weak one a quarter of a second later; the first good one
+    assert kept(tmp_path) == [
+        1,
+        2,
+        5,
+        7,
+    ]  # the last good one; the first weak one, one a quarter of a second later; a good one
 
 
 def test_a_weak_image_right_after_the_beginning_is_kept_and_odometry_is_the_cameras(tmp_path: Path) -> None:
@@ -104,3 +109,15 @@ def test_a_full_disk_is_said_and_no_end(tmp_path: Path) -> None:
     own, said = recorder(tmp_path / "weak", record_weak=True)
     own.see(frames(0), LOST, None)
     assert "weak stretches are not kept" in said.problems[0]
+
+
+def test_of_localization_that_flickers_weak_images_are_kept_and_none_twice(tmp_path: Path) -> None:
+    own, said = recorder(tmp_path, record_weak=True)
+    for tenths in range(20):
+        own.see(frames(tenths), GOOD if tenths % 2 else WEAK, Pose(translation=np.array([float(tenths), 0.0, 0.0])))
+    own.tell()
+    times = kept(tmp_path)
+    assert len([tenths for tenths in times if tenths % 2 == 0]) >= 4
+    assert said.facts["weak stretches kept"] == f"{len(times)} images in {tmp_path}"
+    rows = [line.split()[0] for path in tmp_path.glob("*/poses_tum.txt") for line in path.read_text().splitlines()]
+    assert len(rows) == len(set(rows)) == len(times)

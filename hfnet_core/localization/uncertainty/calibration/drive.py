@@ -180,7 +180,7 @@ class DriveCheck:
             return None
         position, turn, (late_s, *_) = np.split(told.likely, (3, 6))
         off = np.concatenate([position + np.cross(self._mounting.translation, turn), turn])
-        off -= late_s * (self._last.velocity if self._last is not None else np.zeros(6))
+        off += late_s * (self._last.velocity if self._last is not None else np.zeros(6))
         return np.concatenate([map_from_rig.rotation @ part for part in off.reshape(2, 3)])
 
     def _reach(self, end: _End) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hfnet_core.geometry import Pose
+from hfnet_core.geometry import Pose, pose_difference
 from hfnet_core.localization.correspondences import View
 from hfnet_core.localization.uncertainty.calibration.drive import DriveCheck, Reading
 from hfnet_core.localization.uncertainty.calibration.explanation import DriveDefect
@@ -136,6 +137,23 @@ def test_a_pose_is_off_by_what_is_named() -> None:
     shift = check.shift(Pose())
     assert shift is not None
     assert shift[5] == pytest.approx(np.radians(3.0), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"late_s": 0.08}, {"moved": (0.15, 0.0, 0.0), "turned_deg": (0.0, 0.0, 3.0), "late_s": 0.08}],
+)
+def test_a_pose_is_off_by_all_that_is_named_together(how: dict[str, Any]) -> None:
+    """What is late adds to what is mounted otherwise, with the sign that it has."""
+    check = driven(turning, **how)
+    end = check._last
+    assert end is not None
+    map_from_odom = Pose(Rotation.from_euler("z", 0.7).as_matrix(), np.array([3.0, 1.0, 0.0]))
+    off = pose_difference(end.map_from_rig, map_from_odom @ path(turning)(end.reading.stamp_s))
+    shift = check.shift(end.map_from_rig)
+    assert shift is not None
+    assert shift[[0, 1, 5]] == pytest.approx(off[[0, 1, 5]], abs=0.06)
+    assert np.linalg.norm(off[:2]) > 0.07
 
 
 def test_memory_is_bounded_and_odometry_that_pauses_does_no_harm() -> None:

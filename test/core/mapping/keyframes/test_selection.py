@@ -189,3 +189,12 @@ def test_choosing_frame_by_frame_is_choosing_with_all_at_hand(count: int, seed: 
     assert waited <= 16
     chosen += chooser.finish()
     assert chosen == by_definition(frames, 0.15, 8.0) == select_keyframes(frames, 0.15, 8.0)
+
+
+def test_a_robot_that_drives_all_day_is_remembered_for_the_last_images_only() -> None:
+    chooser = KeyframeChooser(0.15, 8.0)
+    for number in range(500):
+        chooser.add(Pose(translation=np.array([0.01 * number, 0.0, 0.0])), 1.0)
+        chooser.outlook()
+    assert len(chooser._sharpness._newest) <= 60
+    assert len(chooser._rates._newest) <= 60

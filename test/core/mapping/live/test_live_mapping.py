@@ -132,6 +132,17 @@ def test_images_of_a_rig_are_taken_together(tmp_path: Path) -> None:
     assert stamps[0] == stamps[1]
 
 
+def test_a_rig_whose_leading_camera_is_silent_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = MapBuildConfig(pose_mode="images", keyframe_motion=0.15)
+    frames = [replace(frame, pose=None) for frame in frames_of(wall_drive(tmp_path / "bag", frames=6))]
+    folder = DriveFolder(tmp_path / "a.hfdrive")
+    with folder.recording(Corners().info, config):
+        mapper = LiveMapper(folder, Corners(), config, "images", [SOURCE, LiveSource("/right/image")])
+        for frame in frames:
+            assert not mapper.add([replace(frame, camera_number=1)])
+    assert caplog.text.count("/camera/image is silent: it decides for all cameras") == 1
+
+
 def test_of_cameras_without_a_common_trigger_each_is_taken_by_its_own_motion(tmp_path: Path) -> None:
     """As of their recordings, where no image of one is taken at the time of another's."""
     bag = wall_drive(tmp_path / "bag", frames=70)

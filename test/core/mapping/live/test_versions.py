@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,26 @@ def test_with_a_map_that_hardly_grows_the_whole_is_adjusted_seldom(clock: list[f
     clock[0] += 30.0
     versions.tick(110)
     assert len(started) == 2
+
+
+def test_a_process_that_cannot_be_started_is_said_and_tried_again(clock: list[float]) -> None:
+    started: list[Process] = []
+
+    def start(folder: Path, output: Path) -> Process:
+        if not started:
+            started.append(Process(folder, output))
+            raise OSError(errno.ENOSPC, "No space left on device")
+        started.append(Process(folder, output))
+        return started[-1]
+
+    versions = MapVersions(Path("a.hfdrive"), Path("a.hfmap"), 20.0, start)  # type: ignore[arg-type]
+    attempt = versions.request()
+    found = versions.tick(10)
+    assert found is not None
+    assert found.error == "no process can be started (No space left on device)"
+    assert versions.has_ended(attempt)
+    again = versions.request()
+    assert versions.tick(10) is None
+    started[-1].result = Solved("", 10, 100, 3.0)
+    assert versions.tick(10) is not None
+    assert versions.has_ended(again)

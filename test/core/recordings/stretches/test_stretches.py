@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,3 +138,39 @@ def test_a_file_in_place_of_the_folder_is_said_in_one_line(tmp_path: Path) -> No
     (tmp_path / "weak").write_text("no folder")
     with pytest.raises(DatasetError, match="weak: cannot be written"):
         StretchFolder(tmp_path / "weak", 10**6).keep(image(0))
+
+
+def test_a_disk_that_is_full_for_a_moment_leaves_no_half_of_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, opened = StretchFolder(tmp_path, 10**9), Path.open
+    folder.keep(image(0))
+
+    class Full:
+        """Takes ten characters."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def write(self, text: str) -> None:
+            self._file.write(text[:10])
+            self._file.flush()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(path: Path, mode: str = "r", *more: Any, **how: Any) -> Any:
+        file = opened(path, mode, *more, **how)
+        return Full(file) if path.name == "poses_tum.txt" and "a" in mode else file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        with pytest.raises(DatasetError, match="No space left"):
+            folder.keep(image(1))
+    folder.keep(image(2))
+    with recordings_of([tmp_path]) as paths, Bag(paths[0]) as bag:
+        assert [frame.stamp_ns for frame in bag.frames()] == [image(index).stamp_ns for index in (0, 2)]
