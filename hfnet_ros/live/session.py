@@ -34,7 +34,6 @@ __all__ = ["MappingSession"]
 
 _LOG_S = 5.0
 _FINISH_S = 30.0  # for images that wait and keyframes that are not decided upon yet
-_DEPTHS_KEPT = 60  # an image is decided upon 16 images later, and as many may wait
 _JUMP_S = 0.1  # simulated time that goes back by more starts over
 
 
@@ -70,7 +69,7 @@ class MappingSession:
         self._path: deque[PoseStamped] = deque()
         self._path_is_new = False
         self._odometry = Odometry(node, settings, frames, reporter)
-        self._depths = Depths(node, settings, frames, reporter, _DEPTHS_KEPT)
+        self._depths = Depths(node, settings, frames, reporter)
         self._cameras = Cameras(node, settings, frames, reporter, self._receive)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-_JUMP_S), on_clock_change=True)
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: self._cameras.start_over())
@@ -214,7 +213,7 @@ class MappingSession:
                 None if odom_from_rig is None else odom_from_rig @ frame.rig_from_camera,
                 frame.preparation,
                 frame.rig_from_camera if len(names) > 1 else None,
-                partial(self._depths.image, frame),
+                self._depths.promised(frame),
             )
             for frame in frames.frames
         ]

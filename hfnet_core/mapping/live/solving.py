@@ -54,7 +54,7 @@ def build_from_drive(
             return build_from_readings(found, config, progress, folder.workspace)
         except UnjoinedError as error:
             left_out |= error.drives
-            _log.warning("left out until something joins it to the rest: %s", error)
+            _log.warning("%s: left out until something joins it to the rest: %s", folder.path, error)
 
 
 def _readings(

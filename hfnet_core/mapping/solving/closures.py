@@ -169,7 +169,7 @@ def _placed(poses: list[Pose], odometry: Odometry, closures: Sequence[Link]) -> 
             missing = ", ".join(str(drive) for drive in sorted(waiting))
             raise UnjoinedError(
                 frozenset(waiting),
-                f"bag {missing} (counted from 0) cannot be joined to the others: its odometry has an origin of "
+                f"drive {missing} (counted from 0) cannot be joined to the others: its odometry has an origin of "
                 f"its own, and fewer than {_MIN_VOTES} keyframes of it see what others see; record with an overlap",
             )
         for view in np.flatnonzero(number == best):

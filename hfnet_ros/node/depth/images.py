@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -46,12 +48,26 @@ class _Wanted:
     info: str
 
 
+class _Awaited:
+    """The depth of an image that is asked for later: what comes nearest to its stamp stays until then."""
+
+    def __init__(self, stamp_ns: int) -> None:
+        self._stamp_ns, self._apart_ns = stamp_ns, _TOGETHER_NS + 1
+        self.message: Any = None
+
+    def offer(self, stamp_ns: int, message: Any) -> None:
+        apart_ns = abs(stamp_ns - self._stamp_ns)
+        if apart_ns < self._apart_ns:
+            self._apart_ns, self.message = apart_ns, message
+
+
 class _DepthInput:
     """One camera's depth."""
 
-    def __init__(self, node: Node, frames: Frames, name: str, wanted: _Wanted, kept: int) -> None:
+    def __init__(self, node: Node, frames: Frames, name: str, wanted: _Wanted) -> None:
         self._node, self._frames, self.name, self._wanted = node, frames, name, wanted
-        self._recent: deque[tuple[int, Any]] = deque(maxlen=kept)
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=_KEPT)
+        self._awaited: WeakSet[_Awaited] = WeakSet()
         self._arrived = threading.Condition()
         self._had: deque[list[Any]] = deque(maxlen=_REMEMBERED)  # stamp of an image, whether its depth came
         self._subscription: Any = None
@@ -87,6 +103,8 @@ class _DepthInput:
         stamp_ns = stamp_to_ns(message.header.stamp)
         with self._arrived:
             self._recent.append((stamp_ns, message))
+            for one in self._awaited:
+                one.offer(stamp_ns, message)
             for item in self._had:
                 item[1] = item[1] or abs(item[0] - stamp_ns) <= _TOGETHER_NS
             self._arrived.notify_all()
@@ -102,12 +120,19 @@ class _DepthInput:
     def _is_decided(self, stamp_ns: int) -> bool:
         return any(own_ns > stamp_ns - _TOGETHER_NS for own_ns, _ in self._recent)
 
-    def at(self, stamp_ns: int, frame: CameraFrame) -> DepthImage | None:
-        """The depth nearest to a stamp, in the pixels of an image; None where none is near. Raises DatasetError."""
+    def awaited(self, stamp_ns: int) -> _Awaited:
+        """The depth of an image, which has come, or comes as long as somebody keeps what this returns."""
+        one = _Awaited(stamp_ns)
         with self._arrived:
-            near = min(self._recent, key=lambda item: abs(item[0] - stamp_ns), default=(0, None))
-        message = near[1]
-        if message is None or abs(near[0] - stamp_ns) > _TOGETHER_NS:
+            for item in self._recent:
+                one.offer(*item)
+            self._awaited.add(one)
+        return one
+
+    def at(self, awaited: _Awaited, frame: CameraFrame) -> DepthImage | None:
+        """In the pixels of an image; None where none came near to its stamp. Raises DatasetError."""
+        message = awaited.message
+        if message is None:
             return None
         depth = decode_depth(message) if isinstance(message, Image) else decode_compressed_depth(message)
         own = self._camera
@@ -119,6 +144,7 @@ class _DepthInput:
         with self._arrived:
             self._recent.clear()
             self._had.clear()
+            self._awaited.clear()
 
     def close(self) -> None:
         if self._subscription is not None:
@@ -130,12 +156,10 @@ class _DepthInput:
 class Depths:
     """Of all cameras. Messages come in the executor's thread; `ranges_of` and `image` are asked in that of the images.
 
-    frames: where depth that is not registered is from. kept: messages of each camera that are remembered.
+    frames: where depth that is not registered is from.
     """
 
-    def __init__(
-        self, node: Node, settings: Parameters[Any], frames: Frames, reporter: Reporter, kept: int = _KEPT
-    ) -> None:
+    def __init__(self, node: Node, settings: Parameters[Any], frames: Frames, reporter: Reporter) -> None:
         config = settings.configs.node
         self._reporter = reporter
         self._offset_ns = round(1e9 * config.image_time_offset_s)  # which is in the stamps of images, not in these
@@ -145,7 +169,7 @@ class Depths:
             if topic not in ("", AUTO_DEPTH):
                 topic = topic_of(name, topic)
             wanted = _Wanted(image_topic(node, config, name), topic, topic_of(name, info) if info else "")
-            self._inputs[name] = _DepthInput(node, frames, name, wanted, kept)
+            self._inputs[name] = _DepthInput(node, frames, name, wanted)
 
     @property
     def topics(self) -> list[str]:
@@ -174,14 +198,19 @@ class Depths:
         own.fits = True
         return found
 
-    def image(self, frame: CameraFrame) -> DepthImage | None:
+    def promised(self, frame: CameraFrame) -> Callable[[], DepthImage | None]:
+        """`image`, to be asked for later, however much depth comes meanwhile."""
+        own = self._inputs[frame.name]
+        return partial(self.image, frame, own.awaited(frame.stamp_ns - self._offset_ns) if own.topic else None)
+
+    def image(self, frame: CameraFrame, awaited: _Awaited | None = None) -> DepthImage | None:
         """The depth that an image has, in its pixels; None where none came."""
         own = self._inputs[frame.name]
         if not own.topic:
             return None
         own.asked += 1
         try:
-            depth = own.at(frame.stamp_ns - self._offset_ns, frame)
+            depth = own.at(awaited or own.awaited(frame.stamp_ns - self._offset_ns), frame)
         except DatasetError as error:
             self._complain(own, error)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ class Input(_DepthInput):
 
     def __init__(self) -> None:
         node: Any = SimpleNamespace(create_subscription=lambda _, topic, *rest: SimpleNamespace(topic_name=topic))
-        super().__init__(node, NoFrames(), "", _Wanted("image", "depth", ""), 10)
+        super().__init__(node, NoFrames(), "", _Wanted("image", "depth", ""))
 
     def come(self, number: int, metres: float = 1.0) -> None:
         self._receive(image_msg(np.full((240, 320), 1000 * metres, np.uint16), number * STEP_NS, "16UC1"))
@@ -40,7 +41,7 @@ class Input(_DepthInput):
         self.wait(number * STEP_NS, seconds)
         took_s = time.monotonic() - began_s
         frame = CameraFrame(np.zeros((240, 320), np.uint8), CAMERA, Pose(), "", "camera", number * STEP_NS)
-        depth = self.at(number * STEP_NS, frame)
+        depth = self.at(self.awaited(number * STEP_NS), frame)
         return (None if depth is None else float(depth.metres[5, 5])), took_s
 
 
@@ -88,3 +89,17 @@ def test_where_depth_seldom_comes_nobody_waits(usual: Input) -> None:
     late = threading.Timer(0.05, usual.come, (12, 3.0))
     late.start()
     assert usual.ask(12)[0] == pytest.approx(3.0)
+
+
+def test_depth_that_is_promised_stays_however_much_comes_meanwhile(usual: Input) -> None:
+    """An image that waits for others to decide about it, while depth comes faster than images."""
+    frame = CameraFrame(np.zeros((240, 320), np.uint8), CAMERA, Pose(), "", "camera", 6 * STEP_NS)
+    before, after = usual.awaited(4 * STEP_NS), usual.awaited(6 * STEP_NS)
+    for number in range(5, 60):
+        usual.come(number, 0.1 * number)
+    assert usual.ask(6)[0] is None  # forgotten, but by who was promised it
+    found = [usual.at(promised, frame) for promised in (before, after)]
+    assert [None if depth is None else float(depth.metres[5, 5]) for depth in found] == pytest.approx([1.0, 0.6])
+    del before, after, found
+    gc.collect()
+    assert not len(usual._awaited)
