@@ -52,6 +52,7 @@ _OWN = (
     "evaluation.html",
     "poses_tum.txt",
 )
+_MARK = ".hfnet_demo"  # in a folder that may be emptied
 _DOMAINS = 100
 
 
@@ -154,9 +155,13 @@ def check(done: Run) -> None:
 
 
 def prepare(folder: Path, names: Sequence[str] = _OWN) -> None:
-    """An output folder without what an earlier demo left, by these names. Raises ConfigError when it cannot be made."""
+    """An output folder without what an earlier demo left, by these names. Raises ConfigError when it cannot be made, or
+    holds what no demo has made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not any((folder / name).exists() for name in (_MARK, "map_pass")):
+            raise ConfigError(f"{folder}: is not empty, and no demo's: choose another --output")
+        (folder / _MARK).touch()
         for name in names:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -200,6 +205,8 @@ def run_demo(
     parser.add_argument("--model", type=Path, help="network (ONNX) in place of the one that ships")
     parser.add_argument("--rate", type=float, default=walk.QUERY_PASS.rate_hz, help="images per second played")
     given = parser.parse_args(arguments)
+    if not given.rate > 0:
+        parser.error(f"--rate {given.rate:g}: is not positive")
     use_wheels()
     one_blas_thread()
     # Nothing of the demo leaves this machine or disturbs other ROS nodes on it.

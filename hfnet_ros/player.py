@@ -32,7 +32,7 @@ from std_srvs.srv import SetBool
 from hfnet_core.errors import ConfigError, DatasetError, HFNetError
 from hfnet_ros.conversions import stamp_from_ns, stamp_to_ns
 from hfnet_ros.rclpy_typed import LATCHED, Log, destroy_node, profile, shut_down
-from hfnet_ros.replay.tape import Entry, Tape, Timing, restamp, starts_with_header
+from hfnet_ros.replay.tape import Entry, Tape, Timing, moved_ns, restamp, starts_with_header
 
 __all__ = ["Audience", "PlayOptions", "Player", "main"]
 
@@ -240,7 +240,7 @@ class Player:
     def _moved_transforms(self, entry: Entry, timing: Timing) -> Any:
         message = deserialize_message(entry.data, self._tape.types[entry.topic.name])
         for transform in message.transforms:
-            transform.header.stamp = stamp_from_ns(timing.played_ns(stamp_to_ns(transform.header.stamp)))
+            transform.header.stamp = stamp_from_ns(moved_ns(stamp_to_ns(transform.header.stamp), timing))
         return message
 
 

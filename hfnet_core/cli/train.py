@@ -135,7 +135,9 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file to write.")],
     name: Annotated[str, typer.Option(help="Name of the weights.")] = "hfnet-trained",
     version: Annotated[str, typer.Option(help="Version of the weights.")] = __version__,
-    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence.")] = "Apache-2.0",
+    licence: Annotated[
+        str, typer.Option(help="SPDX identifier of the weights' licence, which images and teachers may have a say in.")
+    ] = _UNKNOWN_LICENCE,
 ) -> None:
     """Write a checkpoint as ONNX, after checking that ONNX Runtime computes the same."""
     _need_torch()

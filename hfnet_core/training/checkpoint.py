@@ -14,7 +14,7 @@ from hfnet_core.features.network.model_info import spec_of
 from hfnet_core.files import whole_file
 from hfnet_core.training.network import HFNet
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "save_network"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "save_network", "save_values"]
 
 _FORMAT = "hfnet-training-2"
 
@@ -54,6 +54,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically: a kill or a full disk leaves the former file or the new one. Raises DatasetError."""
     values = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
     values |= {"spec": asdict(checkpoint.spec), "format": _FORMAT}
+    save_values(path, values)
+
+
+def save_values(path: Path, values: Any) -> None:
+    """Write tensors and what holds them, whole or not at all. Raises DatasetError."""
     with whole_file(path) as temporary:
         try:
             torch.save(values, temporary)

@@ -113,7 +113,7 @@ def _wide_stage(what: RecipeRun, crops: LocalDataSettings) -> LocalStage:
         run_teacher(make_teacher, pool, labels, teacher_report(report, "photos, in four turns"))
     else:
         labels = output / "teacher"
-    sources = _with_tracks(what, LocalSources(pool, labels, matches))
+    sources = _with_tracks(what, LocalSources(pool, labels, matches), wider=config.correspondences)
     rooms = output / "rooms"
     larger = with_rooms(pool, rooms, config.night_rooms, config.seed, teacher_report(report, "rooms"))
     run_teacher(make_teacher, larger, labels)
@@ -137,7 +137,7 @@ def _own_stage(what: RecipeRun, crops: LocalDataSettings) -> LocalStage:
         gentle=replace(crops.gentle, rotation_deg=_GENTLE_TURN_DEG),
     )
     losses = LocalLossSettings(learned=True, own_keypoints=config.own_keypoints)
-    return LocalStage(_with_tracks(what, sources), data, losses, _OWN)
+    return LocalStage(_with_tracks(what, sources, wider=config.correspondences), data, losses, _OWN)
 
 
 def _correspondences(what: RecipeRun) -> list[PairMatches]:
@@ -156,13 +156,15 @@ def _correspondences(what: RecipeRun) -> list[PairMatches]:
     return verified
 
 
-def _with_tracks(what: RecipeRun, sources: LocalSources) -> LocalSources:
-    """Where it is asked for: keypoints of tracks where their points lie, in labels and in pairs that see them."""
+def _with_tracks(what: RecipeRun, sources: LocalSources, *, wider: bool = False) -> LocalSources:
+    """Where it is asked for: keypoints of tracks where their points lie, in labels and in pairs that see them. wider:
+    whether LightGlue's matches are among those of the sources."""
     pool, output, config, _, report = what
     if not config.tracks:
         return sources
-    triangulate(pool, sources.matches, output / "tracks", teacher_report(report, "sequences"))
-    tracks = read_tracks(pool, output / "tracks")
+    folder = output / ("tracks_of_correspondences" if wider else "tracks")  # of other matches they are others
+    triangulate(pool, sources.matches, folder, teacher_report(report, "sequences"))
+    tracks = read_tracks(pool, folder)
     exact = track_matches(pool, tracks)
     count = sum(len(of_photo.point) for of_photo in tracks.values())
     report(f"tracks: {count} keypoints of {len(tracks)} photos, {len(exact)} pairs of photos")

@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 
 from hfnet_core.config import PaperTrainConfig
-from hfnet_core.errors import ConfigError
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.files import make_folder
 from hfnet_core.progress import ProgressLines
 from hfnet_core.training.data.streaming.photo_stream import find_photos
+from hfnet_core.training.device import chosen_device
 from hfnet_core.training.export import Identity, write_results
 from hfnet_core.training.initialization import draw_weights, start_from
 from hfnet_core.training.network import HFNet
@@ -33,7 +33,7 @@ from hfnet_core.training.stages.rmsprop import SteppedRmsProp
 from hfnet_core.training.stages.validation import Validation
 from hfnet_core.training.teachers.targets import FullTeacher
 
-__all__ = ["chosen_device", "train_paper"]
+__all__ = ["train_paper"]
 
 _LOG_VARIANCE = 1.0  # of each loss, at the start
 
@@ -81,14 +81,6 @@ def train_paper(
     model, parity = write_results(network.cpu(), output, identity)
     report(f"wrote {model}; largest difference to torch {parity.worst:.1e}")
     return network
-
-
-def chosen_device(asked: str) -> str:
-    """cpu or cuda, where auto is the GPU if there is one. Raises ConfigError where torch cannot use one."""
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise ConfigError("device: cuda, but torch finds no GPU; give cpu, or install torch for CUDA")
-    return "cuda" if there and asked != "cpu" else "cpu"
 
 
 def _spec(config: PaperTrainConfig, teacher: FullTeacher) -> NetworkSpec:

@@ -56,11 +56,14 @@ from torch import Tensor
 
 from hfnet_core.config import TrainConfig
 from hfnet_core.features.network.architecture import NetworkSpec
+from hfnet_core.features.network.model_file import parse_file, read_model_file
+from hfnet_core.features.network.model_info import ModelInfo
 from hfnet_core.progress import ProgressLines
 from hfnet_core.training.data.global_data import GlobalBatches, GlobalDataSettings
 from hfnet_core.training.data.pair_matches import match_pairs, read_pair_matches
 from hfnet_core.training.data.pool import Pool
 from hfnet_core.training.data.teacher_keypoints import Teacher, run_teacher
+from hfnet_core.training.device import chosen_device
 from hfnet_core.training.export import Identity, write_results
 from hfnet_core.training.local_recipe import RecipeRun, teacher_report, train_local
 from hfnet_core.training.network import HFNet, LocalVladHead
@@ -98,6 +101,7 @@ def train_network(
 
     make_teacher: called only if some photo lacks its teacher keypoints. start: a model file to go on from.
     """
+    chosen_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     pool = Pool.read(pool_folder)
@@ -119,9 +123,18 @@ def train_network(
     else:
         _train_global(run, network, _fitted(run, network))
 
-    model, parity = write_results(network, output, Identity("hfnet-trained", version, "Apache-2.0"))
+    model, parity = write_results(network, output, Identity("hfnet-trained", version, _licence(config, start)))
     report(f"wrote {model}; largest difference to torch {parity.worst:.1e}")
     return network
+
+
+def _licence(config: TrainConfig, start: Path | None) -> str:
+    """Of the trained weights: ours on photos that ask for no more than a name, of a model to go on from its own."""
+    if config.any_licence:
+        return "unknown"
+    if start is None:
+        return "Apache-2.0"
+    return ModelInfo.from_metadata(parse_file(read_model_file(start), str(start)).metadata, str(start)).licence
 
 
 def spec_of(config: TrainConfig) -> NetworkSpec:

@@ -16,7 +16,7 @@ from typing import Any
 from hfnet_core.errors import DatasetError
 from hfnet_core.recordings.bag_reader import BagReader, Topic
 
-__all__ = ["Entry", "Tape", "Timing", "restamp", "starts_with_header"]
+__all__ = ["Entry", "Tape", "Timing", "moved_ns", "restamp", "starts_with_header"]
 
 _RENAMED = {"tf/tfMessage": "tf2_msgs/TFMessage"}
 _AHEAD = 64  # messages read ahead of their time
@@ -143,16 +143,25 @@ def starts_with_header(kind: type[Any]) -> bool:
     return next(iter(fields.values()), "") == "std_msgs/Header"
 
 
+def moved_ns(stamp_ns: int, timing: Timing) -> int:
+    """A stamp moved to the time of playing; as it is where it is zero, or no message could hold it then."""
+    moved = timing.played_ns(stamp_ns)
+    return moved if stamp_ns and 0 <= moved < 2**31 * 10**9 else stamp_ns
+
+
 def restamp(data: bytes, timing: Timing) -> bytes:
     """A serialized message that begins with a std_msgs/Header, its stamp moved to the time of playing.
 
     In CDR the stamp (int32 s, uint32 ns) follows the 4 bytes of encapsulation, whose second says the byte order. A
-    stamp of zero stays: a driver that did not stamp its images still did not.
+    stamp of zero stays: a driver that did not stamp its images still did not; so does what is too short, or has a stamp
+    of another clock that would be moved out of what a stamp can hold.
     """
+    if len(data) < 12:
+        return data
     layout = "<iI" if data[1] else ">iI"
     seconds, nanoseconds = struct.unpack_from(layout, data, 4)
     stamp_ns = seconds * 10**9 + nanoseconds
-    if stamp_ns == 0:
+    moved = moved_ns(stamp_ns, timing)
+    if moved == stamp_ns:
         return data
-    moved = timing.played_ns(stamp_ns)
     return data[:4] + struct.pack(layout, moved // 10**9, moved % 10**9) + data[12:]

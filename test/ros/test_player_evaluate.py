@@ -31,16 +31,16 @@ from tf2_msgs.msg import TFMessage
 from wall import CAMERA, map_from_camera, view, wall_bag
 
 from hfnet_core.config import EvaluationConfig
-from hfnet_core.errors import DatasetError
+from hfnet_core.errors import ConfigError, DatasetError
 from hfnet_core.geometry import Pose, pose_error
 from hfnet_core.recordings.bag_writer import open_writer
-from hfnet_ros.conversions import pose_from_msg, pose_to_stamped, stamp_to_ns
-from hfnet_ros.demo import DemoError, check
+from hfnet_ros.conversions import pose_from_msg, pose_to_stamped, stamp_from_ns, stamp_to_ns
+from hfnet_ros.demo import DemoError, check, prepare
 from hfnet_ros.evaluate import QueryBag, Run
 from hfnet_ros.rclpy_typed import LATCHED, profile
 from hfnet_ros.replay.listener import Listener
 from hfnet_ros.replay.processes import Child, ChildError
-from hfnet_ros.replay.tape import Tape, Timing, restamp
+from hfnet_ros.replay.tape import Tape, Timing, moved_ns, restamp
 
 SHIFTS = (0, 32, 64, None, 96, 128)
 MANY = profile(100, durability=LATCHED.durability)
@@ -163,6 +163,18 @@ def test_player_keeps_pace_and_its_stamps_lead_back(tmp_path, start, listen):
     assert np.median(late_s) < 0.2
     assert len(clocks) > 20
     assert all(a[1].clock.sec <= b[1].clock.sec for a, b in pairwise(clocks))
+
+
+@pytest.mark.parametrize("stamp_ns", [0, 120 * 10**9])
+def test_stamps_that_no_message_could_hold_stay(stamp_ns):
+    """Of a driver that counts from the start of its computer, played slowly: decades before 1970."""
+    slow = replace(TIMING, first_ns=1_700_000_000 * 10**9, start_ns=1_800_000_000 * 10**9, rate=0.25)
+    image = Image()
+    image.header.stamp = stamp_from_ns(stamp_ns)
+    assert restamp(bytes(serialize_message(image)), slow) == bytes(serialize_message(image))
+    assert moved_ns(stamp_ns, slow) == stamp_ns
+    assert moved_ns(slow.first_ns + 10**9, slow) == slow.start_ns + 4 * 10**9
+    assert restamp(b"\0\1\0\0", slow) == b"\0\1\0\0"
 
 
 def test_player_keeps_recorded_stamps_by_default(tmp_path, start, listen):
@@ -349,3 +361,15 @@ def test_executables_are_what_ros2_run_starts():
     for name in ("player", "evaluate"):
         path = Path(REPOSITORY) / "hfnet_ros" / "executables" / name
         assert os.access(path, os.X_OK)
+
+
+def test_a_demo_empties_no_folder_but_its_own(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty, and no demo's: choose another --output"):
+        prepare(tmp_path)
+    assert (tmp_path / "logs/mine.txt").exists()
+    prepare(tmp_path / "new")
+    (tmp_path / "new/evaluation.json").write_text("{}")
+    prepare(tmp_path / "new")
+    assert not (tmp_path / "new/evaluation.json").exists()

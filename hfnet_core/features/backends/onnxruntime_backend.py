@@ -38,7 +38,7 @@ _FAILURES: tuple[type[Exception], ...] = (
 
 
 class OnnxRuntimeBackend:
-    """A Backend (see backend.py) for a model file made by `build_onnx`.
+    """A Backend (see protocol.py) for a model file made by `build_onnx`.
 
     threads: CPU threads per image, 0 for one per core this process may use. Raises ModelError for a file that is
     missing, damaged or not ours.

@@ -25,7 +25,7 @@ __all__ = ["OpenVinoBackend"]
 
 
 class OpenVinoBackend:
-    """A Backend (see backend.py) for a model file made by `build_onnx`. One network is compiled for each image size.
+    """A Backend (see protocol.py) for a model file made by `build_onnx`. One network is compiled for each image size.
 
     threads: CPU threads per image, 0 for one per core this process may use. config: `precision` fp16 is bfloat16 here,
     where the processor computes with it, else fp32; of `max_engines` sizes the compiled network is kept. Raises

@@ -23,8 +23,17 @@ from hfnet_core.limits import IMAGE_FILE
 
 __all__ = ["Photo", "Pool", "read_gray", "select_keypoints"]
 
-# Share-alike and Free Art, the GNU licences, non-commercial, no derivatives; and "image origins not itemised".
-_BINDING = re.compile(r"BY-(SA|NC|ND)|share.?alike|GFDL|GPL|\bFAL\b|not itemi[sz]ed", re.IGNORECASE)
+# Licences that ask for no more than a name, as they begin; spaces are hyphens here.
+_FREE = re.compile(
+    r"CC0|CC-BY\b|Creative-Commons-(Attribution|Zero)|MIT\b|BSD\b|Apache|ISC\b|Unlicense|public-domain|"
+    r"free-to-use-these-media-files-however-you-wish",
+    re.IGNORECASE,
+)
+# What binds all the same: share-alike and Free Art, the GNU licences, non-commercial, no derivatives; and "image
+# origins not itemised".
+_BINDING = re.compile(
+    r"BY-(SA|NC|ND)|share.?alike|GFDL|GPL|\bFAL\b|non-?commercial|no-?deriv|not-itemi[sz]ed", re.IGNORECASE
+)
 _REFERENCE_AREA = 640 * 480  # pixels; keypoint budgets are given per image of this size
 
 
@@ -67,7 +76,7 @@ class Pool:
 
     def permissive(self) -> Pool:
         """Without photos under licences that bind what is made of them, or whose origin nobody has written down."""
-        kept = [index for index, photo in enumerate(self.photos) if not _BINDING.search(photo.license)]
+        kept = [index for index, photo in enumerate(self.photos) if _is_free(photo.license)]
         place = {index: number for number, index in enumerate(kept)}
         pairs = tuple((place[a], place[b]) for a, b in self.pairs if a in place and b in place)
         return Pool(tuple(self.photos[index] for index in kept), pairs)
@@ -79,6 +88,12 @@ class Pool:
         return np.array([names.index(photo.group) for photo in self.photos], dtype=np.int64)
 
 
+def _is_free(licence: str) -> bool:
+    """Whether it is known, and asks for no more than a name."""
+    text = re.sub(r"[\s_]+", "-", licence.strip().strip("\"'").strip())
+    return _FREE.match(text) is not None and _BINDING.search(text) is None
+
+
 def _rows(path: Path, needed: set[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise DatasetError(f"{path} is missing: give the folder of a training pool (with manifest.csv)")
@@ -87,7 +102,13 @@ def _rows(path: Path, needed: set[str]) -> list[dict[str, str]]:
         lacking = needed - set(reader.fieldnames or ())
         if lacking:
             raise DatasetError(f"{path} lacks the column {sorted(lacking)[0]!r}: is it a pool's table?")
-        return list(reader)
+        rows = []
+        for row in reader:
+            empty = next((name for name in sorted(needed) if row[name] is None), None)
+            if empty is not None:
+                raise DatasetError(f"{path}, line {reader.line_num}: has no {empty!r}; complete the row")
+            rows.append(row)
+        return rows
 
 
 @lru_cache(maxsize=4096)

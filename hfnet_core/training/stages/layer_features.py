@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hfnet_core.errors import DatasetError, first_line
-from hfnet_core.files import make_folder, whole_file
+from hfnet_core.files import make_folder
 from hfnet_core.progress import Progress, silent
+from hfnet_core.training.checkpoint import save_values
 from hfnet_core.training.data.global_data import GlobalBatch
 from hfnet_core.training.network import HFNet, LocalVladHead
 
@@ -55,8 +56,7 @@ class LayerFeatures:
             progress("global: features", number, self._count)
             if path.is_file():
                 continue
-            with whole_file(path) as temporary:
-                torch.save(tuple(_features(network, source[number], teacher)), temporary)
+            save_values(path, tuple(_features(network, source[number], teacher)))
 
     def batches(self, seed: int, length: int) -> Dataset[FeatureBatch]:
         """All of them again and again, each time in another order; index = step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,11 +73,17 @@ class LocalStage:
         return LocalBatches(self.sources, self.data, seed, length)
 
     def state(self) -> dict[str, Any]:
-        """Nothing is remembered."""
-        return {}
+        """What a run may not change halfway: the photos with their licences, and what is asked of them."""
+        photos = [(photo.name, photo.license) for photo in self.sources.pool.photos]
+        return {"data": hashlib.sha256(repr((photos, self.data)).encode()).hexdigest()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing to go on from."""
+        """Raises ConfigError where the photos or what is asked of them are others; a run of before says nothing."""
+        if state.get("data", self.state()["data"]) != self.state()["data"]:
+            raise ConfigError(
+                "the photos, their licences or the settings of crops are not as where this run was interrupted; go on "
+                "with what it was begun with, or give another output folder"
+            )
 
     def loss(self, network: HFNet, learned: Learned, batch: LocalBatch) -> tuple[Tensor, dict[str, float]]:
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
@@ -127,4 +134,4 @@ class LocalStage:
         image = torch.cat([2 * batch.pair, 2 * batch.pair + 1])
         xy = torch.cat([batch.first, batch.second])
         with torch.set_grad_enabled(self.weights.learned or self.weights.refinement_weight > 0):
-            return refinement_loss(logits, image, xy, torch.randint(-1, 2, xy.shape, device=xy.device))
+            return refinement_loss(logits, image, xy, torch.randint(-1, 2, xy.shape).to(xy.device))

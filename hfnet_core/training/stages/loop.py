@@ -311,13 +311,17 @@ def _step(run: _Run, batch: Any) -> dict[str, float]:
     for group in run.optimizer.param_groups:
         group["lr"] = run.learning_rate()
     batch = type(batch)(*(value.to(run.device) for value in batch))
+    statistics = {name: value.clone() for name, value in run.network.named_buffers()}
     with torch.autocast(run.device.split(":")[0], torch.bfloat16, enabled=run.progress < run.settings.bf16_until):
         loss, parts = run.stage.loss(run.network, run.learned(), batch)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.gradient_norm)
-    if torch.isfinite(norm):  # a batch that overflows is left out rather than destroying the weights
+    if torch.isfinite(norm):
         run.optimizer.step()
+    else:  # a batch that overflows is left out rather than destroying weights and running statistics
+        for name, value in run.network.named_buffers():
+            value.copy_(statistics[name])
     return {"loss": float(loss.detach()), **parts, "gradient": float(norm)}
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from hfnet_core.errors import first_line
-from hfnet_core.files import make_folder, whole_file
+from hfnet_core.files import make_folder
 from hfnet_core.progress import Progress, silent
+from hfnet_core.training.checkpoint import save_values
 
 __all__ = ["Parts"]
 
@@ -61,8 +62,7 @@ class Parts:
         path = self._path(name)
         if path is not None:
             make_folder(path.parent)
-            with whole_file(path) as temporary:
-                torch.save(values, temporary)
+            save_values(path, values)
 
     def _path(self, name: str) -> Path | None:
         return None if self._folder is None else self._folder / f"{name}.pt"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
 from hfnet_core.features.network.model_info import hash_variables
 from hfnet_core.training.checkpoint import load_checkpoint
-from hfnet_core.training.paper_recipe import chosen_device, train_paper
+from hfnet_core.training.device import chosen_device
+from hfnet_core.training.paper_recipe import train_paper
 
 SCRIPT = Path(__file__).parents[2] / "tiny_paper.py"
 LONGER = {"steps": 30, "learning_rate_steps": [20]}
@@ -90,8 +92,11 @@ def test_folders_become_a_model_like_any_other(images: Path, tmp_path: Path) -> 
     train_paper([images], output, config, stand_in, IDENTITY, report=lines.append)
     assert "distill: resumes at step 60" in "\n".join(lines)
     assert (output / "distill/checkpoint.pt").stat().st_mtime_ns == stamp
+    other = output / "other"
+    other.mkdir()
+    shutil.copy(images / "1.jpg", other)
     with pytest.raises(ConfigError, match="photos: not as where this run was interrupted"):
-        train_paper([images, images], output, config, stand_in, IDENTITY, report=lines.append)
+        train_paper([images, other], output, config, stand_in, IDENTITY, report=lines.append)
 
 
 def run_killed(images: Path, output: Path, step: int) -> None:

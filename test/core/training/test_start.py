@@ -14,10 +14,10 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 from tiny_training import TINY, grid_teacher
 
-from hfnet_core.errors import ModelError
+from hfnet_core.errors import DatasetError, ModelError
 from hfnet_core.features.backends.opening import DEFAULT_MODEL, open_backend
 from hfnet_core.features.network.architecture import NetworkSpec
-from hfnet_core.training.data.pool import Pool
+from hfnet_core.training.data.pool import Photo, Pool
 from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.recipe import train_network
 from hfnet_core.training.start import load_local_part, load_vlad
@@ -134,6 +134,30 @@ def test_photos_that_bind_what_is_made_of_them_are_left_out(pool_folder: Path) -
     pool = Pool.read(pool_folder).permissive()
     assert [photo.license for photo in pool.photos] == ["CC0-1.0", "CC-BY-3.0"]
     assert pool.pairs == ()
+
+
+@pytest.mark.parametrize(
+    ("licence", "free"),
+    [
+        ("CC0-1.0 (LICENSE)", True), ("CC BY 4.0", True), ("BSD-style Georgia Tech (LICENSE)", True), ("MIT", True),
+        ('"free to use these media files however you wish" (README.md)', True), ("Apache-2.0", True),
+        ("CC BY NC", False), ("CC BY SA 3.0", False), ("Creative Commons Attribution-NonCommercial 4.0", False),
+        ("non-commercial use only", False), ("all rights reserved", False), ("proprietary", False), ("unknown", False),
+        ("", False), ("MIT (LICENSE.md; image origins not itemised)", False),
+    ],
+)  # fmt: skip
+def test_only_licences_that_are_known_to_ask_for_no_more_than_a_name_are_free(licence: str, free: bool) -> None:
+    photo = Photo("a.png", Path("a.png"), "hall", licence)
+    assert (len(Pool((photo,), ()).permissive().photos) == 1) is free
+
+
+def test_a_row_that_ends_early_is_named(pool_folder: Path) -> None:
+    manifest = pool_folder / "manifest.csv"
+    rows = manifest.read_text().splitlines()
+    rows[2] = rows[2].split(",")[0]
+    manifest.write_text("\n".join(rows) + "\n")
+    with pytest.raises(DatasetError, match=r"manifest\.csv, line 3: has no"):
+        Pool.read(pool_folder)
 
 
 def test_a_model_teaches_its_own_keypoints() -> None:

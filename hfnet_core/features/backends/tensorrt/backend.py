@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class TensorRTBackend:
-    """A Backend (see ../backend.py) for a model file made by `build_onnx` or `hfnet engine quantize`.
+    """A Backend (see ../protocol.py) for a model file made by `build_onnx` or `hfnet engine quantize`.
 
     Every image size needs an engine of its own. The first image of a size loads it from the cache, or builds it, which
     takes minutes and is kept; `load_cached` and `prepare` let a caller choose the moment. extraction: the limits within

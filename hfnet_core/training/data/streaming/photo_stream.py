@@ -70,6 +70,7 @@ def find_photos(folders: Sequence[Path], validation: int, seed: int, progress: P
         if not found:
             raise DatasetError(f"{folder}: no image in this folder or below")
         paths += sorted(found)
+    paths = list({os.path.realpath(path): path for path in reversed(paths)}.values())[::-1]  # folders may overlap
     order = np.random.default_rng(seed).permutation(len(paths))
     return Photos(tuple(paths[index] for index in order), min(validation, len(paths) // _VALIDATION_SHARE))
 

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from hfnet_core.training.network import HFNet, LocalVladHead
 from hfnet_core.training.stages.global_stage import GlobalStage
 from hfnet_core.training.stages.layer_features import LayerFeatures
 from hfnet_core.training.stages.local_stage import LocalLossSettings, LocalStage
-from hfnet_core.training.stages.loop import RunSettings, Stage, run_stage
+from hfnet_core.training.stages.loop import Learned, RunSettings, Stage, run_stage
 
 SPEC = NetworkSpec(local_dim=16, global_dim=24, clusters=4, intermediate_dim=8, corner_aligned=False)
 LOCAL_DATA = LocalDataSettings(pairs=2, crop_px=64, points=16, crops=CropRange(scale=(0.9, 1.1), tilt=1.1))
@@ -125,6 +126,30 @@ def test_a_run_that_goes_on_with_a_smaller_budget_ends_as_the_mean_too(
     for name, value in mean.items():
         assert torch.equal(ended.state_dict()[name], value)
         assert torch.equal(kept.network[name], value)
+
+
+def test_a_run_does_not_go_on_with_photos_of_other_licences(pool: Pool, teacher_folder: Path, tmp_path: Path) -> None:
+    run_stage(stage("local", pool, teacher_folder), network(), settings(4), tmp_path / "run", stop_after=2)
+    photos = tuple(dataclasses.replace(photo, license="CC-BY-SA-4.0") for photo in pool.photos)
+    other = stage("local", Pool(photos, pool.pairs), teacher_folder)
+    with pytest.raises(ConfigError, match="their licences or the settings of crops are not as where this run"):
+        run_stage(other, network(), settings(4), tmp_path / "run")
+
+
+def test_a_batch_that_overflows_changes_neither_weights_nor_statistics(
+    pool: Pool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    class Overflowing(LocalStage):
+        def loss(self, network: HFNet, learned: Learned, batch: Any) -> tuple[torch.Tensor, dict[str, float]]:
+            total, parts = super().loss(network, learned, batch)
+            return total * float("inf"), parts
+
+    local = stage("local", pool, teacher_folder)
+    broken, trained = Overflowing(local.sources, local.data, local.weights), network()
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    run_stage(broken, trained, settings(2), tmp_path / "run")
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_a_resumed_global_stage_remembers_former_batches(

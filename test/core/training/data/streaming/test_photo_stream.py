@@ -41,6 +41,15 @@ def test_photos_are_shuffled_once_and_the_first_ones_kept_apart(tmp_path: Path) 
     assert find_photos([first], 192, 0).validation == 6  # never more than a fifth
 
 
+def test_a_photo_of_folders_that_overlap_counts_once(tmp_path: Path) -> None:
+    """Else what is kept for validation would be trained on."""
+    outer, inner = draw_folder(tmp_path / "all", 20), draw_folder(tmp_path / "all/paris", 10)
+    (tmp_path / "link").symlink_to(inner)
+    photos = find_photos([outer, inner, tmp_path / "link", outer], 6, 0)
+    assert len(photos.paths) == 30
+    assert photos.paths == find_photos([outer], 6, 0).paths
+
+
 def test_folders_without_images_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"none: no such folder of images"):
         find_photos([tmp_path / "none"], 0, 0)
