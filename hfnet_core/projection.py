@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_core.geometry import Array, Pose
+from hfnet_core.lenses.bending import Lens
 from hfnet_core.lenses.models import lens_of
 from hfnet_core.types import Camera
 
@@ -84,20 +85,25 @@ def rays_near(camera: Camera, pixels: Array) -> tuple[Array, Array, Array]:
 def project_in_camera(camera: Camera, points: NDArray[Any]) -> Array:
     """Pixels [K, 2] of points [K, 3] in the camera frame; NaN behind the camera and where the model has no answer."""
     u, v, _ = _directions(points, _SMALLEST)
-    pixels = np.empty((len(u), 2))
-    with np.errstate(over="ignore", invalid="ignore"):
-        pixels[:, 0], pixels[:, 1] = lens_of(camera).apply(u, v)
-    return pixels
+    return _bent(lens_of(camera), u, v)
 
 
 def seen_in_camera(camera: Camera, points: NDArray[Any]) -> Array:
     """The same, NaN also past a fold of the model: what lies there is not seen, though the model puts it into the
     image."""
     u, v, _ = _directions(points, _SMALLEST)
-    lens, pixels = lens_of(camera), np.empty((len(u), 2))
+    lens = lens_of(camera)
+    pixels = _bent(lens, u, v)
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels[lens.is_folded(u, v)] = np.nan
+    return pixels
+
+
+def _bent(lens: Lens, u: Array, v: Array) -> Array:
+    """Pixels [K, 2] of directions."""
+    pixels = np.empty((len(u), 2))
     with np.errstate(over="ignore", invalid="ignore"):
         pixels[:, 0], pixels[:, 1] = lens.apply(u, v)
-        pixels[lens.is_folded(u, v)] = np.nan
     return pixels
 
 

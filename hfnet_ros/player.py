@@ -91,9 +91,8 @@ class Player:
         self._publishers: dict[str, Publisher] = {}
         self._latched = {topic.name for topic in tape.topics if topic.latched or topic.name.endswith("tf_static")}
         for topic in tape.topics:
-            own = LATCHED if topic.name in self._latched else qos
-            if topic.name.endswith("tf_static"):
-                own = _OF_ALL_BROADCASTERS
+            static = topic.name.endswith("tf_static")
+            own = _OF_ALL_BROADCASTERS if static else LATCHED if topic.latched else qos
             self._publishers[topic.name] = node.create_publisher(tape.types[topic.name], topic.name, own)
         self._stamped = {name for name, kind in tape.types.items() if starts_with_header(kind)}
         self._transforms = {name for name, kind in tape.types.items() if kind.__name__ == "TFMessage"}

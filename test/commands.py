@@ -23,7 +23,7 @@ from bags import wall_drive
 from checkpoint_writer import write_checkpoint
 from helpers import random_variables, textured_image, tiny_model
 
-from hfnet_core.benchmarks.judgement.collection import Hypotheses, key_of
+from hfnet_core.benchmarks.judgement.collection import Hypotheses, source_key
 from hfnet_core.config import MapBuildConfig
 from hfnet_core.features.backends.opening import open_backend
 from hfnet_core.features.extractor import Extractor
@@ -227,7 +227,7 @@ def _collected(folder: Path) -> None:
     numbers = rng.normal(size=(count, len(DENSE))) + right[:, None]
     photos = sorted(path.name for path in (folder / "foreign").iterdir())
     asked = open_backend(None, "onnxruntime").info.model_hash, 6, 2, *photos
-    key = key_of(folder / "first.hfmap", folder / "collected", asked)  # as the command asks
+    key = source_key(folder / "first.hfmap", folder / "collected", asked)  # as the command asks
     hypotheses = Hypotheses(numbers, right, np.arange(count), **texts, error=error)
     hypotheses.save(folder / "work" / f"collected-{key}.npz")
     judged = {"bias": 1.0, "weights": {"inliers": 2.0}}

@@ -14,13 +14,13 @@ from hfnet_core.cli.option_sets import given_options, with_option_sets
 from hfnet_core.cli.train_options import MachineArguments, StageArguments, TeachingArguments
 from hfnet_core.config import PaperTrainConfig, TrainConfig, from_mapping
 from hfnet_core.errors import ConfigError, first_line
+from hfnet_core.features.network.model_info import UNKNOWN_LICENCE
 from hfnet_core.files import read_text
 from hfnet_core.version import __version__
 
 __all__ = ["export", "train"]
 
 _OURS, _PAPER = "ours", "paper"
-_UNKNOWN_LICENCE = "unknown"  # images and teachers have their own
 
 
 def _need_torch() -> None:
@@ -105,7 +105,7 @@ def _train_paper(images: list[Path], output: Path, config: PaperTrainConfig, tea
         output,
         config,
         lambda where: open_teacher(teaching.local_teacher, teaching.global_teacher, where),
-        Identity("hfnet-paper", __version__, _UNKNOWN_LICENCE),
+        Identity("hfnet-paper", __version__, UNKNOWN_LICENCE),
         start=teaching.start,
         report=typer.echo,
     )
@@ -137,7 +137,7 @@ def export(
     version: Annotated[str, typer.Option(help="Version of the weights.")] = __version__,
     licence: Annotated[
         str, typer.Option(help="SPDX identifier of the weights' licence, which images and teachers may have a say in.")
-    ] = _UNKNOWN_LICENCE,
+    ] = UNKNOWN_LICENCE,
 ) -> None:
     """Write a checkpoint as ONNX, after checking that ONNX Runtime computes the same."""
     _need_torch()

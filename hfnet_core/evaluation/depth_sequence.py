@@ -77,7 +77,8 @@ def load_depth_sequence(folder: Path, first_query: int) -> DepthSequence:
         ) from error
     except ValueError as error:
         raise DatasetError(f"{folder / 'camera.json'}: is no JSON ({first_line(error)})") from error
-    lacks = [name for name in ("width", "height", "fx", "fy", "cx", "cy") if name not in calibration]
+    known = calibration if isinstance(calibration, dict) else {}
+    lacks = [name for name in ("width", "height", "fx", "fy", "cx", "cy") if name not in known]
     if lacks:
         raise DatasetError(f"{folder / 'camera.json'}: lacks {', '.join(lacks)}")
     values = [calibration[name] for name in ("fx", "fy", "cx", "cy")]

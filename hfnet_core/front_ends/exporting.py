@@ -91,9 +91,10 @@ def export_features(
     if listed is not None and not into_hdf5:
         _check_distinct([item.name for item in listed])
     items = iter(listed) if listed is not None else _of_bag(images, options.recording)
+    there: Callable[[str], bool] = lambda _: False  # noqa: E731
     if not options.overwrite:
         _check_network(output, source, into_hdf5=into_hdf5)
-    there = _there(output, options.global_output, into_hdf5=into_hdf5) if not options.overwrite else lambda _: False
+        there = _there(output, options.global_output, into_hdf5=into_hdf5)
     work = _Work(source, there, len(listed or ()), progress)
     described = work.describe(items)
     if into_hdf5:
@@ -169,7 +170,7 @@ def _hash_in(output: Path, *, into_hdf5: bool) -> str:
             return ""
         with HlocFile(output) as stored:
             return stored.model_hash
-    first = next(iter(sorted(output.rglob("*.npz"))), None) if output.is_dir() else None
+    first = min(output.rglob("*.npz"), default=None)
     return "" if first is None else read_npz(first).model_hash
 
 

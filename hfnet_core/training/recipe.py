@@ -57,7 +57,7 @@ from torch import Tensor
 from hfnet_core.config import TrainConfig
 from hfnet_core.features.network.architecture import NetworkSpec
 from hfnet_core.features.network.model_file import parse_file, read_model_file
-from hfnet_core.features.network.model_info import ModelInfo
+from hfnet_core.features.network.model_info import UNKNOWN_LICENCE, ModelInfo
 from hfnet_core.progress import ProgressLines
 from hfnet_core.training.data.global_data import GlobalBatches, GlobalDataSettings
 from hfnet_core.training.data.pair_matches import match_pairs, read_pair_matches
@@ -131,7 +131,7 @@ def train_network(
 def _licence(config: TrainConfig, start: Path | None) -> str:
     """Of the trained weights: ours on photos that ask for no more than a name, of a model to go on from its own."""
     if config.any_licence:
-        return "unknown"
+        return UNKNOWN_LICENCE
     if start is None:
         return "Apache-2.0"
     return ModelInfo.from_metadata(parse_file(read_model_file(start), str(start)).metadata, str(start)).licence

@@ -141,16 +141,9 @@ class SharedMap:
         return ""
 
 
-class _Loading:
-    """Held by who reads a map."""
-
-    def __init__(self) -> None:
-        self.turn = Lock()
-
-
 _Key = tuple[str, Version, str, bool, bool]
 _maps: WeakValueDictionary[_Key, SharedMap] = WeakValueDictionary()
-_loading: WeakValueDictionary[_Key, _Loading] = WeakValueDictionary()
+_loading: WeakValueDictionary[_Key, Lock] = WeakValueDictionary()  # held by who reads a map
 _lock = Lock()  # of the two tables above, held for a moment: who wants another map does not wait for one that is read
 
 
@@ -168,8 +161,8 @@ def shared_map(path: Path, model_hash: str, memory_mib: int = 0, verify_mib: int
     verify, in_memory = version[2] <= verify_mib << 20, version[2] <= memory_mib << 20
     key = (str(path.resolve()), version, model_hash, verify, in_memory)
     with _lock:
-        loading = _loading.setdefault(key, _Loading())
-    with loading.turn:
+        loading = _loading.setdefault(key, Lock())
+    with loading:
         with _lock:
             found = known = _maps.get(key)
         if found is None:

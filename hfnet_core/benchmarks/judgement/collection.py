@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,11 +20,12 @@ from hfnet_core.geometry import Array, Pose, pose_error
 from hfnet_core.localization.confidence import DENSE
 from hfnet_core.localization.judgement import Candidate
 from hfnet_core.localization.localizer import Localizer, View
+from hfnet_core.mapping.keyframes.workspace import key_of
 from hfnet_core.maps.landmark_map import LandmarkMap
 from hfnet_core.projection import pixel_scale, project
 from hfnet_core.recordings.bags import Bag
 
-__all__ = ["Hypotheses", "collect", "key_of", "read_frames", "read_hypotheses"]
+__all__ = ["Hypotheses", "collect", "read_frames", "read_hypotheses", "source_key"]
 
 _RIGHT = (0.25, 5.0)  # metres and degrees within which a pose is right,
 _WRONG = (0.5, 10.0)  # and beyond which it is wrong; between them it is neither
@@ -83,7 +83,7 @@ def read_hypotheses(path: Path) -> Hypotheses:
     return Hypotheses(**stored)
 
 
-def key_of(map_file: Path, bag: Path, asked: tuple[object, ...]) -> str:
+def source_key(map_file: Path, bag: Path, asked: tuple[object, ...]) -> str:
     """Eight digits that are others for another map, another recording, or whatever else is asked for (the network, the
     choice of images): what was collected for these are other hypotheses. Raises DatasetError for what cannot be read.
     """
@@ -91,10 +91,10 @@ def key_of(map_file: Path, bag: Path, asked: tuple[object, ...]) -> str:
         with map_file.open("rb") as file:
             header = file.read(_HEADER)
         parts = [bag] if bag.is_file() else sorted(path for path in bag.rglob("*") if path.is_file())
-        told = map_file.stat().st_size, [(path.name, path.stat().st_size) for path in parts], asked
+        sizes = map_file.stat().st_size, [(path.name, path.stat().st_size) for path in parts]
     except OSError as error:
         raise DatasetError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    return hashlib.sha256(header + repr(told).encode()).hexdigest()[:8]
+    return key_of(header, sizes, asked)[:8]
 
 
 def read_frames(bag: Path, every: int) -> list[Frame]:

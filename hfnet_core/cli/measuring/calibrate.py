@@ -49,7 +49,7 @@ def calibrate(
 ) -> None:
     """Calibrate the judgement on right and wrong poses: every image as it is, darker, blurred, covered, mirrored,
     composed of two, with another focal length; photos of elsewhere; priors that are right and wrong."""
-    from hfnet_core.benchmarks.judgement.collection import Hypotheses, collect, key_of, read_frames, read_hypotheses
+    from hfnet_core.benchmarks.judgement.collection import Hypotheses, collect, read_frames, read_hypotheses, source_key
     from hfnet_core.benchmarks.judgement.report import calibrated, priors_of, table
     from hfnet_core.features.sources import NamedSource
     from hfnet_core.files import make_folder, written_whole
@@ -67,7 +67,7 @@ def calibrate(
     parts: list[Hypotheses] = []
     asked = extractor.info.model_hash, every, most_foreign, *(file.name for file in files)
     for number, (name, (map_file, bag)) in enumerate(zip(_names(kind, pairs), pairs, strict=True)):
-        kept = work / f"{name}-{key_of(map_file, bag, asked)}.npz"
+        kept = work / f"{name}-{source_key(map_file, bag, asked)}.npz"
         if not kept.exists():
             own = photos[number :: len(pairs)][:most_foreign]
             landmark_map = load_map(map_file, extractor.info.model_hash)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from hfnet_core.errors import ModelError
 from hfnet_core.features.network.architecture import NetworkSpec
 
-__all__ = ["MODEL_FORMAT", "NORMALISATION", "ModelInfo", "hash_variables", "spec_of"]
+__all__ = ["MODEL_FORMAT", "NORMALISATION", "UNKNOWN_LICENCE", "ModelInfo", "hash_variables", "spec_of"]
 
 MODEL_FORMAT = 1  # raised when the graph's inputs, outputs or arithmetic change
 NORMALISATION = "(gray-128)/128"  # done inside the graph; the input is gray 0..255
+UNKNOWN_LICENCE = "unknown"  # images and teachers have their own
 _PREFIX = "hfnet."
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LARGEST = {"local_dim": 4096, "global_dim": 65536, "clusters": 4096, "intermediate_dim": 4096}

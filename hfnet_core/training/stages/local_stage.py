@@ -79,7 +79,8 @@ class LocalStage:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises ConfigError where the photos or what is asked of them are others; a run of before says nothing."""
-        if state.get("data", self.state()["data"]) != self.state()["data"]:
+        ours = self.state()["data"]
+        if state.get("data", ours) != ours:
             raise ConfigError(
                 "the photos, their licences or the settings of crops are not as where this run was interrupted; go on "
                 "with what it was begun with, or give another output folder"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hfnet_core.benchmarks.judgement.collection import key_of
+from hfnet_core.benchmarks.judgement.collection import source_key
 from hfnet_core.cli.measuring.calibrate import _names
 from hfnet_core.errors import DatasetError
 
@@ -22,21 +22,21 @@ def place(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_the_same_is_found_again_wherever_it_lies(place: tuple[Path, Path], tmp_path: Path) -> None:
-    before = key_of(*place, ("model", 5))
+    before = source_key(*place, ("model", 5))
     moved = tmp_path / "elsewhere.hfmap", tmp_path / "moved"
     for old, new in zip(place, moved, strict=True):
         old.rename(new)
-    assert key_of(*moved, ("model", 5)) == before
+    assert source_key(*moved, ("model", 5)) == before
 
 
 def test_another_map_recording_network_or_choice_is_collected_anew(place: tuple[Path, Path]) -> None:
     map_file, bag = place
-    keys = [key_of(map_file, bag, ("model", 5)), key_of(map_file, bag, ("other model", 5))]
-    keys.append(key_of(map_file, bag, ("model", 6)))
+    keys = [source_key(map_file, bag, ("model", 5)), source_key(map_file, bag, ("other model", 5))]
+    keys.append(source_key(map_file, bag, ("model", 6)))
     (bag / "drive.mcap").write_bytes(b"more images")
-    keys.append(key_of(map_file, bag, ("model", 5)))
+    keys.append(source_key(map_file, bag, ("model", 5)))
     map_file.write_bytes(b"CHECKSUMS")
-    keys.append(key_of(map_file, bag, ("model", 5)))
+    keys.append(source_key(map_file, bag, ("model", 5)))
     assert len(set(keys)) == 5
 
 
@@ -49,4 +49,4 @@ def test_recordings_of_one_name_are_sources_of_their_own() -> None:
 
 def test_a_map_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.hfmap: cannot be read \(No such file"):
-        key_of(tmp_path / "gone.hfmap", tmp_path, ())
+        source_key(tmp_path / "gone.hfmap", tmp_path, ())
